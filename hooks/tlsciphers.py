@@ -84,10 +84,10 @@ def check_characters(name, value, permitted, remedy):
         if character not in permitted:
             if character in CHARACTER_NAMES:
                 shown = CHARACTER_NAMES[character]
-            elif character > '~':
-                shown = 'a non-ASCII character'
             elif character < ' ' or character == '\x7f':
                 shown = 'control character 0x%02x' % ord(character)
+            elif character > '~':
+                shown = 'a non-ASCII character'
             else:
                 shown = 'the character ' + character
             raise Refused('%s: %s is not allowed (position %d, after %s); %s'
@@ -128,7 +128,7 @@ def check_ciphers(value):
     if not known or not suites:
         raise Refused('tlsciphers: %s: this leaves no cipher suite; correct '
                       'it (to see what a list means: openssl ciphers -s -v)'
-                      % printable(value))
+                      % printable(_offending_token(value, tokens)))
     for suite in suites:
         for field, lacks in (('Au=None', 'authentication'),
                              ('Enc=None', 'encryption')):
@@ -138,6 +138,15 @@ def check_ciphers(value):
                               '@SECLEVEL=0'
                               % (printable(value), suite[0], lacks))
     return _cipher_warnings(value, tokens, suites)
+
+
+def _offending_token(value, tokens):
+    """Return the token without which a list would do, or the whole value."""
+    for token in tokens[:50]:
+        others = ':'.join(other for other in tokens if other != token)
+        if others and all(_openssl_ciphers(others, '-s', '-tls1_2')):
+            return token
+    return value
 
 
 def _cipher_warnings(value, tokens, suites):
@@ -320,11 +329,13 @@ def _emulators(document):
     Return the paths (list of str) that the domain names as emulator. The
     engine writes one for ppc64 into an attribute "text".
     """
-    return [path
-            for devices in _children(document.documentElement, 'devices')
-            for emulator in _children(devices, 'emulator')
-            for path in (_text(emulator), emulator.getAttribute('text'))
-            if path or not emulator.hasAttribute('text')]
+    paths = []
+    for devices in _children(document.documentElement, 'devices'):
+        for emulator in _children(devices, 'emulator'):
+            if emulator.hasAttribute('text'):
+                paths.append(emulator.getAttribute('text'))
+            paths.append(_text(emulator))
+    return paths
 
 
 def _set_emulator(document):
@@ -339,7 +350,9 @@ def _set_emulator(document):
     else:
         emulator = document.createElementNS(
             devices.namespaceURI, _qualified(devices.prefix, 'emulator'))
-        devices.insertBefore(emulator, devices.firstChild)
+        devices.insertBefore(emulator, next(
+            (node for node in devices.childNodes
+             if node.nodeType != node.TEXT_NODE), None))
     emulator.appendChild(document.createTextNode(EMULATOR))
 
 

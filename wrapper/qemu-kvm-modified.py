@@ -66,8 +66,9 @@ def main():
 
 def final_arguments(arguments):
     """Return the real emulator's arguments for those given by libvirt."""
-    if not any(option_name(argument) in ('spice', REQUIREMENT, BEST_EFFORT)
-               for argument in arguments):
+    names = [option_name(argument) for argument in arguments]
+    if REQUIREMENT not in names and BEST_EFFORT not in names and not (
+            'spice' in names and 'tls-port=' in ','.join(arguments)):
         return arguments
     options = parse(arguments)
     settings = read_settings(options)
@@ -269,4 +270,5 @@ def refuse(line):
     sys.exit(1)
 
 
-main()
+if __name__ == '__main__':
+    main()

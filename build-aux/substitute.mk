@@ -1,0 +1,19 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# The names that the installed files hold instead of paths, for every folder.
+
+wrapper = $(libexecdir)/qemu-kvm-modified
+emulatordir = $(vdsmhooksdir)/qemu-kvm-wrapper
+
+substitute = $(SHELL) $(top_srcdir)/build-aux/substitute \
+	PYTHON=$(TARGET_PYTHON) \
+	OPENSSL=$(OPENSSL) \
+	QEMU_KVM=$(QEMU_KVM) \
+	WRAPPER=$(wrapper) \
+	EMULATOR=$(emulatordir)/qemu-kvm-modified \
+	PKGDATADIR=$(pkgdatadir) \
+	VDSM_RUN_DIR=/run/vdsm \
+	VERSION=$(VERSION)
+
+.DELETE_ON_ERROR:

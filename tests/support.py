@@ -1,0 +1,109 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""What the tests of several folders share."""
+
+import functools
+import glob
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+
+TESTS = pathlib.Path(__file__).resolve().parent
+SOURCE = TESTS.parent
+DATA = TESTS / 'data'
+
+TARGET_PYTHONS = ('2.7', '3.6', '3.9', '3.12')
+IN_CI = os.environ.get('CI') == 'true'
+
+# The cipher list of the seed's second command line.
+SEED_CIPHERS = (
+    'ECDH+AESGCM:DH+AESGCM:ECDH+AES256:DH+AES256:ECDH+AES128:DH+AES:ECDH+3DES:'
+    'DH+3DESRSA+AESGCM:RSA+AES:RSA+3DES:!aNULL:!MD5:!DSS')
+GOOD_CIPHERS = 'ECDHE-RSA-AES256-GCM-SHA384:ECDHE-RSA-AES128-GCM-SHA256'
+
+
+@functools.lru_cache(maxsize=None)
+def find_python(version):
+    """Return the path of a Python of that version (like '3.6'), or None."""
+    try:
+        root = subprocess.run(['pyenv', 'root'], capture_output=True,
+                              text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        root = None
+    candidates = sorted(glob.glob('%s/versions/%s.*/bin/python'
+                                  % (root, version))) if root else []
+    on_path = shutil.which('python' + version)
+    for candidate in candidates + ([on_path] if on_path else []):
+        # A pyenv shim of a version that is not selected fails here.
+        answer = subprocess.run(
+            [candidate, '-c', 'import sys; print("%d.%d" % '
+             'sys.version_info[:2])'], capture_output=True, text=True)
+        if answer.stdout.strip() == version:
+            return candidate
+    return None
+
+
+def missing_pythons():
+    return [version for version in TARGET_PYTHONS if not find_python(version)]
+
+
+class Installation:
+    """
+    The hook, its module and the wrapper as "make install" lays them out, in
+    a root of their own, made by the same substitution.
+
+    Attributes (pathlib.Path): hook, wrapper, emulator (the link to the
+    wrapper), module, qemu_kvm (nothing is there yet), run_dir (vdsm's).
+    """
+
+    def __init__(self, root, python, openssl='/usr/bin/openssl'):
+        self.root = root
+        self.python = python
+        libexec = root / 'libexec'
+        self.hook = libexec / 'vdsm/hooks/before_vm_start/50_emulator'
+        self.wrapper = libexec / 'qemu-kvm-modified'
+        self.emulator = (libexec / 'vdsm/hooks/qemu-kvm-wrapper'
+                         / 'qemu-kvm-modified')
+        self.module = root / 'share/vdsm-hook-tlsciphers/tlsciphers.py'
+        self.qemu_kvm = libexec / 'qemu-kvm'
+        self.run_dir = root / 'run/vdsm'
+        self.values = {
+            'PYTHON': python, 'OPENSSL': openssl, 'QEMU_KVM': self.qemu_kvm,
+            'WRAPPER': self.wrapper, 'EMULATOR': self.emulator,
+            'PKGDATADIR': self.module.parent, 'VDSM_RUN_DIR': self.run_dir}
+        self._make('hooks/before_vm_start.py', self.hook)
+        self._make('hooks/tlsciphers.py', self.module, mode=0o644)
+        self._make('wrapper/qemu-kvm-modified.py', self.wrapper)
+        self.emulator.parent.mkdir(parents=True)
+        self.emulator.symlink_to(os.path.relpath(self.wrapper,
+                                                 self.emulator.parent))
+
+    def _make(self, source, path, mode=0o755):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(substitute(SOURCE / source, self.values))
+        path.chmod(mode)
+
+
+def substitute(source, values):
+    """Return a source file (bytes) with each @NAME@ of values replaced."""
+    return subprocess.run(
+        ['sh', str(SOURCE / 'build-aux/substitute')]
+        + ['%s=%s' % pair for pair in values.items()],
+        input=source.read_bytes(), check=True, capture_output=True).stdout
+
+
+def read_arguments(name):
+    """Return the arguments (list of bytes) of a file in tests/data."""
+    return (DATA / name).read_bytes().split(b'\n')[:-1]
+
+
+@functools.lru_cache(maxsize=None)
+def suites(cipher_list, *options):
+    """Return the suites (tuple) of a list as `openssl ciphers` has them."""
+    answer = subprocess.run(
+        ['openssl', 'ciphers', *options, '-ciphersuites', '', '--',
+         cipher_list], capture_output=True, text=True, check=True)
+    return tuple(re.split(r'[:\n]', answer.stdout.strip()))

@@ -1,0 +1,486 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""The hook, run as vdsm runs it, on domain XML as engines write it."""
+
+import json
+import re
+import resource
+import subprocess
+from xml.etree import ElementTree
+
+import pytest
+
+import support
+from support import GOOD_CIPHERS, SEED_CIPHERS
+
+QEMU = '{http://libvirt.org/schemas/domain/qemu/1.0}'
+X86 = (support.DATA / 'domain-x86_64.xml').read_text()
+PPC = (support.DATA / 'domain-ppc64le.xml').read_text()
+OTHER_HOOK = ('<qemu:commandline '
+              'xmlns:qemu="http://libvirt.org/schemas/domain/qemu/1.0">'
+              '<qemu:arg value="-cpu"/><qemu:arg value="host"/>'
+              '<qemu:env name="A" value="B"/></qemu:commandline></domain>')
+NS0 = ('<ns0:commandline><ns0:arg value="-S"/></ns0:commandline></domain>')
+DEFAULT_NAMESPACE = (
+    '<commandline xmlns="http://libvirt.org/schemas/domain/qemu/1.0">'
+    '<arg value="-S"/></commandline></domain>')
+NOTES = ('<metadata><note xmlns="urn:note" a="1&#10;2&#9;3&#13;4 &quot;&lt;">'
+         '<![CDATA[<graphics type="vnc"/> & ]]>&amp;&#13;\n&#xe4;&lt;'
+         '<graphics type="spice"/></note></metadata>')
+
+
+class Hook:
+    """Runs the installed hook; the XML file is vdsm's temporary file."""
+
+    def __init__(self, installation, directory):
+        self.installation = installation
+        self.domxml = directory / 'domxml'
+
+    def run(self, xml, environment=(), start=True, **properties):
+        self.domxml.write_text(xml)
+        flags = self.installation.run_dir / 'VMID' / 'launchflags'
+        flags.parent.mkdir(parents=True, exist_ok=True)
+        if start:
+            flags.write_text('0')
+        else:
+            flags.unlink(missing_ok=True)
+        return subprocess.run(
+            [self.installation.hook], capture_output=True, text=True,
+            env=dict({'PATH': '/usr/bin:/bin', 'vmId': 'VMID',
+                      'PYTHONPATH': str(support.TESTS / 'standin'),
+                      '_hook_domxml': str(self.domxml)},
+                     **properties, **dict(environment)))
+
+    def change(self, xml, **properties):
+        """Run it, successfully, and return (new XML, lines of its log)."""
+        process = self.run(xml, **properties)
+        assert process.returncode == 0, process.stderr
+        assert process.stdout == ''
+        return self.domxml.read_text(), process.stderr.splitlines()
+
+    def refusal(self, xml, **keywords):
+        """Run it, which must refuse, and return its one line."""
+        process = self.run(xml, **keywords)
+        assert process.returncode == 2, process.stderr
+        assert self.domxml.read_text() == xml
+        lines = process.stderr.splitlines()
+        assert len(lines) == 1, lines
+        # The engine shows the line as the repr of a bytes object.
+        assert repr(lines[0].encode('ascii')) == "b'%s'" % lines[0]
+        return lines[0]
+
+
+@pytest.fixture
+def hook(installation, tmp_path):
+    return Hook(installation, tmp_path)
+
+
+@pytest.fixture
+def newest_hook(newest_installation, tmp_path):
+    return Hook(newest_installation, tmp_path)
+
+
+def parse(xml):
+    return ElementTree.fromstring(xml, ElementTree.XMLParser(
+        target=ElementTree.TreeBuilder(insert_comments=True)))
+
+
+def canonical(tree):
+    return ElementTree.canonicalize(ElementTree.tostring(tree),
+                                    rewrite_prefixes=True)
+
+
+def expected(xml, installation, ciphers):
+    """Return, in canonical form, the XML that the hook should make."""
+    domain = parse(xml)
+    devices = domain.find('devices')
+    emulator = devices.find('emulator')
+    if emulator is None:
+        emulator = ElementTree.Element('emulator')
+        devices.insert(0, emulator)
+    emulator.attrib.clear()
+    emulator.text = str(installation.emulator)
+    command_line = domain.find(QEMU + 'commandline')
+    if command_line is None:
+        command_line = ElementTree.SubElement(domain, QEMU + 'commandline')
+    for value in ('-vdsm-tls', 'ciphers=' + ciphers):
+        ElementTree.SubElement(command_line, QEMU + 'arg', value=value)
+    return canonical(domain)
+
+
+@pytest.mark.parametrize('xml', [
+    pytest.param(X86, id='x86_64'),
+    pytest.param(PPC, id='ppc64le'),
+    pytest.param(X86.replace('</domain>', OTHER_HOOK), id='other hook'),
+    pytest.param(X86.replace('</domain>', NS0).replace(
+        '<domain ', '<domain xmlns:ns0='
+        '"http://libvirt.org/schemas/domain/qemu/1.0" '), id='ns0'),
+    pytest.param(X86.replace(
+        '<domain ', '<domain xmlns:ns0='
+        '"http://libvirt.org/schemas/domain/qemu/1.0" '), id='ns0 declared'),
+    pytest.param(X86.replace('<domain ', '<domain xmlns:qemu="urn:other" '),
+                 id='qemu is another namespace'),
+    pytest.param(X86.replace('</domain>', DEFAULT_NAMESPACE),
+                 id='default namespace'),
+    pytest.param(X86.replace('<metadata>', NOTES + '<metadata>'),
+                 id='CDATA, entities, references'),
+    pytest.param(PPC.replace(' text="/usr/bin/qemu-system-ppc64le"/>',
+                             '>/usr/bin/qemu-system-ppc64</emulator>'),
+                 id='emulator of the distribution'),
+    pytest.param(PPC.replace(' text="/usr/bin/qemu-system-ppc64le"/>', '/>'),
+                 id='empty emulator'),
+])
+def test_domain_gets_the_wrapper_and_the_policy_and_nothing_else(hook, xml):
+    changed, _ = hook.change(xml, tlsciphers=GOOD_CIPHERS)
+    assert canonical(parse(changed)) == expected(xml, hook.installation,
+                                                 GOOD_CIPHERS)
+    # On its own output it changes nothing, not a byte.
+    again, _ = hook.change(changed, tlsciphers=GOOD_CIPHERS)
+    assert again == changed
+
+
+def test_domain_of_one_megabyte_is_no_exception(newest_hook):
+    xml = PPC.replace('<devices>', '<devices>' + (
+        '<disk type="file" device="disk"><source file="/x\u00e4"/>'
+        '<target dev="sda"/></disk>') * 12000)
+    assert len(xml.encode()) > 2 ** 20
+    changed, _ = newest_hook.change(xml, tlsciphers=GOOD_CIPHERS)
+    assert canonical(parse(changed)) == expected(
+        xml, newest_hook.installation, GOOD_CIPHERS)
+
+
+def test_policy_takes_the_place_of_one_that_is_there(hook):
+    old, _ = hook.change(X86.replace('</domain>', OTHER_HOOK),
+                         tlsciphers='AES256-SHA')
+    old = old.replace('</qemu:commandline>', '<qemu:arg value="-vdsm-tls"/>'
+                      '<qemu:arg value="ciphers=AES128-SHA"/>'
+                      '<qemu:arg value="-vdsm-tls-default"/>'
+                      '<qemu:arg value="priority=NORMAL"/>'
+                      '</qemu:commandline>')
+    changed, _ = hook.change(old, tlsciphers=GOOD_CIPHERS)
+    assert canonical(parse(changed)) == expected(
+        X86.replace('</domain>', OTHER_HOOK), hook.installation, GOOD_CIPHERS)
+
+
+def test_vm_without_the_property_costs_nothing(hook):
+    """The XML is not opened, vdsm's modules are not imported."""
+    process = hook.run('', environment={
+        '_hook_domxml': '/nonexistent', 'PYTHONPATH': '/nonexistent'})
+    assert (process.returncode, process.stdout, process.stderr) == (0, '', '')
+    process = hook.run('', environment={'PYTHONVERBOSE': '1'})
+    imported = set(re.findall(r"^import '?([\w.]+)", process.stderr,
+                              re.MULTILINE))
+    assert 'posix' in imported
+    assert not imported & {'os', 'site', 'hooking', 'subprocess', 'tlsciphers',
+                           'xml', 'xml.dom.minidom', 'argparse'}
+
+
+def test_vm_without_spice_stays_as_it_is(hook):
+    xml = X86.replace('type="spice"', 'type="sdl"')
+    changed, log = hook.change(xml, tlsciphers=GOOD_CIPHERS)
+    assert changed == xml
+    assert len(log) == 2
+    assert 'no SPICE console' in log[0]
+    assert 'VNC' in log[1]
+
+
+def test_vnc_is_named_as_not_covered(hook):
+    _, log = hook.change(X86, tlsciphers=GOOD_CIPHERS)
+    assert ['VNC' in line and 'not covered' in line for line in log].count(
+        True) == 1
+    _, log = hook.change(PPC, tlsciphers=GOOD_CIPHERS)
+    assert log == ['tlsciphers: the SPICE console gets ciphers='
+                   + GOOD_CIPHERS]
+
+
+BAD_VALUES = [
+    ('', 'empty'),
+    (' ', 'a space'),
+    ('AES256-SHA AES128-SHA', 'a space is not allowed (position 11'),
+    ('AES256-SHA,AES128-SHA', 'a comma'),
+    ('AES256-SHA,disable-ticketing=on', 'a comma'),
+    ('AES256-SHA\n', 'a line break'),
+    ('AES256-SHA\t', 'a tab'),
+    ('AES256-SHA\x07', 'control character 0x07'),
+    ('AES256-SHA\x7f', 'control character 0x7f'),
+    ('AES256-SHA;AES128-SHA', 'a semicolon'),
+    ('"AES256-SHA"', 'a double quote'),
+    ("'AES256-SHA'", 'a single quote'),
+    ('AES256-SHA\\', 'a backslash'),
+    ('AES256-SHA$', 'the character $'),
+    ('AES\u00e4', 'a non-ASCII character'),
+    ('AES256-SHA:' * 5958, '65538 characters'),
+    ('-V', '-V: this leaves no cipher suite'),
+    ('-v', '-v: this leaves no cipher suite'),
+    ('-help', '-help: this leaves no cipher suite'),
+    ('eNULL', 'no cipher suite'),
+    ('eNULL:@SECLEVEL=0', 'without encryption'),
+    ('AES256-SHA:NULL-SHA256:@SECLEVEL=0', 'without encryption'),
+    ('ALL:@SECLEVEL=0', 'without authentication'),
+    ('AES256-SHA:!AES', '!AES: this leaves no cipher suite'),
+    ('NOSUCH', 'NOSUCH: this leaves no cipher suite'),
+    (':', 'no cipher suite'),
+    ('AES256-GCM-SHA384:@SECLEVEL=5', ' @SECLEVEL=5: this leaves no cipher'),
+    ('AES256-SHA:@NOSUCH', ' @NOSUCH: this leaves no cipher suite'),
+    ('AES256-SHA:ECDHE_RSA', ' ECDHE_RSA: this leaves no cipher suite'),
+    ('PROFILE=SYSTEM', 'no cipher suite'),
+    ('TLS_AES_256_GCM_SHA384', 'TLS_AES_256_GCM_SHA384'),
+    ('AES256-SHA:TLS_AES_256_GCM_SHA384', 'TLS_AES_256_GCM_SHA384'),
+    ('AES256-SHA:!TLS_AES_256_GCM_SHA384', '!TLS_AES_256_GCM_SHA384'),
+    ('AES256-SHA:-TLS_AES_256_GCM_SHA384', '-TLS_AES_256_GCM_SHA384'),
+    ('ECDHE+TLS_AES_256_GCM_SHA384', 'TLS_AES_256_GCM_SHA384'),
+]
+
+
+@pytest.mark.parametrize('value, offending', BAD_VALUES)
+def test_bad_value_is_refused(newest_hook, value, offending):
+    line = newest_hook.refusal(X86, tlsciphers=value)
+    assert line.startswith('tlsciphers: ')
+    assert offending in line
+
+
+@pytest.mark.parametrize('byte', [b'\xff', b'\x80', b'\xc3'])
+def test_value_that_is_no_text_is_refused(hook, byte):
+    assert 'non-ASCII' in hook.refusal(
+        X86, environment={'tlsciphers': b'AES256-SHA' + byte})
+
+
+def test_nul_is_refused(installation):
+    """An environment cannot carry one: here the module alone is asked."""
+    process = subprocess.run(
+        [installation.python, '-Bc', 'import sys; sys.path.insert(0, %r); '
+         'import tlsciphers; tlsciphers.check_ciphers("AES256-SHA\\0")'
+         % str(installation.module.parent)], capture_output=True, text=True)
+    assert 'Refused: tlsciphers: a NUL is not allowed (position 11' in (
+        process.stderr)
+
+
+@pytest.mark.parametrize('name', ['tlsprotocols', 'tlsgroups', 'tlspriority',
+                                  'tlsprofile'])
+@pytest.mark.parametrize('others', [{}, {'tlsciphers': GOOD_CIPHERS}])
+def test_property_of_a_later_version_is_refused(newest_hook, name, others):
+    assert newest_hook.refusal(X86, **{name: 'x'}, **others).startswith(name + ': ')
+
+
+GOOD_VALUES = [
+    GOOD_CIPHERS, SEED_CIPHERS, 'HIGH', 'ALL', 'DEFAULT', 'HIGH:!aNULL:!eNULL',
+    '-AES:HIGH', 'ECDHE+AESGCM:@STRENGTH', 'HIGH:@SECLEVEL=1', 'TLSv1.2',
+    ':ECDHE+AESGCM::', 'HIGH:+AES', 'SUITEB128']
+
+
+@pytest.mark.parametrize('value', GOOD_VALUES)
+def test_list_that_openssl_takes_is_accepted(newest_hook, value):
+    changed, _ = newest_hook.change(PPC, tlsciphers=value)
+    assert 'value="ciphers=%s"' % value in changed
+
+
+IGNORED = [
+    ('AES256-SHA:NOSUCH:AES', 'NOSUCH'),
+    ('AES256-SHA:DEFAULT', 'DEFAULT'),
+    ('AES256-SHA:PROFILE=SYSTEM', 'PROFILE=SYSTEM'),
+    ('HIGH:!NOSUCH:-ANOTHER:!MD5:!RC4:!EXPORT', '!NOSUCH, -ANOTHER'),
+    ('DEFAULT:NOSUCH:NOSUCH', 'NOSUCH'),
+]
+
+
+@pytest.mark.parametrize('value, ignored', IGNORED)
+def test_token_that_openssl_ignores_is_named(newest_hook, value, ignored):
+    _, log = newest_hook.change(PPC, tlsciphers=value)
+    warnings = [line for line in log if 'ignores' in line]
+    assert len(warnings) == 1
+    assert 'OpenSSL ignores %s: ' % ignored in warnings[0]
+
+
+def test_token_without_a_colon_in_the_list_of_the_seed_is_named(newest_hook):
+    _, log = newest_hook.change(PPC, tlsciphers=SEED_CIPHERS)
+    line, = [line for line in log if 'ignores' in line]
+    assert 'DH+3DESRSA+AESGCM' in line
+    assert '!' not in line
+
+
+def test_list_of_names_is_accepted_without_a_warning(newest_hook):
+    _, log = newest_hook.change(PPC, tlsciphers=GOOD_CIPHERS)
+    assert len(log) == 1
+
+
+SURPRISES = [
+    ('DHE-RSA-AES256-GCM-SHA384', 'only DHE or ECDSA'),
+    ('ECDHE-ECDSA-AES256-GCM-SHA384:DHE-RSA-AES128-SHA', 'only DHE or ECDSA'),
+    ('HIGH:@SECLEVEL=3', '2048'),
+    ('HIGH:!aNULL:@SECLEVEL=0', 'TLS 1.1'),
+    (':'.join(support.suites('HIGH:!aNULL:!PSK')[:60]), '1023'),
+]
+
+
+@pytest.mark.parametrize('value, warning', SURPRISES)
+def test_list_that_is_no_mistake_but_a_surprise_is_warned_of(
+        newest_hook, value, warning):
+    _, log = newest_hook.change(PPC, tlsciphers=value)
+    assert [line for line in log if warning in line]
+
+
+JUDGE = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+import tlsciphers
+judgements = []
+for value in json.load(sys.stdin):
+    try:
+        # As an environment variable: bytes on Python 2.
+        judgements.append(tlsciphers.check_ciphers(str(value)))
+    except tlsciphers.Refused as refusal:
+        judgements.append(str(refusal))
+print(json.dumps(judgements))
+"""
+
+
+def test_every_python_judges_alike(installation, newest_installation):
+    values = GOOD_VALUES + [value for value, _ in
+                            BAD_VALUES + SURPRISES + IGNORED
+                            if value.isascii()]
+
+    def judge(installation):
+        process = subprocess.run(
+            [installation.python, '-Bc', JUDGE, installation.module.parent],
+            input=json.dumps(values), capture_output=True, text=True)
+        assert process.returncode == 0, process.stderr
+        return json.loads(process.stdout)
+
+    assert judge(installation) == judge(newest_installation)
+
+
+@pytest.mark.parametrize('path', [
+    '/usr/libexec/vdsm/hooks/faqemu', '/usr/local/bin/qemu-kvm',
+    '/usr/bin/qemu', '/opt/qemu-system-x86_64'])
+def test_wrapper_of_another_hook_is_not_dropped(newest_hook, path):
+    xml = X86.replace('<devices>', '<devices><emulator>%s</emulator>' % path)
+    assert path in newest_hook.refusal(xml, tlsciphers=GOOD_CIPHERS)
+
+
+@pytest.mark.parametrize('path', ['/usr/bin/qemu-kvm', '{0.qemu_kvm}',
+                                  '{0.emulator}', '{0.wrapper}',
+                                  '\n  /usr/bin/qemu-system-x86_64\n'])
+def test_emulator_of_the_distribution_is_replaced(hook, path):
+    path = path.format(hook.installation)
+    xml = X86.replace('<devices>', '<devices><emulator>%s</emulator>' % path)
+    changed, _ = hook.change(xml, tlsciphers=GOOD_CIPHERS)
+    assert parse(changed).findtext('devices/emulator') == str(
+        hook.installation.emulator)
+
+
+def test_missing_wrapper_is_named(hook):
+    wrapper = hook.installation.wrapper
+    away = wrapper.rename(wrapper.with_name('away'))
+    try:
+        line = hook.refusal(X86, tlsciphers=GOOD_CIPHERS)
+        # A VM that does not need it is not held up.
+        hook.change(X86.replace('spice', 'sdl'), tlsciphers=GOOD_CIPHERS)
+    finally:
+        away.rename(wrapper)
+    assert str(hook.installation.emulator) in line
+    assert 'dnf reinstall' in line
+
+
+def test_wrapper_that_is_not_executable_is_named(hook):
+    wrapper = hook.installation.wrapper
+    wrapper.chmod(0o644)
+    try:
+        line = hook.refusal(X86, tlsciphers=GOOD_CIPHERS)
+    finally:
+        wrapper.chmod(0o755)
+    assert 'execute' in line
+
+
+def test_write_that_fails_puts_the_old_bytes_back(hook):
+    def limit_file_size():
+        size = len(X86.encode()) + 10
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+    hook.domxml.write_text(X86)
+    process = subprocess.run(
+        [hook.installation.hook], capture_output=True, text=True,
+        preexec_fn=limit_file_size,
+        env={'PATH': '/usr/bin:/bin', 'tlsciphers': GOOD_CIPHERS,
+             'PYTHONPATH': str(support.TESTS / 'standin'),
+             '_hook_domxml': str(hook.domxml)})
+    assert process.returncode == 2
+    assert hook.domxml.read_text() == X86
+    line, = process.stderr.splitlines()
+    assert 'cannot write the domain XML' in line
+    assert 'as it was' in line
+
+
+def test_xml_that_cannot_be_parsed_is_one_line(hook):
+    line = hook.refusal('<domain>', tlsciphers=GOOD_CIPHERS)
+    assert line.startswith('tlsciphers: unexpected error: ')
+
+
+@pytest.mark.parametrize('properties', [
+    {'tlsciphers': 'NOSUCH'}, {'tlsgroups': 'X25519'}])
+def test_resume_is_never_refused(hook, properties):
+    changed, log = hook.change(X86, start=False, **properties)
+    assert changed == X86
+    assert len(log) == 1
+    assert 'resumes' in log[0]
+
+
+def test_missing_openssl_is_named(tmp_path):
+    python = support.find_python('3.9') or support.find_python('3.12')
+    installation = support.Installation(tmp_path / 'root', python,
+                                        openssl='/nonexistent/openssl')
+    line = Hook(installation, tmp_path).refusal(X86, tlsciphers=GOOD_CIPHERS)
+    assert '/nonexistent/openssl: No such file' in line
+
+
+@pytest.mark.parametrize('option', ['-h', '--help'])
+def test_help_explains(installation, option):
+    process = subprocess.run([installation.hook, option], env={},
+                             capture_output=True, text=True)
+    assert process.returncode == 0
+    assert 'custom property' in process.stdout
+    assert process.stderr == ''
+
+
+def test_run_by_hand_it_explains(installation):
+    process = subprocess.run([installation.hook], env={},
+                             capture_output=True, text=True)
+    assert process.returncode == 2
+    assert 'vdsm' in process.stderr
+    assert 'Traceback' not in process.stderr
+
+
+def test_unknown_option_is_refused(installation):
+    process = subprocess.run([installation.hook, '--tset'], env={},
+                             capture_output=True, text=True)
+    assert process.returncode == 2
+    assert '--tset' in process.stderr
+
+
+@pytest.mark.parametrize('environment, shown', [
+    ({}, 'ciphers=ECDHE-RSA-AES256-GCM-SHA384'),
+    ({'tlsciphers': 'AES256-SHA'}, 'ciphers=AES256-SHA'),
+])
+def test_test_shows_a_sample_before_and_after(installation, environment,
+                                              shown):
+    process = subprocess.run([installation.hook, '--test'], env=environment,
+                             capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    before, after = process.stdout.split('After:')
+    assert '<domain' in before and 'vdsm-tls' not in before
+    assert 'value="%s' % shown in after
+    assert str(installation.emulator) in after
+
+
+def test_test_refuses_as_a_start_would(installation):
+    process = subprocess.run([installation.hook, '--test'],
+                             env={'tlsciphers': 'ALL:@SECLEVEL=0'},
+                             capture_output=True, text=True)
+    assert process.returncode == 1
+    assert 'without authentication' in process.stderr
+
+
+def test_nothing_is_left_beside_the_hook_and_its_module(hook):
+    hook.change(X86, tlsciphers=GOOD_CIPHERS)
+    for path in (hook.installation.hook, hook.installation.module):
+        assert list(path.parent.iterdir()) == [path]

@@ -1,0 +1,341 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""The wrapper, run as libvirt runs it, and what the real emulator gets."""
+
+import contextlib
+import os
+import pathlib
+import re
+import signal
+import subprocess
+
+import pytest
+
+import support
+from support import GOOD_CIPHERS, SEED_CIPHERS
+
+SPICE = 'tls-port=5900,addr=192.0.2.1,x509-dir=/etc/pki/vdsm/libvirt-spice'
+# What libvirt gives an emulator.
+LIBVIRT_ENVIRONMENT = {b'LC_ALL': b'C', b'PATH': b'/usr/bin:/bin',
+                       b'HOME': b'/'}
+
+
+# A stand-in for qemu-kvm: a shell that stops, to be looked at from outside.
+STAND_IN = '#!/bin/sh\nkill -STOP $$\n'
+
+
+class Outcome:
+    """
+    How a run of the wrapper ended: status, stderr (str), pid, started; and of
+    the real emulator, if it was started: arguments (list of bytes),
+    environment (list of bytes), files ({descriptor: path}), ignored (set of
+    signals).
+    """
+
+    def __init__(self, process):
+        self.pid = process.pid
+        event = os.waitid(os.P_PID, self.pid,
+                          os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        self.started = event.si_code == os.CLD_STOPPED
+        if self.started:
+            self._look(pathlib.Path('/proc/%d' % self.pid))
+            os.kill(self.pid, signal.SIGCONT)
+        self.stderr = process.communicate()[1].decode()
+        self.status = process.returncode
+
+    def _look(self, proc):
+        # The kernel puts the interpreter before a script's own path.
+        self.arguments = (proc / 'cmdline').read_bytes().split(b'\0')[2:-1]
+        self.environment = (proc / 'environ').read_bytes().split(b'\0')[:-1]
+        ignored = int(re.search(r'SigIgn:\t(\w+)',
+                                (proc / 'status').read_text()).group(1), 16)
+        self.ignored = {number for number in range(1, 65)
+                        if ignored >> (number - 1) & 1}
+        self.files = {int(link.name): os.readlink(link)
+                      for link in (proc / 'fd').iterdir()}
+        # Those of the shell, which puts its script at 10 or higher.
+        self.files = {number: path for number, path in self.files.items()
+                      if not path.endswith('/libexec/qemu-kvm')}
+
+
+@pytest.fixture
+def run(installation):
+    """A function that runs the wrapper with the arguments that it is given."""
+    installation.qemu_kvm.write_text(STAND_IN)
+    installation.qemu_kvm.chmod(0o755)
+
+    def run(*arguments, environment=LIBVIRT_ENVIRONMENT, **keywords):
+        return Outcome(subprocess.Popen(
+            [installation.emulator, *arguments], stderr=subprocess.PIPE,
+            env=environment, **keywords))
+
+    yield run
+    installation.qemu_kvm.unlink()
+
+
+def arguments_of(run, *arguments):
+    outcome = run(*arguments)
+    assert outcome.status == 0, outcome.stderr
+    return [os.fsdecode(argument) for argument in outcome.arguments]
+
+
+def refusal_of(run, *arguments):
+    """Run the wrapper, which must refuse, and return its one line."""
+    outcome = run(*arguments)
+    assert not outcome.started
+    assert outcome.status == 1
+    lines = outcome.stderr.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith('qemu-kvm-modified: ')
+    assert 'remedy: ' in lines[0]
+    return lines[0]
+
+
+def test_first_command_line_of_the_seed_becomes_its_second(run, installation):
+    given = support.read_arguments('seed-wrapper.args')[1:]
+    expected = support.read_arguments('seed-emulator.args')[1:]
+    outcome = run(*given, '-vdsm-tls', 'ciphers=' + SEED_CIPHERS)
+    assert outcome.arguments == expected
+    assert outcome.stderr == ''
+
+
+def test_vm_of_a_manual_installation_gets_the_list_of_the_seed(run):
+    given = support.read_arguments('seed-wrapper.args')[1:]
+    expected = support.read_arguments('seed-emulator.args')[1:]
+    outcome = run(*given)
+    assert outcome.arguments == expected
+    assert len(outcome.stderr.splitlines()) == 1
+    assert 'manual installation' in outcome.stderr
+
+
+@pytest.mark.parametrize('arguments', [
+    ['-version'],
+    ['-S', '-no-user-config', '-nodefaults', '-nographic', '-machine',
+     'none,accel=kvm:tcg', '-qmp', 'unix:/run/x,server=on,wait=off',
+     '-pidfile', '/run/x.pid', '-daemonize'],
+    [],
+    [''],
+    ['-spice', 'port=5900,disable-ticketing=on'],
+    ['-spice', 'port=5900,tls-port=0'],
+    ['-append', '-spice', '-kernel', 'tls-port=1'],
+    ['-spice'],
+    ['-unknown-to-the-table', '-spice', 'port=5900'],
+    ['disk.img', '-name', '-spice'],
+])
+def test_without_an_option_of_ours_every_argument_is_kept(run, arguments):
+    outcome = run(*arguments)
+    assert [os.fsdecode(argument) for argument in outcome.arguments
+            ] == arguments
+    assert outcome.stderr == ''
+
+
+def test_ciphers_of_a_vm_without_spice_are_taken_out(run):
+    assert arguments_of(
+        run, '-name', 'a', '-vdsm-tls', 'ciphers=' + GOOD_CIPHERS, '-vnc',
+        'none') == ['-name', 'a', '-vnc', 'none']
+
+
+@pytest.mark.parametrize('given, parameters', [
+    (['-spice', SPICE], SPICE),
+    (['--spice', SPICE], SPICE),
+    (['-spice', 'tls-port=1', '--spice', 'addr=::1', '-spice', 'x509-dir=/a'],
+     'tls-port=1,addr=::1,x509-dir=/a'),
+    (['-spice', 'tls-ciphers=ALL,tls-port=1'], 'tls-port=1'),
+    (['-spice', 'tls-port=1,tls-ciphers=ALL', '-spice', 'tls-ciphers=LOW'],
+     'tls-port=1'),
+    (['-spice', 'tls-port=1,tls-ciphers'], 'tls-port=1'),
+    (['-spice', 'notls-ciphers,tls-port=1'], 'tls-port=1'),
+    (['-spice', 'tls-port=1,addr=a,,tls-ciphers=b'],
+     'tls-port=1,addr=a,,tls-ciphers=b'),
+    (['-spice', 'tls-port=1,addr=a,,,tls-ciphers=b'], 'tls-port=1,addr=a,,'),
+    (['-spice', 'tls-port=1,', '-spice', 'addr=::1'], 'tls-port=1,addr=::1'),
+    (['-spice', 'tls-port=1,password='], 'tls-port=1,password='),
+    (['-spice', '', '-spice', 'tls-port=1'], 'tls-port=1'),
+    (['-spice', 'tls-port=0', '-spice', 'tls-port=5901'],
+     'tls-port=0,tls-port=5901'),
+])
+def test_spice_options_become_one_with_the_ciphers_first(
+        run, given, parameters):
+    assert arguments_of(
+        run, '-S', *given, '-vdsm-tls', 'ciphers=' + GOOD_CIPHERS, '-msg',
+        'timestamp=on'
+    ) == ['-S', '-msg', 'timestamp=on', '-spice',
+          'tls-ciphers=%s,%s' % (GOOD_CIPHERS, parameters)]
+
+
+@pytest.mark.parametrize('option', ['append', 'kernel', 'initrd', 'dtb',
+                                    'name'])
+@pytest.mark.parametrize('value', ['-spice', '--spice', '-vdsm-tls', '-vnc'])
+def test_value_that_looks_like_an_option_stays_a_value(run, option, value):
+    assert arguments_of(
+        run, '-' + option, value, '-spice', SPICE, '-vdsm-tls',
+        'ciphers=' + GOOD_CIPHERS
+    ) == ['-' + option, value, '-spice',
+          'tls-ciphers=%s,%s' % (GOOD_CIPHERS, SPICE)]
+
+
+@pytest.mark.parametrize('arguments', [
+    ['-new-in-qemu-20', '-spice', SPICE],
+    ['-new-in-qemu-20', '--spice', SPICE],
+    ['-new-in-qemu-20', '-vdsm-tls', 'ciphers=AES256-SHA', '-spice', SPICE],
+    # The next pair would be read one argument too late.
+    ['-new-in-qemu-20', '-append', '-spice', SPICE],
+    ['-new-in-qemu-20', '-object', 'x', '-spice', SPICE],
+])
+def test_option_that_the_table_may_not_know_is_refused(run, arguments):
+    line = refusal_of(run, *arguments, '-vdsm-tls', 'ciphers=AES128-SHA')
+    assert '-new-in-qemu-20' in line
+
+
+def test_vm_of_a_manual_installation_is_refused_where_the_table_ends(run):
+    assert '-new-in-qemu-20' in refusal_of(run, '-new-in-qemu-20', '-spice',
+                                           SPICE)
+
+
+@pytest.mark.parametrize('arguments, offending', [
+    (['-vdsm-tls', 'priority=NORMAL'], 'priority'),
+    (['-vdsm-tls', 'protocols=TLSv1.2'], 'protocols'),
+    (['-vdsm-tls', 'Ciphers=AES256-SHA'], 'Ciphers'),
+    (['-vdsm-tls-default', 'groups=X25519'], 'groups'),
+    (['-vdsm-tls', 'ciphers=AES256-SHA', '-vdsm-tls', 'ciphers=AES256-SHA'],
+     'ciphers: given twice'),
+    (['-vdsm-tls', 'ciphers=AES256-SHA', '-vdsm-tls-default',
+      'ciphers=AES256-SHA'], 'ciphers: given twice'),
+    (['-vdsm-tls', 'ciphers='], 'ciphers='),
+    (['-vdsm-tls', 'ciphers'], 'ciphers'),
+    (['-vdsm-tls', ''], 'KEY=VALUE'),
+    (['-vdsm-tls'], 'KEY=VALUE'),
+    (['-vdsm-tls', 'ciphers=AES256-SHA,disable-ticketing=on'], 'a comma'),
+    (['-vdsm-tls', 'ciphers=AES256-SHA,,disable-ticketing=on'], 'a comma'),
+    (['-vdsm-tls-default', 'ciphers=AES256-SHA,x=y'], 'a comma'),
+    (['-vdsm-tls', 'ciphers=AES256-SHA AES128-SHA'], 'not allowed'),
+    (['-vdsm-tls', 'ciphers=AES256-SHA\n'], 'not allowed'),
+    (['-vdsm-tls', b'ciphers=\xff'], 'not allowed'),
+    (['-vdsm-tls', 'ciphers=TLS_AES_256_GCM_SHA384'], 'TLS_AES_256_GCM'),
+    (['-vdsm-tls', 'ciphers=AES256-SHA:!TLS_AES_256_GCM_SHA384'],
+     'TLS_AES_256_GCM'),
+])
+def test_setting_that_cannot_be_enforced_is_refused(run, arguments,
+                                                    offending):
+    assert offending in refusal_of(run, '-spice', SPICE, *arguments)
+
+
+@pytest.mark.parametrize('spice', [
+    'port=5900', 'port=5900,tls-port=0', 'port=5900,addr=a,,tls-port=5901',
+    'unix,addr=/run/spice'])
+def test_spice_without_tls_is_refused(run, spice):
+    assert 'no TLS port' in refusal_of(
+        run, '-spice', spice, '-vdsm-tls', 'ciphers=AES256-SHA')
+
+
+def test_default_of_the_host_leaves_spice_without_tls_alone(run):
+    outcome = run('-spice', 'port=5900', '-S', '-vdsm-tls-default',
+                  'ciphers=AES256-SHA')
+    assert outcome.arguments == [b'-spice', b'port=5900', b'-S']
+    assert len(outcome.stderr.splitlines()) == 1
+
+
+def test_default_of_the_host_applies_to_spice_with_tls(run):
+    assert arguments_of(
+        run, '-spice', SPICE, '-vdsm-tls-default', 'ciphers=AES256-SHA'
+    ) == ['-spice', 'tls-ciphers=AES256-SHA,' + SPICE]
+
+
+@pytest.mark.parametrize('spice', [
+    ['-spice'], ['-spice', ',tls-port=1'], ['-spice', 'unix,,tls-port=1'],
+    ['-spice', '=x,tls-port=1']])
+def test_spice_option_that_qemu_would_not_take_is_refused(run, spice):
+    assert '-spice' in refusal_of(
+        run, '-vdsm-tls', 'ciphers=AES256-SHA', *spice)
+
+
+def test_bytes_that_are_no_text_survive(run):
+    every_byte = bytes(range(1, 256))
+    environment = dict(LIBVIRT_ENVIRONMENT)
+    environment[b'X\xff\xc3'] = every_byte
+    outcome = run('-name', every_byte, '-vdsm-tls', 'ciphers=AES256-SHA',
+                  '-spice', b'tls-port=1,password=' + every_byte.replace(
+                      b',', b',,'), environment=environment)
+    assert outcome.arguments[:2] == [b'-name', every_byte]
+    assert outcome.arguments[-1].endswith(every_byte.replace(b',', b',,'))
+    assert b'X\xff\xc3=' + every_byte in outcome.environment
+
+
+@pytest.mark.parametrize('environment', [
+    {}, LIBVIRT_ENVIRONMENT, {b'LC_CTYPE': b'C'}, {b'LC_CTYPE': b'C.UTF-8'},
+    {b'LANG': b'C'}, {b'LC_ALL': b'POSIX'}, {b'PYTHONUTF8': b'0'},
+    {b'LC_ALL': b'', b'LC_CTYPE': b'\xff'},
+    {b'PYTHONPATH': b'/nonexistent', b'PYTHONHOME': b'/nonexistent',
+     b'PYTHONSTARTUP': b'/nonexistent', b'PYTHONINSPECT': b'1'}])
+def test_environment_arrives_as_it_was(run, environment):
+    outcome = run('-S', environment=environment)
+    assert outcome.status == 0, outcome.stderr
+    assert sorted(outcome.environment) == sorted(
+        name + b'=' + value for name, value in environment.items())
+
+
+def test_process_is_the_one_that_libvirt_started(run):
+    # It is this process that stopped, not a child of it.
+    assert run('-S').started
+
+
+def test_signals_are_as_libvirt_left_them(run):
+    outcome = run('-S', restore_signals=True)
+    assert not outcome.ignored & {signal.SIGPIPE, signal.SIGXFSZ}
+
+    def ignore_hangup():
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    outcome = run('-S', preexec_fn=ignore_hangup)
+    assert signal.SIGHUP in outcome.ignored
+
+
+def test_inherited_descriptors_arrive_and_no_others(run, tmp_path):
+    with contextlib.ExitStack() as stack:
+        files = {file.fileno(): file.name for file in (
+            stack.enter_context(open(tmp_path / name, 'w'))
+            for name in 'abc')}
+        outcome = run('-S', stdin=subprocess.DEVNULL,
+                      stdout=subprocess.DEVNULL, pass_fds=files)
+        assert outcome.files.pop(2).startswith('pipe:')
+        assert outcome.files == {**files, 0: '/dev/null', 1: '/dev/null'}
+
+
+def test_closed_standard_descriptors_stay_closed(run):
+    def close():
+        os.close(0)
+        os.close(1)
+
+    outcome = run('-S', preexec_fn=close)
+    assert outcome.status == 0, outcome.stderr
+    assert set(outcome.files) == {2}
+
+
+def test_missing_emulator_is_named(installation):
+    assert not installation.qemu_kvm.exists()
+    process = subprocess.run([str(installation.emulator), '-version'],
+                             capture_output=True, text=True)
+    assert process.returncode == 1
+    assert process.stdout == ''
+    assert process.stderr.splitlines() == [
+        'qemu-kvm-modified: cannot start %s: No such file or directory; '
+        'remedy: install or repair the package qemu-kvm'
+        % installation.qemu_kvm]
+
+
+def test_emulator_that_cannot_be_executed_is_named(installation):
+    installation.qemu_kvm.write_text('')
+    try:
+        process = subprocess.run([str(installation.emulator)],
+                                 capture_output=True, text=True)
+    finally:
+        installation.qemu_kvm.unlink()
+    assert process.returncode == 1
+    assert 'Permission denied' in process.stderr
+
+
+def test_nothing_is_written_beside_the_wrapper(run, installation):
+    run('-S')
+    assert sorted(path.name for path in installation.wrapper.parent.iterdir()
+                  ) == ['qemu-kvm', 'qemu-kvm-modified', 'vdsm']
