@@ -107,3 +107,8 @@ def suites(cipher_list, *options):
         ['openssl', 'ciphers', *options, '-ciphersuites', '', '--',
          cipher_list], capture_output=True, text=True, check=True)
     return tuple(re.split(r'[:\n]', answer.stdout.strip()))
+
+
+def read_vm_log(name):
+    """Return the log (str) that libvirt keeps of a VM and its emulator."""
+    return pathlib.Path('/var/log/libvirt/qemu/%s.log' % name).read_text()

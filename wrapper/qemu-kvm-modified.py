@@ -180,6 +180,10 @@ def with_ciphers(options, ciphers):
                 if key not in ('tls-ciphers', 'notls-ciphers'))
         elif name not in (REQUIREMENT, BEST_EFFORT):
             arguments.extend(given)
+    # For the VM's log, where libvirt writes only what it started itself.
+    say('QEMU gets -spice ' + ','.join(
+        'password=*' if text.startswith('password=') else printable(text, 4096)
+        for text in parameters))
     return arguments + ['-spice', ','.join(parameters)]
 
 
@@ -252,10 +256,10 @@ def restore_locale():
         posix.putenv(name, values[0])
 
 
-def printable(text):
+def printable(text, limit=100):
     """Return text for a message: ASCII, not too long, no control characters."""
-    shown = ''.join(c if ' ' <= c <= '~' else '?' for c in text[:100])
-    return shown + '...' if len(text) > 100 else shown
+    shown = ''.join(c if ' ' <= c <= '~' else '?' for c in text[:limit])
+    return shown + '...' if len(text) > limit else shown
 
 
 def say(line):

@@ -143,7 +143,7 @@ def test_domain_gets_the_wrapper_and_the_policy_and_nothing_else(hook, xml):
 def test_domain_of_one_megabyte_is_no_exception(newest_hook):
     xml = PPC.replace('<devices>', '<devices>' + (
         '<disk type="file" device="disk"><source file="/x\u00e4"/>'
-        '<target dev="sda"/></disk>') * 12000)
+        '<target dev="sda"/></disk>') * 14000)
     assert len(xml.encode()) > 2 ** 20
     changed, _ = newest_hook.change(xml, tlsciphers=GOOD_CIPHERS)
     assert canonical(parse(changed)) == expected(

@@ -1,0 +1,206 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""What the consoles of real VMs accept, seen from outside."""
+
+import os
+import pathlib
+import re
+import subprocess
+
+import libvirt
+import pytest
+
+import support
+from support import GOOD_CIPHERS, SEED_CIPHERS, read_vm_log
+
+DOMAIN = (support.DATA / 'domain-lab.xml').read_text()
+EMULATOR = '/usr/libexec/vdsm/hooks/qemu-kvm-wrapper/qemu-kvm-modified'
+QEMU_KVM = '/usr/libexec/qemu-kvm'
+# A client can try no more than these: what its own library has.
+EVERY_SUITE = support.suites('ALL:COMPLEMENTOFALL:@SECLEVEL=0', '-s',
+                             '-tls1_2')
+
+
+def usable(suite):
+    """
+    Tell whether a SPICE console can use a suite at all: it has no DH
+    parameters, and its certificate is of the RSA kind.
+    """
+    return not re.search('^(DHE|ADH|AECDH|NULL)-|ECDSA|DSS|-NULL-', suite)
+
+
+def policy_suites(cipher_list):
+    return {suite for suite in support.suites(cipher_list, '-s', '-tls1_2')
+            if usable(suite)}
+
+
+@pytest.mark.parametrize('ciphers', [
+    GOOD_CIPHERS, SEED_CIPHERS, 'AES256-SHA', 'HIGH:!aNULL:!kRSA',
+    'ECDHE+AES256:!SHA1:@STRENGTH'])
+def test_console_accepts_exactly_the_policy(start, run_hook, ciphers):
+    expected = policy_suites(ciphers)
+    vm = start(run_hook(DOMAIN, tlsciphers=ciphers))
+    accepted = {suite for suite in EVERY_SUITE if vm.accepts(suite)}
+    assert accepted == expected
+    assert len(accepted) < len(EVERY_SUITE) - 3
+
+
+def test_same_vm_without_the_property_accepts_what_a_policy_refuses(
+        start, run_hook):
+    refused = ['AES256-SHA', 'ECDHE-RSA-AES128-SHA', 'AES128-GCM-SHA256']
+    assert not policy_suites(GOOD_CIPHERS) & set(refused)
+    assert run_hook(DOMAIN) == DOMAIN
+    vm = start(DOMAIN)
+    for suite in refused:
+        assert vm.accepts(suite)
+
+
+def test_emulator_is_the_process_that_libvirt_started(start, run_hook):
+    vm = start(run_hook(DOMAIN, tlsciphers=GOOD_CIPHERS))
+    assert os.readlink('/proc/%d/exe' % vm.pid) == os.path.realpath(QEMU_KVM)
+    # No Python is left of the wrapper.
+    for proc in pathlib.Path('/proc').glob('[0-9]*'):
+        try:
+            command = (proc / 'cmdline').read_bytes()
+        except OSError:
+            continue
+        assert b'qemu-kvm-modified' not in command.split(b'\0')[:2]
+
+
+def test_log_shows_the_final_command_line(start, run_hook):
+    vm = start(run_hook(DOMAIN, tlsciphers=GOOD_CIPHERS))
+    arguments = vm.arguments
+    assert arguments[0] == QEMU_KVM
+    assert arguments[-2] == '-spice'
+    assert arguments[-1].startswith('tls-ciphers=%s,tls-port=%d,'
+                                    % (GOOD_CIPHERS, vm.tls_port)) or (
+        arguments[-1].startswith('tls-ciphers=%s,port=0,' % GOOD_CIPHERS))
+    assert not [argument for argument in arguments if 'vdsm-tls' in argument]
+    assert 'QEMU gets -spice %s\n' % arguments[-1] in vm.log
+
+
+def test_rest_of_the_command_line_is_what_libvirt_wrote(start, run_hook):
+    plain = start(DOMAIN.replace('<name>lab', '<name>plain'))
+    vm = start(run_hook(DOMAIN, tlsciphers=GOOD_CIPHERS))
+
+    def comparable(vm):
+        arguments = vm.arguments[1:]
+        position = arguments.index('-spice')
+        del arguments[position:position + 2]
+        return [re.sub(r'/domain-\d+-\w+|UUID|guest=\w+|uuid',
+                       '', argument) for argument in arguments]
+
+    first, second = comparable(plain), comparable(vm)
+    assert len(first) == len(second)
+    differing = [pair for pair in zip(first, second) if pair[0] != pair[1]]
+    assert len(differing) <= 2  # the VM's own UUID
+
+
+def test_libvirt_sees_the_same_emulator_through_the_wrapper():
+    def capabilities(emulator):
+        return subprocess.run(
+            ['virsh', '--connect', 'qemu:///system', 'domcapabilities',
+             '--virttype', 'qemu', '--emulatorbin', emulator],
+            check=True, capture_output=True, text=True).stdout
+
+    real = capabilities(QEMU_KVM)
+    assert '<path>%s</path>' % QEMU_KVM in real
+    assert capabilities(EMULATOR) == real.replace(
+        '<path>%s</path>' % QEMU_KVM, '<path>%s</path>' % EMULATOR)
+
+
+@pytest.fixture
+def manual_wrapper():
+    """
+    A stand-in for the wrapper of a manual installation, which is not
+    published: it does what the seed document shows of it.
+    """
+    path = pathlib.Path('/usr/libexec/vdsm/hooks/qemu-kvm-wrapper/manual')
+    path.write_text('''#!/usr/bin/python3
+import subprocess, sys
+arguments = sys.argv[1:]
+if '-spice' in arguments:
+    position = arguments.index('-spice')
+    value = arguments[position + 1]
+    del arguments[position:position + 2]
+    arguments += ['-spice', 'tls-ciphers=%s,' + value]
+sys.exit(subprocess.call(['%s'] + arguments))
+''' % (SEED_CIPHERS, QEMU_KVM))
+    path.chmod(0o755)
+    yield str(path)
+    path.unlink()
+
+
+def test_emulator_put_back_to_the_real_one_starts_no_vm(start, run_hook):
+    xml = run_hook(DOMAIN, tlsciphers=GOOD_CIPHERS)
+    with pytest.raises(libvirt.libvirtError, match='invalid option'):
+        start(xml.replace(EMULATOR, QEMU_KVM))
+
+
+def test_manual_wrapper_starts_no_vm_of_ours(start, run_hook,
+                                             manual_wrapper):
+    xml = run_hook(DOMAIN, tlsciphers=GOOD_CIPHERS)
+    with pytest.raises(libvirt.libvirtError, match='invalid option'):
+        start(xml.replace(EMULATOR, manual_wrapper))
+
+
+def test_vm_of_a_manual_installation_keeps_its_list(start, manual_wrapper):
+    xml = DOMAIN.replace('<devices>',
+                         '<devices><emulator>%s</emulator>' % EMULATOR)
+    vm = start(xml)
+    assert {suite for suite in EVERY_SUITE if vm.accepts(suite)
+            } == policy_suites(SEED_CIPHERS)
+    assert 'manual installation' in vm.log
+
+
+def test_comma_starts_no_vm(start, run_hook):
+    xml = run_hook(DOMAIN, tlsciphers='AES256-SHA').replace(
+        'ciphers=AES256-SHA', 'ciphers=AES256-SHA,disable-ticketing=on')
+    with pytest.raises(libvirt.libvirtError, match='a comma is not allowed'):
+        start(xml)
+    assert 'remedy: ' in read_vm_log('lab')
+
+
+def test_console_without_tls_starts_no_vm(start, run_hook):
+    xml = run_hook(DOMAIN, tlsciphers='AES256-SHA')
+    xml = xml.replace('autoport="yes" defaultMode="secure"',
+                      'autoport="no" port="5999"')
+    with pytest.raises(libvirt.libvirtError, match='has no TLS port'):
+        start(xml)
+
+
+def takes_a_value(option):
+    """Return what QEMU makes of an option: a bool, or None: unknown to it."""
+    error = subprocess.run([QEMU_KVM, '-' + option, '-next', '-after-next'],
+                           capture_output=True, text=True).stderr
+    rejected = re.search(r'-([\w-]+): invalid option', error).group(1)
+    return {'next': False, 'after-next': True, option: None}[rejected]
+
+
+def test_table_of_options_without_a_value_is_that_of_this_qemu():
+    namespace = {'__name__': 'wrapper'}
+    exec(compile(pathlib.Path(EMULATOR).read_text(), EMULATOR, 'exec'),
+         namespace)
+    table = namespace['WITHOUT_VALUE']
+    text = subprocess.run([QEMU_KVM, '-help'], check=True,
+                          capture_output=True, text=True).stdout
+    # "-fda/-fdb file  use ...", "-h or -help     display ..."
+    options = {option for names in re.findall(
+                   r'^--?([\w-]+(?:(?:/| or )-[\w-]+)*)', text, re.MULTILINE)
+               for option in re.split('/-| or -', names)}
+    assert len(options) > 100
+    without_value = {option for option in options
+                     if takes_a_value(option) is False}
+    assert {'S', 'nodefaults', 'no-shutdown'} < without_value
+    assert without_value == table & options
+    assert not {option for option in table if takes_a_value(option)}
+
+
+@pytest.mark.parametrize('option', ['append', 'kernel', 'initrd', 'name'])
+def test_qemu_takes_what_looks_like_an_option_for_a_value(option):
+    """QEMU itself, asked with the same command line that the wrapper reads."""
+    process = subprocess.run(
+        [QEMU_KVM, '-nographic', '-machine', 'none', '-' + option, '-spice',
+         '-no-such-option'], capture_output=True, text=True)
+    assert '-no-such-option: invalid option' in process.stderr
