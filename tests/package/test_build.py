@@ -1,0 +1,119 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""The build system, run as a packager runs it."""
+
+import bz2
+import os
+import re
+import subprocess
+
+import pytest
+
+import support
+
+SPEC = 'vdsm-hook-tlsciphers.spec'
+
+
+def installed_files(root):
+    return sorted(str(path.relative_to(root)) for path in root.rglob('*')
+                  if path.is_symlink() or path.is_file())
+
+
+def test_install_and_uninstall_are_complete(make_build, tmp_path):
+    build = make_build('--prefix=/usr')
+    root = tmp_path / 'root'
+    build.run('make', 'install', 'DESTDIR=%s' % root)
+    assert installed_files(root) == [
+        'usr/libexec/qemu-kvm-modified',
+        'usr/libexec/vdsm/hooks/before_vm_start/50_emulator',
+        'usr/libexec/vdsm/hooks/qemu-kvm-wrapper/qemu-kvm-modified',
+        'usr/share/selinux/packages/tlsciphers.pp.bz2',
+        'usr/share/vdsm-hook-tlsciphers/labels',
+        'usr/share/vdsm-hook-tlsciphers/tlsciphers.py']
+    hooks = root / 'usr/libexec/vdsm/hooks'
+    assert os.readlink(hooks / 'qemu-kvm-wrapper/qemu-kvm-modified') == (
+        '../../../qemu-kvm-modified')
+    build.run('make', 'uninstall', 'DESTDIR=%s' % root)
+    assert installed_files(root) == []
+    assert not (hooks / 'qemu-kvm-wrapper').exists()
+
+
+def test_what_configure_is_told_arrives_in_the_files(make_build, tmp_path):
+    build = make_build(
+        '--prefix=/opt/a_b', '--with-qemu-kvm=/opt/qemu',
+        '--with-vdsm-hooksdir=/srv/hooks', '--with-openssl=/opt/openssl',
+        '--with-python=/opt/python')
+    root = tmp_path / 'root'
+    build.run('make', 'install', 'DESTDIR=%s' % root)
+    hook = (root / 'srv/hooks/before_vm_start/50_emulator').read_text()
+    wrapper = (root / 'opt/a_b/libexec/qemu-kvm-modified').read_text()
+    share = root / 'opt/a_b/share'
+    module = (share / 'vdsm-hook-tlsciphers/tlsciphers.py').read_text()
+    assert hook.startswith('#!/opt/python -Ss\n')
+    assert wrapper.startswith('#!/opt/python -ESs\n')
+    assert "QEMU_KVM = '/opt/qemu'" in wrapper
+    assert "QEMU_KVM = '/opt/qemu'" in module
+    assert "OPENSSL = '/opt/openssl'" in module
+    assert ("EMULATOR = '/srv/hooks/qemu-kvm-wrapper/qemu-kvm-modified'"
+            in module)
+    assert "sys.path.insert(0, '/opt/a_b/share/vdsm-hook-tlsciphers')" in hook
+    package = bz2.decompress(
+        (share / 'selinux/packages/tlsciphers.pp.bz2').read_bytes())
+    for path in (b'/opt/a_b/libexec/qemu-kvm-modified',
+                 b'/srv/hooks/qemu-kvm-wrapper/qemu-kvm-modified'):
+        assert re.search(re.escape(path) + rb'\s+--\s+system_u:object_r:'
+                         rb'qemu_exec_t:s0\n', package)
+
+
+def test_summary_shows_what_was_chosen_and_found(make_build):
+    build = make_build()
+    summary = build.run('./configure', '--with-qemu-kvm=/nonexistent/qemu')
+    assert '/nonexistent/qemu (not on this machine)' in summary
+    assert re.search(r'openssl +/usr/bin/openssl \(found\)', summary)
+    assert '/usr/local/libexec/vdsm/hooks\n' in summary
+    assert re.search(r'interpreter +/usr/bin/python3 \(found\)', summary)
+
+
+def test_relative_path_is_refused(make_build):
+    build = make_build()
+    process = subprocess.run(['./configure', '--with-qemu-kvm=qemu-kvm'],
+                             cwd=build.source, capture_output=True, text=True)
+    assert process.returncode != 0
+    assert 'needs an absolute path, not "qemu-kvm"' in process.stderr
+
+
+def test_version_is_that_of_the_spec(make_build):
+    build = make_build()
+    version = re.search(r'^Version: +(.*)', build.source.joinpath(
+        SPEC).read_text(), re.MULTILINE).group(1)
+    assert version in build.run('./configure', '--version')
+    spec = build.source / SPEC
+    spec.write_text(spec.read_text().replace(version, '12.34'))
+    build.run('make', 'dist')
+    assert (build.source / 'vdsm-hook-tlsciphers-12.34.tar.gz').exists()
+
+
+def test_distribution_is_complete(make_build):
+    """distcheck builds, checks, installs and uninstalls what dist packs."""
+    build = make_build()
+    output = build.run('make', 'distcheck')
+    assert 'archives ready for distribution' in output
+    # The tests ran on the distribution, not on nothing.
+    assert re.search(r'\d{3,} passed', output)
+
+
+def test_a_name_without_a_value_is_no_result(tmp_path):
+    source = tmp_path / 'source'
+    source.write_text('#!@PYTHON@ @NOSUCH@\n')
+    with pytest.raises(subprocess.CalledProcessError) as failure:
+        support.substitute(source, {'PYTHON': '/x'})
+    assert failure.value.stdout == b''
+    assert b'@NOSUCH@' in failure.value.stderr
+
+
+def test_values_are_taken_literally(tmp_path):
+    source = tmp_path / 'source'
+    source.write_text('a @PYTHON@ b\n\n')
+    assert support.substitute(source, {'PYTHON': r'/x|y&z\1'}) == (
+        b'a /x|y&z\\1 b\n\n')
