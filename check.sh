@@ -1,0 +1,98 @@
+#!/bin/bash
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# check.sh [all|unit]
+#
+# Installs what the tests need and runs them, on a copy of this folder that is
+# removed at the end. "unit" runs the quick ones, "all" (as without an
+# argument) also those on RPMs and on real VMs. Needs root on Debian 12; the
+# packages that it installs stay.
+
+set -euo pipefail
+
+what=${1-all}
+case $what in
+    all | unit) ;;
+    *)
+        echo "usage: check.sh [all|unit]" >&2
+        exit 2
+        ;;
+esac
+
+cd "$(dirname "$0")"
+work=$(mktemp -d /tmp/tlsciphers-check.XXXXXX)
+trap 'rm -rf "$work"' EXIT
+
+step() {
+    printf '\n== %s (after %d s)\n' "$*" "$SECONDS"
+}
+
+# quietly COMMAND...: show what it prints only if it fails.
+quietly() {
+    "$@" >"$work/log" 2>&1 || {
+        cat "$work/log"
+        exit 1
+    }
+}
+
+packages=(autoconf automake bzip2 checkpolicy make openssl python3-pip
+    python3-rpm python3-setuptools semodule-utils shellcheck)
+if [ "$what" = all ]; then
+    packages+=(cpio iproute2 libvirt-clients libvirt-daemon-system
+        policycoreutils procps python3-libvirt qemu-system-gui
+        qemu-system-x86 rpm rpmlint selinux-policy-default selinux-utils)
+fi
+step "Packages of the distribution"
+quietly tests/install-packages "${packages[@]}"
+grep "^Installing" "$work/log" || echo "all are here"
+
+step "Python packages"
+quietly /usr/bin/python3 -m pip install --no-build-isolation \
+    --root-user-action ignore --disable-pip-version-check \
+    --target "$work/python" --requirement tests/requirements.txt
+export PYTHONPATH=$work/python PYTHONDONTWRITEBYTECODE=1
+export TEST_PYTHON=/usr/bin/python3 TMPDIR=$work/tmp
+mkdir "$work/tmp" "$work/source"
+tar --create --exclude=.git --exclude=rpmbuild . |
+    tar --extract --directory "$work/source"
+cd "$work/source"
+
+step "Build"
+quietly ./autogen.sh
+quietly ./configure
+sed -n '/^configure:$/,$p' "$work/log"
+quietly make
+
+step "shellcheck, ruff, and the syntax of Python 2.6"
+mapfile -t scripts < <(grep -rlE '^#!/bin/(ba)?sh' --include='*' . |
+    grep -vE '^./(configure|config.status|build-aux/(install-sh|missing)|selinux/labels)$')
+shellcheck "${scripts[@]}"
+"$work/python/bin/ruff" check --no-cache .
+/usr/bin/python3 "$work/python/bin/vermin" --quiet --no-tips \
+    --target=2.6- --target=3.6- --exclude argparse --exclude os.getxattr \
+    hooks/before_vm_start.py hooks/tlsciphers.py wrapper/qemu-kvm-modified.py
+
+if [ "$what" = unit ]; then
+    step "Quick tests"
+    make --no-print-directory check
+    exit
+fi
+
+step "RPM"
+quietly make rpm srpm
+rpm=$(echo rpmbuild/RPMS/noarch/*.rpm)
+echo "$rpm"
+
+step "rpmlint"
+rpmlint --rpmlintrc vdsm-hook-tlsciphers.rpmlintrc "$rpm" \
+    rpmbuild/SRPMS/*.rpm vdsm-hook-tlsciphers.spec |
+    tee "$work/rpmlint.log"
+grep -q " 0 errors, 0 warnings" "$work/rpmlint.log"
+
+step "Tests of the hook, the wrapper, the build and the RPM"
+$TEST_PYTHON -m pytest -q tests/unit tests/package
+
+step "Tests on real VMs"
+tests/lab "$rpm" $TEST_PYTHON -m pytest -q tests/libvirt
+step "All tests passed"

@@ -1,0 +1,258 @@
+#!/bin/bash
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# demo.sh [--keep]
+#
+# Builds the RPM and shows what it does to the console of a VM: what a scanner
+# sees without the property tlsciphers and with it. Everything happens on a
+# copy of this machine that vanishes at the end (tests/lab), but for packages
+# of the distribution, which stay installed.
+#
+# --keep leaves the VM running, and says how to look at it and how to stop it.
+
+set -euo pipefail
+
+policy=ECDHE-RSA-AES256-GCM-SHA384:ECDHE-RSA-AES128-GCM-SHA256
+bad_value=AES256-SHA,disable-ticketing=on
+hook=/usr/libexec/vdsm/hooks/before_vm_start/50_emulator
+emulator=/usr/libexec/vdsm/hooks/qemu-kvm-wrapper/qemu-kvm-modified
+
+fail() {
+    printf 'demo.sh: %s\n' "$*" >&2
+    exit 1
+}
+
+step() {
+    printf '\n%s== %s%s\n' "${bold-}" "$*" "${plain-}"
+}
+
+if [ -t 1 ] && [ -z "${NO_COLOR-}" ]; then
+    bold=$'\e[1m' plain=$'\e[0m'
+fi
+
+# quietly LOG COMMAND...: run it with its output in a file, showing progress.
+quietly() {
+    local log=$1
+    shift
+    "$@" 2>&1 | tee "$log" | awk 'NR % 40 == 0 { printf "."; fflush() }' ||
+        fail "$* failed: $(tail -n 20 "$log")"
+    echo
+}
+
+packages() {
+    if command -v apt-get >/dev/null; then
+        echo autoconf automake bzip2 checkpolicy iproute2 libvirt-clients \
+            libvirt-daemon-system make openssl procps python3 \
+            qemu-system-gui qemu-system-x86 rpm semodule-utils
+    else
+        echo autoconf automake bzip2 checkpolicy iproute libvirt-client \
+            libvirt-daemon libvirt-daemon-driver-qemu make openssl \
+            policycoreutils procps-ng python3 qemu-kvm rpm-build
+    fi
+}
+
+# What the commands below do runs inside the lab.
+
+# as_vdsm PROPERTY=VALUE...: run the installed hook as vdsm does at a start.
+as_vdsm() {
+    mkdir -p /run/vdsm/demo
+    echo 0 >/run/vdsm/demo/launchflags
+    env -i PATH=/usr/bin:/bin vmId=demo _hook_domxml="$LAB/domain.xml" \
+        PYTHONPATH="$source/tests/standin" "$@" "$hook"
+}
+
+prepare_domain() {
+    sed "s|<name>lab|<name>$1|" "$source/tests/data/domain-lab.xml" \
+        >"$LAB/domain.xml"
+}
+
+virsh() {
+    command virsh --quiet --connect qemu:///system "$@"
+}
+
+# scan VM: print what its console accepts, one suite a line.
+scan() {
+    local port suite
+    port=$(virsh dumpxml "$1" |
+        sed -n "s/.* tlsPort='\([0-9]*\)'.*/\1/p")
+    [ -n "$port" ] || fail "the VM $1 has no TLS port"
+    for suite in $(openssl ciphers -s -tls1_2 -ciphersuites "" -- \
+        ALL:COMPLEMENTOFALL:@SECLEVEL=0 | tr : ' '); do
+        if openssl s_client -connect "127.0.0.1:$port" -tls1_2 \
+            -cipher "$suite:@SECLEVEL=0" </dev/null >/dev/null 2>&1; then
+            echo "TLS 1.2  $suite"
+        fi
+    done
+    for suite in $(openssl ciphers -s -tls1_3 | tr : ' '); do
+        if openssl s_client -connect "127.0.0.1:$port" -tls1_3 \
+            -ciphersuites "$suite" </dev/null >/dev/null 2>&1; then
+            echo "TLS 1.3  $suite"
+        fi
+    done
+}
+
+# What a policy means: the rule is that of OpenSSL, less what SPICE never
+# offers (it has no DH parameters, and the certificate is of the RSA kind).
+expected_suites() {
+    openssl ciphers -s -tls1_2 -ciphersuites "" -- "$1" | tr : '\n' |
+        grep -vE '^(DHE|ADH|AECDH)-|ECDSA|DSS' | sed 's/^/TLS 1.2  /'
+}
+
+show_table() {
+    printf '\n%-42s %-18s %s\n' "accepted by the console" \
+        "without property" "with tlsciphers"
+    sort -u "$LAB/without" "$LAB/with" | while read -r line; do
+        without=- with=-
+        grep -qxF "$line" "$LAB/without" && without=yes
+        grep -qxF "$line" "$LAB/with" && with=yes
+        printf '%-42s %-18s %s\n' "$line" "$without" "$with"
+    done
+    printf '%-42s %-18s %s\n\n' "suites in all" \
+        "$(wc -l <"$LAB/without")" "$(wc -l <"$LAB/with")"
+}
+
+inside() {
+    step "1. The package is installed, by rpm, from the RPM that was built"
+    rpm --dbpath "$LAB/rpmdb" --query vdsm-hook-tlsciphers
+    ls -l "$hook" "$emulator"
+    echo "rpm -V finds nothing to say:" \
+        "$(rpm --dbpath "$LAB/rpmdb" --verify --nodeps vdsm-hook-tlsciphers)"
+
+    step "2. A VM without the property: the hook leaves it alone"
+    prepare_domain without-property
+    cp "$LAB/domain.xml" "$LAB/before.xml"
+    as_vdsm
+    cmp -s "$LAB/before.xml" "$LAB/domain.xml" ||
+        fail "the hook has changed the XML of a VM without the property"
+    virsh create "$LAB/domain.xml"
+    echo "Scanning its console: a handshake for each suite there is ..."
+    scan without-property >"$LAB/without"
+    virsh destroy without-property
+
+    step "3. The same VM with tlsciphers=$policy"
+    prepare_domain with-property
+    echo "What the hook says in vdsm.log:"
+    as_vdsm "tlsciphers=$policy" 2>&1 | sed 's/^/    /'
+    echo "What it has put into the domain XML:"
+    grep -oE '<emulator>.*</emulator>|<qemu:commandline.*' "$LAB/domain.xml" |
+        sed 's/></>\n</g; s/^/    /' | sed 's/^</    </'
+    cp "$LAB/domain.xml" "$LAB/policy.xml"
+    virsh create "$LAB/domain.xml"
+    echo "Scanning its console again ..."
+    scan with-property >"$LAB/with"
+
+    step "4. The process that runs the VM: QEMU itself, no Python in between"
+    pid=$(cat /run/libvirt/qemu/with-property.pid)
+    tr '\0' ' ' <"/proc/$pid/cmdline" |
+        sed -E 's/ -[a-rt-z][^ ]* .* (-spice )/ ... \1/; s/^/    /'
+    echo
+    [ "$(readlink "/proc/$pid/exe")" = "$(readlink -f /usr/libexec/qemu-kvm)" ] ||
+        fail "the process that libvirt started is not QEMU"
+    ! pgrep --full "^[^ ]*python[^ ]* .*qemu-kvm-modified" >/dev/null ||
+        fail "a process of the wrapper is left"
+
+    step "5. A value that would switch the console's password off: $bad_value"
+    prepare_domain bad-value
+    cp "$LAB/domain.xml" "$LAB/before.xml"
+    status=0
+    as_vdsm "tlsciphers=$bad_value" 2>"$LAB/refusal" || status=$?
+    sed 's/^/    /' "$LAB/refusal"
+    if [ "$status" != 2 ] || ! cmp -s "$LAB/before.xml" "$LAB/domain.xml"; then
+        fail "the hook has not refused it"
+    fi
+    echo "The hook's exit status is 2, so vdsm starts no VM; the XML is untouched."
+
+    step "6. The VM of step 3 with its emulator put back: nobody would enforce it"
+    sed "s|<name>with-property|<name>put-back|
+        s|<emulator>[^<]*|<emulator>/usr/libexec/qemu-kvm|" \
+        "$LAB/policy.xml" >"$LAB/put-back.xml"
+    if virsh create "$LAB/put-back.xml" 2>"$LAB/put-back"; then
+        fail "QEMU has started a VM whose policy nobody enforces"
+    fi
+    grep -o '[^ ]* invalid option.*' "$LAB/put-back" | sed 's/^/    /' ||
+        fail "not for the expected reason: $(cat "$LAB/put-back")"
+
+    step "What a scanner sees"
+    show_table
+    diff <(grep '^TLS 1.2' "$LAB/with" | sort) \
+        <(expected_suites "$policy" | sort) ||
+        fail "the console does not accept exactly what the policy names"
+    [ "$(wc -l <"$LAB/without")" -gt "$(wc -l <"$LAB/with")" ] ||
+        fail "the policy has taken nothing away"
+    cat <<END
+Proven: of $(grep -c '^TLS 1.2' "$LAB/without") TLS 1.2 suites the console of the VM accepts $(grep -c '^TLS 1.2' "$LAB/with"), exactly those that were asked
+for; the emulator is one process; what cannot be enforced does not start.
+TLS 1.3 suites are not a matter of tlsciphers in this version.
+END
+}
+
+keep=no
+case ${1-} in
+    "") ;;
+    --keep) keep=yes ;;
+    --inside)
+        source=$2 keep=$3
+        inside
+        if [ "$keep" = yes ]; then
+            echo kept >"$source/kept"
+            exec tail --follow /dev/null
+        fi
+        exit
+        ;;
+    *) fail "usage: demo.sh [--keep]" ;;
+esac
+
+[ "$(id -u)" = 0 ] || fail "needs root: it starts a libvirtd of its own"
+if [ -e /usr/libexec/vdsm ] || [ -e /usr/libexec/qemu-kvm-modified ] ||
+    { command -v rpm >/dev/null &&
+        rpm --query --quiet vdsm vdsm-hook-tlsciphers 2>/dev/null; }; then
+    fail "vdsm or this package is installed here: this is no place to play"
+fi
+work=$(mktemp -d /tmp/tlsciphers-demo.XXXXXX)
+trap 'rm -rf "$work"' EXIT
+cd "$(dirname "$0")"
+
+step "Packages that are needed from the distribution"
+# shellcheck disable=SC2046 # one word each
+quietly "$work/install.log" tests/install-packages $(packages)
+grep "^Installing" "$work/install.log" || echo "All are here."
+qemu=/usr/libexec/qemu-kvm
+[ -x $qemu ] || qemu="qemu-system-x86_64"
+grep -q -- "^-spice" <($qemu -help) ||
+    fail "the QEMU of this distribution has no SPICE"
+
+step "Building the RPM (autogen.sh, configure, make rpm)"
+mkdir "$work/source"
+tar --create --exclude=.git --exclude=rpmbuild . |
+    tar --extract --directory "$work/source"
+(
+    cd "$work/source"
+    quietly "$work/build.log" sh -c "./autogen.sh && ./configure && make rpm"
+)
+rpm=$(echo "$work"/source/rpmbuild/RPMS/noarch/*.rpm)
+echo "Built: ${rpm##*/}"
+
+step "A copy of this machine, with a libvirtd of its own"
+if [ "$keep" = no ]; then
+    "$work/source/tests/lab" "$rpm" \
+        "$work/source/demo.sh" --inside "$work/source" no
+else
+    setsid "$work/source/tests/lab" "$rpm" \
+        "$work/source/demo.sh" --inside "$work/source" yes &
+    lab=$!
+    while ! [ -e "$work/source/kept" ]; do
+        kill -0 $lab 2>/dev/null || wait $lab
+        sleep 0.2
+    done
+    # The first process of the namespaces is a child of "unshare", the lab's.
+    first=$(pgrep --parent "$(pgrep --parent $lab --exact unshare)")
+    cat <<END
+
+The VM keeps running, in namespaces of its own. To look at it:
+    nsenter --all --target $first virsh --connect qemu:///system list
+    nsenter --all --target $first cat /var/log/libvirt/qemu/with-property.log
+To stop it and leave nothing behind:
+    kill $lab
+END
+fi

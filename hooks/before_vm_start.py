@@ -210,11 +210,12 @@ def is_resume(hooking):
     """
     Tell whether the VM resumes from a saved state: vdsm then runs this hook
     on an XML that it throws away. Since 4.2 it writes launch flags just
-    before a real start, and only then.
+    before a real start, and only then. Where this cannot be told, it is a
+    start.
     """
     import os
     return (hasattr(hooking, 'load_vm_launch_flags_from_file')
-            and 'vmId' in os.environ
+            and os.path.isdir('@VDSM_RUN_DIR@') and 'vmId' in os.environ
             and not os.path.exists(os.path.join(
                 '@VDSM_RUN_DIR@', os.environ['vmId'], 'launchflags')))
 

@@ -224,12 +224,13 @@ def check_wrapper():
     try:
         status = os.stat(EMULATOR)
     except OSError as error:
-        raise Refused('tlsciphers: the wrapper %s cannot be used: %s; remedy: %s'
-                      % (EMULATOR, error.strerror, remedy))
+        raise Refused('tlsciphers: the wrapper %s cannot be used: %s; '
+                      'remedy: %s' % (EMULATOR, error.strerror, remedy))
     # Not os.access(): the emulator runs as another user than this hook.
     if not stat.S_ISREG(status.st_mode) or status.st_mode & 0o555 != 0o555:
-        raise Refused('tlsciphers: the wrapper %s is not a file that everybody may '
-                      'execute; remedy: %s' % (EMULATOR, remedy))
+        raise Refused('tlsciphers: the wrapper %s is not a file that '
+                      'everybody may execute; remedy: %s'
+                      % (EMULATOR, remedy))
     if not hasattr(os, 'getxattr'):
         return []
     enforcing = _selinux_enforcing()
@@ -242,8 +243,8 @@ def check_wrapper():
     label = label.rstrip(b'\0').decode('ascii', 'replace')
     if label.split(':')[2:3] == ['qemu_exec_t']:
         return []
-    line = ('tlsciphers: the wrapper has the SELinux label %s instead of qemu_exec_t; '
-            'remedy: restorecon -v %s %s'
+    line = ('tlsciphers: the wrapper has the SELinux label %s instead of '
+            'qemu_exec_t; remedy: restorecon -v %s %s'
             % (printable(label), WRAPPER, EMULATOR))
     if enforcing:
         raise Refused(line)
@@ -278,9 +279,9 @@ def check_emulator(document):
     for path in _emulators(document):
         if not (path in ('', QEMU_KVM, EMULATOR, WRAPPER, '/usr/bin/qemu-kvm')
                 or path.startswith('/usr/bin/qemu-system-')):
-            raise Refused('tlsciphers: another hook has set the emulator to %s, which '
-                          'this hook would drop; use only one of the two for '
-                          'this VM' % printable(path, 200))
+            raise Refused('tlsciphers: another hook has set the emulator to '
+                          '%s, which this hook would drop; use only one of '
+                          'the two for this VM' % printable(path, 200))
 
 
 def set_policy(document, settings):

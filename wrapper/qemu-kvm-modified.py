@@ -257,7 +257,7 @@ def restore_locale():
 
 
 def printable(text, limit=100):
-    """Return text for a message: ASCII, not too long, no control characters."""
+    """Return text for a message: ASCII, in one line, not too long."""
     shown = ''.join(c if ' ' <= c <= '~' else '?' for c in text[:limit])
     return shown + '...' if len(text) > limit else shown
 

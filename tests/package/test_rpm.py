@@ -92,7 +92,8 @@ def test_interpreter_is_that_of_the_release(make_build, tmp_path, release,
     assert required == {python}
     subprocess.run('rpm2cpio %s | cpio -id --quiet' % path, shell=True,
                    check=True, cwd=tmp_path)
-    for name in ('qemu-kvm-modified', 'vdsm/hooks/before_vm_start/50_emulator'):
+    for name in ('qemu-kvm-modified',
+                 'vdsm/hooks/before_vm_start/50_emulator'):
         with open(tmp_path / 'usr/libexec' / name) as script:
             assert script.readline().startswith('#!%s -' % python)
 

@@ -260,7 +260,8 @@ def test_nul_is_refused(installation):
                                   'tlsprofile'])
 @pytest.mark.parametrize('others', [{}, {'tlsciphers': GOOD_CIPHERS}])
 def test_property_of_a_later_version_is_refused(newest_hook, name, others):
-    assert newest_hook.refusal(X86, **{name: 'x'}, **others).startswith(name + ': ')
+    line = newest_hook.refusal(X86, **{name: 'x'}, **others)
+    assert line.startswith(name + ': ')
 
 
 GOOD_VALUES = [
@@ -423,6 +424,21 @@ def test_resume_is_never_refused(hook, properties):
     assert changed == X86
     assert len(log) == 1
     assert 'resumes' in log[0]
+
+
+def test_where_a_resume_cannot_be_told_it_is_a_start(hook):
+    """vdsm's runtime folder is not where it should be."""
+    hook.installation.run_dir.mkdir(parents=True, exist_ok=True)
+    hook.installation.run_dir.rename(hook.installation.root / 'away')
+    try:
+        process = subprocess.run(
+            [hook.installation.hook], capture_output=True, text=True,
+            env={'PATH': '/usr/bin:/bin', 'vmId': 'VMID', 'tlsciphers': '',
+                 'PYTHONPATH': str(support.TESTS / 'standin'),
+                 '_hook_domxml': '/nonexistent'})
+    finally:
+        (hook.installation.root / 'away').rename(hook.installation.run_dir)
+    assert process.returncode == 2
 
 
 def test_missing_openssl_is_named(tmp_path):
