@@ -23,11 +23,6 @@ def pytest_report_header(config):
     return 'with Python ' + ', '.join(support.TARGET_PYTHONS)
 
 
-def available_pythons():
-    return [version for version in support.TARGET_PYTHONS
-            if support.find_python(version)]
-
-
 @pytest.fixture(scope='session')
 def make_installation(tmp_path_factory):
     """A function that installs for a version of Python, once for each."""
@@ -39,7 +34,7 @@ def make_installation(tmp_path_factory):
     return make
 
 
-@pytest.fixture(params=available_pythons())
+@pytest.fixture(params=support.available_pythons())
 def installation(request, make_installation):
     """The installed files, for each Python that a release of EL has."""
     return make_installation(request.param)
@@ -48,4 +43,4 @@ def installation(request, make_installation):
 @pytest.fixture
 def newest_installation(make_installation):
     """The installed files, where the version of Python does not matter."""
-    return make_installation(available_pythons()[-1])
+    return make_installation(support.available_pythons()[-1])

@@ -10,6 +10,7 @@ import pathlib
 import re
 import shutil
 import subprocess
+import sys
 
 TESTS = pathlib.Path(__file__).resolve().parent
 SOURCE = TESTS.parent
@@ -36,7 +37,7 @@ def find_python(version):
     candidates = sorted(glob.glob('%s/versions/%s.*/bin/python'
                                   % (root, version))) if root else []
     on_path = shutil.which('python' + version)
-    for candidate in candidates + ([on_path] if on_path else []):
+    for candidate in candidates + [on_path or sys.executable]:
         # A pyenv shim of a version that is not selected fails here.
         answer = subprocess.run(
             [candidate, '-c', 'import sys; print("%d.%d" % '
@@ -48,6 +49,12 @@ def find_python(version):
 
 def missing_pythons():
     return [version for version in TARGET_PYTHONS if not find_python(version)]
+
+
+def available_pythons():
+    """Return those (list of str, never empty) that tests can run with."""
+    return [version for version in TARGET_PYTHONS if find_python(version)] or [
+        '%d.%d' % sys.version_info[:2]]
 
 
 class Installation:

@@ -4,11 +4,14 @@
 """The hook, run as vdsm runs it, on domain XML as engines write it."""
 
 import json
+import os
 import re
 import resource
+import runpy
 import subprocess
 from xml.etree import ElementTree
 
+import mock
 import pytest
 
 import support
@@ -442,11 +445,26 @@ def test_where_a_resume_cannot_be_told_it_is_a_start(hook):
 
 
 def test_missing_openssl_is_named(tmp_path):
-    python = support.find_python('3.9') or support.find_python('3.12')
-    installation = support.Installation(tmp_path / 'root', python,
-                                        openssl='/nonexistent/openssl')
+    installation = support.Installation(
+        tmp_path / 'root', support.find_python(
+            support.available_pythons()[-1]), openssl='/nonexistent/openssl')
     line = Hook(installation, tmp_path).refusal(X86, tlsciphers=GOOD_CIPHERS)
     assert '/nonexistent/openssl: No such file' in line
+
+
+def test_write_and_restore_that_both_fail_are_said(newest_installation,
+                                                   tmp_path):
+    """Both at once cannot be had here: the write is a mock, and refuses."""
+    hook = runpy.run_path(str(newest_installation.hook))
+    policy = hook['load_policy_module']()
+    hooking = mock.Mock()
+    hooking.write_domxml.side_effect = IOError(28, 'No space left on device')
+    gone = str(tmp_path / 'gone' / 'domxml')
+    with mock.patch.dict(os.environ, _hook_domxml=gone):
+        with pytest.raises(policy.Refused) as refusal:
+            hook['write'](hooking, policy, mock.sentinel.document, b'before')
+    assert 'No space left on device; nor could it be put back' in str(
+        refusal.value)
 
 
 @pytest.mark.parametrize('option', ['-h', '--help'])
