@@ -5,7 +5,6 @@
 
 import pytest
 
-
 HEADER = ('SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors',
           'SPDX-License-Identifier: GPL-2.0-or-later')
 

@@ -8,6 +8,7 @@ import string
 import subprocess
 
 import pytest
+
 import support
 from support import GOOD_CIPHERS, SEED_CIPHERS
 
