@@ -120,9 +120,8 @@ def check_ciphers(value):
             raise Refused('tlsciphers: %s: this version cannot set TLS 1.3 '
                           'suites (names that start with TLS_); remove it'
                           % printable(token))
-    # As the library would take it, in a list for TLS 1.2 and older: with the
-    # security level applied (-s), and without the TLS 1.3 suites that
-    # "openssl ciphers" shows for every list.
+    # As the library would take it: with the security level applied (-s), and
+    # without the TLS 1.3 suites that are in every list otherwise (-tls1_2).
     known, suites = _openssl_ciphers(value, '-s', '-v', '-tls1_2')
     suites = [line.split() for line in suites]
     if not known or not suites:
@@ -198,9 +197,7 @@ def _openssl_ciphers(cipher_list, *options):
     if cipher_list.startswith('-'):
         # OpenSSL 1.0.2 takes it for an option even after "--".
         cipher_list = ':' + cipher_list
-    command = [OPENSSL, 'ciphers']
-    command.extend(options)
-    command.extend(('-ciphersuites', '', '--', cipher_list))
+    command = [OPENSSL, 'ciphers'] + list(options) + ['--', cipher_list]
     try:
         with open(os.devnull) as nothing:
             # The emulator's environment, as far as OpenSSL cares for it.

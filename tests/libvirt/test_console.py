@@ -6,6 +6,7 @@
 import os
 import pathlib
 import re
+import struct
 import subprocess
 
 import libvirt
@@ -195,6 +196,24 @@ def test_table_of_options_without_a_value_is_that_of_this_qemu():
     assert {'S', 'nodefaults', 'no-shutdown'} < without_value
     assert without_value == table & options
     assert not {option for option in table if takes_a_value(option)}
+
+
+def test_kernel_argument_that_looks_like_an_option_is_left_alone(
+        start, run_hook):
+    # A kernel for QEMU: a multiboot header, and an endless loop.
+    address, flags = 0x100000, 0x10000
+    kernel = pathlib.Path(os.environ['LAB']) / 'kernel'
+    kernel.write_bytes(struct.pack(
+        '<8I', 0x1badb002, flags, -(0x1badb002 + flags) & 0xffffffff, address,
+        address, address + 34, address + 34, address + 32) + b'\xeb\xfe')
+    vm = start(run_hook(DOMAIN.replace(
+        '</os>', '<kernel>%s</kernel><cmdline>-spice</cmdline></os>'
+        % kernel), tlsciphers=GOOD_CIPHERS))
+    position = vm.arguments.index('-append')
+    assert vm.arguments[position + 1] == '-spice'
+    assert vm.arguments[-1].startswith('tls-ciphers=' + GOOD_CIPHERS)
+    assert vm.accepts(GOOD_CIPHERS.split(':')[0])
+    assert not vm.accepts('AES256-SHA')
 
 
 @pytest.mark.parametrize('option', ['append', 'kernel', 'initrd', 'name'])

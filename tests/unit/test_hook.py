@@ -90,6 +90,10 @@ def parse(xml):
 
 
 def canonical(tree):
+    for element in tree.iter():
+        # ElementTree would write it bare, and its reader would drop it.
+        element.text = element.text and element.text.replace('\r', '\ue00d')
+        element.tail = element.tail and element.tail.replace('\r', '\ue00d')
     return ElementTree.canonicalize(ElementTree.tostring(tree),
                                     rewrite_prefixes=True)
 
@@ -122,7 +126,8 @@ def expected(xml, installation, ciphers):
     pytest.param(X86.replace(
         '<domain ', '<domain xmlns:ns0='
         '"http://libvirt.org/schemas/domain/qemu/1.0" '), id='ns0 declared'),
-    pytest.param(X86.replace('<domain ', '<domain xmlns:qemu="urn:other" '),
+    pytest.param(X86.replace('<domain ', '<domain xmlns:qemu="urn:other" ')
+                 .replace('<metadata>', '<metadata><qemu:commandline/>'),
                  id='qemu is another namespace'),
     pytest.param(X86.replace('</domain>', DEFAULT_NAMESPACE),
                  id='default namespace'),
@@ -322,6 +327,30 @@ def test_list_that_is_no_mistake_but_a_surprise_is_warned_of(
         newest_hook, value, warning):
     _, log = newest_hook.change(PPC, tlsciphers=value)
     assert [line for line in log if warning in line]
+
+
+def test_environment_of_the_host_does_not_sway_the_judgement(newest_hook,
+                                                             tmp_path):
+    """The emulator does not inherit what vdsm runs with."""
+    broken = tmp_path / 'openssl.cnf'
+    broken.write_text('openssl_conf = [broken')
+    newest_hook.change(PPC, tlsciphers=GOOD_CIPHERS, environment={
+        'OPENSSL_CONF': str(broken)})
+
+
+def test_value_is_never_an_option_of_openssl(tmp_path):
+    """
+    OpenSSL 1.0.2, which is not here, reads options behind "--" too: a
+    stand-in refuses what would be one, and asks the real one else.
+    """
+    openssl = tmp_path / 'openssl'
+    openssl.write_text('#!/bin/sh\nfor last; do :; done\ncase $last in -*) '
+                       'exit 99;; esac\nexec openssl "$@"\n')
+    openssl.chmod(0o755)
+    installation = support.Installation(
+        tmp_path / 'root', support.find_python(
+            support.available_pythons()[-1]), openssl=openssl)
+    Hook(installation, tmp_path).change(PPC, tlsciphers='-AES:HIGH')
 
 
 JUDGE = """
