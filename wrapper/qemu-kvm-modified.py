@@ -13,6 +13,7 @@ keeps the VM from starting, with one line on standard error.
 
 import posix
 import sys
+import time
 
 try:
     import _signal as signal  # Python 3: "signal" itself imports much more.
@@ -76,9 +77,9 @@ def final_arguments(arguments):
     if not settings:
         if not has_tls_port(displays):
             return arguments
-        say('this VM comes from a host with a manual installation: its SPICE '
-            'console gets the cipher list of that one')
-        return with_ciphers(options, MANUAL_CIPHERS)
+        return with_ciphers(options, MANUAL_CIPHERS,
+                            'this VM comes from a host with a manual '
+                            'installation, whose cipher list it keeps: ')
     requirement, ciphers = settings['ciphers']
     if displays and not has_tls_port(displays):
         if requirement:
@@ -86,8 +87,8 @@ def final_arguments(arguments):
                    'remedy: enable TLS for SPICE on this host (spice_tls in '
                    'qemu.conf), or remove the property tlsciphers from the '
                    'VM')
-        say('ciphers: the SPICE console of this VM has no TLS port; the '
-            'default of the host does not apply')
+        note('ciphers: the SPICE console of this VM has no TLS port; the '
+             'default of the host does not apply')
         displays = []
     if not displays:
         return [argument for name, _, given in options for argument in given
@@ -169,7 +170,7 @@ def check_ciphers(value):
                    % printable(token))
 
 
-def with_ciphers(options, ciphers):
+def with_ciphers(options, ciphers, reason=''):
     """Return the arguments with one -spice option, the last, for ciphers."""
     parameters = ['tls-ciphers=' + ciphers]
     arguments = []
@@ -181,7 +182,7 @@ def with_ciphers(options, ciphers):
         elif name not in (REQUIREMENT, BEST_EFFORT):
             arguments.extend(given)
     # For the VM's log, where libvirt writes only what it started itself.
-    say('QEMU gets -spice ' + ','.join(
+    note(reason + 'QEMU gets -spice ' + ','.join(
         'password=*' if text.startswith('password=') else printable(text, 4096)
         for text in parameters))
     return arguments + ['-spice', ','.join(parameters)]
@@ -262,16 +263,26 @@ def printable(text, limit=100):
     return shown + '...' if len(text) > limit else shown
 
 
-def say(line):
-    try:
-        posix.write(2, ('qemu-kvm-modified: %s\n' % line).encode('ascii'))
-    except OSError:
-        pass
+def note(line):
+    """
+    Write a line to the VM's log, in the format of libvirt's own messages:
+    libvirt keeps those out of the error that it reports when QEMU fails.
+    """
+    write('%s: %d: info : qemu-kvm-modified: %s' % (
+        time.strftime('%Y-%m-%d %H:%M:%S.000+0000', time.gmtime()),
+        posix.getpid(), line))
 
 
 def refuse(line):
-    say(line)
+    write('qemu-kvm-modified: ' + line)
     sys.exit(1)
+
+
+def write(line):
+    try:
+        posix.write(2, (line + '\n').encode('ascii'))
+    except OSError:
+        pass
 
 
 if __name__ == '__main__':

@@ -216,6 +216,17 @@ def test_kernel_argument_that_looks_like_an_option_is_left_alone(
     assert not vm.accepts('AES256-SHA')
 
 
+def test_error_of_qemu_is_not_buried(start, run_hook):
+    """What the wrapper tells of a start is in the log, not in the error."""
+    xml = run_hook(DOMAIN.replace(
+        '</os>', '<kernel>/etc/hostname</kernel></os>'),
+        tlsciphers=GOOD_CIPHERS)
+    with pytest.raises(libvirt.libvirtError, match='kernel') as error:
+        start(xml)
+    assert 'qemu-kvm-modified' not in str(error.value)
+    assert 'qemu-kvm-modified: QEMU gets -spice ' in read_vm_log('lab')
+
+
 @pytest.mark.parametrize('option', ['append', 'kernel', 'initrd', 'name'])
 def test_qemu_takes_what_looks_like_an_option_for_a_value(option):
     """QEMU itself, asked with the same command line that the wrapper reads."""

@@ -98,8 +98,10 @@ def test_first_command_line_of_the_seed_becomes_its_second(run, installation):
     outcome = run(*given, '-vdsm-tls', 'ciphers=' + SEED_CIPHERS)
     assert outcome.arguments == expected
     # The VM's log shows what libvirt did not write there itself.
-    assert outcome.stderr == 'qemu-kvm-modified: QEMU gets -spice %s\n' % (
-        expected[-1].decode())
+    assert re.match(
+        r'\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}\+0000: %d: info : '
+        'qemu-kvm-modified: QEMU gets -spice %s\n$'
+        % (outcome.pid, re.escape(expected[-1].decode())), outcome.stderr)
 
 
 def test_vm_of_a_manual_installation_gets_the_list_of_the_seed(run):
@@ -107,7 +109,9 @@ def test_vm_of_a_manual_installation_gets_the_list_of_the_seed(run):
     expected = support.read_arguments('seed-emulator.args')[1:]
     outcome = run(*given)
     assert outcome.arguments == expected
-    assert 'manual installation' in outcome.stderr.splitlines()[0]
+    line, = outcome.stderr.splitlines()
+    assert 'manual installation' in line
+    assert line.endswith(' QEMU gets -spice ' + expected[-1].decode())
 
 
 @pytest.mark.parametrize('arguments', [
