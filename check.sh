@@ -36,10 +36,9 @@ quietly() {
     }
 }
 
-# python3-mock and python3-pytest are for "make check" without this script.
-packages=(autoconf automake bzip2 checkpolicy make openssl python3-mock
-    python3-pip python3-pytest python3-rpm python3-setuptools semodule-utils
-    shellcheck)
+# python3-pytest is for "make check" without this script.
+packages=(autoconf automake bzip2 checkpolicy make openssl python3-pip
+    python3-pytest python3-rpm python3-setuptools semodule-utils shellcheck)
 if [ "$what" = all ]; then
     packages+=(cpio iproute2 libvirt-clients libvirt-daemon-system
         policycoreutils procps python3-libvirt qemu-system-gui

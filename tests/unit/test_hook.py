@@ -4,14 +4,11 @@
 """The hook, run as vdsm runs it, on domain XML as engines write it."""
 
 import json
-import os
 import re
 import resource
-import runpy
 import subprocess
 from xml.etree import ElementTree
 
-import mock
 import pytest
 
 import support
@@ -479,21 +476,6 @@ def test_missing_openssl_is_named(tmp_path):
             support.available_pythons()[-1]), openssl='/nonexistent/openssl')
     line = Hook(installation, tmp_path).refusal(X86, tlsciphers=GOOD_CIPHERS)
     assert '/nonexistent/openssl: No such file' in line
-
-
-def test_write_and_restore_that_both_fail_are_said(newest_installation,
-                                                   tmp_path):
-    """Both at once cannot be had here: the write is a mock, and refuses."""
-    hook = runpy.run_path(str(newest_installation.hook))
-    policy = hook['load_policy_module']()
-    hooking = mock.Mock()
-    hooking.write_domxml.side_effect = IOError(28, 'No space left on device')
-    gone = str(tmp_path / 'gone' / 'domxml')
-    with mock.patch.dict(os.environ, _hook_domxml=gone):
-        with pytest.raises(policy.Refused) as refusal:
-            hook['write'](hooking, policy, mock.sentinel.document, b'before')
-    assert 'No space left on device; nor could it be put back' in str(
-        refusal.value)
 
 
 @pytest.mark.parametrize('option', ['-h', '--help'])

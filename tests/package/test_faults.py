@@ -1,0 +1,38 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""Faults of the machine that cannot be had here: mocks stand for them."""
+
+import os
+import runpy
+
+import mock
+import pytest
+
+
+def test_write_and_restore_that_both_fail_are_said(newest_installation,
+                                                   tmp_path):
+    hook = runpy.run_path(str(newest_installation.hook))
+    policy = hook['load_policy_module']()
+    hooking = mock.Mock()
+    hooking.write_domxml.side_effect = IOError(28, 'No space left on device')
+    gone = str(tmp_path / 'gone' / 'domxml')
+    with mock.patch.dict(os.environ, _hook_domxml=gone):
+        with pytest.raises(policy.Refused) as refusal:
+            hook['write'](hooking, policy, mock.sentinel.document, b'before')
+    assert 'No space left on device; nor could it be put back' in str(
+        refusal.value)
+
+
+def test_broken_module_is_one_line(newest_installation, tmp_path):
+    """The package is damaged: its module cannot be loaded."""
+    hook = runpy.run_path(str(newest_installation.hook))
+    hooking = mock.Mock()
+    hooking.exit_hook.side_effect = SystemExit
+    with mock.patch.dict('sys.modules', hooking=hooking, tlsciphers=None):
+        with pytest.raises(SystemExit):
+            hook['run']()
+    hooking.exit_hook.assert_called_once()
+    line, = hooking.exit_hook.call_args.args
+    assert line.startswith('tlsciphers: the package is damaged')
+    assert 'dnf reinstall vdsm-hook-tlsciphers' in line
