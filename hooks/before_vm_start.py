@@ -23,6 +23,9 @@ vdsm runs it; it is of no use from a command line, except:
 import posix
 import sys
 
+# Nothing is to be written beside what is imported.
+sys.dont_write_bytecode = True
+
 PROPERTIES = ('tlsciphers',)
 # Properties of later versions. Ignoring one would leave a console open that
 # the administrator believes to be closed.
@@ -228,9 +231,7 @@ def enable_imports():
     import site
     site.addsitepackages(set())
 
-
 def load_policy_module():
-    sys.dont_write_bytecode = True
     sys.path.insert(0, '@PKGDATADIR@')
     try:
         import tlsciphers

@@ -525,7 +525,11 @@ def test_test_refuses_as_a_start_would(installation):
     assert 'without authentication' in process.stderr
 
 
-def test_nothing_is_left_beside_the_hook_and_its_module(hook):
-    hook.change(X86, tlsciphers=GOOD_CIPHERS)
-    for path in (hook.installation.hook, hook.installation.module):
+def test_nothing_is_left_beside_what_the_hook_reads(hook, tmp_path):
+    hooking = tmp_path / 'hooking' / 'hooking.py'
+    hooking.parent.mkdir()
+    hooking.write_bytes((support.TESTS / 'standin/hooking.py').read_bytes())
+    hook.change(X86, tlsciphers=GOOD_CIPHERS,
+                environment={'PYTHONPATH': str(hooking.parent)})
+    for path in (hook.installation.hook, hook.installation.module, hooking):
         assert list(path.parent.iterdir()) == [path]
