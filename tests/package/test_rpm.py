@@ -126,11 +126,11 @@ class Root:
             ['unshare', '--mount', 'sh', '-ec', '''
              mount --make-rprivate /
              mount -t tmpfs upper "$1"
-             mkdir "$1/upper" "$1/work" "$1/root"
+             mkdir "$1/upper" "$1/work" "$1/merged"
              mount -t overlay root -o "lowerdir=/,upperdir=$1/upper" \
-                 -o "workdir=$1/work" "$1/root"
-             mount -t proc proc "$1/root/proc"
-             mount --rbind /dev "$1/root/dev"
+                 -o "workdir=$1/work" "$1/merged"
+             mount -t proc proc "$1/merged/proc"
+             mount --rbind /dev "$1/merged/dev"
              echo ready
              read end''', 'sh', str(self.path)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -143,7 +143,7 @@ class Root:
         """Run a command there, in the root; return the process."""
         process = subprocess.run(
             ['nsenter', '--target', str(self.holder.pid), '--mount', 'chroot',
-             str(self.path / 'root'), *command],
+             str(self.path / 'merged'), *command],
             capture_output=True, text=True)
         assert not check or process.returncode == 0, (
             process.stdout + process.stderr)
@@ -153,7 +153,7 @@ class Root:
         """Run rpm on the root from outside of it, with its own database."""
         process = subprocess.run(
             ['nsenter', '--target', str(self.holder.pid), '--mount', 'rpm',
-             '--root', str(self.path / 'root'), '--dbpath', '/var/lib/testdb',
+             '--root', str(self.path / 'merged'), '--dbpath', '/var/lib/testdb',
              *arguments], capture_output=True, text=True)
         assert not check or process.returncode == 0, (
             process.stdout + process.stderr)
