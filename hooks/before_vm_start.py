@@ -105,16 +105,16 @@ def run():
                           'dnf reinstall vdsm-hook-tlsciphers' % error)
     try:
         notes = enforce(hooking, policy)
-    except policy.Refused as refusal:
-        if not is_resume(hooking):
-            hooking.exit_hook(str(refusal))
-        notes = ['%s (not refused: the VM resumes, with the policy that was '
-                 'saved)' % refusal]
     except Exception as error:
-        # A traceback would bury the cause in the engine's event.
-        hooking.exit_hook(policy.printable(
-            'tlsciphers: unexpected error: %s: %s'
-            % (type(error).__name__, error), 400))
+        line = str(error)
+        if not isinstance(error, policy.Refused):
+            # A traceback would bury the cause in the engine's event.
+            line = policy.printable('tlsciphers: unexpected error: %s: %s'
+                                    % (type(error).__name__, error), 400)
+        if not is_resume(hooking):
+            hooking.exit_hook(line)
+        notes = [line + ' (not refused: the VM resumes, with the policy that '
+                 'was saved)']
     for note in notes:
         hooking.log(note)
 
@@ -230,6 +230,7 @@ def enable_imports():
     """
     import site
     site.addsitepackages(set())
+
 
 def load_policy_module():
     sys.path.insert(0, '@PKGDATADIR@')

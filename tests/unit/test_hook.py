@@ -446,11 +446,12 @@ def test_xml_that_cannot_be_parsed_is_one_line(hook):
     assert line.startswith('tlsciphers: unexpected error: ')
 
 
-@pytest.mark.parametrize('properties', [
-    {'tlsciphers': 'NOSUCH'}, {'tlsgroups': 'X25519'}])
-def test_resume_is_never_refused(hook, properties):
-    changed, log = hook.change(X86, start=False, **properties)
-    assert changed == X86
+@pytest.mark.parametrize('xml, properties', [
+    (X86, {'tlsciphers': 'NOSUCH'}), (X86, {'tlsgroups': 'X25519'}),
+    ('<domain>', {'tlsciphers': GOOD_CIPHERS})])
+def test_resume_is_never_refused(hook, xml, properties):
+    changed, log = hook.change(xml, start=False, **properties)
+    assert changed == xml
     assert len(log) == 1
     assert 'resumes' in log[0]
 
