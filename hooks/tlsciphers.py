@@ -154,7 +154,8 @@ def _cipher_warnings(value, tokens, suites):
     checked = {}
     for position, token in enumerate(tokens):
         if token not in checked and token[0] != '@' and token not in names:
-            checked[token] = _is_ignored(token, position == 0)
+            checked[token] = _is_ignored(
+                token, position == 0 and value.startswith(token))
     ignored = [token for token in tokens if checked.pop(token, False)]
     if ignored:
         warnings.append('tlsciphers: OpenSSL ignores %s: no suite here has '
@@ -165,14 +166,16 @@ def _cipher_warnings(value, tokens, suites):
         warnings.append('tlsciphers: %s: only DHE or ECDSA suites are left; '
                         'SPICE can use neither, so no TLS 1.2 client can '
                         'connect; add ECDHE-RSA suites' % printable(value))
-    for token in tokens:
-        if token == '@SECLEVEL=0':
-            warnings.append('tlsciphers: @SECLEVEL=0 permits TLS 1.1 and 1.0')
-        elif token in ('@SECLEVEL=3', '@SECLEVEL=4', '@SECLEVEL=5'):
-            warnings.append('tlsciphers: %s: certificates with RSA keys of '
-                            '2048 bits, as the engine issues them, are too '
-                            'weak for this level; with them no client can '
-                            'connect' % token)
+    # It may follow a name without a colon, as in DEFAULT@SECLEVEL=0.
+    _, command, level = value.rpartition('@SECLEVEL=')
+    level = level[:1] if command else None
+    if level == '0':
+        warnings.append('tlsciphers: @SECLEVEL=0 permits TLS 1.1 and 1.0')
+    elif level in ('3', '4', '5'):
+        warnings.append('tlsciphers: @SECLEVEL=%s: certificates with RSA keys '
+                        'of 2048 bits, as the engine issues them, are too '
+                        'weak for this level; with them no client can connect'
+                        % level)
     if len(value) > LONGEST_VALUE_OF_OLD_QEMU:
         warnings.append('tlsciphers: the list has %d characters; QEMU before '
                         '3.0 (EL7) silently cuts it after %d'

@@ -223,6 +223,7 @@ BAD_VALUES = [
     ('eNULL:@SECLEVEL=0', 'without encryption'),
     ('AES256-SHA:NULL-SHA256:@SECLEVEL=0', 'without encryption'),
     ('ALL:@SECLEVEL=0', 'without authentication'),
+    ('HIGH@SECLEVEL=0', 'without authentication'),
     ('AES256-SHA:!AES', '!AES: this leaves no cipher suite'),
     ('NOSUCH', 'NOSUCH: this leaves no cipher suite'),
     (':', 'no cipher suite'),
@@ -284,6 +285,7 @@ def test_list_that_openssl_takes_is_accepted(newest_hook, value):
 IGNORED = [
     ('AES256-SHA:NOSUCH:AES', 'NOSUCH'),
     ('AES256-SHA:DEFAULT', 'DEFAULT'),
+    (':DEFAULT:AES256-SHA', 'DEFAULT'),
     ('AES256-SHA:PROFILE=SYSTEM', 'PROFILE=SYSTEM'),
     ('HIGH:!NOSUCH:-ANOTHER:!MD5:!RC4:!EXPORT', '!NOSUCH, -ANOTHER'),
     ('DEFAULT:NOSUCH:NOSUCH', 'NOSUCH'),
@@ -315,6 +317,7 @@ SURPRISES = [
     ('ECDHE-ECDSA-AES256-GCM-SHA384:DHE-RSA-AES128-SHA', 'only DHE or ECDSA'),
     ('HIGH:@SECLEVEL=3', '2048'),
     ('HIGH:!aNULL:@SECLEVEL=0', 'TLS 1.1'),
+    ('DEFAULT@SECLEVEL=0:!SHA1', 'TLS 1.1'),
     (':'.join(support.suites('HIGH:!aNULL:!PSK')[:60]), '1023'),
 ]
 
