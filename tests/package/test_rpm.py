@@ -153,7 +153,8 @@ class Root:
         """Run rpm on the root from outside of it, with its own database."""
         process = subprocess.run(
             ['nsenter', '--target', str(self.holder.pid), '--mount', 'rpm',
-             '--root', str(self.path / 'merged'), '--dbpath', '/var/lib/testdb',
+             '--root', str(self.path / 'merged'),
+             '--dbpath', '/var/lib/testdb',
              *arguments], capture_output=True, text=True)
         assert not check or process.returncode == 0, (
             process.stdout + process.stderr)
