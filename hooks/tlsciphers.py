@@ -28,10 +28,9 @@ OPTIONS = (REQUIREMENT, '-vdsm-tls-default')
 # semicolon) stay out: in QEMU's syntax a comma would begin another option.
 CIPHER_CHARACTERS = frozenset(
     'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._=@!+:-')
-# The engine keeps all custom properties of a VM in 4000 characters.
-LONGEST_VALUE = 4000
-# QEMU before 3.0 cuts the value of an option after 1023 bytes.
-LONGEST_VALUE_OF_OLD_QEMU = 1023
+# libspice (RedSSLParameters) holds a cipher list in 256 bytes and drops the
+# rest without a word: exclusions at the end first of all.
+LONGEST_CIPHER_LIST = 255
 
 # Words of ciphers(1) that match nothing where OpenSSL is built without such
 # suites: excluding them is no mistake.
@@ -70,16 +69,12 @@ def printable(text, limit=60):
 
 def check_characters(name, value, permitted, remedy):
     """
-    Refuse a value (str) of the property name that is empty, too long, or has
-    a character that is not in permitted; remedy ends the message.
+    Refuse a value (str) of the property name that is empty or has a character
+    that is not in permitted; remedy ends the message.
     """
     if not value:
         raise Refused('%s: the value is empty; give one or remove the '
                       'property from the VM' % name)
-    if len(value) > LONGEST_VALUE:
-        raise Refused('%s: the value has %d characters, more than the %d that '
-                      'the engine can hold; shorten it'
-                      % (name, len(value), LONGEST_VALUE))
     for position, character in enumerate(value):
         if character not in permitted:
             if character in CHARACTER_NAMES:
@@ -108,10 +103,16 @@ def check_ciphers(value):
         know although the list is accepted.
 
     Raises:
-        Refused: the list has a character or token that is not permitted,
-            leaves no suite, or leaves one without encryption or
+        Refused: the list is too long, has a character or token that is not
+            permitted, leaves no suite, or leaves one without encryption or
             authentication.
     """
+    if len(value) > LONGEST_CIPHER_LIST:
+        raise Refused('tlsciphers: the list has %d characters, and SPICE '
+                      'silently ignores what follows the first %d; shorten '
+                      'it: leave out DHE and ECDSA suites, which SPICE cannot '
+                      'use, or use keywords such as ECDHE+AESGCM'
+                      % (len(value), LONGEST_CIPHER_LIST))
     check_characters('tlsciphers', value, CIPHER_CHARACTERS,
                      'give OpenSSL cipher names separated by colons')
     tokens = [token for token in value.split(':') if token]
@@ -141,7 +142,7 @@ def check_ciphers(value):
 
 def _offending_token(value, tokens):
     """Return the token without which a list would do, or the whole value."""
-    for token in tokens[:50]:
+    for token in tokens:
         others = ':'.join(other for other in tokens if other != token)
         if others and all(_openssl_ciphers(others, '-s', '-tls1_2')):
             return token
@@ -176,10 +177,6 @@ def _cipher_warnings(value, tokens, suites):
                         'of 2048 bits, as the engine issues them, are too '
                         'weak for this level; with them no client can connect'
                         % level)
-    if len(value) > LONGEST_VALUE_OF_OLD_QEMU:
-        warnings.append('tlsciphers: the list has %d characters; QEMU before '
-                        '3.0 (EL7) silently cuts it after %d'
-                        % (len(value), LONGEST_VALUE_OF_OLD_QEMU))
     return warnings
 
 

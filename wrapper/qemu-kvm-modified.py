@@ -32,6 +32,8 @@ MANUAL_CIPHERS = (
 
 CIPHER_CHARACTERS = frozenset(
     'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._=@!+:-')
+# libspice drops the rest of a longer list without a word.
+LONGEST_CIPHER_LIST = 255
 
 # QEMU's options that take no value, from 0.12 to 10.0; every other one takes
 # the next argument, whatever that looks like.
@@ -156,6 +158,11 @@ def read_settings(options):
 
 
 def check_ciphers(value):
+    if len(value) > LONGEST_CIPHER_LIST:
+        refuse('ciphers: the list has %d characters, and SPICE silently '
+               'ignores what follows the first %d; remedy: shorten the '
+               'property tlsciphers of the VM'
+               % (len(value), LONGEST_CIPHER_LIST))
     for character in value:
         if character not in CIPHER_CHARACTERS:
             refuse('ciphers: %s: %s is not allowed in a cipher list; remedy: '

@@ -224,6 +224,8 @@ def test_vm_of_a_manual_installation_is_refused_where_the_table_ends(run):
     (['-vdsm-tls', 'ciphers=AES256-SHA AES128-SHA'], 'not allowed'),
     (['-vdsm-tls', 'ciphers=AES256-SHA\n'], 'not allowed'),
     (['-vdsm-tls', b'ciphers=\xff'], 'not allowed'),
+    (['-vdsm-tls', 'ciphers=' + 'AES256-SHA'.ljust(256, ':')],
+     '256 characters'),
     (['-vdsm-tls', 'ciphers=TLS_AES_256_GCM_SHA384'], 'TLS_AES_256_GCM'),
     (['-vdsm-tls', 'ciphers=AES256-SHA:!TLS_AES_256_GCM_SHA384'],
      'TLS_AES_256_GCM'),
