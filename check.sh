@@ -41,8 +41,9 @@ packages=(autoconf automake bzip2 checkpolicy make openssl python3-pip
     python3-pytest python3-rpm python3-setuptools semodule-utils shellcheck)
 if [ "$what" = all ]; then
     packages+=(cpio iproute2 libvirt-clients libvirt-daemon-system
-        policycoreutils procps python3-libvirt qemu-system-gui
-        qemu-system-x86 rpm rpmlint selinux-policy-default selinux-utils)
+        dnf policycoreutils procps python3-libvirt qemu-system-gui
+        qemu-system-x86 rpm rpmlint selinux-policy-default selinux-utils
+        systemd-container)
 fi
 step "Packages of the distribution"
 quietly tests/install-packages "${packages[@]}"

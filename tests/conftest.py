@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
 import functools
+import subprocess
 
 import pytest
 
@@ -44,3 +45,41 @@ def installation(request, make_installation):
 def newest_installation(make_installation):
     """The installed files, where the version of Python does not matter."""
     return make_installation(support.available_pythons()[-1])
+
+
+STUB = """
+Name: %(name)s
+Version: %(version)s
+Release: 1
+Summary: A stand-in
+License: GPL-2.0-or-later
+BuildArch: noarch
+%(provides)s
+%%description
+A stand-in.
+%%install
+%(install)s
+%%files
+%(files)s
+"""
+
+
+@pytest.fixture(scope='session')
+def make_stub(tmp_path_factory):
+    """
+    A function that builds an RPM that stands for packages of EL, which are
+    not here: it provides their names, and files made by the shell commands
+    "install".
+    """
+    def make_stub(name, version='1', provides=(), install='', files=()):
+        directory = tmp_path_factory.mktemp('stub')
+        (directory / 'stub.spec').write_text(STUB % {
+            'name': name, 'version': version, 'install': install,
+            'provides': '\n'.join('Provides: ' + item for item in provides),
+            'files': '\n'.join(files)})
+        subprocess.run(['rpmbuild', '-bb', '--define',
+                        '_topdir %s' % directory, 'stub.spec'],
+                       cwd=directory, check=True, capture_output=True)
+        path, = directory.glob('RPMS/noarch/*.rpm')
+        return path
+    return make_stub

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
 import functools
+import pathlib
+import re
 import shutil
 import subprocess
 
@@ -22,6 +24,12 @@ class Build:
                                  capture_output=True, **keywords)
         assert process.returncode == 0, process.stdout + process.stderr
         return process.stdout
+
+    def set_version(self, version):
+        """Make it another version, as a release does: in the spec."""
+        spec = self.source / 'vdsm-hook-tlsciphers.spec'
+        spec.write_text(re.sub('(?m)^(Version: +).*', r'\g<1>' + version,
+                               spec.read_text()))
 
     def rpm(self, *flags):
         """Build the RPM with flags for rpmbuild; return its path."""
@@ -52,3 +60,148 @@ def make_build(tmp_path):
 def built_rpm(tmp_path_factory):
     """The RPM (pathlib.Path), built from this source by rpmbuild."""
     return make(tmp_path_factory.mktemp('rpm')).rpm()
+
+
+@pytest.fixture(scope='session')
+def newer_rpm(tmp_path_factory):
+    """The RPM of a later version, which differs in its files as well."""
+    build = make(tmp_path_factory.mktemp('newer'))
+    build.set_version('99.0')
+    for name in ('hooks/before_vm_start.py', 'wrapper/qemu-kvm-modified.py'):
+        with open(build.source / name, 'a') as source:
+            source.write('# newer\n')
+    return build.rpm()
+
+
+@pytest.fixture(scope='session')
+def system_rpm(make_stub):
+    """An RPM that stands for what the package requires of a host."""
+    return make_stub(
+        'host', provides=['vdsm', '/usr/bin/python3', '/usr/bin/openssl',
+                          '/bin/sh', 'policycoreutils', 'libselinux-utils',
+                          'coreutils', 'grep', 'sed'],
+        install='mkdir -p %{buildroot}/usr/libexec/vdsm/hooks/before_vm_start '
+                '%{buildroot}/etc/vdsm %{buildroot}/usr/share/selinux/packages',
+        files=['%dir /usr/libexec/vdsm', '%dir /usr/libexec/vdsm/hooks',
+               '%dir /usr/libexec/vdsm/hooks/before_vm_start',
+               '%dir /etc/vdsm', '%dir /usr/share/selinux/packages'])
+
+
+class Root:
+    """
+    A root of its own: this machine's files, with all that is written to them
+    kept apart, in a mount namespace that ends with the process "holder".
+
+    Attributes:
+        path (pathlib.Path): where it is, inside that namespace.
+    """
+
+    MOUNT = """
+        base=$1
+        mount -t tmpfs -o "size=$2" upper "$base"
+        mkdir "$base/upper" "$base/work" "$base/merged"
+        mount -t overlay root -o "lowerdir=/,upperdir=$base/upper" \
+            -o "workdir=$base/work" "$base/merged"
+        mount -t proc proc "$base/merged/proc"
+        mount --rbind /dev "$base/merged/dev"
+        mount -t tmpfs run "$base/merged/run"
+        """
+
+    def __init__(self, directory, size='2g', beside=None):
+        base = directory / 'root'
+        base.mkdir(parents=True)
+        self.path = base / 'merged'
+        self.beside = beside
+        if beside:
+            self.holder = beside.holder
+            self.outside('sh', '-ec', self.MOUNT, 'sh', base, size)
+        else:
+            self.holder = subprocess.Popen(
+                ['unshare', '--mount', 'sh', '-ec',
+                 'mount --make-rprivate /; %s echo ready; read end'
+                 % self.MOUNT, 'sh', str(base), size],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            assert self.holder.stdout.readline() == 'ready\n'
+        # Where oVirt Node has it: each layer knows its own packages.
+        self.run('sh', '-c', 'mkdir -p /etc/rpm && '
+                 'echo "%_dbpath /usr/share/rpm" >/etc/rpm/macros && '
+                 'rpm --initdb')
+
+    def close(self):
+        if not self.beside:
+            self.holder.communicate('end\n')
+
+    def outside(self, *command, check=True, **keywords):
+        """Run a command that sees the root at its path; return a process."""
+        process = subprocess.run(
+            ['nsenter', '--target', str(self.holder.pid), '--mount',
+             *map(str, command)], capture_output=True, text=True, **keywords)
+        assert not check or process.returncode == 0, (
+            process.stdout + process.stderr)
+        return process
+
+    def run(self, *command, check=True):
+        """Run a command in the root; return the process."""
+        return self.outside('chroot', self.path, *command, check=check)
+
+    def boot(self, *command, options=()):
+        """
+        Run a command in a container: there, unlike in a chroot, the root is
+        that of the first process.
+        """
+        binds = ['--bind-ro=%s' % argument for argument in command
+                 if isinstance(argument, pathlib.Path)]
+        # It mounts these itself.
+        return self.outside(
+            'unshare', '--mount', 'sh', '-ec',
+            'umount --recursive "$0/dev" "$0/proc" "$0/run"; exec "$@"',
+            self.path, 'systemd-nspawn', '--quiet', '--register=no',
+            '--keep-unit', '--as-pid2', *binds, *options, '--directory',
+            self.path, *command)
+
+    def dnf(self, *arguments, check=True):
+        """Do a transaction as the administrator; return its output (str)."""
+        process = self.run('dnf', '--assumeyes', '--noplugins',
+                           '--disablerepo=*', *arguments, check=check)
+        return process.stdout + process.stderr
+
+    def label(self, path):
+        """Return the SELinux type in a file's attribute on disk, or None."""
+        answer = self.run('/usr/bin/python3', '-c',
+                          'import os, sys; print(os.getxattr(sys.argv[1], '
+                          '"security.selinux", follow_symlinks=False).decode()'
+                          ')', path, check=False).stdout
+        return answer.split(':')[2] if answer else None
+
+    def set_label(self, path, selinux_type):
+        self.run('/usr/bin/python3', '-c', 'import os, sys; os.setxattr('
+                 'sys.argv[1], "security.selinux", sys.argv[2].encode())',
+                 path, 'system_u:object_r:%s:s0' % selinux_type)
+
+    def write(self, path, content, mode=0o644):
+        """Make a file there."""
+        self.outside('sh', '-c', 'mkdir -p "$(dirname "$0")" && cat >"$0" && '
+                     'chmod "$1" "$0"', '%s%s' % (self.path, path),
+                     '%o' % mode, input=content)
+
+
+@pytest.fixture
+def make_root(tmp_path):
+    """A function that makes a Root, which goes with the test."""
+    roots = []
+
+    def make_root(**keywords):
+        roots.append(Root(tmp_path / str(len(roots)), **keywords))
+        return roots[-1]
+
+    yield make_root
+    for root in roots:
+        root.close()
+
+
+@pytest.fixture
+def root(make_root, system_rpm):
+    """A root with what the package requires."""
+    root = make_root()
+    root.dnf('install', system_rpm)
+    return root

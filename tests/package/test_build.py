@@ -29,7 +29,7 @@ def test_install_and_uninstall_are_complete(make_build, tmp_path):
         'usr/libexec/vdsm/hooks/before_vm_start/50_emulator',
         'usr/libexec/vdsm/hooks/qemu-kvm-wrapper/qemu-kvm-modified',
         'usr/share/selinux/packages/tlsciphers.pp.bz2',
-        'usr/share/vdsm-hook-tlsciphers/labels',
+        'usr/share/vdsm-hook-tlsciphers/scriptlet',
         'usr/share/vdsm-hook-tlsciphers/tlsciphers.py']
     hooks = root / 'usr/libexec/vdsm/hooks'
     assert os.readlink(hooks / 'qemu-kvm-wrapper/qemu-kvm-modified') == (

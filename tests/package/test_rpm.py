@@ -14,9 +14,6 @@ import rpm
 NAME = 'vdsm-hook-tlsciphers'
 WRAPPER = '/usr/libexec/qemu-kvm-modified'
 EMULATOR = '/usr/libexec/vdsm/hooks/qemu-kvm-wrapper/qemu-kvm-modified'
-# rpm on Debian warns that its database is not that of the system.
-DEBIAN = (['--force-debian']
-          if pathlib.Path('/etc/debian_version').exists() else [])
 
 
 def read_header(path):
@@ -65,7 +62,7 @@ def test_files_modes_and_owners(header):
         EMULATOR: 'lrwxrwxrwx',
         '/usr/share/selinux/packages/tlsciphers.pp.bz2': '-rw-r--r--',
         '/usr/share/vdsm-hook-tlsciphers': 'drwxr-xr-x',
-        '/usr/share/vdsm-hook-tlsciphers/labels': '-rwxr-xr-x',
+        '/usr/share/vdsm-hook-tlsciphers/scriptlet': '-rwxr-xr-x',
         '/usr/share/vdsm-hook-tlsciphers/tlsciphers.py': '-rw-r--r--'}
 
 
@@ -78,7 +75,7 @@ def test_nothing_in_var(header):
 def test_requirements(header):
     assert requirements(header) == {
         'vdsm', '/usr/bin/python3', '/usr/bin/openssl', '/bin/sh',
-        'policycoreutils', 'libselinux-utils'}
+        'policycoreutils', 'libselinux-utils', 'coreutils', 'grep', 'sed'}
 
 
 @pytest.mark.parametrize('release, python', [
@@ -99,125 +96,22 @@ def test_interpreter_is_that_of_the_release(make_build, tmp_path, release,
 
 
 def test_scriptlets_are_calls_of_the_helper(header):
-    post = header[rpm.RPMTAG_POSTIN]
-    preun = header[rpm.RPMTAG_PREUN]
-    helper = '/bin/sh /usr/share/vdsm-hook-tlsciphers/labels '
-    assert helper + 'install' in post
-    assert helper + 'remove' in preun
+    helper = '/bin/sh /usr/share/vdsm-hook-tlsciphers/scriptlet '
+    scriptlets = {'install': header[rpm.RPMTAG_POSTIN],
+                  'remove': header[rpm.RPMTAG_PREUN],
+                  'emulator-changed': ''.join(header[rpm.RPMTAG_TRIGGERSCRIPTS]
+                                              )}
+    for command, text in scriptlets.items():
+        assert helper + command in text
     # oVirt Node runs scriptlets again that hold one of these words, in a
     # form that single quotes break.
-    for scriptlet in (post, preun):
+    for text in [*scriptlets.values(), header[rpm.RPMTAG_PREIN]]:
         assert not re.search("restorecon|semodule|semanage|fixfiles|chcon|'",
-                             scriptlet)
-    for tag in (rpm.RPMTAG_PREIN, rpm.RPMTAG_POSTUN, rpm.RPMTAG_POSTTRANS):
+                             text)
+    for tag in (rpm.RPMTAG_POSTUN, rpm.RPMTAG_POSTTRANS):
         assert not header[tag]
 
 
-class Root:
-    """
-    A root of its own: this machine's files with everything that is written
-    kept apart, in a mount namespace that ends with the process "holder".
-    """
-
-    def __init__(self, directory):
-        self.path = directory / 'root'
-        self.path.mkdir()
-        self.holder = subprocess.Popen(
-            ['unshare', '--mount', 'sh', '-ec', '''
-             mount --make-rprivate /
-             mount -t tmpfs upper "$1"
-             mkdir "$1/upper" "$1/work" "$1/merged"
-             mount -t overlay root -o "lowerdir=/,upperdir=$1/upper" \
-                 -o "workdir=$1/work" "$1/merged"
-             mount -t proc proc "$1/merged/proc"
-             mount --rbind /dev "$1/merged/dev"
-             echo ready
-             read end''', 'sh', str(self.path)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        assert self.holder.stdout.readline() == 'ready\n'
-
-    def close(self):
-        self.holder.communicate('end\n')
-
-    def run(self, *command, check=True):
-        """Run a command there, in the root; return the process."""
-        process = subprocess.run(
-            ['nsenter', '--target', str(self.holder.pid), '--mount', 'chroot',
-             str(self.path / 'merged'), *command],
-            capture_output=True, text=True)
-        assert not check or process.returncode == 0, (
-            process.stdout + process.stderr)
-        return process
-
-    def rpm(self, *arguments, check=True):
-        """Run rpm on the root from outside of it, with its own database."""
-        process = subprocess.run(
-            ['nsenter', '--target', str(self.holder.pid), '--mount', 'rpm',
-             '--root', str(self.path / 'merged'),
-             '--dbpath', '/var/lib/testdb',
-             *arguments], capture_output=True, text=True)
-        assert not check or process.returncode == 0, (
-            process.stdout + process.stderr)
-        return process
-
-    def files(self):
-        return set(self.run(
-            'find', '/usr/libexec', '/usr/share/vdsm-hook-tlsciphers',
-            '/usr/share/selinux', '/etc', check=False).stdout.splitlines())
-
-
-@pytest.fixture
-def root(tmp_path):
-    root = Root(tmp_path)
-    root.rpm('--initdb')
-    yield root
-    root.close()
-
-
-def test_installed_by_rpm_it_is_labelled_and_removed_without_a_trace(
-        root, built_rpm):
-    # Folders of vdsm and of selinux-policy.
-    root.run('mkdir', '-p', '/usr/libexec/vdsm/hooks/before_vm_start',
-             '/usr/share/selinux/packages')
-    before = root.files()
-    install = root.rpm('--install', '--nodeps', *DEBIAN, str(built_rpm))
-    assert 'vdsm-hook-tlsciphers: ' not in install.stdout + install.stderr
-    assert root.rpm('--verify', '--nodeps', NAME).stdout == ''
-    # Debian's store; that of EL is "targeted".
-    assert 'tlsciphers\n' in root.run('semodule', '-s', 'default',
-                                      '-l').stdout
-    for path in (WRAPPER, EMULATOR):
-        contexts = '/etc/selinux/default/contexts/files/file_contexts'
-        label = root.run('matchpathcon', '-n', '-f', contexts, '-m', 'file',
-                         path).stdout
-        assert label.split(':')[2] == 'qemu_exec_t'
-    root.rpm('--erase', *DEBIAN, NAME)
-    assert 'tlsciphers' not in root.run('semodule', '-s', 'default',
-                                        '-l').stdout
-    assert root.files() == before
-
-
-def test_requirements_are_real(root, built_rpm):
-    """rpm refuses it where vdsm is missing."""
-    process = root.rpm('--install', *DEBIAN, str(built_rpm), check=False)
-    assert process.returncode != 0
-    assert 'vdsm is needed by ' + NAME in process.stderr
-
-
-def test_without_selinux_it_installs_and_says_nothing(root, built_rpm):
-    """As in a container: no configuration, no store, no programs."""
-    root.run('rm', '-rf', '/etc/selinux', '/usr/sbin/semodule')
-    install = root.rpm('--install', '--nodeps', *DEBIAN, str(built_rpm))
-    assert 'vdsm-hook-tlsciphers: ' not in install.stdout + install.stderr
-    erase = root.rpm('--erase', *DEBIAN, NAME)
-    assert 'vdsm-hook-tlsciphers: ' not in erase.stdout + erase.stderr
-
-
-def test_module_that_cannot_be_committed_is_a_line_not_a_failure(
-        root, built_rpm):
-    root.run('sh', '-c', 'echo broken >/etc/selinux/semanage.conf')
-    install = root.rpm('--install', '--nodeps', *DEBIAN, str(built_rpm))
-    output = install.stdout + install.stderr
-    assert 'semodule cannot change the SELinux policy store default' in output
-    assert 'dnf reinstall vdsm-hook-tlsciphers' in output
-    assert root.rpm('--query', NAME).returncode == 0
+def test_every_package_of_the_emulator_has_a_trigger(header):
+    assert set(header[rpm.RPMTAG_TRIGGERNAME]) == {
+        'qemu-kvm', 'qemu-kvm-ev', 'qemu-kvm-rhev', 'qemu-kvm-core'}

@@ -1,0 +1,249 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""
+The RPM in every state that it may be in, by real transactions in roots of
+their own. Their policy store is that of Debian, "default" until it is renamed.
+"""
+
+import signal
+
+import pytest
+
+NAME = 'vdsm-hook-tlsciphers'
+HOOK = '/usr/libexec/vdsm/hooks/before_vm_start/50_emulator'
+WRAPPER = '/usr/libexec/qemu-kvm-modified'
+EMULATOR = '/usr/libexec/vdsm/hooks/qemu-kvm-wrapper/qemu-kvm-modified'
+SCRIPTLET = '/usr/share/vdsm-hook-tlsciphers/scriptlet'
+KEPT = '/etc/vdsm/tlsciphers-manual'
+FILES = {HOOK, WRAPPER, EMULATOR, SCRIPTLET,
+         '/usr/libexec/vdsm/hooks/qemu-kvm-wrapper',
+         '/usr/share/selinux/packages/tlsciphers.pp.bz2',
+         '/usr/share/vdsm-hook-tlsciphers',
+         '/usr/share/vdsm-hook-tlsciphers/tlsciphers.py'}
+
+
+def modules(root, store='default'):
+    """Return the lines of the modules in a root's policy store."""
+    return root.run('semodule', '-s', store, '-l').stdout.splitlines()
+
+
+def label_in_policy(root, path, store='default'):
+    """Return the type that the policy on disk has for a regular file."""
+    return root.run(
+        'matchpathcon', '-n', '-m', 'file', '-f',
+        '/etc/selinux/%s/contexts/files/file_contexts' % store, path
+    ).stdout.split(':')[2]
+
+
+def own_files(root):
+    """Return what is there of the package or of its leftovers."""
+    return set(root.run(
+        'find', '/usr/libexec/vdsm/hooks', '/usr/libexec/qemu-kvm-modified',
+        '/usr/share/vdsm-hook-tlsciphers', '/usr/share/selinux/packages',
+        '/etc/vdsm', '-mindepth', '0', check=False).stdout.splitlines()) - {
+        '/usr/libexec/vdsm/hooks', '/usr/libexec/vdsm/hooks/before_vm_start',
+        '/usr/share/selinux/packages', '/etc/vdsm'}
+
+
+def assert_installed(root, store='default'):
+    assert root.run('rpm', '--verify', NAME).stdout == ''
+    assert own_files(root) == FILES
+    assert 'tlsciphers' in modules(root, store)
+    for path in (WRAPPER, EMULATOR):
+        assert label_in_policy(root, path, store) == 'qemu_exec_t'
+
+
+def assert_removed(root, store='default'):
+    assert root.run('rpm', '--query', NAME, check=False).returncode != 0
+    assert own_files(root) == set()
+    assert 'tlsciphers' not in modules(root, store)
+    # No label is left: this path has again what its folder has.
+    assert label_in_policy(root, EMULATOR, store) == 'bin_t'
+
+
+def complaints(output):
+    """Return what the scriptlets have to say in the output of dnf."""
+    return [line for line in output.splitlines()
+            if line.startswith(NAME + ': ')]
+
+
+def test_life_of_the_package(root, built_rpm, newer_rpm):
+    """Each transaction follows on the state that the one before it left."""
+    for transaction, arguments, check in [
+            ('first installation', ['install', built_rpm], assert_installed),
+            ('reinstallation', ['reinstall', built_rpm], assert_installed),
+            ('update', ['upgrade', newer_rpm], assert_installed),
+            ('downgrade', ['downgrade', built_rpm], assert_installed),
+            ('removal', ['remove', NAME], assert_removed),
+            ('installation after a removal', ['install', newer_rpm],
+             assert_installed),
+            ('removal of the newer', ['remove', NAME], assert_removed)]:
+        output = root.dnf(*arguments)
+        assert complaints(output) == [], transaction
+        check(root)
+
+
+def test_update_keeps_the_module_all_the_time(root, built_rpm, newer_rpm):
+    root.dnf('install', built_rpm)
+    # Every call of semodule is written down, and made.
+    root.run('mv', '/usr/sbin/semodule', '/usr/sbin/semodule.real')
+    root.write('/usr/sbin/semodule', '#!/bin/sh\n'
+               'printf "%s " "$@" >>/semodule.log\n'
+               'exec semodule.real "$@"\n', mode=0o755)
+    root.dnf('upgrade', newer_rpm)
+    calls = root.run('cat', '/semodule.log').stdout.splitlines()
+    assert len(calls) == 1
+    assert ' -i ' in calls[0] and calls[0].startswith('-n ')
+
+
+def test_helper_run_again_changes_nothing(root, built_rpm):
+    root.dnf('install', built_rpm)
+    for _ in range(2):
+        process = root.run('/bin/sh', SCRIPTLET, 'install')
+        assert complaints(process.stdout + process.stderr) == []
+        assert_installed(root)
+
+
+def test_module_taken_out_by_hand_comes_back_and_may_be_gone(root, built_rpm):
+    root.dnf('install', built_rpm)
+    root.run('semodule', '-n', '-s', 'default', '-r', 'tlsciphers')
+    root.dnf('reinstall', built_rpm)
+    assert_installed(root)
+    root.run('semodule', '-n', '-s', 'default', '-r', 'tlsciphers')
+    assert complaints(root.dnf('remove', NAME)) == []
+    assert_removed(root)
+
+
+def test_without_the_module_the_base_policy_has_the_label(root, built_rpm):
+    root.dnf('install', built_rpm)
+    root.run('semodule', '-n', '-s', 'default', '-r', 'tlsciphers')
+    assert label_in_policy(root, WRAPPER) == 'qemu_exec_t'
+    # What the module adds: the path of the manual installation.
+    assert label_in_policy(root, EMULATOR) == 'bin_t'
+
+
+@pytest.mark.parametrize('state', ['enforcing', 'permissive', 'disabled'])
+def test_module_is_committed_whatever_the_state(root, built_rpm, state):
+    root.run('sed', '-i', 's/^SELINUX=.*/SELINUX=%s/' % state,
+             '/etc/selinux/config')
+    assert complaints(root.dnf('install', built_rpm)) == []
+    assert_installed(root)
+
+
+@pytest.mark.parametrize('store', ['targeted', 'mls'])
+def test_store_is_the_one_that_the_system_uses(root, built_rpm, store):
+    root.run('sh', '-c', 'mv /etc/selinux/default /etc/selinux/%s && '
+             'mv /var/lib/selinux/default /var/lib/selinux/%s && '
+             'sed -i "s/^SELINUXTYPE=.*/SELINUXTYPE=%s/" /etc/selinux/config'
+             % (store, store, store))
+    assert complaints(root.dnf('install', built_rpm)) == []
+    assert_installed(root, store)
+    root.dnf('remove', NAME)
+    assert_removed(root, store)
+
+
+@pytest.mark.parametrize('missing', [
+    ['/etc/selinux', '/usr/sbin/semodule'], ['/etc/selinux/config'],
+    ['/etc/selinux/default'], ['/usr/sbin/semodule']])
+def test_without_selinux_nothing_is_said(root, built_rpm, newer_rpm, missing):
+    """As in a container."""
+    root.run('rm', '-rf', *missing)
+    for arguments in (['install', built_rpm], ['upgrade', newer_rpm],
+                      ['remove', NAME]):
+        assert complaints(root.dnf(*arguments)) == []
+    assert own_files(root) == set()
+
+
+def test_store_that_cannot_be_changed_is_a_line_not_a_failure(
+        root, built_rpm, make_stub):
+    root.run('sh', '-c', 'echo broken >/etc/selinux/semanage.conf')
+    output = root.dnf('install', built_rpm, make_stub('other'))
+    assert complaints(output) == [
+        NAME + ': semodule cannot change the SELinux policy store default; '
+        'when that is mended: dnf reinstall ' + NAME]
+    assert root.run('rpm', '--query', NAME, 'other').returncode == 0
+    root.run('rm', '/etc/selinux/semanage.conf')
+    root.dnf('reinstall', built_rpm)
+    assert_installed(root)
+
+
+# Stand-ins for a kernel that runs SELinux, which is not to be had here: what
+# they are asked for is written down.
+ENABLED = '#!/bin/sh\nexit 0\n'
+RECORD = '#!/bin/sh\necho ${0##*/} "$@" >>/calls\n'
+
+
+def pretend_selinux(root):
+    root.write('/usr/sbin/selinuxenabled', ENABLED, mode=0o755)
+    for name in ('load_policy', 'restorecon'):
+        root.run('rm', '-f', '/usr/sbin/' + name)
+        root.write('/usr/sbin/' + name, RECORD, mode=0o755)
+
+
+def calls(root):
+    return root.run('sh', '-c', 'cat /calls 2>/dev/null; rm -f /calls'
+                    ).stdout.splitlines()
+
+
+def test_policy_is_loaded_and_files_labelled_where_selinux_is_enabled(
+        root, built_rpm):
+    pretend_selinux(root)
+    root.boot('dnf', '--assumeyes', '--noplugins', '--disablerepo=*',
+              'install', built_rpm)
+    assert calls(root) == ['load_policy', 'restorecon -F %s %s %s'
+                           % (WRAPPER, EMULATOR, HOOK)]
+    root.boot('rpm', '--erase', '--force-debian', NAME)
+    assert calls(root) == ['load_policy']
+
+
+def test_nothing_is_loaded_into_the_kernel_from_another_root(root, built_rpm):
+    """As in the next layer of oVirt Node, where /sys may be mounted."""
+    pretend_selinux(root)
+    root.dnf('install', built_rpm)
+    root.dnf('remove', NAME)
+    assert calls(root) == []
+
+
+# Stands before semodule: a second later it is killed, and so is everything
+# up to rpm.
+KILLER = """#!/bin/sh
+timeout --signal=KILL 1 semodule.real "$@"
+pid=$$
+while [ "$(cat /proc/$pid/comm)" != rpm ]; do
+    pid=$(sed -n 's/^PPid:.//p' /proc/$pid/status)
+    killed="$pid ${killed-}"
+done
+kill -KILL $killed $$
+"""
+
+
+@pytest.mark.parametrize('state', ['first installation', 'update'])
+def test_killed_in_the_middle_it_is_repaired_by_running_it_again(
+        root, built_rpm, newer_rpm, state):
+    if state == 'update':
+        root.dnf('install', built_rpm)
+    root.run('mv', '/usr/sbin/semodule', '/usr/sbin/semodule.real')
+    root.write('/usr/sbin/semodule', KILLER, mode=0o755)
+    killed = root.run('rpm', '--upgrade', '--force-debian', newer_rpm,
+                      check=False)
+    assert killed.returncode == -signal.SIGKILL
+    root.run('mv', '/usr/sbin/semodule.real', '/usr/sbin/semodule')
+    root.run('rpm', '--upgrade', '--replacepkgs', '--force-debian', newer_rpm)
+    assert root.run('rpm', '--query', NAME).stdout.count(NAME) == 1
+    assert_installed(root)
+
+
+def test_disk_that_is_full_leaves_the_old_state_at_work(
+        make_root, system_rpm, built_rpm, newer_rpm):
+    root = make_root(size='80m')
+    root.dnf('install', system_rpm, built_rpm)
+    root.run('sh', '-c', 'cat /dev/zero >/fill; sync', check=False)
+    output = root.dnf('upgrade', newer_rpm, check=False)
+    assert 'space' in output
+    root.run('rm', '/fill')
+    assert_installed(root)
+    assert '# newer' not in root.run('cat', HOOK).stdout
+    root.dnf('upgrade', newer_rpm)
+    assert_installed(root)
+    assert '# newer' in root.run('cat', HOOK).stdout
