@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+from xml.etree import ElementTree
 
 TESTS = pathlib.Path(__file__).resolve().parent
 SOURCE = TESTS.parent
@@ -119,3 +120,18 @@ def suites(cipher_list, *options):
 def read_vm_log(name):
     """Return the log (str) that libvirt keeps of a VM and its emulator."""
     return pathlib.Path('/var/log/libvirt/qemu/%s.log' % name).read_text()
+
+
+def spice_tls_port(domain):
+    """Return the TLS port (int) of the SPICE console of a libvirt domain."""
+    graphics = ElementTree.fromstring(domain.XMLDesc()).find(
+        'devices/graphics[@type="spice"]')
+    return int(graphics.get('tlsPort', -1))
+
+
+def accepts(port, suite):
+    """Tell whether a local port makes a TLS 1.2 handshake with a suite."""
+    return subprocess.run(
+        ['openssl', 's_client', '-connect', '127.0.0.1:%d' % port, '-tls1_2',
+         '-cipher', suite + ':@SECLEVEL=0'], stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0

@@ -10,7 +10,6 @@ Tests on real VMs. They run inside tests/lab, which starts their libvirtd:
 import os
 import pathlib
 import subprocess
-from xml.etree import ElementTree
 
 import libvirt
 import pytest
@@ -35,9 +34,7 @@ class VM:
         self.name = domain.name()
         self.pid = int(pathlib.Path(
             '/run/libvirt/qemu/%s.pid' % self.name).read_text())
-        graphics = ElementTree.fromstring(domain.XMLDesc()).find(
-            'devices/graphics[@type="spice"]')
-        self.tls_port = int(graphics.get('tlsPort', -1))
+        self.tls_port = support.spice_tls_port(domain)
 
     @property
     def log(self):
@@ -50,12 +47,7 @@ class VM:
         return os.fsdecode(cmdline).split('\0')[:-1]
 
     def accepts(self, suite):
-        """Tell whether the console makes a TLS 1.2 handshake with a suite."""
-        return subprocess.run(
-            ['openssl', 's_client', '-connect', '127.0.0.1:%d' % self.tls_port,
-             '-tls1_2', '-cipher', suite + ':@SECLEVEL=0'],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL).returncode == 0
+        return support.accepts(self.tls_port, suite)
 
 
 @pytest.fixture(scope='session')
@@ -79,7 +71,10 @@ def start(connection, request):
 
     yield start
     for domain in domains:
-        domain.destroy()
+        # One that has migrated is not there any more.
+        if domain.UUID() in [other.UUID()
+                             for other in connection.listAllDomains()]:
+            domain.destroy()
     log = pathlib.Path('/var/log/libvirt/qemu/lab.log')
     log.unlink(missing_ok=True)
 

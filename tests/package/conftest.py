@@ -80,8 +80,9 @@ def system_rpm(make_stub):
         'host', provides=['vdsm', '/usr/bin/python3', '/usr/bin/openssl',
                           '/bin/sh', 'policycoreutils', 'libselinux-utils',
                           'coreutils', 'grep', 'sed'],
-        install='mkdir -p %{buildroot}/usr/libexec/vdsm/hooks/before_vm_start '
-                '%{buildroot}/etc/vdsm %{buildroot}/usr/share/selinux/packages',
+        install='cd %{buildroot} && mkdir -p etc/vdsm '
+                'usr/share/selinux/packages '
+                'usr/libexec/vdsm/hooks/before_vm_start',
         files=['%dir /usr/libexec/vdsm', '%dir /usr/libexec/vdsm/hooks',
                '%dir /usr/libexec/vdsm/hooks/before_vm_start',
                '%dir /etc/vdsm', '%dir /usr/share/selinux/packages'])

@@ -7,7 +7,6 @@ are not published: these stand-ins do what the recipe shows of them.
 """
 
 import pytest
-from support import SEED_CIPHERS
 from test_life_cycle import (
     EMULATOR,
     HOOK,
@@ -18,6 +17,8 @@ from test_life_cycle import (
     assert_removed,
     complaints,
 )
+
+from support import SEED_CIPHERS
 
 EDITED = 'ECDHE+AESGCM:ECDHE+AES256:!aNULL'
 MISPLACED = '/usr/libexec/vdsm/qemu-kvm-wrapper/qemu-kvm-modified'

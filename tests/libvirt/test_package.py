@@ -1,0 +1,166 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""What transactions of RPMs mean for a libvirtd and its VMs."""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import time
+import uuid
+
+import libvirt
+import pytest
+
+import support
+from support import SEED_CIPHERS
+
+NAME = 'vdsm-hook-tlsciphers'
+EMULATOR = pathlib.Path(
+    '/usr/libexec/vdsm/hooks/qemu-kvm-wrapper/qemu-kvm-modified')
+QEMU_KVM = pathlib.Path('/usr/libexec/qemu-kvm')
+DOMAIN = (support.DATA / 'domain-lab.xml').read_text()
+
+
+def rpm(*arguments):
+    debian = (['--force-debian'] if os.path.exists('/etc/debian_version')
+              else [])
+    return subprocess.run(
+        ['rpm', '--dbpath', os.environ['LAB'] + '/rpmdb', *debian,
+         *map(str, arguments)], check=True, capture_output=True, text=True)
+
+
+def await_another_ctime():
+    """libvirt compares the wrapper's change time in whole seconds."""
+    while int(time.time()) <= int(EMULATOR.stat().st_ctime):
+        time.sleep(0.02)
+
+
+def architecture(emulator):
+    """Return the one that an emulator has, as libvirtd knows it."""
+    # libvirt takes the one of x86_64 for good enough for the other.
+    return next(name for name in ('x86_64', 'i686') if subprocess.run(
+        ['virsh', '--connect', 'qemu:///system', 'domcapabilities',
+         '--virttype', 'qemu', '--arch', name, '--emulatorbin', emulator],
+        capture_output=True).returncode == 0)
+
+
+@pytest.fixture
+def other_emulator(make_stub):
+    """
+    A function that builds an RPM of a name, which brings another emulator:
+    that of another architecture, to tell it from the one before.
+    """
+    before = os.readlink(QEMU_KVM)
+    packages = []
+
+    def make(name):
+        packages.append(name)
+        return make_stub(
+            name, install='mkdir -p %%{buildroot}/usr/libexec && ln -s %s '
+            '%%{buildroot}%s' % (os.path.realpath(QEMU_KVM).replace(
+                'x86_64', 'i386'), QEMU_KVM), files=[str(QEMU_KVM)])
+
+    yield make
+    rpm('--erase', *packages)
+    QEMU_KVM.symlink_to(before)
+    await_another_ctime()
+    EMULATOR.chmod(0o755)
+
+
+@pytest.mark.parametrize('name', ['qemu-kvm', 'qemu-kvm-ev', 'qemu-kvm-rhev',
+                                  'qemu-kvm-core'])
+def test_update_of_the_emulator_is_noticed_through_the_wrapper(
+        other_emulator, name):
+    assert architecture(EMULATOR) == 'x86_64'
+    package = other_emulator(name)
+    rpm('--upgrade', '--notriggers', package)
+    # What libvirt would go on to believe without the trigger.
+    assert architecture(QEMU_KVM) == 'i686'
+    assert architecture(EMULATOR) == 'x86_64'
+    await_another_ctime()
+    rpm('--upgrade', '--replacepkgs', package)
+    assert architecture(EMULATOR) == 'i686'
+    assert rpm('--verify', '--nodeps', NAME).stdout == ''
+
+
+@pytest.fixture
+def manual_installation(package_rpm):
+    """
+    The state of a host where the manual recipe was followed, with a stand-in
+    for its wrapper, which is not published. The package comes back after it.
+    """
+    rpm('--erase', NAME)
+    EMULATOR.parent.mkdir(exist_ok=True)
+    EMULATOR.write_text("""#!/usr/bin/python3
+import os, sys
+arguments = sys.argv[1:]
+if '-spice' in arguments:
+    position = arguments.index('-spice')
+    value = arguments[position + 1]
+    del arguments[position:position + 2]
+    arguments += ['-spice', 'tls-ciphers=%s,' + value]
+os.execv('%s', ['%s'] + arguments)
+""" % (SEED_CIPHERS, QEMU_KVM, QEMU_KVM))
+    EMULATOR.chmod(0o755)
+    yield
+    if subprocess.run(['rpm', '--dbpath', os.environ['LAB'] + '/rpmdb',
+                       '--query', NAME], capture_output=True).returncode:
+        rpm('--install', '--nodeps', package_rpm)
+
+
+@pytest.fixture
+def package_rpm():
+    return pathlib.Path(os.environ['LAB']) / 'package.rpm'
+
+
+@pytest.fixture
+def destination():
+    """The connection to a second libvirtd, of another host, for migrations."""
+    home = pathlib.Path(os.environ['LAB']) / 'destination'
+    home.mkdir()
+    (home / 'libvirtd.conf').write_text(
+        'unix_sock_dir = "%s"\nauth_unix_rw = "none"\nhost_uuid = "%s"\n'
+        % (home, uuid.uuid4()))
+    # Its state is its own; the package and the certificates are shared.
+    subprocess.run(
+        ['unshare', '--mount', '--uts', 'sh', '-ec', """
+         hostname destination
+         for folder in /run /var/lib/libvirt /var/log/libvirt \\
+             /var/cache/libvirt; do
+             mount -t tmpfs -o mode=755 destination $folder
+         done
+         exec "$LAB/libvirtd" --daemon --config "$0/libvirtd.conf" \\
+             --pid-file "$0/pid" """, home], check=True)
+    connection = libvirt.open('qemu+unix:///system?socket=%s/libvirt-sock'
+                              % home)
+    yield connection
+    connection.close()
+    pid = (home / 'pid').read_text()
+    subprocess.run(['kill', pid], check=True)
+    subprocess.run(['tail', '--pid=' + pid, '--follow', '/dev/null'],
+                   check=True)
+    shutil.rmtree(home)
+
+
+def test_vm_of_the_manual_wrapper_goes_on_and_can_migrate(
+        manual_installation, package_rpm, connection, start, destination):
+    vm = start(DOMAIN.replace(
+        '<devices>', '<devices><emulator>%s</emulator>' % EMULATOR))
+    assert 'tls-ciphers=%s,' % SEED_CIPHERS in vm.arguments[-1]
+    rpm('--install', '--nodeps', package_rpm)
+    assert EMULATOR.is_symlink()
+    assert connection.lookupByName(vm.name).isActive()
+    assert vm.accepts('AES256-SHA')
+    migrated = connection.lookupByName(vm.name).migrate3(
+        destination, {libvirt.VIR_MIGRATE_PARAM_URI: 'tcp://127.0.0.1'},
+        libvirt.VIR_MIGRATE_LIVE)
+    try:
+        assert migrated.isActive()
+        port = support.spice_tls_port(migrated)
+        # One of the recipe's list, and one that QEMU's own has as well.
+        assert support.accepts(port, 'AES256-SHA')
+        assert not support.accepts(port, 'ECDHE-RSA-CHACHA20-POLY1305')
+    finally:
+        migrated.destroy()
