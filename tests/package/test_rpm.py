@@ -3,9 +3,11 @@
 
 """The RPM that rpmbuild makes, read by rpm and installed by it."""
 
+import bz2
 import pathlib
 import re
 import stat
+import struct
 import subprocess
 
 import pytest
@@ -78,21 +80,43 @@ def test_requirements(header):
         'policycoreutils', 'libselinux-utils', 'coreutils', 'grep', 'sed'}
 
 
-@pytest.mark.parametrize('release, python', [
-    (7, '/usr/bin/python2'), (8, '/usr/libexec/platform-python'),
-    (9, '/usr/bin/python3'), (10, '/usr/bin/python3')])
-def test_interpreter_is_that_of_the_release(make_build, tmp_path, release,
-                                            python):
-    path = make_build().rpm('--define "rhel %d"' % release)
-    required = {name for name in requirements(read_header(path))
-                if 'python' in name}
-    assert required == {python}
-    subprocess.run('rpm2cpio %s | cpio -id --quiet' % path, shell=True,
-                   check=True, cwd=tmp_path)
+def unpack(package, directory):
+    """Put the files of an RPM below a directory."""
+    content = subprocess.run(['rpm2cpio', package], check=True,
+                             capture_output=True).stdout
+    subprocess.run(['cpio', '--extract', '--make-directories', '--quiet'],
+                   input=content, check=True, cwd=directory)
+
+
+@pytest.mark.parametrize('macros, python', [
+    ({'rhel': 6, 'dist': '.el6'}, '/usr/bin/python2'),
+    ({'rhel': 7, 'dist': '.el7'}, '/usr/bin/python2'),
+    ({'rhel': 8, 'dist': '.el8'}, '/usr/libexec/platform-python'),
+    ({'rhel': 9, 'dist': '.el9'}, '/usr/bin/python3'),
+    ({'rhel': 10, 'dist': '.el10'}, '/usr/bin/python3'),
+    ({'fedora': 42, 'dist': '.fc42'}, '/usr/bin/python3')],
+    ids=lambda value: value.get('dist') if isinstance(value, dict) else '')
+def test_each_release_gets_what_it_can_use(make_build, tmp_path, macros,
+                                           python):
+    package = make_build().rpm(*('--define "%s %s"' % macro
+                                 for macro in macros.items()))
+    assert package.name.endswith('-1%s.noarch.rpm' % macros['dist'])
+    header = read_header(package)
+    assert {name for name in requirements(header) if 'python' in name
+            } == {python}
+    assert not [file.name for file in rpm.files(header)
+                if file.name.endswith(('.pyc', '.pyo'))]
+    unpack(package, tmp_path)
     for name in ('qemu-kvm-modified',
                  'vdsm/hooks/before_vm_start/50_emulator'):
         with open(tmp_path / 'usr/libexec' / name) as script:
             assert script.readline().startswith('#!%s -' % python)
+    # The newest module format that EL7's libsepol reads.
+    module = bz2.decompress((
+        tmp_path / 'usr/share/selinux/packages/tlsciphers.pp.bz2'
+    ).read_bytes())
+    end = module.index(b'SE Linux Module') + len(b'SE Linux Module')
+    assert struct.unpack_from('<2I', module, end)[1] == 17
 
 
 def test_scriptlets_are_calls_of_the_helper(header):
