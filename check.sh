@@ -40,9 +40,10 @@ quietly() {
 packages=(autoconf automake bzip2 checkpolicy make openssl python3-pip
     python3-pytest python3-rpm python3-setuptools semodule-utils shellcheck)
 if [ "$what" = all ]; then
-    packages+=(cpio faketime git iproute2 libvirt-clients libvirt-daemon-system
-        policycoreutils procps python3-libvirt qemu-system-gui
-        qemu-system-x86 rpm rpmlint selinux-policy-default selinux-utils)
+    packages+=(cpio createrepo-c dnf faketime git gnupg iproute2
+        libvirt-clients libvirt-daemon-system policycoreutils procps
+        python3-libvirt python3-yaml qemu-system-gui qemu-system-x86 rpm
+        rpmlint selinux-policy-default selinux-utils)
 fi
 step "Packages of the distribution"
 quietly tests/install-packages "${packages[@]}"

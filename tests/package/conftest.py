@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
 import functools
+import pathlib
 import shutil
 import subprocess
 
@@ -30,6 +31,71 @@ class Build:
         return path
 
 
+class Root:
+    """
+    A root of its own: this machine's files with everything that is written
+    kept apart, in namespaces for mounts and processes. They end with the
+    process "holder", and with them what was started there (dnf's gpg starts
+    a daemon).
+    """
+
+    def __init__(self, directory):
+        self.path = directory / 'root'
+        self.path.mkdir()
+        self.holder = subprocess.Popen(
+            ['unshare', '--mount', '--pid', '--fork', '--kill-child',
+             'sh', '-ec', '''
+             mount --make-rprivate /
+             mount -t tmpfs upper "$1"
+             mkdir "$1/upper" "$1/work" "$1/merged"
+             mount -t overlay root -o "lowerdir=/,upperdir=$1/upper" \
+                 -o "workdir=$1/work" "$1/merged"
+             mount -t proc proc "$1/merged/proc"
+             mount --rbind /dev "$1/merged/dev"
+             echo ready
+             read end''', 'sh', str(self.path)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self.holder.stdout.readline() == 'ready\n'
+        children = pathlib.Path('/proc/{0}/task/{0}/children'.format(
+            self.holder.pid)).read_text()
+        self.enter = ['nsenter', '--target', children.strip(), '--mount',
+                      '--pid']
+
+    def close(self):
+        self.holder.communicate('end\n')
+
+    def run(self, *command, check=True):
+        """Run a command there, in the root; return the process."""
+        process = subprocess.run(
+            [*self.enter, 'chroot', str(self.path / 'merged'), *command],
+            capture_output=True, text=True)
+        assert not check or process.returncode == 0, (
+            process.stdout + process.stderr)
+        return process
+
+    def show(self, path):
+        """Show what is in a folder outside, at the same path in the root."""
+        inside = '%s/merged%s' % (self.path, path)
+        subprocess.run(
+            [*self.enter, 'sh', '-ec', 'mkdir -p "$2"; mount --bind "$1" "$2"',
+             'sh', str(path), inside], check=True)
+
+    def rpm(self, *arguments, check=True):
+        """Run rpm on the root from outside of it, with its own database."""
+        process = subprocess.run(
+            [*self.enter, 'rpm', '--root', str(self.path / 'merged'),
+             '--dbpath', '/var/lib/testdb', *arguments],
+            capture_output=True, text=True)
+        assert not check or process.returncode == 0, (
+            process.stdout + process.stderr)
+        return process
+
+    def files(self):
+        return set(self.run(
+            'find', '/usr/libexec', '/usr/share/vdsm-hook-tlsciphers',
+            '/usr/share/selinux', '/etc', check=False).stdout.splitlines())
+
+
 def make(directory, *options):
     source = directory / 'source'
     shutil.copytree(support.SOURCE, source, ignore=shutil.ignore_patterns(
@@ -49,6 +115,20 @@ def make_build(tmp_path):
 
 
 @pytest.fixture(scope='session')
+def make_session_build():
+    """As make_build, for a fixture that keeps it; takes the folder, too."""
+    return make
+
+
+@pytest.fixture(scope='session')
 def built_rpm(tmp_path_factory):
     """The RPM (pathlib.Path), built from this source by rpmbuild."""
     return make(tmp_path_factory.mktemp('rpm')).rpm()
+
+
+@pytest.fixture
+def root(tmp_path):
+    root = Root(tmp_path)
+    root.rpm('--initdb')
+    yield root
+    root.close()

@@ -113,67 +113,6 @@ def test_scriptlets_are_calls_of_the_helper(header):
         assert not header[tag]
 
 
-class Root:
-    """
-    A root of its own: this machine's files with everything that is written
-    kept apart, in a mount namespace that ends with the process "holder".
-    """
-
-    def __init__(self, directory):
-        self.path = directory / 'root'
-        self.path.mkdir()
-        self.holder = subprocess.Popen(
-            ['unshare', '--mount', 'sh', '-ec', '''
-             mount --make-rprivate /
-             mount -t tmpfs upper "$1"
-             mkdir "$1/upper" "$1/work" "$1/merged"
-             mount -t overlay root -o "lowerdir=/,upperdir=$1/upper" \
-                 -o "workdir=$1/work" "$1/merged"
-             mount -t proc proc "$1/merged/proc"
-             mount --rbind /dev "$1/merged/dev"
-             echo ready
-             read end''', 'sh', str(self.path)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        assert self.holder.stdout.readline() == 'ready\n'
-
-    def close(self):
-        self.holder.communicate('end\n')
-
-    def run(self, *command, check=True):
-        """Run a command there, in the root; return the process."""
-        process = subprocess.run(
-            ['nsenter', '--target', str(self.holder.pid), '--mount', 'chroot',
-             str(self.path / 'merged'), *command],
-            capture_output=True, text=True)
-        assert not check or process.returncode == 0, (
-            process.stdout + process.stderr)
-        return process
-
-    def rpm(self, *arguments, check=True):
-        """Run rpm on the root from outside of it, with its own database."""
-        process = subprocess.run(
-            ['nsenter', '--target', str(self.holder.pid), '--mount', 'rpm',
-             '--root', str(self.path / 'merged'),
-             '--dbpath', '/var/lib/testdb',
-             *arguments], capture_output=True, text=True)
-        assert not check or process.returncode == 0, (
-            process.stdout + process.stderr)
-        return process
-
-    def files(self):
-        return set(self.run(
-            'find', '/usr/libexec', '/usr/share/vdsm-hook-tlsciphers',
-            '/usr/share/selinux', '/etc', check=False).stdout.splitlines())
-
-
-@pytest.fixture
-def root(tmp_path):
-    root = Root(tmp_path)
-    root.rpm('--initdb')
-    yield root
-    root.close()
-
-
 def test_installed_by_rpm_it_is_labelled_and_removed_without_a_trace(
         root, built_rpm):
     # Folders of vdsm and of selinux-policy.
