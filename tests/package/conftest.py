@@ -96,16 +96,26 @@ class Root:
             '/usr/share/selinux', '/etc', check=False).stdout.splitlines())
 
 
-def make(directory, *options):
+def copy(directory):
     source = directory / 'source'
     shutil.copytree(support.SOURCE, source, ignore=shutil.ignore_patterns(
-        '.git', '__pycache__', 'rpmbuild', '*.tar.gz'))
-    build = Build(source)
+        '.git', '__pycache__', 'repo', 'repo-gnupg', 'rpmbuild', '*.tar.gz'))
+    return source
+
+
+def make(directory, *options):
+    build = Build(copy(directory))
     build.run('./autogen.sh')
     # If it was built where it was copied from.
     build.run('./configure', *options)
     build.run('make', 'clean')
     return build
+
+
+@pytest.fixture
+def copy_source():
+    """A function that copies the source into a folder; returns its path."""
+    return copy
 
 
 @pytest.fixture
@@ -115,15 +125,21 @@ def make_build(tmp_path):
 
 
 @pytest.fixture(scope='session')
-def make_session_build():
-    """As make_build, for a fixture that keeps it; takes the folder, too."""
-    return make
+def built(tmp_path_factory):
+    """
+    A Build with the RPM and a repository. Its path is so long that gpg-agent
+    could not make a socket there.
+    """
+    build = make(tmp_path_factory.mktemp('long' * 25))
+    build.run('make', 'repo')
+    return build
 
 
 @pytest.fixture(scope='session')
-def built_rpm(tmp_path_factory):
+def built_rpm(built):
     """The RPM (pathlib.Path), built from this source by rpmbuild."""
-    return make(tmp_path_factory.mktemp('rpm')).rpm()
+    path, = built.source.glob('rpmbuild/RPMS/noarch/*.rpm')
+    return path
 
 
 @pytest.fixture

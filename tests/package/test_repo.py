@@ -24,17 +24,6 @@ Provides: /bin/sh, /usr/bin/openssl, /usr/bin/python3
 '''
 
 
-@pytest.fixture(scope='module')
-def built(make_session_build, tmp_path_factory):
-    """
-    A build with a repository, and so deep a path that gpg-agent could not
-    make a socket there.
-    """
-    build = make_session_build(tmp_path_factory.mktemp('long' * 25))
-    build.run('make', 'repo')
-    return build
-
-
 @pytest.fixture
 def repo(built, tmp_path):
     """A copy of the repository, which says that it is there."""
