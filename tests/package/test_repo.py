@@ -6,6 +6,7 @@
 import os
 import shutil
 import subprocess
+import tempfile
 
 import pytest
 
@@ -107,15 +108,16 @@ def describe_anew(repo):
 
 
 @pytest.fixture
-def keyring(built, tmp_path):
+def keyring(built):
     """An environment (dict) where gpg has the key that make repo made."""
-    # A short path: see built.
-    home = tmp_path / 'gnupg'
-    home.symlink_to(built.source / 'repo-gnupg')
-    environment = dict(os.environ, GNUPGHOME=str(home))
-    yield environment
-    subprocess.run(['gpgconf', '--kill', 'gpg-agent'], check=True,
-                   env=environment)
+    # tmp_path is too long for gpg-agent's sockets.
+    with tempfile.TemporaryDirectory() as directory:
+        home = os.path.join(directory, 'gnupg')
+        os.symlink(built.source / 'repo-gnupg', home)
+        environment = dict(os.environ, GNUPGHOME=home)
+        yield environment
+        subprocess.run(['gpgconf', '--kill', 'gpg-agent'], check=True,
+                       env=environment)
 
 
 def sign_metadata(repo, keyring):
