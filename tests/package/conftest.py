@@ -38,16 +38,26 @@ class Build:
         return path
 
 
-def make(directory, *options):
+def copy(directory):
     source = directory / 'source'
     shutil.copytree(support.SOURCE, source, ignore=shutil.ignore_patterns(
-        '.git', '__pycache__', 'rpmbuild', '*.tar.gz'))
-    build = Build(source)
+        '.git', '__pycache__', 'repo', 'repo-gnupg', 'rpmbuild', '*.tar.gz'))
+    return source
+
+
+def make(directory, *options):
+    build = Build(copy(directory))
     build.run('./autogen.sh')
     # If it was built where it was copied from.
     build.run('./configure', *options)
     build.run('make', 'clean')
     return build
+
+
+@pytest.fixture
+def copy_source():
+    """A function that copies the source into a folder; returns its path."""
+    return copy
 
 
 @pytest.fixture
@@ -57,9 +67,21 @@ def make_build(tmp_path):
 
 
 @pytest.fixture(scope='session')
-def built_rpm(tmp_path_factory):
+def built(tmp_path_factory):
+    """
+    A Build with the RPM and a repository. Its path is so long that gpg-agent
+    could not make a socket there.
+    """
+    build = make(tmp_path_factory.mktemp('long' * 25))
+    build.run('make', 'repo')
+    return build
+
+
+@pytest.fixture(scope='session')
+def built_rpm(built):
     """The RPM (pathlib.Path), built from this source by rpmbuild."""
-    return make(tmp_path_factory.mktemp('rpm')).rpm()
+    path, = built.source.glob('rpmbuild/RPMS/noarch/*.rpm')
+    return path
 
 
 @pytest.fixture(scope='session')
@@ -91,7 +113,9 @@ def system_rpm(make_stub):
 class Root:
     """
     A root of its own: this machine's files, with all that is written to them
-    kept apart, in a mount namespace that ends with the process "holder".
+    kept apart, in namespaces for mounts and processes. They end with the
+    process "holder", and with them what was started there (dnf's gpg starts
+    a daemon).
 
     Attributes:
         path (pathlib.Path): where it is, inside that namespace.
@@ -114,15 +138,19 @@ class Root:
         self.path = base / 'merged'
         self.beside = beside
         if beside:
-            self.holder = beside.holder
+            self.enter = beside.enter
             self.outside('sh', '-ec', self.MOUNT, 'sh', base, size)
         else:
             self.holder = subprocess.Popen(
-                ['unshare', '--mount', 'sh', '-ec',
-                 'mount --make-rprivate /; %s echo ready; read end'
+                ['unshare', '--mount', '--pid', '--fork', '--kill-child', 'sh',
+                 '-ec', 'mount --make-rprivate /; %s echo ready; read end'
                  % self.MOUNT, 'sh', str(base), size],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
             assert self.holder.stdout.readline() == 'ready\n'
+            children = pathlib.Path('/proc/{0}/task/{0}/children'.format(
+                self.holder.pid)).read_text()
+            self.enter = ['nsenter', '--target', children.strip(), '--mount',
+                          '--pid']
         # Where oVirt Node has it: each layer knows its own packages.
         self.run('sh', '-c', 'mkdir -p /etc/rpm && '
                  'echo "%_dbpath /usr/share/rpm" >/etc/rpm/macros && '
@@ -135,8 +163,8 @@ class Root:
     def outside(self, *command, check=True, **keywords):
         """Run a command that sees the root at its path; return a process."""
         process = subprocess.run(
-            ['nsenter', '--target', str(self.holder.pid), '--mount',
-             *map(str, command)], capture_output=True, text=True, **keywords)
+            [*self.enter, *map(str, command)], capture_output=True, text=True,
+            **keywords)
         assert not check or process.returncode == 0, (
             process.stdout + process.stderr)
         return process
@@ -165,6 +193,11 @@ class Root:
         process = self.run('dnf', '--assumeyes', '--noplugins',
                            '--disablerepo=*', *arguments, check=check)
         return process.stdout + process.stderr
+
+    def show(self, path):
+        """Show what is in a folder outside, at the same path in the root."""
+        self.outside('sh', '-ec', 'mkdir -p "$0$1"; mount --bind "$1" "$0$1"',
+                     self.path, path)
 
     def label(self, path):
         """Return the SELinux type in a file's attribute on disk, or None."""

@@ -1,0 +1,164 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""The repository of "make repo", installed from by dnf."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+
+import pytest
+
+NAME = 'vdsm-hook-tlsciphers'
+
+@pytest.fixture
+def repo(built, tmp_path):
+    """A copy of the repository, which says that it is there."""
+    repo = tmp_path / 'repo'
+    shutil.copytree(built.source / 'repo', repo)
+    path = repo / (NAME + '.repo')
+    path.write_text(path.read_text().replace(
+        str(built.source / 'repo'), str(repo)))
+    return repo
+
+
+@pytest.fixture
+def host(root, repo):
+    """A root where the .repo file is installed."""
+    root.show(repo)
+    root.run('sh', '-c', 'mkdir -p /etc/yum.repos.d && '
+             'cp "$0"/*.repo /etc/yum.repos.d', repo)
+    return root
+
+
+def dnf(root, *arguments, check=True):
+    return root.run('dnf', '--assumeyes', '--releasever=9',
+                    '--setopt=skip_if_unavailable=False', *arguments,
+                    check=check)
+
+
+def installed(root):
+    return root.run('rpm', '--query', NAME, check=False).returncode == 0
+
+
+def package(repo):
+    path, = repo.glob('*.rpm')
+    return path
+
+
+def change_a_byte(repo, built):
+    """Change a byte near the end, which is in the payload."""
+    with open(package(repo), 'r+b') as file:
+        file.seek(-100, os.SEEK_END)
+        byte = file.read(1)
+        file.seek(-100, os.SEEK_END)
+        file.write(bytes([byte[0] ^ 1]))
+
+
+def remove_signature(repo, built):
+    subprocess.run(['rpmsign', '--delsign', str(package(repo))], check=True)
+
+
+def sign_with_another_key(repo, built):
+    another = repo.with_name('another')
+    built.run('build-aux/make-repo', str(another), '', '', str(package(repo)))
+    shutil.copy(package(another), repo)
+
+
+def describe_anew(repo):
+    """Make the metadata anew; they have the old signature."""
+    signature = repo / 'repodata/repomd.xml.asc'
+    content = signature.read_bytes()
+    subprocess.run(['createrepo_c', '--quiet', str(repo)], check=True)
+    signature.write_bytes(content)
+
+
+@pytest.fixture
+def keyring(built):
+    """An environment (dict) where gpg has the key that make repo made."""
+    # tmp_path is too long for gpg-agent's sockets.
+    with tempfile.TemporaryDirectory() as directory:
+        home = os.path.join(directory, 'gnupg')
+        os.symlink(built.source / 'repo-gnupg', home)
+        environment = dict(os.environ, GNUPGHOME=home)
+        yield environment
+        subprocess.run(['gpgconf', '--kill', 'gpg-agent'], check=True,
+                       env=environment)
+
+
+def sign_metadata(repo, keyring):
+    subprocess.run(['gpg', '--batch', '--yes', '--armor', '--detach-sign',
+                    str(repo / 'repodata/repomd.xml')], check=True,
+                   env=keyring)
+
+
+def test_dnf_installs_what_is_signed(host):
+    dnf(host, 'install', NAME)
+    assert installed(host)
+    assert host.run('rpm', '--verify', NAME).stdout == ''
+
+
+def assert_refused(host, reason):
+    process = dnf(host, 'install', NAME, check=False)
+    assert process.returncode != 0
+    assert reason in process.stdout + process.stderr
+    assert not installed(host)
+
+
+def test_package_with_another_byte_is_refused(host, repo, built):
+    change_a_byte(repo, built)
+    assert_refused(host, 'has incorrect checksum')
+
+
+@pytest.mark.parametrize('change, reason', [
+    (change_a_byte, 'Problem opening package'),
+    (remove_signature, 'is not signed'),
+    (sign_with_another_key, 'wrong key(s)?')])
+def test_signed_metadata_do_not_vouch_for_a_package(host, repo, built,
+                                                    keyring, change, reason):
+    change(repo, built)
+    describe_anew(repo)
+    sign_metadata(repo, keyring)
+    assert_refused(host, reason)
+
+
+def test_changed_metadata_are_refused(host, repo, built):
+    change_a_byte(repo, built)
+    describe_anew(repo)
+    assert_refused(host, 'repomd.xml GPG signature verification error')
+
+
+def test_metadata_without_a_signature_are_refused(host, repo):
+    (repo / 'repodata/repomd.xml.asc').unlink()
+    assert_refused(host, 'repomd.xml.asc')
+
+
+def test_packager_names_the_key_and_the_place(built, keyring, tmp_path):
+    # Into another folder, without building the RPM again.
+    output = built.run('make', '--assume-old=rpm', 'repo',
+                       'abs_builddir=%s' % tmp_path, 'GPG_KEY=' + NAME,
+                       'REPO_URL=https://example.org/el9', env=keyring)
+    fingerprint = output.split()[-1]
+    repo = tmp_path / 'repo'
+    assert {path.name for path in repo.iterdir()} == {
+        package(repo).name, 'RPM-GPG-KEY-' + NAME, NAME + '.repo', 'repodata'}
+    assert not (tmp_path / 'repo-gnupg').exists()
+    signature = subprocess.run(
+        ['gpg', '--batch', '--status-fd=1', '--verify',
+         'repodata/repomd.xml.asc', 'repodata/repomd.xml'], cwd=repo,
+        capture_output=True, text=True, env=keyring).stdout
+    assert 'VALIDSIG ' + fingerprint in signature
+    settings = (repo / (NAME + '.repo')).read_text().splitlines()
+    assert 'baseurl=https://example.org/el9' in settings
+    assert 'gpgkey=file:///etc/pki/rpm-gpg/RPM-GPG-KEY-' + NAME in settings
+
+
+def test_key_that_is_not_there_is_named(built, keyring, tmp_path):
+    process = subprocess.run(
+        ['make', '--assume-old=rpm', 'repo', 'abs_builddir=%s' % tmp_path,
+         'GPG_KEY=nobody@example.org'], cwd=built.source, env=keyring,
+        capture_output=True, text=True)
+    assert process.returncode != 0
+    assert 'no secret key "nobody@example.org"' in process.stderr
+    assert not (tmp_path / 'repo').exists()
