@@ -144,6 +144,8 @@ def test_legacy_node_has_the_files_after_a_reboot(make_root, root, built_rpm):
     root.write('/usr/sbin/unpersist', UNPERSIST, mode=0o755)
     follow_recipe(root, manual_wrapper(EDITED))
     root.dnf('install', built_rpm)
+    # As restorecon leaves it where SELinux is enabled.
+    root.set_label(WRAPPER, 'qemu_exec_t')
     root.run('/bin/sh', '/usr/share/vdsm-hook-tlsciphers/scriptlet', 'install')
     persisted = root.run('sh', '-c', 'cd /config && tar --create --xattrs '
                          '--xattrs-include=* --file /dev/stdout . | base64'
@@ -155,6 +157,7 @@ def test_legacy_node_has_the_files_after_a_reboot(make_root, root, built_rpm):
     for path in (HOOK, WRAPPER, EMULATOR, KEPT + '/qemu-kvm-modified'):
         assert content(rebooted, path) == content(root, path)
     assert rebooted.run('readlink', '-f', EMULATOR).stdout.strip() == WRAPPER
+    assert rebooted.label(WRAPPER) == 'qemu_exec_t'
     rebooted.run(HOOK, '--test')
     root.dnf('remove', NAME)
     left = root.run('find', '/config', '!', '-type', 'd').stdout
