@@ -54,6 +54,7 @@ Release: 1
 Summary: A stand-in
 License: GPL-2.0-or-later
 BuildArch: noarch
+AutoReq: no
 %(provides)s
 %%description
 A stand-in.

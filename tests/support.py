@@ -24,6 +24,18 @@ IN_CI = os.environ.get('CI') == 'true'
 SEED_CIPHERS = (
     'ECDH+AESGCM:DH+AESGCM:ECDH+AES256:DH+AES256:ECDH+AES128:DH+AES:ECDH+3DES:'
     'DH+3DESRSA+AESGCM:RSA+AES:RSA+3DES:!aNULL:!MD5:!DSS')
+# A stand-in for the wrapper of a manual installation, which is not published:
+# it does what the seed document shows of it.
+MANUAL_WRAPPER = """#!/usr/bin/python3
+import os, sys
+arguments = sys.argv[1:]
+if '-spice' in arguments:
+    position = arguments.index('-spice')
+    value = arguments[position + 1]
+    del arguments[position:position + 2]
+    arguments += ['-spice', 'tls-ciphers=%s,' + value]
+os.execv('/usr/libexec/qemu-kvm', ['/usr/libexec/qemu-kvm'] + arguments)
+""" % SEED_CIPHERS
 GOOD_CIPHERS = 'ECDHE-RSA-AES256-GCM-SHA384:ECDHE-RSA-AES128-GCM-SHA256'
 
 

@@ -115,21 +115,8 @@ def test_libvirt_sees_the_same_emulator_through_the_wrapper():
 
 @pytest.fixture
 def manual_wrapper():
-    """
-    A stand-in for the wrapper of a manual installation, which is not
-    published: it does what the seed document shows of it.
-    """
     path = pathlib.Path('/usr/libexec/vdsm/hooks/qemu-kvm-wrapper/manual')
-    path.write_text('''#!/usr/bin/python3
-import subprocess, sys
-arguments = sys.argv[1:]
-if '-spice' in arguments:
-    position = arguments.index('-spice')
-    value = arguments[position + 1]
-    del arguments[position:position + 2]
-    arguments += ['-spice', 'tls-ciphers=%s,' + value]
-sys.exit(subprocess.call(['%s'] + arguments))
-''' % (SEED_CIPHERS, QEMU_KVM))
+    path.write_text(support.MANUAL_WRAPPER)
     path.chmod(0o755)
     yield str(path)
     path.unlink()

@@ -117,6 +117,8 @@ class Root:
     process "holder", and with them what was started there (dnf's gpg starts
     a daemon).
 
+    The folder "shared" of the test is there at the same path.
+
     Attributes:
         path (pathlib.Path): where it is, inside that namespace.
     """
@@ -130,21 +132,23 @@ class Root:
         mount -t proc proc "$base/merged/proc"
         mount --rbind /dev "$base/merged/dev"
         mount -t tmpfs run "$base/merged/run"
+        mkdir -p "$base/merged$3"
+        mount --bind "$3" "$base/merged$3"
         """
 
-    def __init__(self, directory, size='2g', beside=None):
+    def __init__(self, directory, shared, size='2g', beside=None):
         base = directory / 'root'
         base.mkdir(parents=True)
         self.path = base / 'merged'
         self.beside = beside
         if beside:
             self.enter = beside.enter
-            self.outside('sh', '-ec', self.MOUNT, 'sh', base, size)
+            self.outside('sh', '-ec', self.MOUNT, 'sh', base, size, shared)
         else:
             self.holder = subprocess.Popen(
                 ['unshare', '--mount', '--pid', '--fork', '--kill-child', 'sh',
                  '-ec', 'mount --make-rprivate /; %s echo ready; read end'
-                 % self.MOUNT, 'sh', str(base), size],
+                 % self.MOUNT, 'sh', base, size, shared],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
             assert self.holder.stdout.readline() == 'ready\n'
             children = pathlib.Path('/proc/{0}/task/{0}/children'.format(
@@ -194,11 +198,6 @@ class Root:
                            '--disablerepo=*', *arguments, check=check)
         return process.stdout + process.stderr
 
-    def show(self, path):
-        """Show what is in a folder outside, at the same path in the root."""
-        self.outside('sh', '-ec', 'mkdir -p "$0$1"; mount --bind "$1" "$0$1"',
-                     self.path, path)
-
     def label(self, path):
         """Return the SELinux type in a file's attribute on disk, or None."""
         answer = self.run('/usr/bin/python3', '-c',
@@ -220,12 +219,13 @@ class Root:
 
 
 @pytest.fixture
-def make_root(tmp_path):
+def make_root(tmp_path, tmp_path_factory):
     """A function that makes a Root, which goes with the test."""
     roots = []
 
     def make_root(**keywords):
-        roots.append(Root(tmp_path / str(len(roots)), **keywords))
+        roots.append(Root(tmp_path / str(len(roots)),
+                          tmp_path_factory.getbasetemp(), **keywords))
         return roots[-1]
 
     yield make_root

@@ -26,7 +26,6 @@ def repo(built, tmp_path):
 @pytest.fixture
 def host(root, repo):
     """A root where the .repo file is installed."""
-    root.show(repo)
     root.run('sh', '-c', 'mkdir -p /etc/yum.repos.d && '
              'cp "$0"/*.repo /etc/yum.repos.d', repo)
     return root

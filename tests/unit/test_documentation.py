@@ -4,6 +4,7 @@
 """What the documentation promises."""
 
 import re
+import runpy
 import string
 import subprocess
 
@@ -33,6 +34,14 @@ def test_engine_permits_exactly_the_characters_of_the_hook(
     permitted = set(judge.stdout.strip())
     assert permitted == {chr(code) for code in range(256)
                          if re.match(definition, chr(code) + 'x')}
+
+
+def test_wrapper_and_hook_permit_the_same(newest_installation):
+    """Each has it written down: the wrapper reads no other file."""
+    wrapper, module = (runpy.run_path(str(path)) for path in (
+        newest_installation.wrapper, newest_installation.module))
+    for name in ('CIPHER_CHARACTERS', 'LONGEST_CIPHER_LIST'):
+        assert wrapper[name] == module[name]
 
 
 @pytest.mark.parametrize('value', [GOOD_CIPHERS, SEED_CIPHERS, '-AES:HIGH',
