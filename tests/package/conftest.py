@@ -148,7 +148,8 @@ class Root:
             self.holder = subprocess.Popen(
                 ['unshare', '--mount', '--pid', '--fork', '--kill-child', 'sh',
                  '-ec', 'mount --make-rprivate /; mount -t proc proc /proc; '
-                 '%s echo ready; read end' % self.MOUNT, 'sh', base, size, shared],
+                 '%s echo ready; read end' % self.MOUNT,
+                 'sh', base, size, shared],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
             assert self.holder.stdout.readline() == 'ready\n'
             children = pathlib.Path('/proc/{0}/task/{0}/children'.format(
