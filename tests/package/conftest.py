@@ -178,7 +178,7 @@ class Root:
         """Run a command in the root; return the process."""
         return self.outside('chroot', self.path, *command, check=check)
 
-    def boot(self, *command, options=()):
+    def boot(self, *command):
         """
         Run a command in a container: there, unlike in a chroot, the root is
         that of the first process.
@@ -190,7 +190,7 @@ class Root:
             'unshare', '--mount', 'sh', '-ec',
             'umount --recursive "$0/dev" "$0/proc" "$0/run"; exec "$@"',
             self.path, 'systemd-nspawn', '--quiet', '--register=no',
-            '--keep-unit', '--as-pid2', *binds, *options, '--directory',
+            '--keep-unit', '--as-pid2', *binds, '--directory',
             self.path, *command)
 
     def dnf(self, *arguments, check=True):
