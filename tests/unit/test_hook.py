@@ -333,10 +333,12 @@ def test_list_that_is_no_mistake_but_a_surprise_is_warned_of(
 def test_environment_of_the_host_does_not_sway_the_judgement(newest_hook,
                                                              tmp_path):
     """The emulator does not inherit what vdsm runs with."""
-    broken = tmp_path / 'openssl.cnf'
-    broken.write_text('openssl_conf = [broken')
+    # A library without any cipher.
+    config = tmp_path / 'openssl.cnf'
+    config.write_text('openssl_conf = a\n[a]\nproviders = b\n[b]\nbase = c\n'
+                      '[c]\nactivate = 1\n')
     newest_hook.change(PPC, tlsciphers=GOOD_CIPHERS, environment={
-        'OPENSSL_CONF': str(broken)})
+        'OPENSSL_CONF': str(config)})
 
 
 def test_value_is_never_an_option_of_openssl(tmp_path):
