@@ -236,14 +236,16 @@ def qemu(libraries, certificate):
     library = Library(libraries)
     library.OPENSSL_init_ssl(0, None)
     context = library.SSL_CTX_new(library.TLS_server_method())
-    library.SSL_CTX_set_options(context, SPICE_OPTIONS)
     path = os.fsencode(certificate)
-    library.SSL_CTX_use_certificate_chain_file(context, path)
-    library.SSL_CTX_use_PrivateKey_file(context, path, FILETYPE_PEM)
     cipher_list = find_cipher_list(sys.argv[1:])
-    if cipher_list and not library.SSL_CTX_set_cipher_list(
-            context, os.fsencode(cipher_list)):
-        fail('qemu-kvm: failed to initialize spice server')
+    if not (context
+            and library.SSL_CTX_set_options(context, SPICE_OPTIONS)
+            and library.SSL_CTX_use_certificate_chain_file(context, path) == 1
+            and library.SSL_CTX_use_PrivateKey_file(context, path,
+                                                    FILETYPE_PEM) == 1
+            and (not cipher_list or library.SSL_CTX_set_cipher_list(
+                context, os.fsencode(cipher_list)))):
+        fail('qemu-kvm: failed to initialize spice server', library)
     with socket.create_server(('127.0.0.1', 0)) as port:
         print(port.getsockname()[1], flush=True)
         while True:
