@@ -5,16 +5,24 @@
 """
 vdsm hook: the TLS policy of a VM's console.
 
-Installed as before_vm_start/50_emulator. It reads the VM's custom property
-tlsciphers, an OpenSSL cipher list for TLS 1.2 and older on the SPICE display
-(for example ECDHE-RSA-AES256-GCM-SHA384:ECDHE-RSA-AES128-GCM-SHA256), checks
-it, and makes libvirt start the VM through the wrapper that enforces it. A
-value that cannot be enforced stops the start.
+Installed as before_vm_start/50_emulator. It reads the VM's custom properties
+
+  tlsciphers    SPICE: an OpenSSL cipher list; names that begin with TLS_ are
+                suites for TLS 1.3
+  tlsprotocols  SPICE: TLSv1.2, TLSv1.3 or TLSv1.2:TLSv1.3
+  tlsgroups     SPICE: groups for the key exchange, as in X25519:P-256
+  tlspriority   VNC: a GnuTLS priority string
+  tlsprofile    both: modern, intermediate, a profile of this host's
+                @HOST_DEFAULT@, or none, which
+                opts out of the default there
+
+checks what they say, and makes libvirt start the VM through the wrapper that
+enforces it. A value that cannot be enforced stops the start.
 
 vdsm runs it; it is of no use from a command line, except:
 
-  --test    show what it does to a sample domain XML, with the cipher list of
-            the environment variable tlsciphers, or a sample one
+  --test    show what it does to a sample domain XML, with the properties that
+            are in the environment, or a sample one
   --help    show this text
 """
 
@@ -26,10 +34,9 @@ import sys
 # Nothing is to be written beside what is imported.
 sys.dont_write_bytecode = True
 
-PROPERTIES = ('tlsciphers',)
-# Properties of later versions. Ignoring one would leave a console open that
-# the administrator believes to be closed.
-LATER_PROPERTIES = ('tlsgroups', 'tlspriority', 'tlsprofile', 'tlsprotocols')
+PROPERTIES = ('tlsciphers', 'tlsprotocols', 'tlsgroups', 'tlspriority',
+              'tlsprofile')
+HOST_DEFAULT = '@HOST_DEFAULT@'
 
 SAMPLE_CIPHERS = 'ECDHE-RSA-AES256-GCM-SHA384:ECDHE-RSA-AES128-GCM-SHA256'
 SAMPLE_XML = """\
@@ -50,9 +57,21 @@ def main():
             '50_emulator: there is no _hook_domxml in the environment: this '
             'is a hook that vdsm runs\n' + __doc__)
         sys.exit(2)
-    elif any(name.encode() in posix.environ
-             for name in PROPERTIES + LATER_PROPERTIES):
+    elif has_properties() or has_host_default():
         run()
+
+
+def has_properties():
+    return any(name.encode() in posix.environ for name in PROPERTIES)
+
+
+def has_host_default():
+    try:
+        posix.stat(HOST_DEFAULT)
+    except OSError as error:
+        # Only where there surely is none: not there, or in no folder.
+        return error.errno not in (2, 20)
+    return True
 
 
 def command_line():
@@ -75,14 +94,16 @@ def test():
     import os
     from xml.dom import minidom
     policy = load_policy_module()
-    environment = dict(os.environ)
-    environment.setdefault('tlsciphers', SAMPLE_CIPHERS)
+    properties = dict((name, os.environ[name]) for name in PROPERTIES
+                      if name in os.environ) or {'tlsciphers': SAMPLE_CIPHERS}
     document = minidom.parseString(SAMPLE_XML)
     try:
-        settings, notes = read_settings(policy, environment)
+        settings, notes = policy.resolve(properties,
+                                         policy.displays(document))
     except policy.Refused as refusal:
         sys.exit('50_emulator: ' + str(refusal))
-    notes.extend(edit(policy, document, settings)[1])
+    if settings:
+        policy.set_policy(document, settings)
     print('Before:\n%s\n\nAfter:\n%s\n' % (
         SAMPLE_XML, document.documentElement.toxml()))
     for note in notes:
@@ -97,31 +118,40 @@ def run():
     except ImportError as error:
         sys.stderr.write('tlsciphers: cannot import hooking, which vdsm puts '
                          'on PYTHONPATH: %s\n' % error)
-        sys.exit(2)
+        sys.exit(0 if is_default_of_hosted_engine() else 2)
     try:
         policy = load_policy_module()
-    except ImportError as error:
-        hooking.exit_hook('tlsciphers: the package is damaged: %s; remedy: '
-                          'dnf reinstall vdsm-hook-tlsciphers' % error)
-    try:
         notes = enforce(hooking, policy)
     except Exception as error:
-        line = str(error)
-        if not isinstance(error, policy.Refused):
-            # A traceback would bury the cause in the engine's event.
-            line = policy.printable('tlsciphers: unexpected error: %s: %s'
-                                    % (type(error).__name__, error), 400)
-        if not is_resume(hooking):
+        line = one_line(error)
+        if is_default_of_hosted_engine():
+            line += ' (not refused: it is the hosted engine)'
+        elif is_resume(hooking):
+            line += (' (not refused: the VM resumes, with the policy that was '
+                     'saved)')
+        else:
             hooking.exit_hook(line)
-        notes = [line + ' (not refused: the VM resumes, with the policy that '
-                 'was saved)']
+        notes = [line]
     for note in notes:
         hooking.log(note)
 
 
+def one_line(error):
+    """Return what an exception says: a traceback would bury the cause."""
+    if isinstance(error, ImportError):
+        text = ('the package is damaged: %s; remedy: dnf reinstall '
+                'vdsm-hook-tlsciphers' % error)
+    elif type(error).__name__ in ('Refused', 'NotHere'):
+        return str(error)
+    else:
+        text = 'unexpected error: %s: %s' % (type(error).__name__, error)
+    return 'tlsciphers: ' + ''.join(
+        c if ' ' <= c <= '~' and c not in '"\'\\' else '?' for c in text[:400])
+
+
 def enforce(hooking, policy):
     """
-    Write the policy of this VM's properties into its domain XML.
+    Write the policy of this VM into its domain XML.
 
     Returns:
         list of str: lines for vdsm.log.
@@ -130,60 +160,25 @@ def enforce(hooking, policy):
         policy.Refused: the VM must not start; the XML is untouched.
     """
     import os
-    settings, notes = read_settings(policy, os.environ)
     with open(os.environ['_hook_domxml'], 'rb') as domxml:
         before = domxml.read()
     document = hooking.read_domxml()
-    changed, lines = edit(policy, document, settings)
-    notes.extend(lines)
-    if 'spice' in policy.displays(document):
+    settings, notes = policy.resolve(os.environ, policy.displays(document),
+                                     policy.is_hosted_engine(document))
+    if not settings:
+        return notes
+    try:
+        policy.check_emulator(document)
         notes.extend(policy.check_wrapper())
-    if changed:
+    except policy.Refused as refusal:
+        if policy.REQUIREMENT in [option for option, _ in settings]:
+            raise
+        return ['%s; the default of the host does not apply' % refusal]
+    if policy.set_policy(document, settings):
         if b'&#' in before:
             document = policy.ExactDocument(document)
         write(hooking, policy, document, before)
     return notes
-
-
-def read_settings(policy, environment):
-    """
-    Return the wrapper's settings ('KEY=VALUE') and lines for vdsm.log, both
-    lists of str, for the properties in environment (a mapping).
-
-    Raises policy.Refused.
-    """
-    for name in LATER_PROPERTIES:
-        if name in environment:
-            raise policy.Refused(
-                '%s: this version of vdsm-hook-tlsciphers cannot enforce it; '
-                'update the package, or remove the property from the VM'
-                % name)
-    ciphers = environment['tlsciphers']
-    return ['ciphers=' + ciphers], policy.check_ciphers(ciphers)
-
-
-def edit(policy, document, settings):
-    """
-    Put settings into a domain XML (xml.dom.minidom.Document).
-
-    Returns whether it changed (bool), and lines for vdsm.log (list of str).
-    Raises policy.Refused.
-    """
-    displays = policy.displays(document)
-    changed = False
-    lines = []
-    if 'spice' in displays:
-        policy.check_emulator(document)
-        changed = policy.set_policy(document, settings)
-        lines.append('tlsciphers: the SPICE console gets '
-                     + ' '.join(settings))
-    else:
-        lines.append('tlsciphers: this VM has no SPICE console; the property '
-                     'has no effect')
-    if 'vnc' in displays:
-        lines.append('tlsciphers: the VNC console of this VM is not covered: '
-                     'tlsciphers is for SPICE')
-    return changed, lines
 
 
 def write(hooking, policy, document, before):
@@ -207,6 +202,21 @@ def write(hooking, policy, document, before):
             'the folder of %s' % (
                 policy.printable(str(error), 100), outcome,
                 policy.printable(os.environ['_hook_domxml'], 100)))
+
+
+def is_default_of_hosted_engine():
+    """
+    Tell whether it is only the host's default that brought us here, and the
+    VM is the one in which the engine runs: nothing may keep that from
+    starting.
+    """
+    if has_properties():
+        return False
+    try:
+        with open(posix.environ[b'_hook_domxml'], 'rb') as domxml:
+            return b'<name>HostedEngine</name>' in domxml.read()
+    except EnvironmentError:
+        return False
 
 
 def is_resume(hooking):

@@ -2,17 +2,28 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
 """
-TLS policies of consoles: judging their values, carrying them in a domain XML.
+TLS policies of consoles: which values hold for a VM, what OpenSSL and GnuTLS
+make of them, and how a domain XML carries them.
 
 Private to vdsm-hook-tlsciphers. Runs on Python 2.7 and 3.6 and later, and
 keeps to the syntax of 2.6, as the hook does.
 """
 
+import errno
+import io
 import os
+import re
 import stat
 import subprocess
 
+try:
+    import configparser
+except ImportError:  # Python 2
+    import ConfigParser as configparser
+
 OPENSSL = '@OPENSSL@'
+GNUTLS_CLI = '@GNUTLS_CLI@'
+HOST_DEFAULT = '@HOST_DEFAULT@'
 QEMU_KVM = '@QEMU_KVM@'
 WRAPPER = '@WRAPPER@'
 # What a domain XML names as emulator: a link to the wrapper, at the path that
@@ -22,12 +33,70 @@ EMULATOR = '@EMULATOR@'
 QEMU_NAMESPACE = 'http://libvirt.org/schemas/domain/qemu/1.0'
 XMLNS_NAMESPACE = 'http://www.w3.org/2000/xmlns/'
 REQUIREMENT = '-vdsm-tls'
-OPTIONS = (REQUIREMENT, '-vdsm-tls-default')
+BEST_EFFORT = '-vdsm-tls-default'
 
-# What OpenSSL's cipher list syntax needs. Its other separators (comma, space,
-# semicolon) stay out: in QEMU's syntax a comma would begin another option.
-CIPHER_CHARACTERS = frozenset(
-    'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._=@!+:-')
+# What a VM can be given, as properties or in the host's default.
+SETTINGS = ('tlsciphers', 'tlsprotocols', 'tlsgroups', 'tlspriority')
+PROPERTIES = SETTINGS + ('tlsprofile',)
+
+LETTERS_AND_DIGITS = (
+    'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789')
+# What the syntax of each value needs. Other separators that the libraries
+# take stay out: in QEMU's syntax a comma would begin another parameter.
+CHARACTERS = {
+    'tlsciphers': LETTERS_AND_DIGITS + '._=@!+:-',
+    'tlsprotocols': LETTERS_AND_DIGITS + '.:',
+    'tlsgroups': LETTERS_AND_DIGITS + '._:-',
+    'tlspriority': LETTERS_AND_DIGITS + '._@%!+:-',
+    'tlsprofile': LETTERS_AND_DIGITS + '._-',
+}
+SYNTAX = {
+    'tlsciphers': 'give OpenSSL cipher names separated by colons',
+    'tlsprotocols': 'give TLSv1.2, TLSv1.3 or TLSv1.2:TLSv1.3',
+    'tlsgroups': 'give OpenSSL names of groups separated by colons, such as '
+                 'X25519:P-256',
+    'tlspriority': 'give a GnuTLS priority string, such as '
+                   'NORMAL:-VERS-ALL:+VERS-TLS1.3',
+    'tlsprofile': 'give the name of a profile, such as intermediate',
+}
+PROTOCOLS = ('TLSv1.2', 'TLSv1.3', 'TLSv1.2:TLSv1.3')
+
+# Mozilla's Server Side TLS guidelines, version 6.0 (6 April 2026); version 5.8
+# has the same for these two. Suites, versions and curves are theirs, but for
+# the curve X25519MLKEM768: no host with a SPICE console knows it, and a VM
+# that names it could migrate only to hosts whose libraries do. The priority
+# strings say the same to GnuTLS.
+PROFILES = {
+    'modern': {
+        'tlsciphers': 'TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:'
+                      'TLS_CHACHA20_POLY1305_SHA256',
+        'tlsprotocols': 'TLSv1.3',
+        'tlsgroups': 'X25519:prime256v1:secp384r1',
+        'tlspriority': 'NORMAL:-VERS-ALL:+VERS-TLS1.3:-CIPHER-ALL:'
+                       '+AES-128-GCM:+AES-256-GCM:+CHACHA20-POLY1305:'
+                       '-GROUP-ALL:+GROUP-X25519:+GROUP-SECP256R1:'
+                       '+GROUP-SECP384R1',
+    },
+    'intermediate': {
+        'tlsciphers': 'ECDHE-ECDSA-AES128-GCM-SHA256:'
+                      'ECDHE-RSA-AES128-GCM-SHA256:'
+                      'ECDHE-ECDSA-AES256-GCM-SHA384:'
+                      'ECDHE-RSA-AES256-GCM-SHA384:'
+                      'ECDHE-ECDSA-CHACHA20-POLY1305:'
+                      'ECDHE-RSA-CHACHA20-POLY1305:TLS_AES_128_GCM_SHA256:'
+                      'TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256',
+        'tlsprotocols': 'TLSv1.2:TLSv1.3',
+        'tlsgroups': 'X25519:prime256v1:secp384r1',
+        'tlspriority': 'NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:'
+                       '-KX-ALL:+ECDHE-ECDSA:+ECDHE-RSA:-CIPHER-ALL:'
+                       '+AES-128-GCM:+AES-256-GCM:+CHACHA20-POLY1305:'
+                       '-GROUP-ALL:+GROUP-X25519:+GROUP-SECP256R1:'
+                       '+GROUP-SECP384R1',
+    },
+}
+NO_PROFILE = 'none'
+HOST_ORIGIN = 'default of the host'
+
 # libspice (RedSSLParameters) holds a cipher list in 256 bytes and drops the
 # rest without a word: exclusions at the end first of all.
 LONGEST_CIPHER_LIST = 255
@@ -57,6 +126,28 @@ class Refused(Exception):
     """
 
 
+class NotHere(Refused):
+    """A value that the libraries of this host cannot enforce."""
+
+
+class Setting(object):
+    """
+    A value (str) and where it comes from: name (of SETTINGS), label (str, for
+    messages), origin (str: empty for a property of the VM), required (bool:
+    it comes from the VM, not from the host), built_in (bool: of PROFILES, so
+    that what this host's libraries lack is left out).
+    """
+
+    def __init__(self, name, value, label, origin='', required=True,
+                 built_in=False):
+        self.name = name
+        self.value = value
+        self.label = label
+        self.origin = origin
+        self.required = required
+        self.built_in = built_in
+
+
 def printable(text, limit=60):
     """
     Return at most limit characters of text (a str) for a message: ASCII
@@ -67,16 +158,251 @@ def printable(text, limit=60):
     return shown + '...' if len(text) > limit else shown
 
 
-def check_characters(name, value, permitted, remedy):
+def resolve(properties, displays, lenient=False):
     """
-    Refuse a value (str) of the property name that is empty or has a character
-    that is not in permitted; remedy ends the message.
+    Settle, setting by setting, which value holds for a VM: that of its own
+    property, of its tlsprofile, of the host's default, of the default's
+    profile. Then judge them all.
+
+    Arguments:
+        properties (mapping of str): may hold the names of PROPERTIES.
+        displays (collection of str): the VM's, such as 'spice' and 'vnc'.
+        lenient (bool): whether what is wrong with the host's default is only
+            said, not refused.
+
+    Returns:
+        (list of (option, 'KEY=VALUE') for the wrapper, list of str: lines for
+        the administrator).
+
+    Raises:
+        Refused: a value is wrong, or cannot be enforced although it must be.
     """
+    settings, lines = _choose(properties, lenient)
+    any_policy = bool(settings)
+    present = []
+    for setting in settings:
+        display = 'vnc' if setting.name == 'tlspriority' else 'spice'
+        if display in displays:
+            present.append(setting)
+        elif setting.name in properties:
+            lines.append('%s: this VM has no %s console; the property has no '
+                         'effect' % (setting.name, display.upper()))
+    values = {}
+    for setting in present:
+        try:
+            pairs, warnings = JUDGES[setting.name](setting)
+        except Refused as refusal:
+            if setting.required or not (
+                    lenient or isinstance(refusal, NotHere)):
+                raise
+            lines.append('%s; the default of the host does not apply'
+                         % refusal)
+        else:
+            lines.extend(warnings)
+            values.update((key, (value, setting)) for key, value in pairs)
+    lines.extend(_check_combination(values, lenient))
+    if any_policy:
+        lines.extend(_describe(values, displays))
+    return [(REQUIREMENT if values[key][1].required else BEST_EFFORT,
+             '%s=%s' % (key, values[key][0]))
+            for key in KEYS if key in values], lines
+
+
+# In the order in which they are passed on.
+KEYS = ('ciphers', 'ciphersuites', 'protocols', 'groups', 'priority')
+
+
+def _choose(properties, lenient):
+    """Return the settings (list of Setting) that hold, and lines (list)."""
+    chosen = dict((name, Setting(name, properties[name], name))
+                  for name in SETTINGS if name in properties)
+    lines = []
+    profile = properties.get('tlsprofile')
+    if profile is not None:
+        check_characters('tlsprofile', profile)
+    if profile == NO_PROFILE:
+        lines.append('tlsprofile: none: the default of this host does not '
+                     'apply to this VM')
+    else:
+        if profile is not None:
+            _add(chosen, _profile(profile, None, 'tlsprofile: ' + profile,
+                                  True))
+        if len(chosen) < len(SETTINGS):
+            try:
+                _add(chosen, _host_default())
+            except Refused as refusal:
+                if not lenient:
+                    raise
+                lines.append('%s; no default applies' % refusal)
+    return [chosen[name] for name in SETTINGS if name in chosen], lines
+
+
+def _add(chosen, settings):
+    for setting in settings:
+        chosen.setdefault(setting.name, setting)
+
+
+def _profile(name, sections, label, required):
+    """Return the settings (list of Setting) of a profile."""
+    origin = 'profile ' + name if required else HOST_ORIGIN
+    if name in PROFILES:
+        return [Setting(setting, value, '%s: %s' % (label, setting), origin,
+                        required, built_in=True)
+                for setting, value in sorted(PROFILES[name].items())]
+    if sections is None:
+        sections = read_host_default()
+    if 'profile ' + name not in sections:
+        raise Refused('%s: no such profile; known are %s; add [profile %s] to '
+                      '%s or correct the name' % (
+                          label, ', '.join(profile_names(sections)), name,
+                          HOST_DEFAULT))
+    return _section(sections, 'profile ' + name, origin, required)
+
+
+def profile_names(sections):
+    """Return the profiles (list of str) there are, given the host's file."""
+    return sorted(PROFILES) + [NO_PROFILE] + sorted(
+        section[len('profile '):] for section in sections
+        if section.startswith('profile '))
+
+
+def _section(sections, section, origin, required):
+    return [Setting(name, value, _place(line, section, name), origin,
+                    required)
+            for name, (value, line) in sorted(sections[section].items())
+            if name in SETTINGS]
+
+
+def _host_default():
+    """Return the settings (list of Setting) of the host's default."""
+    sections = read_host_default()
+    if 'default' not in sections:
+        return []
+    settings = _section(sections, 'default', HOST_ORIGIN, False)
+    profile, line = sections['default'].get('tlsprofile', (NO_PROFILE, 0))
+    if profile != NO_PROFILE:
+        settings.extend(_profile(profile, sections, '%s: %s' % (
+            _place(line, 'default', 'tlsprofile'), profile), False))
+    return settings
+
+
+def read_host_default():
+    """
+    Read the host's default and site profiles.
+
+    Returns:
+        {section: {key: (value, line number)}}, empty where there is no file.
+
+    Raises:
+        Refused: the file cannot be read, others than root may have written
+            it, or it has a section or key that is not known.
+    """
+    text = _host_default_text()
+    parser = configparser.RawConfigParser()
+    try:
+        getattr(parser, 'read_file', getattr(parser, 'readfp', None))(
+            io.StringIO(text))
+    except configparser.Error as error:
+        line = getattr(error, 'lineno', None) or getattr(
+            error, 'errors', [(0, '')])[0][0]
+        raise Refused('%s: line %s: %s; write [section] lines and KEY = VALUE '
+                      'lines, each only once' % (
+                          HOST_DEFAULT, line or '?',
+                          printable(str(error).replace('\n', ' '), 120)))
+    if parser.defaults():
+        raise Refused('%s: line %d: [DEFAULT]: no such section; write '
+                      '[default]' % (HOST_DEFAULT, _lines(text, 'DEFAULT')[0]))
+    sections = {}
+    for section in parser.sections():
+        profile = section.startswith('profile ')
+        name = section[len('profile '):]
+        if section != 'default' and not profile:
+            raise Refused('%s: line %d: [%s]: no such section; there are '
+                          '[default] and [profile NAME]' % (
+                              HOST_DEFAULT, _lines(text, section)[0],
+                              printable(section)))
+        if profile and (not name or set(name) - set(CHARACTERS['tlsprofile'])
+                        or name in PROFILES or name == NO_PROFILE):
+            raise Refused('%s: line %d: [%s]: a profile cannot have this '
+                          'name; choose another of letters, digits, . _ -'
+                          % (HOST_DEFAULT, _lines(text, section)[0],
+                             printable(section)))
+        sections[str(section)] = {}
+        for key, value in parser.items(section):
+            lines = _lines(text, section, key)
+            place = _place(lines[-1], section, key)
+            if len(lines) > 1:
+                raise Refused('%s: the key stands in line %d already; remove '
+                              'one' % (place, lines[0]))
+            if key not in (SETTINGS if profile else PROPERTIES):
+                raise Refused('%s: no such key; there are %s' % (
+                    place, ', '.join(SETTINGS if profile else PROPERTIES)))
+            check_characters(key, value, place)
+            sections[str(section)][str(key)] = (str(value), lines[0])
+    return sections
+
+
+def _host_default_text():
+    """Return the file's text (unicode), which is empty where there is none."""
+    remedy = 'mend it, or remove it'
+    try:
+        # A pipe would keep the VM waiting.
+        descriptor = os.open(HOST_DEFAULT, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            return u''
+        raise Refused('%s: cannot be read: %s; %s' % (
+            HOST_DEFAULT, error.strerror, remedy))
+    with os.fdopen(descriptor, 'rb') as host_default:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise Refused('%s: it is no regular file; %s' % (HOST_DEFAULT,
+                                                             remedy))
+        if status.st_uid not in (0, os.geteuid()) or (
+                status.st_mode & stat.S_IWOTH) or (
+                status.st_mode & stat.S_IWGRP
+                and status.st_gid not in (0, os.getegid())):
+            raise Refused('%s: others than root can write it; chown root:root '
+                          'and chmod 644' % HOST_DEFAULT)
+        try:
+            return host_default.read().decode('utf-8')
+        except UnicodeDecodeError as error:
+            raise Refused('%s: it is no UTF-8 text (byte %d); %s' % (
+                HOST_DEFAULT, error.start, remedy))
+
+
+def _lines(text, section, key=None):
+    """Return the numbers (list) of the lines with a section, or with a key."""
+    numbers = []
+    current = None
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.startswith('['):
+            current = line[1:].partition(']')[0]
+            found = key is None
+        else:
+            found = re.split('[=:]', line)[0].strip().lower() == key
+        if found and current == section:
+            numbers.append(number)
+    return numbers
+
+
+def _place(line, section, key):
+    return '%s: line %d: [%s]: %s' % (HOST_DEFAULT, line, section,
+                                      printable(key))
+
+
+def check_characters(name, value, label=None):
+    """
+    Refuse a value (str) for one of PROPERTIES that is empty or has a
+    character that it may not have. Messages begin with label.
+    """
+    label = label or name
     if not value:
         raise Refused('%s: the value is empty; give one or remove the '
-                      'property from the VM' % name)
+                      '%s' % (label, 'property from the VM' if label == name
+                              else 'line'))
     for position, character in enumerate(value):
-        if character not in permitted:
+        if character not in CHARACTERS[name]:
             if character in CHARACTER_NAMES:
                 shown = CHARACTER_NAMES[character]
             elif character < ' ' or character == '\x7f':
@@ -86,58 +412,314 @@ def check_characters(name, value, permitted, remedy):
             else:
                 shown = 'the character ' + character
             raise Refused('%s: %s is not allowed (position %d, after %s); %s'
-                          % (name, shown, position + 1,
+                          % (label, shown, position + 1,
                              printable(value[max(0, position - 30):position])
-                             or 'nothing', remedy))
+                             or 'nothing', SYNTAX[name]))
 
 
-def check_ciphers(value):
+def judge_ciphers(setting):
     """
-    Judge a value of the property tlsciphers, an OpenSSL cipher list.
-
-    Arguments:
-        value (str): the list, as ciphers(1) describes it.
+    Judge a value for tlsciphers: an OpenSSL cipher list for TLS 1.2 and older
+    as ciphers(1) describes it, with TLS 1.3 suites (TLS_...) among its tokens.
 
     Returns:
-        list of str: one line for each thing that the administrator should
-        know although the list is accepted.
+        (list of (key, value) for the wrapper, list of str: what the
+        administrator should know although the value is accepted).
 
     Raises:
-        Refused: the list is too long, has a character or token that is not
-            permitted, leaves no suite, or leaves one without encryption or
-            authentication.
+        Refused: it is too long, has a character or token that is not
+            permitted, or leaves a suite without encryption or authentication.
+        NotHere: OpenSSL does not know a TLS 1.3 suite, or no suite at all.
     """
+    value = setting.value
+    label = setting.label
+    check_characters('tlsciphers', value, label)
+    tokens = [token for token in value.split(':') if token]
+    suites = []
+    for token in tokens:
+        if token.startswith('TLS_'):
+            if token not in suites:
+                suites.append(token)
+        elif token.lstrip('!+-').startswith('TLS_') or '+TLS_' in token:
+            raise Refused('%s: %s: OpenSSL ignores a TLS 1.3 suite with a '
+                          'sign before it; name the suites that are wanted'
+                          % (label, printable(token)))
+    if suites:
+        others = [token for token in tokens if token not in suites]
+        ciphers = ':'.join(others)
+    else:
+        others = tokens
+        ciphers = value
+    pairs = []
+    lines = []
+    if ciphers:
+        lines.extend(_judge_cipher_list(ciphers, others, label))
+        pairs.append(('ciphers', ciphers))
+    if suites:
+        known, left_out = _judge_suites(suites, setting)
+        lines.extend(left_out)
+        pairs.append(('ciphersuites', ':'.join(known)))
+    return pairs, lines
+
+
+def _judge_cipher_list(value, tokens, label):
+    """Judge a list for TLS 1.2 and older. Returns lines (list of str)."""
     if len(value) > LONGEST_CIPHER_LIST:
-        raise Refused('tlsciphers: the list has %d characters, and SPICE '
+        raise Refused('%s: the list has %d characters, and SPICE '
                       'silently ignores what follows the first %d; shorten '
                       'it: leave out DHE and ECDSA suites, which SPICE cannot '
                       'use, or use keywords such as ECDHE+AESGCM'
-                      % (len(value), LONGEST_CIPHER_LIST))
-    check_characters('tlsciphers', value, CIPHER_CHARACTERS,
-                     'give OpenSSL cipher names separated by colons')
-    tokens = [token for token in value.split(':') if token]
-    for token in tokens:
-        if token.lstrip('!+-').startswith('TLS_') or '+TLS_' in token:
-            raise Refused('tlsciphers: %s: this version cannot set TLS 1.3 '
-                          'suites (names that start with TLS_); remove it'
-                          % printable(token))
+                      % (label, len(value), LONGEST_CIPHER_LIST))
     # As the library would take it: with the security level applied (-s), and
     # without the TLS 1.3 suites that are in every list otherwise (-tls1_2).
     known, suites = _openssl_ciphers(value, '-s', '-v', '-tls1_2')
     suites = [line.split() for line in suites]
     if not known or not suites:
-        raise Refused('tlsciphers: %s: this leaves no cipher suite; correct '
+        raise NotHere('%s: %s: this leaves no cipher suite; correct '
                       'it (to see what a list means: openssl ciphers -s -v)'
-                      % printable(_offending_token(value, tokens)))
+                      % (label, printable(_offending_token(value, tokens))))
     for suite in suites:
         for field, lacks in (('Au=None', 'authentication'),
                              ('Enc=None', 'encryption')):
             if field in suite:
-                raise Refused('tlsciphers: %s: this permits %s, a suite '
+                raise Refused('%s: %s: this permits %s, a suite '
                               'without %s; add !aNULL:!eNULL, or remove '
                               '@SECLEVEL=0'
-                              % (printable(value), suite[0], lacks))
-    return _cipher_warnings(value, tokens, suites)
+                              % (label, printable(value), suite[0], lacks))
+    return _cipher_warnings(value, tokens, suites, label)
+
+
+def _judge_suites(suites, setting):
+    """Return the known ones of TLS 1.3 suites (list), lines (list of str)."""
+    known = suites
+    if _tls13_suites(suites) != suites:
+        known = [suite for suite in suites if _tls13_suites([suite])]
+    unknown = [suite for suite in suites if suite not in known]
+    if unknown and not (setting.built_in and known):
+        raise NotHere('%s: %s: OpenSSL does not know this TLS 1.3 suite%s; '
+                      'those of this host: %s' % (
+                          setting.label, printable(', '.join(unknown)),
+                          _version_note(),
+                          ', '.join(_tls13_suites([])) or 'none'))
+    return known, _left_out(setting, unknown)
+
+
+def _left_out(setting, unknown):
+    return unknown and ['%s: left out, since this host does not know it: %s'
+                        % (setting.label, ', '.join(unknown))]
+
+
+def _tls13_suites(suites):
+    """Return those suites that OpenSSL offers; its own for none."""
+    options = ('-ciphersuites', ':'.join(suites)) if suites else ()
+    return [suite for suite in ':'.join(
+                _openssl_ciphers('ECDHE', *options)[1]).split(':')
+            if suite.startswith('TLS_')]
+
+
+def _version_note():
+    """Return what to say where OpenSSL is too old for TLS 1.3, or ''."""
+    words = _run(OPENSSL, 'version')[1].split()
+    if words[1:] and words[1] < '1.1.1':
+        return ' (OpenSSL %s is older than 1.1.1)' % printable(words[1])
+    return ''
+
+
+def judge_protocols(setting):
+    """
+    Judge a value for tlsprotocols: one of PROTOCOLS.
+
+    Returns as judge_ciphers does. Raises Refused, and NotHere where OpenSSL is
+    older than 1.1.1, which has no such setting.
+    """
+    check_characters('tlsprotocols', setting.value, setting.label)
+    if setting.value not in PROTOCOLS:
+        raise Refused('%s: %s: no such value; %s' % (
+            setting.label, printable(setting.value), SYNTAX['tlsprotocols']))
+    if not _tls13_suites(['TLS_AES_256_GCM_SHA384']):
+        raise NotHere('%s: %s: this needs OpenSSL 1.1.1%s; remove the setting '
+                      'or start the VM on a newer host' % (
+                          setting.label, setting.value, _version_note()))
+    return [('protocols', setting.value)], []
+
+
+def judge_groups(setting):
+    """
+    Judge a value for tlsgroups: groups for the key exchange of SPICE, under
+    the names that OpenSSL has for them.
+
+    Returns as judge_ciphers does. Raises Refused, and NotHere for a group that
+    OpenSSL does not know.
+    """
+    check_characters('tlsgroups', setting.value, setting.label)
+    groups = setting.value.split(':')
+    if _knows_groups(setting.value):
+        return [('groups', setting.value)], []
+    known = [group for group in groups if group and _knows_groups(group)]
+    unknown = [group for group in groups if group not in known]
+    if not unknown:
+        raise Refused('%s: %s: a group is given twice, maybe under two names; '
+                      'name each once' % (setting.label,
+                                          printable(setting.value)))
+    if not (setting.built_in and known):
+        raise NotHere('%s: %s: OpenSSL does not know this group%s; give names '
+                      'such as X25519:P-256:P-384 (capitals count)' % (
+                          setting.label,
+                          printable(', '.join(unknown)) or 'an empty name',
+                          _version_note()))
+    return ([('groups', ':'.join(known))],
+            _left_out(setting, unknown))
+
+
+def _knows_groups(groups):
+    # Where they are good it goes on, to a connection that must fail.
+    return 'connect:errno=' in _run(
+        OPENSSL, 's_client', '-no-CAfile', '-no-CApath', '-unix',
+        '/nonexistent', '-groups', groups)[2]
+
+
+def judge_priority(setting):
+    """
+    Judge a value for tlspriority: a GnuTLS priority string, for VNC.
+
+    Returns as judge_ciphers does. Raises Refused where it permits a suite
+    without encryption or authentication, or nothing could connect, and
+    NotHere where GnuTLS does not take it.
+    """
+    value = setting.value
+    label = setting.label
+    check_characters('tlspriority', value, label)
+    status, output, errors = _run(GNUTLS_CLI, '--priority=' + value, '--list')
+    lines = output.splitlines()
+    if status:
+        raise NotHere('%s: %s: GnuTLS says: %s; correct it (to see what a '
+                      'string means: gnutls-cli --list --priority STRING)'
+                      % (label, printable(value),
+                         printable((errors.splitlines() or ['no'])[0], 100)))
+    lists = dict((line.partition(': ')[0], line.partition(': ')[2].split(', '))
+                 for line in lines)
+    suites = [line.split() for line in lines if '0x' in line]
+    for suite in suites:
+        if '_NULL_' in suite[0] or '_ANON_' in suite[0]:
+            raise Refused('%s: %s: this permits %s, a suite without '
+                          'encryption or authentication; remove +NULL and '
+                          '+ANON' % (label, printable(value), suite[0]))
+    versions = [name[len('VERS-'):] for name in lists.get('Protocols', [])
+                if name.startswith('VERS-TLS') and [
+                    suite for suite in suites
+                    if _is_usable(suite, name[len('VERS-'):])]]
+    for what, there in (
+            ('TLS version with a cipher suite', versions),
+            # Before GnuTLS 3.6 the groups are curves.
+            ('group', lists.get('Groups', lists.get('Elliptic curves'))),
+            ('signature algorithm', lists.get('PK-signatures'))):
+        if there in ([], ['none'], [''], None):
+            raise Refused('%s: %s: this leaves no %s, so no client could '
+                          'connect; begin with NORMAL and take away what is '
+                          'not wanted' % (label, printable(value), what))
+    warnings = []
+    old = [version for version in versions
+           if version not in ('TLS1.2', 'TLS1.3')]
+    if old:
+        warnings.append('%s: %s: this permits %s; add -VERS-ALL:+VERS-TLS1.3:'
+                        '+VERS-TLS1.2' % (label, printable(value),
+                                          ', '.join(old)))
+    return [('priority', value)], warnings
+
+
+def _is_usable(suite, version):
+    """Tell whether a console can use a suite of GnuTLS with that version."""
+    if '_PSK_' in suite[0] or '_SRP_' in suite[0]:
+        return False
+    if version == 'TLS1.3' or suite[-1] == 'TLS1.3':
+        return version == suite[-1]
+    return suite[-1] <= version or suite[-1] == 'SSL3.0'
+
+
+JUDGES = {'tlsciphers': judge_ciphers, 'tlsprotocols': judge_protocols,
+          'tlsgroups': judge_groups, 'tlspriority': judge_priority}
+
+
+def _check_combination(values, lenient):
+    """
+    Refuse values ({key: (value, Setting)}) for SPICE that contradict each
+    other; where one is the host's default, that is taken out.
+
+    Returns lines (list of str).
+    """
+    lines = []
+    protocols = values.get('protocols', (None, None))[0]
+    for version, key, other in (('TLSv1.3', 'ciphers', 'ciphersuites'),
+                                ('TLSv1.2', 'ciphersuites', 'ciphers')):
+        if protocols != version or key not in values or other in values:
+            continue
+        setting, list_setting = values['protocols'][1], values[key][1]
+        line = '%s: %s: %s has suites for %s only, so this leaves nothing' % (
+            setting.label, protocols, list_setting.label,
+            'TLS 1.2' if key == 'ciphers' else 'TLS 1.3')
+        if setting.required == list_setting.required and (
+                setting.required or not lenient):
+            raise Refused('%s; add suites for the other version, or give '
+                          'tlsprotocols TLSv1.2:TLSv1.3' % line)
+        # What the VM itself asks for has precedence.
+        del values[key if setting.required else 'protocols']
+        lines.append('%s; the default of the host does not apply' % line)
+    lines.extend(_combination_warnings(values))
+    return lines
+
+
+def _combination_warnings(values):
+    lines = []
+    protocols = values.get('protocols', (None, None))[0]
+    for version, key in (('TLSv1.3', 'ciphers'), ('TLSv1.2', 'ciphersuites')):
+        if protocols == version and key in values:
+            lines.append('%s: the suites for %s have no effect, since '
+                         'tlsprotocols is %s' % (
+                             values[key][1].label, 'TLS 1.2'
+                             if key == 'ciphers' else 'TLS 1.3', version))
+    if protocols == 'TLSv1.3':
+        return lines
+    if 'ciphersuites' in values and 'ciphers' not in values:
+        lines.append('%s: only TLS 1.3 suites are given: TLS 1.2 keeps the '
+                     'suites of QEMU; add suites for TLS 1.2, or give '
+                     'tlsprotocols TLSv1.3'
+                     % values['ciphersuites'][1].label)
+    if 'groups' in values and _has_static_rsa(values):
+        lines.append('%s: TLS 1.2 clients without one of these groups fall '
+                     'back to RSA key exchange; add !kRSA to tlsciphers'
+                     % values['groups'][1].label)
+    return lines
+
+
+def _has_static_rsa(values):
+    ciphers = values['ciphers'][0] if 'ciphers' in values else 'DEFAULT'
+    return 'Kx=RSA' in ' '.join(
+        _openssl_ciphers(ciphers, '-s', '-v', '-tls1_2')[1]).split()
+
+
+def _describe(values, displays):
+    """Return lines (list of str): what each display gets."""
+    lines = []
+    for display in ('spice', 'vnc'):
+        given = ['%s=%s%s' % (key, values[key][0],
+                              values[key][1].origin and
+                              ' (%s)' % values[key][1].origin)
+                 for key in KEYS if key in values
+                 and (key == 'priority') == (display == 'vnc')]
+        if display not in displays:
+            continue
+        if given:
+            lines.append('tlsciphers: the %s console gets %s' % (
+                display.upper(), ' '.join(given)))
+        else:
+            lines.append('tlsciphers: the %s console of this VM is not '
+                         'covered: set %s or tlsprofile' % (
+                             display.upper(), 'tlspriority'
+                             if display == 'vnc' else 'tlsciphers'))
+    if not frozenset(('spice', 'vnc')) & frozenset(displays):
+        lines.append('tlsciphers: this VM has no SPICE or VNC console, so '
+                     'there is nothing to do')
+    return lines
 
 
 def _offending_token(value, tokens):
@@ -149,7 +731,7 @@ def _offending_token(value, tokens):
     return value
 
 
-def _cipher_warnings(value, tokens, suites):
+def _cipher_warnings(value, tokens, suites, label):
     warnings = []
     names = frozenset(suite[0] for suite in suites)
     checked = {}
@@ -159,24 +741,26 @@ def _cipher_warnings(value, tokens, suites):
                 token, position == 0 and value.startswith(token))
     ignored = [token for token in tokens if checked.pop(token, False)]
     if ignored:
-        warnings.append('tlsciphers: OpenSSL ignores %s: no suite here has '
-                        'that name' % printable(', '.join(ignored), 400))
+        warnings.append('%s: OpenSSL ignores %s: no suite here has '
+                        'that name' % (label,
+                                       printable(', '.join(ignored), 400)))
     # libspice has no DH parameters, and consoles have an RSA certificate.
     if all('Kx=DH' in suite or 'Au=ECDSA' in suite or 'Au=DSS' in suite
            for suite in suites):
-        warnings.append('tlsciphers: %s: only DHE or ECDSA suites are left; '
+        warnings.append('%s: %s: only DHE or ECDSA suites are left; '
                         'SPICE can use neither, so no TLS 1.2 client can '
-                        'connect; add ECDHE-RSA suites' % printable(value))
+                        'connect; add ECDHE-RSA suites'
+                        % (label, printable(value)))
     # It may follow a name without a colon, as in DEFAULT@SECLEVEL=0.
     _, command, level = value.rpartition('@SECLEVEL=')
     level = level[:1] if command else None
     if level == '0':
-        warnings.append('tlsciphers: @SECLEVEL=0 permits TLS 1.1 and 1.0')
+        warnings.append('%s: @SECLEVEL=0 permits TLS 1.1 and 1.0' % label)
     elif level in ('3', '4', '5'):
-        warnings.append('tlsciphers: @SECLEVEL=%s: certificates with RSA keys '
+        warnings.append('%s: @SECLEVEL=%s: certificates with RSA keys '
                         'of 2048 bits, as the engine issues them, are too '
                         'weak for this level; with them no client can connect'
-                        % level)
+                        % (label, level))
     return warnings
 
 
@@ -197,19 +781,30 @@ def _openssl_ciphers(cipher_list, *options):
     if cipher_list.startswith('-'):
         # OpenSSL 1.0.2 takes it for an option even after "--".
         cipher_list = ':' + cipher_list
-    command = [OPENSSL, 'ciphers'] + list(options) + ['--', cipher_list]
+    status, output, _ = _run(
+        OPENSSL, *(('ciphers',) + options + ('--', cipher_list)))
+    return status == 0, [line for line in output.splitlines()
+                         if line.strip()]
+
+
+def _run(program, *arguments):
+    """Return a program's (exit status, standard output, standard error)."""
     try:
         with open(os.devnull) as nothing:
-            # The emulator's environment, as far as OpenSSL cares for it.
+            # The emulator's environment, as far as the libraries care for it.
             process = subprocess.Popen(
-                command, stdin=nothing, stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE, env={'LC_ALL': 'C'}, close_fds=True)
-            output = process.communicate()[0]
+                (program,) + arguments, stdin=nothing, env={'LC_ALL': 'C'},
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                close_fds=True)
+            outputs = process.communicate()
     except OSError as error:
-        raise Refused('tlsciphers: cannot check the value: %s: %s; install '
-                      'openssl' % (OPENSSL, error.strerror))
-    lines = output.decode('ascii', 'replace').splitlines()
-    return process.returncode == 0, [line for line in lines if line.strip()]
+        raise Refused('tlsciphers: cannot check the values: %s: %s; install '
+                      '%s' % (program, error.strerror,
+                              'openssl' if program == OPENSSL
+                              else 'gnutls-utils'))
+    return (process.returncode,) + tuple(
+        str(output.decode('ascii', 'replace').encode(
+            'ascii', 'replace').decode('ascii')) for output in outputs)
 
 
 def check_wrapper():
@@ -268,6 +863,15 @@ def displays(document):
         for graphics in _children(devices, 'graphics'))
 
 
+def is_hosted_engine(document):
+    """
+    Tell whether a domain XML (Document) is that of the VM in which the engine
+    itself runs: without it nobody could mend a host's configuration.
+    """
+    return [_text(name) for name in _children(
+        document.documentElement, 'name')] == ['HostedEngine']
+
+
 def check_emulator(document):
     """
     Refuse (Refused) a domain XML (Document) whose emulator is neither QEMU's
@@ -287,14 +891,14 @@ def set_policy(document, settings):
 
     Arguments:
         document (xml.dom.minidom.Document): changed in place.
-        settings (list of str): each 'KEY=VALUE', a requirement.
+        settings (list): pairs of an option and its 'KEY=VALUE'.
 
     Returns:
         bool: whether anything had to be changed.
     """
     wanted = []
     for setting in settings:
-        wanted.extend((REQUIREMENT, setting))
+        wanted.extend(setting)
     present = [argument.getAttribute('value')
                for pair in _policy_arguments(document) for argument in pair]
     if present == wanted and _emulators(document) == [EMULATOR]:
@@ -362,7 +966,8 @@ def _policy_arguments(document):
         arguments = _children(command_line, 'arg', QEMU_NAMESPACE)
         position = 0
         while position < len(arguments):
-            if arguments[position].getAttribute('value') in OPTIONS:
+            if arguments[position].getAttribute('value') in (
+                    REQUIREMENT, BEST_EFFORT):
                 pairs.append(arguments[position:position + 2])
                 position += 1
             position += 1

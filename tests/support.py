@@ -8,6 +8,7 @@ import glob
 import os
 import pathlib
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -76,10 +77,13 @@ class Installation:
     a root of their own, made by the same substitution.
 
     Attributes (pathlib.Path): hook, wrapper, emulator (the link to the
-    wrapper), module, qemu_kvm (nothing is there yet), run_dir (vdsm's).
+    wrapper), module, qemu_kvm and host_default (nothing is there yet),
+    run_dir (vdsm's).
     """
 
-    def __init__(self, root, python, openssl='/usr/bin/openssl'):
+    def __init__(self, root, python, openssl='/usr/bin/openssl',
+                 gnutls_cli='/usr/bin/gnutls-cli',
+                 openssl_conf='/etc/ssl/openssl.cnf'):
         self.root = root
         self.python = python
         libexec = root / 'libexec'
@@ -90,8 +94,11 @@ class Installation:
         self.module = root / 'share/vdsm-hook-tlsciphers/tlsciphers.py'
         self.qemu_kvm = libexec / 'qemu-kvm'
         self.run_dir = root / 'run/vdsm'
+        self.host_default = root / 'etc/vdsm/tlsciphers.conf'
         self.values = {
-            'PYTHON': python, 'OPENSSL': openssl, 'QEMU_KVM': self.qemu_kvm,
+            'PYTHON': python, 'OPENSSL': openssl, 'GNUTLS_CLI': gnutls_cli,
+            'OPENSSL_CONF': openssl_conf, 'HOST_DEFAULT': self.host_default,
+            'QEMU_KVM': self.qemu_kvm,
             'WRAPPER': self.wrapper, 'EMULATOR': self.emulator,
             'PKGDATADIR': self.module.parent, 'VDSM_RUN_DIR': self.run_dir}
         self._make('hooks/before_vm_start.py', self.hook)
@@ -113,6 +120,18 @@ def substitute(source, values):
         ['sh', str(SOURCE / 'build-aux/substitute')]
         + ['%s=%s' % pair for pair in values.items()],
         input=source.read_bytes(), check=True, capture_output=True).stdout
+
+
+def run_file(path):
+    """Return the names (dict) that an installed file of Python defines."""
+    return runpy.run_path(str(path))
+
+
+def run_wrapper(path):
+    """Return the names (dict) that the whole wrapper defines."""
+    names = run_file(path)
+    exec(compile(names['DEFERRED'], str(path), 'exec'), names)
+    return names
 
 
 def read_arguments(name):

@@ -13,7 +13,6 @@ keeps the VM from starting, with one line on standard error.
 
 import posix
 import sys
-import time
 
 try:
     import _signal as signal  # Python 3: "signal" itself imports much more.
@@ -21,6 +20,49 @@ except ImportError:
     import signal
 
 QEMU_KVM = '@QEMU_KVM@'
+
+
+def main():
+    arguments = sys.argv[1:]
+    # Python ignores these from its start on, and exec would pass that on.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    text = '\n'.join(arguments)
+    if ('-vdsm-tls' in text or 'tls-port=' in text
+            or b'LC_CTYPE' in posix.environ):
+        exec(compile(globals()['DEFERRED'], __file__, 'exec'), globals())
+        restore_locale()
+        arguments = final_arguments(arguments)
+    try:
+        posix.execv(QEMU_KVM, [QEMU_KVM] + arguments)
+    except OSError as error:
+        refuse('cannot start %s: %s; remedy: install or repair the package '
+               'qemu-kvm' % (QEMU_KVM, error.strerror))
+
+
+def refuse(line):
+    write('qemu-kvm-modified: ' + line)
+    sys.exit(1)
+
+
+def write(line):
+    try:
+        posix.write(2, (line + '\n').encode('ascii'))
+    except OSError:
+        pass
+
+
+# Compiling the rest of this file takes longer than all else that a probe by
+# libvirt, or a VM without a policy, needs from it. Where it is installed, the
+# rest is therefore a string (build-aux/substitute adds the quotes), which
+# main() compiles for the VMs that have a policy.
+#@DEFERRED@
+
+import time
+
+OPENSSL = '@OPENSSL@'
+GNUTLS_CLI = '@GNUTLS_CLI@'
+HOST_OPENSSL_CONF = '@OPENSSL_CONF@'
 
 REQUIREMENT = 'vdsm-tls'
 BEST_EFFORT = 'vdsm-tls-default'
@@ -30,10 +72,26 @@ MANUAL_CIPHERS = (
     'ECDH+AESGCM:DH+AESGCM:ECDH+AES256:DH+AES256:ECDH+AES128:DH+AES:ECDH+3DES:'
     'DH+3DESRSA+AESGCM:RSA+AES:RSA+3DES:!aNULL:!MD5:!DSS')
 
-CIPHER_CHARACTERS = frozenset(
-    'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._=@!+:-')
+LETTERS_AND_DIGITS = (
+    'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789')
+# Of each setting's value. Never a comma: it would begin another parameter.
+CHARACTERS = {
+    'ciphers': LETTERS_AND_DIGITS + '._=@!+:-',
+    'ciphersuites': LETTERS_AND_DIGITS + '_:',
+    'protocols': LETTERS_AND_DIGITS + '.:',
+    'groups': LETTERS_AND_DIGITS + '._:-',
+    'priority': LETTERS_AND_DIGITS + '._@%!+:-',
+}
+PROPERTIES = {
+    'ciphers': 'tlsciphers', 'ciphersuites': 'tlsciphers',
+    'protocols': 'tlsprotocols', 'groups': 'tlsgroups',
+    'priority': 'tlspriority',
+}
+PROTOCOLS = ('TLSv1.2', 'TLSv1.3', 'TLSv1.2:TLSv1.3')
 # libspice drops the rest of a longer list without a word.
 LONGEST_CIPHER_LIST = 255
+# Set where OpenSSL takes our configuration, and nowhere else by default.
+PROOF = 'TLS_AES_128_CCM_8_SHA256'
 
 # QEMU's options that take no value, from 0.12 to 10.0; every other one takes
 # the next argument, whatever that looks like.
@@ -56,17 +114,6 @@ NEVER_A_VALUE = FREE_TEXT + ('object', 'spice', 'vnc', REQUIREMENT,
                              BEST_EFFORT)
 
 
-def main():
-    arguments = [QEMU_KVM] + final_arguments(sys.argv[1:])
-    restore_signals()
-    restore_locale()
-    try:
-        posix.execv(QEMU_KVM, arguments)
-    except OSError as error:
-        refuse('cannot start %s: %s; remedy: install or repair the package '
-               'qemu-kvm' % (QEMU_KVM, error.strerror))
-
-
 def final_arguments(arguments):
     """Return the real emulator's arguments for those given by libvirt."""
     names = [option_name(argument) for argument in arguments]
@@ -75,27 +122,19 @@ def final_arguments(arguments):
         return arguments
     options = parse(arguments)
     settings = read_settings(options)
-    displays = [value for name, value, _ in options if name == 'spice']
-    if not settings:
-        if not has_tls_port(displays):
-            return arguments
-        return with_ciphers(options, MANUAL_CIPHERS,
-                            'this VM comes from a host with a manual '
-                            'installation, whose cipher list it keeps: ')
-    requirement, ciphers = settings['ciphers']
-    if displays and not has_tls_port(displays):
-        if requirement:
-            refuse('ciphers: the SPICE console of this VM has no TLS port; '
-                   'remedy: enable TLS for SPICE on this host (spice_tls in '
-                   'qemu.conf), or remove the property tlsciphers from the '
-                   'VM')
-        note('ciphers: the SPICE console of this VM has no TLS port; the '
-             'default of the host does not apply')
-        displays = []
-    if not displays:
-        return [argument for name, _, given in options for argument in given
-                if name not in (REQUIREMENT, BEST_EFFORT)]
-    return with_ciphers(options, ciphers)
+    if settings:
+        options = [option for option in options
+                   if option[0] not in (REQUIREMENT, BEST_EFFORT)]
+        options = with_vnc_policy(with_spice_policy(options, settings),
+                                  settings)
+    elif has_tls_port(spice_displays(options)):
+        options = with_ciphers(
+            options, MANUAL_CIPHERS, 'this VM comes from a host with a '
+            'manual installation, whose cipher list it keeps: ')
+    return [argument for option in options for argument in option[2]]
+
+
+# The command line
 
 
 def option_name(argument):
@@ -136,82 +175,13 @@ def check_value(name, value):
                % (printable(value), printable(name)))
 
 
-def read_settings(options):
-    """Return {key: (whether it is a requirement, value)}."""
-    settings = {}
-    for name, setting, _ in options:
-        if name not in (REQUIREMENT, BEST_EFFORT):
-            continue
-        key, equals, value = (setting or '').partition('=')
-        if not equals or not value:
-            refuse('-%s %s: KEY=VALUE is expected; remedy: shut the VM down '
-                   'and start it anew' % (name, printable(setting or '')))
-        if key != 'ciphers':
-            refuse('%s: this version cannot enforce it; remedy: update '
-                   'vdsm-hook-tlsciphers on this host' % printable(key))
-        if key in settings:
-            refuse('%s: given twice; remedy: shut the VM down and start it '
-                   'anew' % key)
-        check_ciphers(value)
-        settings[key] = (name == REQUIREMENT, value)
-    return settings
-
-
-def check_ciphers(value):
-    if len(value) > LONGEST_CIPHER_LIST:
-        refuse('ciphers: the list has %d characters, and SPICE silently '
-               'ignores what follows the first %d; remedy: shorten the '
-               'property tlsciphers of the VM'
-               % (len(value), LONGEST_CIPHER_LIST))
-    for character in value:
-        if character not in CIPHER_CHARACTERS:
-            refuse('ciphers: %s: %s is not allowed in a cipher list; remedy: '
-                   'correct the property tlsciphers of the VM'
-                   % (printable(value),
-                      'a comma' if character == ',' else
-                      'the character ' + printable(character)))
-    for token in value.replace('+', ':').split(':'):
-        if token.lstrip('!-').startswith('TLS_'):
-            refuse('ciphers: %s: this version cannot set TLS 1.3 suites; '
-                   'remedy: update vdsm-hook-tlsciphers on this host'
-                   % printable(token))
-
-
-def with_ciphers(options, ciphers, reason=''):
-    """Return the arguments with one -spice option, the last, for ciphers."""
-    parameters = ['tls-ciphers=' + ciphers]
-    arguments = []
-    for name, value, given in options:
-        if name == 'spice':
-            parameters.extend(
-                text for key, text in split_parameters(value)
-                if key not in ('tls-ciphers', 'notls-ciphers'))
-        elif name not in (REQUIREMENT, BEST_EFFORT):
-            arguments.extend(given)
-    # For the VM's log, where libvirt writes only what it started itself.
-    note(reason + 'QEMU gets -spice ' + ','.join(
-        'password=*' if text.startswith('password=') else printable(text, 4096)
-        for text in parameters))
-    return arguments + ['-spice', ','.join(parameters)]
-
-
-def has_tls_port(displays):
-    """Tell whether -spice options (their values) ask for a TLS port."""
-    port = ''
-    for display in displays:
-        for key, text in split_parameters(display):
-            if key == 'tls-port':
-                port = text[len('tls-port='):]
-    return port.strip('0') != ''
-
-
-def split_parameters(value):
+def split_parameters(option, value):
     """
-    Split a value in QEMU's syntax, key=value,key=value with ",," for a comma
-    in a value, into a list of (key, text of the whole parameter).
+    Split the value of an option in QEMU's syntax, key=value,key=value with
+    ",," for a comma in a value, into a list of (key, text of the parameter).
     """
     if value is None:
-        refuse('-spice has no value; remedy: correct the command line')
+        refuse('-%s has no value; remedy: correct the command line' % option)
     parameters = []
     start = 0
     while start < len(value):
@@ -219,8 +189,8 @@ def split_parameters(value):
         key = value[start:end]
         if not key:
             # Merged with its neighbours, its commas would become ",,".
-            refuse('-spice %s: a parameter without a name; remedy: correct '
-                   'the command line' % printable(value))
+            refuse('-%s %s: a parameter without a name; remedy: correct the '
+                   'command line' % (option, printable(value)))
         if value[end:end + 1] == '=':
             end = position_of_any(',', value, end)
             while value[end:end + 2] == ',,':
@@ -237,10 +207,557 @@ def position_of_any(characters, text, start):
     return start
 
 
-def restore_signals():
-    """Undo what Python ignores at its start and exec would pass on."""
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+# The settings
+
+
+def read_settings(options):
+    """Return {key: (whether it is a requirement, value)}."""
+    settings = {}
+    for name, setting, _ in options:
+        if name not in (REQUIREMENT, BEST_EFFORT):
+            continue
+        key, equals, value = (setting or '').partition('=')
+        if not equals or not value:
+            refuse('-%s %s: KEY=VALUE is expected; remedy: shut the VM down '
+                   'and start it anew' % (name, printable(setting or '')))
+        if key not in PROPERTIES:
+            refuse('%s: this version cannot enforce it; remedy: update '
+                   'vdsm-hook-tlsciphers on this host' % printable(key))
+        if key in settings:
+            refuse('%s: given twice; remedy: shut the VM down and start it '
+                   'anew' % key)
+        check_setting(key, value)
+        settings[key] = (name == REQUIREMENT, value)
+    return settings
+
+
+def check_setting(key, value):
+    remedy = 'remedy: correct the property %s of the VM' % PROPERTIES[key]
+    for character in value:
+        if character not in CHARACTERS[key]:
+            refuse('%s: %s: %s is not allowed; %s' % (
+                key, printable(value), 'a comma' if character == ',' else
+                'the character ' + printable(character), remedy))
+    if key == 'ciphers':
+        if len(value) > LONGEST_CIPHER_LIST:
+            refuse('ciphers: the list has %d characters, and SPICE silently '
+                   'ignores what follows the first %d; remedy: shorten the '
+                   'property tlsciphers of the VM'
+                   % (len(value), LONGEST_CIPHER_LIST))
+        for token in value.replace('+', ':').split(':'):
+            if token.lstrip('!-').startswith('TLS_'):
+                refuse('ciphers: %s: OpenSSL ignores TLS 1.3 suites in this '
+                       'list; %s' % (printable(token), remedy))
+    if key == 'protocols' and value not in PROTOCOLS:
+        refuse('protocols: %s is none of %s; %s'
+               % (printable(value), ', '.join(PROTOCOLS), remedy))
+
+
+def give_up(settings, keys, reason, remedy):
+    """
+    Refuse to start the VM if any of these settings is a requirement; else
+    drop them, with a note.
+    """
+    keys = [key for key in keys if key in settings]
+    line = '%s: %s' % (', '.join(keys), reason)
+    if [key for key in keys if settings.pop(key)[0]]:
+        refuse('%s; remedy: %s' % (line, remedy))
+    note(line + '; the default of the host does not apply')
+
+
+# SPICE
+
+
+def with_spice_policy(options, settings):
+    """Return the options with the settings for SPICE in effect."""
+    keys = [key for key in ('ciphers', 'ciphersuites', 'protocols', 'groups')
+            if key in settings]
+    displays = spice_displays(options)
+    if not keys or not displays:
+        return options
+    if not has_tls_port(displays):
+        give_up(settings, keys, 'the SPICE console of this VM has no TLS port',
+                'enable TLS for SPICE on this host (spice_tls in qemu.conf), '
+                'or remove the property %s from the VM'
+                % PROPERTIES[keys[0]])
+        return options
+    configure_openssl(settings)
+    if 'ciphers' in settings:
+        reason = judge_ciphers(settings['ciphers'][1])
+        if not reason:
+            return with_ciphers(options, settings['ciphers'][1])
+        give_up(settings, ['ciphers'], reason,
+                'correct the property tlsciphers of the VM')
+    return options
+
+
+def spice_displays(options):
+    return [value for name, value, _ in options if name == 'spice']
+
+
+def has_tls_port(displays):
+    """Tell whether -spice options (their values) ask for a TLS port."""
+    port = ''
+    for display in displays:
+        for key, text in split_parameters('spice', display):
+            if key == 'tls-port':
+                port = text[len('tls-port='):]
+    return port.strip('0') != ''
+
+
+def with_ciphers(options, ciphers, reason=''):
+    """Return the options with one -spice option, the last, for ciphers."""
+    parameters = ['tls-ciphers=' + ciphers]
+    for name, value, _ in options:
+        if name == 'spice':
+            parameters.extend(
+                text for key, text in split_parameters('spice', value)
+                if key not in ('tls-ciphers', 'notls-ciphers'))
+    # For the VM's log, where libvirt writes only what it started itself.
+    note(reason + 'QEMU gets -spice ' + ','.join(
+        'password=*' if text.startswith('password=') else printable(text, 4096)
+        for text in parameters))
+    value = ','.join(parameters)
+    return [option for option in options if option[0] != 'spice'] + [
+        ('spice', value, ['-spice', value])]
+
+
+def judge_ciphers(ciphers):
+    """Return why no console may have this cipher list, or None."""
+    # What begins with "-" would be an option for OpenSSL 1.0.2.
+    status, lines = ask(OPENSSL, 'ciphers', '-s', '-v', '-tls1_2', '--',
+                        ':' + ciphers if ciphers[0] == '-' else ciphers)
+    suites = [line.split() for line in lines if ' Enc=' in line]
+    if status == 127:
+        return lines[0]
+    if status or not suites:
+        return 'this host\'s OpenSSL finds no suite in ' + printable(ciphers)
+    for suite in suites:
+        if 'Au=None' in suite or 'Enc=None' in suite:
+            return ('%s permits %s, a suite without authentication or '
+                    'encryption' % (printable(ciphers), printable(suite[0])))
+    return None
+
+
+# TLS 1.3 suites, protocols and groups: QEMU has no option for them. Its
+# OpenSSL reads a configuration, whose "system_default" section counts for
+# every connection. A mistake there would leave it with its defaults, so what
+# it makes of ours is looked at before QEMU starts.
+
+
+def configure_openssl(settings):
+    """Put into effect what OpenSSL reads from a configuration file."""
+    keys = [key for key in ('ciphersuites', 'protocols', 'groups')
+            if key in settings]
+    if not keys:
+        return
+    if b'OPENSSL_CONF' in posix.environ:
+        note('OPENSSL_CONF=%s of the VM is replaced' % printable(
+            posix.environ.pop(b'OPENSSL_CONF').decode('latin-1')))
+        posix.unsetenv(b'OPENSSL_CONF')
+    ciphersuites, protocols, groups = [
+        settings.get(key, (None, ''))[1]
+        for key in ('ciphersuites', 'protocols', 'groups')]
+    reason = groups and judge_groups(groups)
+    if reason:
+        keys = ['groups']
+    else:
+        descriptor = nameless_file()
+        posix.putenv(b'OPENSSL_CONF', (
+            '/proc/self/fd/%d' % descriptor).encode('ascii'))
+        try:
+            reason = write_configuration(descriptor, ciphersuites, protocols,
+                                         groups)
+        except EnvironmentError as error:
+            reason = ('cannot make a configuration for OpenSSL: %s'
+                      % error.strerror)
+        if not reason:
+            return
+        posix.unsetenv(b'OPENSSL_CONF')
+        posix.close(descriptor)
+        unknown = unknown_suites(ciphersuites)
+        if unknown:
+            reason = unknown
+            keys = ['ciphersuites']
+    give_up(settings, keys, reason, 'correct %s of the VM, or %s of this '
+            'host' % (' and '.join(PROPERTIES[key] for key in keys),
+                      HOST_OPENSSL_CONF))
+    configure_openssl(settings)
+
+
+def judge_groups(groups):
+    """Return why OpenSSL would not take these groups, or None."""
+    # Where the groups are good it goes on, to a connection that must fail.
+    status, lines = ask(OPENSSL, 's_client', '-no-CAfile', '-no-CApath',
+                        '-unix', '/nonexistent', '-groups', groups)
+    if 'connect:errno=' in '\n'.join(lines):
+        return None
+    if status == 127:
+        return lines[0]
+    return ('this host\'s OpenSSL does not know all of the groups %s, or one '
+            'is given twice%s' % (printable(groups), too_old()))
+
+
+def write_configuration(descriptor, ciphersuites, protocols, groups):
+    """
+    Write the configuration that QEMU's OpenSSL will read. Returns why it
+    would not take effect, or None.
+    """
+    commands = ''
+    if protocols:
+        versions = protocols.split(':')
+        # The host's section may have taken a version out by "Protocol".
+        commands += ('Protocol = ALL\nMinProtocol = %s\nMaxProtocol = %s\n'
+                     % (versions[0], versions[-1]))
+    if groups:
+        commands += 'Groups = %s\n' % groups
+    include = '.include %s\n' % HOST_OPENSSL_CONF
+    values = {}
+    try:
+        read_configuration(HOST_OPENSSL_CONF, 'default', values, 0)
+    except EnvironmentError as error:
+        include = ''
+        if error.errno != 2:
+            note('OpenSSL cannot read %s: %s; only the policy counts'
+                 % (HOST_OPENSSL_CONF, error.strerror))
+    try:
+        chain = section_chain(values)
+    except ValueError as error:
+        return ('cannot tell what %s means: %s' % (HOST_OPENSSL_CONF,
+                                                   printable(str(error))))
+    if takes_effect(descriptor, include + chain + commands, ciphersuites):
+        return None
+    # Is it what we add, or is the host's own file one that OpenSSL cannot
+    # read, and so ignores in every program?
+    if include and not takes_effect(descriptor, include + section_chain({}),
+                                    ''):
+        if takes_effect(descriptor, section_chain({}) + commands,
+                        ciphersuites):
+            note('%s is malformed and OpenSSL ignores it; only the policy '
+                 'counts' % HOST_OPENSSL_CONF)
+            return None
+    return ('this host\'s OpenSSL does not take the configuration%s'
+            % too_old())
+
+
+def takes_effect(descriptor, configuration, ciphersuites):
+    """
+    Write a configuration, whose last section is open, with the TLS 1.3 suites
+    (if any), and tell whether OpenSSL takes all of it.
+    """
+    # The suites come last: OpenSSL 1.1.1 stops at the first line that it does
+    # not take.
+    if ciphersuites:
+        configuration += 'Ciphersuites = %s\n' % ciphersuites
+    text = configuration.encode('ascii')
+    proof = ('' if ciphersuites else 'Ciphersuites = %s\n' % PROOF).encode(
+        'ascii')
+    posix.ftruncate(descriptor, 0)
+    posix.lseek(descriptor, 0, 0)
+    posix.write(descriptor, text + proof)
+    shown = offered_suites(ask(OPENSSL, 'ciphers')[1])
+    posix.ftruncate(descriptor, len(text))
+    with open('/proc/self/fd/%d' % descriptor, 'rb') as handed_over:
+        return (handed_over.read() == text
+                and shown == (ciphersuites or PROOF).split(':'))
+
+
+def offered_suites(lines):
+    """Return the TLS 1.3 suites (list) in what "openssl ciphers" prints."""
+    return [suite for suite in ':'.join(lines).split(':')
+            if suite.startswith('TLS_')]
+
+
+def unknown_suites(ciphersuites):
+    unknown = [suite for suite in ciphersuites.split(':') if suite
+               and offered_suites(ask(OPENSSL, 'ciphers', '-ciphersuites',
+                                      suite, 'ECDHE')[1]) != [suite]]
+    return unknown and ('this host\'s OpenSSL does not know the TLS 1.3 '
+                        'suites %s%s' % (printable(':'.join(unknown)),
+                                         too_old()))
+
+
+def too_old():
+    words = ' '.join(ask(OPENSSL, 'version')[1]).split()
+    if words[1:] and words[1] < '1.1.1':
+        return ': OpenSSL %s is older than 1.1.1' % printable(words[1])
+    return ''
+
+
+def nameless_file():
+    """Return the descriptor of a new file that QEMU inherits."""
+    if hasattr(posix, 'memfd_create'):
+        return posix.memfd_create('vdsm-tls', 0)
+    for folder in ('/tmp', '/dev/shm', '/var/tmp'):
+        try:
+            descriptor = posix.open(
+                folder, posix.O_RDWR | getattr(posix, 'O_TMPFILE', 0o20200000),
+                0o600)
+        except OSError as error:
+            failure = error
+        else:
+            if hasattr(posix, 'set_inheritable'):
+                posix.set_inheritable(descriptor, True)
+            return descriptor
+    refuse('cannot make a file for OpenSSL: %s; remedy: make room in /tmp'
+           % failure.strerror)
+
+
+def section_chain(values):
+    """
+    Return the beginning of a configuration that is to be added to values
+    ({(section, key): value}), up to the open "system_default" section: the
+    host's own, or one of ours where the host has none.
+    """
+    text = ''
+    section = 'default'
+    for key in ('openssl_conf', 'ssl_conf', 'system_default'):
+        name = values.get((section, key))
+        if name is None:
+            name = 'vdsm_tls_' + key
+            text += '[%s]\n%s = %s\n' % (section, key, name)
+        elif not name or name.strip(LETTERS_AND_DIGITS + '_-'):
+            raise ValueError('%s = %s' % (key, name))
+        section = name
+    return text + '[%s]\n' % section
+
+
+def read_configuration(path, section, values, depth):
+    """
+    Read a file in the syntax of config(5) into values. Returns the section
+    that is open at its end. Raises ValueError for what could mean something
+    else to OpenSSL, EnvironmentError.
+    """
+    with open(path, 'rb') as configuration:
+        text = configuration.read()
+    if text[:3] == b'\xef\xbb\xbf':
+        text = text[3:]
+    text = str(text.decode('ascii', 'replace').encode(
+        'ascii', 'replace').decode('ascii'))
+    for line in text.replace('\r', '').replace('\\\n', '').split('\n'):
+        line = line.split('#')[0].strip()
+        key, equals, value = [part.strip() for part in line.partition('=')]
+        if line[:1] == '[':
+            section = line[1:].partition(']')[0].strip()
+        elif line[:8] == '.include':
+            section = read_included(line[8:].strip().lstrip('= \t'), section,
+                                    values, depth)
+        elif equals:
+            named, colons, rest = key.partition('::')
+            values[(named, rest) if colons else (section, key)] = value
+            if key.startswith('ssl_conf.'):
+                raise ValueError(line)
+    return section
+
+
+def read_included(path, section, values, depth):
+    if path[:1] != '/' or set('"\'\\$') & set(path) or depth > 9:
+        raise ValueError('.include ' + path)
+    try:
+        names = ['/' + name for name in posix.listdir(path)
+                 if name.endswith(('.cnf', '.conf'))]
+    except OSError:
+        names = ['']  # It is no folder.
+    for name in names:
+        try:
+            section = read_configuration(path + name, section, values,
+                                         depth + 1)
+        except EnvironmentError:
+            pass  # OpenSSL goes on, too.
+    return section
+
+
+# VNC
+
+
+def with_vnc_policy(options, settings):
+    """Return the options with the setting for VNC in effect."""
+    displays = vnc_displays(options)
+    if 'priority' not in settings or not displays:
+        return options
+    wanted = set()
+    for parameters in displays:
+        names = [text.partition('=')[2] for key, text in parameters
+                 if key == 'tls-creds']
+        if names:
+            wanted.add(names[-1])
+        elif set(('tls', 'x509', 'x509verify')) & set(
+                key for key, _ in parameters):
+            give_up(settings, ['priority'], 'this host\'s QEMU is too old to '
+                    'take a TLS policy for VNC',
+                    'remove the properties tlspriority and tlsprofile from '
+                    'the VM')
+            return options
+        else:
+            give_up(settings, ['priority'], 'the VNC console of this VM is '
+                    'not encrypted',
+                    'check Enable VNC Encryption in the engine (Compute > '
+                    'Clusters > Edit > Console) and reinstall the hosts of '
+                    'the cluster, or remove the properties tlspriority and '
+                    'tlsprofile from the VM')
+            return options
+    priority = settings['priority'][1]
+    reason = judge_priority(priority)
+    if reason:
+        give_up(settings, ['priority'], reason,
+                'correct the property tlspriority of the VM')
+        return options
+    changed = [with_priority(option, wanted, priority) for option in options]
+    if wanted:
+        give_up(settings, ['priority'], 'the command line has no '
+                'tls-creds-x509 object %s that can be read'
+                % printable(', '.join(wanted)),
+                'update vdsm-hook-tlsciphers on this host')
+        return options
+    return changed
+
+
+def vnc_displays(options):
+    """Return the parameters of each VNC display."""
+    displays = []
+    for name, value, _ in options:
+        if name == 'display' and value and value.startswith('vnc='):
+            value = value[len('vnc='):]
+        elif name != 'vnc':
+            continue
+        parameters = split_parameters('vnc', value)
+        if parameters and parameters[0] != ('none', 'none'):
+            displays.append(parameters)
+    return displays
+
+
+def with_priority(option, wanted, priority):
+    """
+    Return an option with the priority, if it is the credentials object whose
+    name is in wanted; the name is then taken out of that set.
+    """
+    name, value, _ = option
+    if name != 'object' or not value:
+        return option
+    if value[0] == '{':
+        given = [(key, text, '"%s":%s' % (key, text))
+                 for key, text in read_json(value)]
+        kind = dict((key, text[1:-1]) for key, text, _ in given)
+        value = '{%s,"priority":"%s"}'
+    else:
+        given = [(key, text.partition('=')[2], text)
+                 for key, text in split_parameters('object', value)]
+        kind = {'qom-type': given[0][0]}
+        kind.update((key, text) for key, text, _ in given)
+        value = '%s,priority=%s'
+    if kind.get('qom-type') != 'tls-creds-x509' or (
+            kind.get('id') not in wanted):
+        return option
+    wanted.remove(kind['id'])
+    value %= (','.join(text for key, _, text in given if key != 'priority'),
+              priority)
+    note('QEMU gets -object ' + printable(value, 4096))
+    return name, value, ['-object', value]
+
+
+def read_json(value):
+    """
+    Return the members of a JSON object as a list of (name, JSON of value), an
+    empty one where it is not as plain as libvirt writes credentials.
+    """
+    try:
+        # The C part of the package json, which costs more to import than all
+        # else here. As that package does, it takes its options from an object.
+        import _json
+        pairs = _json.make_scanner(JSONOptions)(value, 0)[0]
+        return [(str(key), json_text(member)) for key, member in pairs]
+    except (AttributeError, ImportError, StopIteration, TypeError,
+            ValueError):
+        return []
+
+
+class JSONOptions(object):
+    encoding = 'utf-8'
+    memo = {}
+    object_hook = parse_constant = parse_float = parse_int = None
+    object_pairs_hook = list
+    strict = True
+
+
+def json_text(member):
+    if isinstance(member, bool):
+        return str(member).lower()
+    if not isinstance(member, type(u'')) or set('"\\') & set(member):
+        raise ValueError(member)
+    return '"%s"' % str(member)
+
+
+def judge_priority(priority):
+    """Return why no console may have this priority string, or None."""
+    status, lines = ask(GNUTLS_CLI, '--priority=' + priority, '--list')
+    if status:
+        errors = [line for line in lines
+                  if not line.startswith('Cipher suites for ')]
+        return 'GnuTLS: %s' % printable((errors or ['no answer'])[0])
+    lists = dict((line.partition(': ')[0], line.partition(': ')[2].split(', '))
+                 for line in lines)
+    suites = [line.split() for line in lines if ' 0x' in line.replace('\t',
+                                                                      ' ')]
+    for suite in suites:
+        if '_NULL_' in suite[0] or '_ANON_' in suite[0]:
+            return ('%s permits %s, a suite without authentication or '
+                    'encryption' % (printable(priority), suite[0]))
+    versions = [name[5:] for name in lists.get('Protocols', [])
+                if name.startswith('VERS-TLS') and [
+                    suite for suite in suites if usable(suite, name[5:])]]
+    for what, there in (
+            ('TLS version with a cipher suite', versions),
+            ('group', lists.get('Groups', lists.get('Elliptic curves'))),
+            ('signature algorithm', lists.get('PK-signatures'))):
+        if there in ([], ['none'], [''], None):
+            return '%s leaves no %s, so no client could connect' % (
+                printable(priority), what)
+    return None
+
+
+def usable(suite, version):
+    """Tell whether a suite counts for that version of TLS."""
+    if '_PSK_' in suite[0] or '_SRP_' in suite[0]:
+        return False
+    if version == 'TLS1.3' or suite[-1] == 'TLS1.3':
+        return version == suite[-1]
+    return suite[-1] <= version or suite[-1] == 'SSL3.0'
+
+
+# What all parts need
+
+
+def ask(program, *arguments):
+    """
+    Run a program of this host. Returns its exit status, and the lines (list
+    of str) that it printed; 127 and why where it cannot be run.
+    """
+    reader, writer = posix.pipe()
+    child = posix.fork()
+    if child == 0:
+        try:
+            posix.dup2(posix.open('/dev/null', posix.O_RDWR), 0)
+            posix.dup2(writer, 1)
+            posix.dup2(writer, 2)
+            posix.execv(program, (program,) + arguments)
+        except OSError as error:
+            posix.write(writer, ('cannot run %s: %s' % (
+                program, error.strerror)).encode('ascii', 'replace'))
+        finally:
+            posix._exit(127)
+    posix.close(writer)
+    output = b''
+    while True:
+        part = posix.read(reader, 65536)
+        if not part:
+            break
+        output += part
+    posix.close(reader)
+    status = posix.waitpid(child, 0)[1]
+    lines = str(output.decode('ascii', 'replace').encode(
+        'ascii', 'replace').decode('ascii')).split('\n')
+    return (status >> 8) or (status & 127), [
+        line.strip() for line in lines if line.strip()]
 
 
 def restore_locale():
@@ -280,17 +797,7 @@ def note(line):
         posix.getpid(), line))
 
 
-def refuse(line):
-    write('qemu-kvm-modified: ' + line)
-    sys.exit(1)
-
-
-def write(line):
-    try:
-        posix.write(2, (line + '\n').encode('ascii'))
-    except OSError:
-        pass
-
+#@END@
 
 if __name__ == '__main__':
     main()

@@ -100,8 +100,8 @@ def system_rpm(make_stub):
     """An RPM that stands for what the package requires of a host."""
     return make_stub(
         'host', provides=['vdsm', '/usr/bin/python3', '/usr/bin/openssl',
-                          '/bin/sh', 'policycoreutils', 'libselinux-utils',
-                          'coreutils', 'grep', 'sed'],
+                          'gnutls-utils', '/bin/sh', 'policycoreutils',
+                          'libselinux-utils', 'coreutils', 'grep', 'sed'],
         install='cd %{buildroot} && mkdir -p etc/vdsm '
                 'usr/share/selinux/packages '
                 'usr/libexec/vdsm/hooks/before_vm_start',

@@ -43,6 +43,7 @@ def test_what_configure_is_told_arrives_in_the_files(make_build, tmp_path):
     build = make_build(
         '--prefix=/opt/a_b', '--with-qemu-kvm=/opt/qemu',
         '--with-vdsm-hooksdir=/srv/hooks', '--with-openssl=/opt/openssl',
+        '--with-gnutls-cli=/opt/gnutls', '--with-openssl-conf=/opt/conf',
         '--with-python=/opt/python')
     root = tmp_path / 'root'
     build.run('make', 'install', 'DESTDIR=%s' % root)
@@ -54,7 +55,12 @@ def test_what_configure_is_told_arrives_in_the_files(make_build, tmp_path):
     assert wrapper.startswith('#!/opt/python -ESs\n')
     assert "QEMU_KVM = '/opt/qemu'" in wrapper
     assert "QEMU_KVM = '/opt/qemu'" in module
-    assert "OPENSSL = '/opt/openssl'" in module
+    for text in wrapper, module:
+        assert "OPENSSL = '/opt/openssl'" in text
+        assert "GNUTLS_CLI = '/opt/gnutls'" in text
+    assert "OPENSSL_CONF = '/opt/conf'" in wrapper
+    for text in hook, module:
+        assert "HOST_DEFAULT = '/etc/vdsm/tlsciphers.conf'" in text
     assert ("EMULATOR = '/srv/hooks/qemu-kvm-wrapper/qemu-kvm-modified'"
             in module)
     assert "sys.path.insert(0, '/opt/a_b/share/vdsm-hook-tlsciphers')" in hook

@@ -76,8 +76,9 @@ def test_nothing_in_var(header):
 
 def test_requirements(header):
     assert requirements(header) == {
-        'vdsm', '/usr/bin/python3', '/usr/bin/openssl', '/bin/sh',
-        'policycoreutils', 'libselinux-utils', 'coreutils', 'grep', 'sed'}
+        'vdsm', '/usr/bin/python3', '/usr/bin/openssl', 'gnutls-utils',
+        '/bin/sh', 'policycoreutils', 'libselinux-utils', 'coreutils', 'grep',
+        'sed'}
 
 
 def unpack(package, directory):
@@ -111,6 +112,8 @@ def test_each_release_gets_what_it_can_use(make_build, tmp_path, macros,
                  'vdsm/hooks/before_vm_start/50_emulator'):
         with open(tmp_path / 'usr/libexec' / name) as script:
             assert script.readline().startswith('#!%s -' % python)
+    assert "OPENSSL_CONF = '/etc/pki/tls/openssl.cnf'" in (
+        tmp_path / 'usr/libexec/qemu-kvm-modified').read_text()
     # The newest module format that EL7's libsepol reads.
     module = bz2.decompress((
         tmp_path / 'usr/share/selinux/packages/tlsciphers.pp.bz2'

@@ -1,12 +1,10 @@
 # SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""What the documentation promises."""
+"""What the documentation promises, and what is written down twice."""
 
 import re
-import runpy
 import string
-import subprocess
 
 import pytest
 
@@ -14,51 +12,95 @@ import support
 from support import GOOD_CIPHERS, SEED_CIPHERS
 
 README = (support.SOURCE / 'README.md').read_text()
+LINE = re.search("UserDefinedVMProperties='(.*)' --cver", README).group(1)
+# The engine's format: name=regex;name=regex.
+DEFINITIONS = dict(pair.split('=', 1) for pair in LINE.split(';'))
 
 
-@pytest.fixture
-def definition():
-    """The engine's definition of the property, as the README has it."""
-    return re.search("UserDefinedVMProperties='tlsciphers=(.*)' --cver",
-                     README).group(1)
+@pytest.fixture(scope='module')
+def module(make_installation):
+    return support.run_file(make_installation(
+        support.available_pythons()[-1]).module)
 
 
-def test_engine_permits_exactly_the_characters_of_the_hook(
-        definition, newest_installation):
-    judge = subprocess.run(
-        [newest_installation.python, '-Bc',
-         'import sys; sys.path.insert(0, %r); import tlsciphers; '
-         'print("".join(tlsciphers.CIPHER_CHARACTERS))'
-         % str(newest_installation.module.parent)],
-        capture_output=True, text=True, check=True)
-    permitted = set(judge.stdout.strip())
-    assert permitted == {chr(code) for code in range(256)
-                         if re.match(definition, chr(code) + 'x')}
+@pytest.fixture(scope='module')
+def wrapper(make_installation):
+    return support.run_wrapper(make_installation(
+        support.available_pythons()[-1]).wrapper)
 
 
-def test_wrapper_and_hook_permit_the_same(newest_installation):
+def test_engine_defines_every_property(module):
+    assert tuple(DEFINITIONS) == module['PROPERTIES']
+
+
+@pytest.mark.parametrize('name', ['tlsciphers', 'tlsgroups', 'tlspriority',
+                                  'tlsprofile'])
+def test_engine_permits_exactly_the_characters_of_the_hook(module, name):
+    assert set(module['CHARACTERS'][name]) == {
+        chr(code) for code in range(256)
+        if re.match(DEFINITIONS[name], chr(code) + 'x')}
+
+
+def test_engine_offers_exactly_the_protocols_of_the_hook(module):
+    assert DEFINITIONS['tlsprotocols'] == '^(%s)$' % '|'.join(
+        module['PROTOCOLS'])
+
+
+def test_hook_looks_for_the_properties_that_the_module_knows(
+        newest_installation, module):
+    hook = support.run_file(newest_installation.hook)
+    assert hook['PROPERTIES'] == module['PROPERTIES']
+    assert hook['HOST_DEFAULT'] == module['HOST_DEFAULT']
+
+
+def test_wrapper_and_hook_permit_the_same(module, wrapper):
     """Each has it written down: the wrapper reads no other file."""
-    wrapper, module = (runpy.run_path(str(path)) for path in (
-        newest_installation.wrapper, newest_installation.module))
-    for name in ('CIPHER_CHARACTERS', 'LONGEST_CIPHER_LIST'):
+    for name in ('LONGEST_CIPHER_LIST', 'PROTOCOLS', 'OPENSSL', 'GNUTLS_CLI'):
         assert wrapper[name] == module[name]
+    assert tuple(wrapper['PROPERTIES']) == module['KEYS']
+    for key, name in wrapper['PROPERTIES'].items():
+        if key == 'ciphersuites':
+            # A part of the cipher list's characters.
+            assert set(wrapper['CHARACTERS'][key]) < set(
+                module['CHARACTERS'][name])
+        else:
+            assert wrapper['CHARACTERS'][key] == module['CHARACTERS'][name]
+    for option in ('REQUIREMENT', 'BEST_EFFORT'):
+        assert '-' + wrapper[option] == module[option]
+    assert wrapper['MANUAL_CIPHERS'] == SEED_CIPHERS
 
 
-@pytest.mark.parametrize('value', [GOOD_CIPHERS, SEED_CIPHERS, '-AES:HIGH',
-                                   'HIGH:!aNULL:@SECLEVEL=2', 'TLSv1.2'])
-def test_engine_accepts_what_the_hook_accepts(definition, value):
-    assert re.match(definition, value)
+@pytest.mark.parametrize('name, value', [
+    ('tlsciphers', GOOD_CIPHERS), ('tlsciphers', SEED_CIPHERS),
+    ('tlsciphers', '-AES:HIGH'), ('tlsciphers', 'HIGH:!aNULL:@SECLEVEL=2'),
+    ('tlsciphers', 'TLSv1.2'),
+    ('tlsciphers', 'TLS_AES_256_GCM_SHA384:ECDHE+AESGCM'),
+    ('tlsprotocols', 'TLSv1.2:TLSv1.3'), ('tlsgroups', 'X25519:P-256'),
+    ('tlsgroups', 'X25519MLKEM768:ffdhe2048'),
+    ('tlspriority', 'NORMAL:-VERS-ALL:+VERS-TLS1.3:%SERVER_PRECEDENCE'),
+    ('tlspriority', '@SYSTEM:!3DES-CBC'), ('tlsprofile', 'modern'),
+    ('tlsprofile', 'PCI_DSS-4.0')])
+def test_engine_accepts_what_the_hook_accepts(name, value):
+    assert re.match(DEFINITIONS[name], value)
 
 
-def test_definition_is_one_that_the_engine_can_hold(definition):
-    """Its format: name=regex;name=regex. Java and browsers read it."""
-    assert ';' not in definition
-    assert set(definition) <= set(string.ascii_letters + string.digits
-                                  + '^[]$+-._=@!:')
-    # A regex of plain words would become a list to choose from.
-    assert not re.match(r'\^\(', definition)
+@pytest.mark.parametrize('name', DEFINITIONS)
+def test_definition_is_one_that_the_engine_can_hold(name):
+    """Java and browsers read it."""
+    assert re.match('[a-z_A-Z0-9]+$', name)
+    assert set(DEFINITIONS[name]) <= set(string.ascii_letters + string.digits
+                                         + '^[]()|$+-._=@!:%')
+    # A regex of plain words becomes a list to choose from.
+    assert DEFINITIONS[name].startswith('^(') == (name == 'tlsprotocols')
+
+
+def test_profiles_fit_into_what_the_engine_and_spice_can_hold(module):
+    for profile in module['PROFILES'].values():
+        assert tuple(sorted(profile)) == tuple(sorted(module['SETTINGS']))
+        for name, value in profile.items():
+            assert re.match(DEFINITIONS[name], value)
 
 
 def test_documents_that_are_linked_exist():
-    for name in re.findall(r'\]\((docs/[\w.-]+)\)', README):
+    for name in re.findall(r'\]\(((?:docs/)?[\w.-]+)\)', README):
         assert (support.SOURCE / name).exists()

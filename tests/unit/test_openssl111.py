@@ -10,9 +10,9 @@ import os
 import subprocess
 
 import pytest
-from standin import openssl111, openssl_cnf
 
 import support
+from standin import openssl111, openssl_cnf
 
 CHAIN = ('openssl_conf = a\n[a]\nssl_conf = b\n[b]\nsystem_default = c\n'
          '[c]\n%s\n')

@@ -206,10 +206,9 @@ def test_vm_of_a_manual_installation_is_refused_where_the_table_ends(run):
 
 
 @pytest.mark.parametrize('arguments, offending', [
-    (['-vdsm-tls', 'priority=NORMAL'], 'priority'),
-    (['-vdsm-tls', 'protocols=TLSv1.2'], 'protocols'),
+    (['-vdsm-tls', 'curves=X25519'], 'curves'),
     (['-vdsm-tls', 'Ciphers=AES256-SHA'], 'Ciphers'),
-    (['-vdsm-tls-default', 'groups=X25519'], 'groups'),
+    (['-vdsm-tls-default', 'Groups=X25519'], 'Groups'),
     (['-vdsm-tls', 'ciphers=AES256-SHA', '-vdsm-tls', 'ciphers=AES256-SHA'],
      'ciphers: given twice'),
     (['-vdsm-tls', 'ciphers=AES256-SHA', '-vdsm-tls-default',
