@@ -353,7 +353,7 @@ def _host_default_text():
             return u''
         raise Refused('%s: cannot be read: %s; %s' % (
             HOST_DEFAULT, error.strerror, remedy))
-    with os.fdopen(descriptor, 'rb') as host_default:
+    try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise Refused('%s: it is no regular file; %s' % (HOST_DEFAULT,
@@ -364,11 +364,13 @@ def _host_default_text():
                 and status.st_gid not in (0, os.getegid())):
             raise Refused('%s: others than root can write it; chown root:root '
                           'and chmod 644' % HOST_DEFAULT)
-        try:
+        with io.open(descriptor, 'rb', closefd=False) as host_default:
             return host_default.read().decode('utf-8')
-        except UnicodeDecodeError as error:
-            raise Refused('%s: it is no UTF-8 text (byte %d); %s' % (
-                HOST_DEFAULT, error.start, remedy))
+    except UnicodeDecodeError as error:
+        raise Refused('%s: it is no UTF-8 text (byte %d); %s' % (
+            HOST_DEFAULT, error.start, remedy))
+    finally:
+        os.close(descriptor)
 
 
 def _lines(text, section, key=None):

@@ -30,57 +30,6 @@ NOTES = ('<metadata><note xmlns="urn:note" a="1&#10;2&#9;3&#13;4 &quot;&lt;">'
          '<graphics type="spice"/></note></metadata>')
 
 
-class Hook:
-    """Runs the installed hook; the XML file is vdsm's temporary file."""
-
-    def __init__(self, installation, directory):
-        self.installation = installation
-        self.domxml = directory / 'domxml'
-
-    def run(self, xml, environment=(), start=True, **properties):
-        self.domxml.write_text(xml)
-        flags = self.installation.run_dir / 'VMID' / 'launchflags'
-        flags.parent.mkdir(parents=True, exist_ok=True)
-        if start:
-            flags.write_text('0')
-        else:
-            flags.unlink(missing_ok=True)
-        return subprocess.run(
-            [self.installation.hook], capture_output=True, text=True,
-            env=dict({'PATH': '/usr/bin:/bin', 'vmId': 'VMID',
-                      'PYTHONPATH': str(support.TESTS / 'standin'),
-                      '_hook_domxml': str(self.domxml)},
-                     **properties, **dict(environment)))
-
-    def change(self, xml, **properties):
-        """Run it, successfully, and return (new XML, lines of its log)."""
-        process = self.run(xml, **properties)
-        assert process.returncode == 0, process.stderr
-        assert process.stdout == ''
-        return self.domxml.read_text(), process.stderr.splitlines()
-
-    def refusal(self, xml, **keywords):
-        """Run it, which must refuse, and return its one line."""
-        process = self.run(xml, **keywords)
-        assert process.returncode == 2, process.stderr
-        assert self.domxml.read_text() == xml
-        lines = process.stderr.splitlines()
-        assert len(lines) == 1, lines
-        # The engine shows the line as the repr of a bytes object.
-        assert repr(lines[0].encode('ascii')) == "b'%s'" % lines[0]
-        return lines[0]
-
-
-@pytest.fixture
-def hook(installation, tmp_path):
-    return Hook(installation, tmp_path)
-
-
-@pytest.fixture
-def newest_hook(newest_installation, tmp_path):
-    return Hook(newest_installation, tmp_path)
-
-
 def parse(xml):
     return ElementTree.fromstring(xml, ElementTree.XMLParser(
         target=ElementTree.TreeBuilder(insert_comments=True)))
@@ -336,7 +285,7 @@ def test_environment_of_the_host_does_not_sway_the_judgement(newest_hook,
         'OPENSSL_CONF': str(config)})
 
 
-def test_value_is_never_an_option_of_openssl(tmp_path):
+def test_value_is_never_an_option_of_openssl(make_hook, tmp_path):
     """
     OpenSSL 1.0.2, which is not here, reads options behind "--" too: a
     stand-in refuses what would be one, and asks the real one else.
@@ -348,7 +297,7 @@ def test_value_is_never_an_option_of_openssl(tmp_path):
     installation = support.Installation(
         tmp_path / 'root', support.find_python(
             support.available_pythons()[-1]), openssl=openssl)
-    Hook(installation, tmp_path).change(PPC, tlsciphers='-AES:HIGH')
+    make_hook(installation).change(PPC, tlsciphers='-AES:HIGH')
 
 
 JUDGE = """
@@ -473,11 +422,11 @@ def test_where_a_resume_cannot_be_told_it_is_a_start(hook):
     assert process.returncode == 2
 
 
-def test_missing_openssl_is_named(tmp_path):
+def test_missing_openssl_is_named(make_hook, tmp_path):
     installation = support.Installation(
         tmp_path / 'root', support.find_python(
             support.available_pythons()[-1]), openssl='/nonexistent/openssl')
-    line = Hook(installation, tmp_path).refusal(X86, tlsciphers=GOOD_CIPHERS)
+    line = make_hook(installation).refusal(X86, tlsciphers=GOOD_CIPHERS)
     assert '/nonexistent/openssl: No such file' in line
 
 

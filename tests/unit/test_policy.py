@@ -1,0 +1,501 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""Which policy holds for a VM, and what is refused: the hook, as vdsm runs it."""
+
+import os
+import re
+import subprocess
+
+import pytest
+
+import support
+from support import GOOD_CIPHERS
+
+X86 = (support.DATA / 'domain-x86_64.xml').read_text()
+SPICE = (support.DATA / 'domain-ppc64le.xml').read_text()
+VNC = X86.replace('type="spice"', 'type="sdl"')
+HEADLESS = VNC.replace('type="vnc"', 'type="sdl"')
+HOSTED_ENGINE = re.sub('<name>.*</name>', '<name>HostedEngine</name>', X86)
+TLS12 = 'ECDHE-RSA-AES256-GCM-SHA384'
+TLS13 = 'TLS_AES_256_GCM_SHA384'
+PRIORITY = 'NORMAL:-VERS-ALL:+VERS-TLS1.2'
+
+
+@pytest.fixture
+def host_default(hook):
+    """A function that writes the host's default of a hook's installation."""
+    yield from write_and_remove(hook.installation)
+
+
+@pytest.fixture
+def newest_host_default(newest_hook):
+    yield from write_and_remove(newest_hook.installation)
+
+
+def write_and_remove(installation):
+    path = installation.host_default
+
+    def write(text, mode=0o644):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        path.chmod(mode)
+        return str(path)
+
+    yield write
+    path.unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize('properties, policy', [
+    ({'tlsciphers': TLS13}, {'ciphersuites': TLS13}),
+    ({'tlsciphers': '%s:%s:TLS_AES_128_GCM_SHA256:HIGH' % (TLS13, TLS12)},
+     {'ciphers': TLS12 + ':HIGH',
+      'ciphersuites': TLS13 + ':TLS_AES_128_GCM_SHA256'}),
+    ({'tlsciphers': '%s:%s' % (TLS13, TLS13)}, {'ciphersuites': TLS13}),
+    ({'tlsprotocols': 'TLSv1.2'}, {'protocols': 'TLSv1.2'}),
+    ({'tlsprotocols': 'TLSv1.3'}, {'protocols': 'TLSv1.3'}),
+    ({'tlsprotocols': 'TLSv1.2:TLSv1.3'}, {'protocols': 'TLSv1.2:TLSv1.3'}),
+    ({'tlsgroups': 'X25519:P-256'}, {'groups': 'X25519:P-256'}),
+    ({'tlspriority': PRIORITY}, {'priority': PRIORITY}),
+    ({'tlspriority': 'NORMAL:%SERVER_PRECEDENCE:!AES-128-CBC'},
+     {'priority': 'NORMAL:%SERVER_PRECEDENCE:!AES-128-CBC'}),
+    ({'tlsciphers': TLS12, 'tlspriority': PRIORITY, 'tlsgroups': 'P-256',
+      'tlsprotocols': 'TLSv1.2'},
+     {'ciphers': TLS12, 'protocols': 'TLSv1.2', 'groups': 'P-256',
+      'priority': PRIORITY}),
+])
+def test_properties_reach_the_wrapper_as_requirements(hook, properties,
+                                                      policy):
+    assert hook.policy(X86, **properties)[0] == policy
+
+
+REFUSALS = [
+    ({'tlsciphers': TLS13 + ':TLS_NOSUCH'},
+     'tlsciphers: TLS_NOSUCH: OpenSSL does not know this TLS 1.3 suite'),
+    ({'tlsciphers': '!' + TLS13}, 'tlsciphers: !' + TLS13),
+    ({'tlsprotocols': ''}, 'tlsprotocols: the value is empty'),
+    ({'tlsprotocols': 'TLSv1.1'}, 'tlsprotocols: TLSv1.1: no such value'),
+    ({'tlsprotocols': 'TLSv1.3:TLSv1.2'}, 'tlsprotocols: TLSv1.3:TLSv1.2'),
+    ({'tlsprotocols': 'TLSv1.2,TLSv1.3'}, 'tlsprotocols: a comma'),
+    ({'tlsprotocols': 'TLSv1.2 '}, 'tlsprotocols: a space'),
+    ({'tlsprotocols': 'TLSv1.3', 'tlsciphers': TLS12},
+     'tlsprotocols: TLSv1.3: tlsciphers has suites for TLS 1.2 only'),
+    ({'tlsprotocols': 'TLSv1.2', 'tlsciphers': TLS13},
+     'tlsprotocols: TLSv1.2: tlsciphers has suites for TLS 1.3 only'),
+    ({'tlsprofile': 'modern', 'tlsciphers': TLS12},
+     'tlsprofile: modern: tlsprotocols: TLSv1.3: tlsciphers has suites for '
+     'TLS 1.2 only'),
+    ({'tlsgroups': ''}, 'tlsgroups: the value is empty'),
+    ({'tlsgroups': 'X25518'}, 'tlsgroups: X25518: OpenSSL does not know'),
+    ({'tlsgroups': 'X25519:P-257:x'}, 'tlsgroups: P-257, x: OpenSSL does not'),
+    ({'tlsgroups': 'X25519:P-256:prime256v1'}, 'a group is given twice'),
+    ({'tlsgroups': 'X25519::P-256'}, 'tlsgroups: an empty name'),
+    ({'tlsgroups': 'X25519,P-256'}, 'tlsgroups: a comma'),
+    ({'tlsgroups': '-groups'}, 'tlsgroups: -groups: OpenSSL does not know'),
+    ({'tlspriority': ''}, 'tlspriority: the value is empty'),
+    ({'tlspriority': 'NORMAL:+NOSUCH'}, 'Syntax error at: +NOSUCH'),
+    ({'tlspriority': 'NONE'}, 'GnuTLS says: '),
+    ({'tlspriority': '@SYSTEM'}, 'Syntax error at: @SYSTEM'),
+    ({'tlspriority': '--version'}, 'tlspriority: --version: GnuTLS says'),
+    ({'tlspriority': 'NORMAL:-VERS-ALL'}, 'GnuTLS says: '),
+    ({'tlspriority': 'NORMAL:-VERS-TLS-ALL'}, 'leaves no TLS version'),
+    ({'tlspriority': 'NORMAL:-GROUP-ALL'}, 'leaves no group'),
+    ({'tlspriority': 'NORMAL:-SIGN-ALL'}, 'leaves no signature algorithm'),
+    ({'tlspriority': 'NORMAL:-KX-ALL:+PSK:-VERS-TLS1.3'},
+     'leaves no TLS version with a cipher suite'),
+    ({'tlspriority': 'NORMAL:-VERS-ALL:+VERS-TLS1.2:-CIPHER-ALL:'
+                     '-MAC-ALL:+AES-256-GCM'}, 'GnuTLS says: '),
+    ({'tlspriority': 'NORMAL:+ANON-ECDH'}, 'without encryption or auth'),
+    ({'tlspriority': 'NORMAL:+NULL'}, 'without encryption or authentication'),
+    ({'tlspriority': 'NORMAL:+X25519-MLKEM768'}, 'Syntax error at: '),
+    ({'tlspriority': 'NORMAL,disable-ticketing=on'}, 'tlspriority: a comma'),
+    ({'tlspriority': 'NORMAL"}'}, 'tlspriority: a double quote'),
+    ({'tlsprofile': ''}, 'tlsprofile: the value is empty'),
+    ({'tlsprofile': 'Modern'}, 'tlsprofile: Modern: no such profile; known '
+                               'are intermediate, modern, none; '),
+    ({'tlsprofile': 'modern intermediate'}, 'tlsprofile: a space'),
+    ({'tlsprofile': '../x'}, 'tlsprofile: the character /'),
+]
+
+
+@pytest.mark.parametrize('properties, beginning', REFUSALS)
+def test_value_that_cannot_be_enforced_is_refused(newest_hook, properties,
+                                                  beginning):
+    line = newest_hook.refusal(X86, **properties)
+    assert beginning in line
+    assert line.split(':')[0] in properties
+    # What is wrong, and what to do about it.
+    assert '; ' in line
+
+
+def test_every_python_refuses_alike(hook, newest_hook):
+    for properties, _ in REFUSALS[::4]:
+        assert hook.refusal(X86, **properties).replace(
+            str(hook.installation.root), '') == newest_hook.refusal(
+                X86, **properties).replace(
+                    str(newest_hook.installation.root), '')
+
+
+@pytest.mark.parametrize('properties, warning', [
+    ({'tlsciphers': TLS13}, 'TLS 1.2 keeps the suites of QEMU'),
+    ({'tlsciphers': TLS13 + ':' + TLS12, 'tlsprotocols': 'TLSv1.3'},
+     'the suites for TLS 1.2 have no effect'),
+    ({'tlsciphers': TLS13 + ':' + TLS12, 'tlsprotocols': 'TLSv1.2'},
+     'the suites for TLS 1.3 have no effect'),
+    ({'tlsgroups': 'X25519'}, 'fall back to RSA key exchange'),
+    ({'tlsgroups': 'X25519', 'tlsciphers': 'HIGH'}, 'fall back to RSA key'),
+    ({'tlspriority': 'NORMAL'}, 'this permits TLS1.1, TLS1.0'),
+])
+def test_what_may_surprise_is_said(newest_hook, properties, warning):
+    _, log = newest_hook.policy(X86, **properties)
+    assert len([line for line in log if warning in line]) == 1
+
+
+@pytest.mark.parametrize('properties', [
+    {'tlsciphers': TLS13, 'tlsprotocols': 'TLSv1.3', 'tlsgroups': 'X25519'},
+    {'tlsciphers': 'HIGH:!kRSA', 'tlsgroups': 'X25519'},
+    {'tlsprofile': 'intermediate'}, {'tlsprofile': 'modern'}])
+def test_policy_without_a_surprise_needs_no_warning(newest_hook, properties):
+    _, log = newest_hook.policy(SPICE, **properties)
+    assert len(log) == 1
+    assert log[0].startswith('tlsciphers: the SPICE console gets ')
+
+
+def test_display_that_no_property_covers_is_named(newest_hook):
+    _, log = newest_hook.policy(X86, tlspriority=PRIORITY)
+    assert ('tlsciphers: the SPICE console of this VM is not covered: set '
+            'tlsciphers or tlsprofile') in log
+    _, log = newest_hook.policy(X86, tlsgroups='X25519',
+                                tlsciphers='HIGH:!kRSA')
+    assert ('tlsciphers: the VNC console of this VM is not covered: set '
+            'tlspriority or tlsprofile') in log
+    _, log = newest_hook.policy(X86, tlsprofile='modern')
+    assert 'not covered' not in ' '.join(log)
+
+
+@pytest.mark.parametrize('xml, properties', [
+    (VNC, {'tlsciphers': GOOD_CIPHERS}), (SPICE, {'tlspriority': PRIORITY}),
+    (HEADLESS, {'tlsprofile': 'modern'}), (HEADLESS, {'tlsgroups': 'P-256'})])
+def test_property_for_a_display_that_is_not_there_changes_nothing(
+        newest_hook, xml, properties):
+    changed, log = newest_hook.change(xml, **properties)
+    assert changed == xml
+    assert 1 <= len(log) <= 2
+
+
+def test_profile_covers_both_displays(newest_hook):
+    policy, log = newest_hook.policy(X86, tlsprofile='modern')
+    assert policy == {
+        'ciphersuites': 'TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:'
+                        'TLS_CHACHA20_POLY1305_SHA256',
+        'protocols': 'TLSv1.3', 'groups': 'X25519:prime256v1:secp384r1',
+        'priority': policy['priority']}
+    assert '+VERS-TLS1.3:' in policy['priority']
+    assert 'protocols=TLSv1.3 (profile modern)' in ' '.join(log)
+    policy, _ = newest_hook.policy(X86, tlsprofile='intermediate')
+    assert set(policy) == {'ciphers', 'ciphersuites', 'protocols', 'groups',
+                           'priority'}
+    policy, _ = newest_hook.policy(VNC, tlsprofile='intermediate')
+    assert set(policy) == {'priority'}
+
+
+FILE = """
+# Comments are welcome.
+[default]
+tlsciphers = HIGH:!kRSA
+tlspriority = %s
+
+[profile site]
+tlsgroups = P-384
+tlspriority = SECURE256:-VERS-ALL:+VERS-TLS1.2
+""" % PRIORITY
+
+
+@pytest.mark.parametrize('properties, policy', [
+    ({}, {'ciphers?': 'HIGH:!kRSA', 'priority?': PRIORITY}),
+    ({'tlsciphers': TLS12}, {'ciphers': TLS12, 'priority?': PRIORITY}),
+    ({'tlsprofile': 'site'},
+     {'ciphers?': 'HIGH:!kRSA', 'groups': 'P-384',
+      'priority': 'SECURE256:-VERS-ALL:+VERS-TLS1.2'}),
+    ({'tlsprofile': 'site', 'tlspriority': 'NORMAL'},
+     {'ciphers?': 'HIGH:!kRSA', 'groups': 'P-384', 'priority': 'NORMAL'}),
+    ({'tlsprofile': 'none'}, {}),
+    ({'tlsprofile': 'none', 'tlsgroups': 'P-256'}, {'groups': 'P-256'}),
+])
+def test_value_is_settled_setting_by_setting(hook, host_default, properties,
+                                             policy):
+    host_default(FILE)
+    assert hook.policy(X86, **properties)[0] == policy
+
+
+def test_profile_of_the_default_comes_after_its_keys(newest_hook,
+                                                     newest_host_default):
+    newest_host_default('[default]\ntlsprofile = site\ntlsgroups = P-256\n'
+                        '[profile site]\ntlsgroups = P-384\n'
+                        'tlsprotocols = TLSv1.3\n')
+    assert newest_hook.policy(SPICE)[0] == {
+        'groups?': 'P-256', 'protocols?': 'TLSv1.3'}
+    newest_host_default('[default]\ntlsprofile = modern\n')
+    policy, log = newest_hook.policy(X86)
+    assert set(policy) == {'ciphersuites?', 'protocols?', 'groups?',
+                           'priority?'}
+    assert '(default of the host)' in ' '.join(log)
+    newest_host_default('[default]\ntlsprofile = none\n')
+    assert newest_hook.change(X86) == (X86, [])
+
+
+@pytest.mark.parametrize('text', ['', '# nothing\n', '[default]\n',
+                                  '[profile site]\ntlsgroups = P-384\n'])
+def test_file_without_a_default_changes_nothing(hook, host_default, text):
+    host_default(text)
+    assert hook.change(X86) == (X86, [])
+
+
+@pytest.mark.parametrize('xml', [HEADLESS, HEADLESS.replace('sdl', 'none')])
+def test_vm_without_a_console_starts_under_a_default(hook, host_default, xml):
+    host_default(FILE)
+    changed, log = hook.change(xml)
+    assert changed == xml
+    assert log == ['tlsciphers: this VM has no SPICE or VNC console, so there '
+                   'is nothing to do']
+
+
+MALFORMED = [
+    ('tlsciphers = HIGH\n', 'line 1: '),
+    ('[default]\ntlsciphers HIGH\n', 'line 2: '),
+    ('[default]\n\ntlscipher = HIGH\n', 'line 3: [default]: tlscipher: no '
+                                        'such key; there are tlsciphers, '),
+    ('[DEFAULT]\ntlsciphers = HIGH\n', 'line 1: [DEFAULT]: no such section; '
+                                       'write [default]'),
+    ('[defaults]\ntlsciphers = HIGH\n', 'line 1: [defaults]: no such section'),
+    ('[default]\n[profile ]\n', 'line 2: [profile ]: a profile cannot have'),
+    ('[default]\n[profile modern]\n', 'line 2: [profile modern]: a profile '),
+    ('[default]\n[profile none]\n', 'line 2: [profile none]: a profile '),
+    ('[default]\n[profile a b]\n', 'line 2: [profile a b]: a profile '),
+    ('[profile x]\ntlsprofile = modern\n', 'line 2: [profile x]: tlsprofile: '
+                                           'no such key'),
+    ('[default]\ntlsciphers = \n', 'line 2: [default]: tlsciphers: the value '
+                                   'is empty'),
+    ('[default]\ntlsciphers = AES,HIGH\n', 'line 2: [default]: tlsciphers: a '
+                                           'comma'),
+    ('[default]\ntlsciphers = A\n HIGH\n', 'line 2: [default]: tlsciphers: a '
+                                           'line break'),
+    ('[default]\ntlsciphers = ALL:@SECLEVEL=0\n', 'line 2: [default]: '
+     'tlsciphers: ALL:@SECLEVEL=0: this permits'),
+    ('[default]\ntlsprotocols = TLSv1.1\n', 'line 2: [default]: tlsprotocols'),
+    ('[default]\ntlspriority = NORMAL:-GROUP-ALL\n', 'line 2: [default]: '
+     'tlspriority: NORMAL:-GROUP-ALL: this leaves no group'),
+    ('[default]\ntlsprofile = site\n', 'line 2: [default]: tlsprofile: site: '
+     'no such profile; known are intermediate, modern, none; '),
+    ('[default]\ntlsciphers = HIGH\ntlsgroups = P-256\nTLSciphers = AES\n',
+     'line 4'),
+    ('[default]\ntlsgroups = P-256\n[default]\ntlsgroups = P-384\n', 'line '),
+    ('[default]\ntlsprotocols = TLSv1.3\ntlsciphers = AES256-SHA\n',
+     'line 2: [default]: tlsprotocols: TLSv1.3: '),
+    (b'[default]\ntlsciphers = \xff\n', 'no UTF-8'),
+]
+
+
+@pytest.mark.parametrize('text, expected', MALFORMED)
+def test_malformed_default_stops_the_start(newest_hook, newest_host_default,
+                                           text, expected):
+    path = newest_host_default(text)
+    line = newest_hook.refusal(X86)
+    assert line.startswith(path + ': ')
+    assert expected in line
+    assert '; ' in line
+
+
+def test_policy_that_needs_no_default_does_not_read_it(newest_hook,
+                                                       newest_host_default):
+    newest_host_default('nonsense')
+    for properties in ({'tlsprofile': 'modern'}, {'tlsprofile': 'none'},
+                       {'tlsprofile': 'none', 'tlsgroups': 'P-256'}):
+        newest_hook.change(X86, **properties)
+    for properties in {'tlsgroups': 'P-256'}, {'tlsprofile': 'site'}:
+        assert 'line 1' in newest_hook.refusal(X86, **properties)
+
+
+@pytest.mark.parametrize('text, expected', MALFORMED[::3])
+def test_every_python_finds_the_same_line(hook, host_default, text, expected):
+    path = host_default(text)
+    line = hook.refusal(X86)
+    assert line.startswith(path + ': ')
+    assert expected in line
+
+
+@pytest.mark.parametrize('text, expected', MALFORMED)
+def test_malformed_default_does_not_stop_the_hosted_engine(
+        newest_hook, newest_host_default, text, expected):
+    newest_host_default(text)
+    _, log = newest_hook.policy(HOSTED_ENGINE)
+    assert expected in ' '.join(log)
+    # Its own property is one like that of any other VM.
+    policy, log = newest_hook.policy(HOSTED_ENGINE, tlsciphers=TLS12)
+    assert policy['ciphers'] == TLS12
+    newest_hook.refusal(HOSTED_ENGINE, tlsciphers='NOSUCH')
+
+
+@pytest.mark.parametrize('damage', ['module', 'wrapper'])
+def test_damaged_package_does_not_stop_the_hosted_engine(
+        hook, host_default, damage):
+    host_default(FILE)
+    path = getattr(hook.installation, damage)
+    away = path.rename(path.with_name('away'))
+    try:
+        changed, log = hook.change(HOSTED_ENGINE)
+        own = hook.refusal(HOSTED_ENGINE, tlsciphers=TLS12)
+    finally:
+        away.rename(path)
+    assert changed == HOSTED_ENGINE
+    assert len(log) == 1
+    assert 'dnf reinstall' in log[0] and 'dnf reinstall' in own
+
+
+@pytest.mark.parametrize('mode', [0o646, 0o666, 0o602])
+def test_default_that_anybody_may_write_is_refused(hook, host_default, mode):
+    path = host_default(FILE, mode=mode)
+    assert hook.refusal(X86) == (
+        path + ': others than root can write it; chown root:root and chmod '
+        '644')
+
+
+def test_default_of_another_user_is_refused(hook, host_default):
+    path = host_default(FILE)
+    if os.geteuid() != 0:
+        pytest.skip('only root can give a file away')
+    os.chown(path, 1, 0)
+    assert 'chown root:root' in hook.refusal(X86)
+    os.chown(path, 0, 1)
+    os.chmod(path, 0o664)
+    assert 'chown root:root' in hook.refusal(X86)
+
+
+@pytest.mark.parametrize('make', [os.mkdir, os.mkfifo])
+def test_default_that_is_no_file_is_refused(newest_hook, newest_host_default,
+                                            make):
+    path = newest_host_default('')
+    os.unlink(path)
+    make(path)
+    try:
+        assert 'no regular file' in newest_hook.refusal(X86)
+    finally:
+        (os.rmdir if make is os.mkdir else os.unlink)(path)
+
+
+def test_default_that_cannot_be_read_is_refused(newest_hook,
+                                                newest_host_default):
+    path = newest_host_default('')
+    os.unlink(path)
+    os.symlink(os.path.basename(path), path)
+    assert newest_hook.refusal(X86).startswith(path + ': cannot be read: ')
+
+
+@pytest.mark.parametrize('line', [
+    'tlsciphers = NOSUCH', 'tlsciphers = TLS_NOSUCH', 'tlsgroups = P-257',
+    'tlspriority = NORMAL:+NOSUCH'])
+def test_default_that_this_host_cannot_enforce_is_left_out(
+        newest_hook, newest_host_default, line):
+    """Another host may well know it: best effort."""
+    path = newest_host_default('[default]\n%s\ntlsprotocols = TLSv1.3\n' % line)
+    policy, log = newest_hook.policy(X86)
+    assert policy == {'protocols?': 'TLSv1.3'}
+    left_out, = [line for line in log if 'does not apply' in line]
+    assert left_out.startswith(path + ': line 2: [default]: tls')
+
+
+def test_profile_of_the_site_must_be_enforced(newest_hook,
+                                              newest_host_default):
+    path = newest_host_default('[profile site]\ntlsgroups = P-257\n')
+    assert newest_hook.refusal(SPICE, tlsprofile='site').startswith(
+        path + ': line 2: [profile site]: tlsgroups: P-257: OpenSSL does not ')
+
+
+@pytest.mark.parametrize('default, own, policy', [
+    ('tlsprotocols = TLSv1.3', {'tlsciphers': TLS12}, {'ciphers': TLS12}),
+    ('tlsciphers = HIGH', {'tlsprotocols': 'TLSv1.3'},
+     {'protocols': 'TLSv1.3'}),
+    ('tlsciphers = ' + TLS13, {'tlsprotocols': 'TLSv1.2'},
+     {'protocols': 'TLSv1.2'})])
+def test_default_gives_way_to_what_the_vm_asks_for(
+        newest_hook, newest_host_default, default, own, policy):
+    newest_host_default('[default]\n%s\n' % default)
+    found, log = newest_hook.policy(SPICE, **own)
+    assert found == policy
+    assert len([line for line in log if 'does not apply' in line]) == 1
+
+
+def test_default_gives_way_to_the_wrapper_of_another_hook(newest_hook,
+                                                          newest_host_default):
+    newest_host_default(FILE)
+    xml = X86.replace('<devices>', '<devices><emulator>/opt/x</emulator>')
+    changed, log = newest_hook.change(xml)
+    assert changed == xml
+    assert len(log) == 1 and '/opt/x' in log[0]
+    assert '/opt/x' in newest_hook.refusal(xml, tlsgroups='P-256')
+
+
+def test_test_shows_every_kind_of_policy(newest_hook):
+    process = subprocess.run(
+        [newest_hook.installation.hook, '--test'], capture_output=True,
+        text=True, env={'tlsprofile': 'modern'})
+    assert process.returncode == 0, process.stderr
+    for key in 'ciphersuites', 'protocols', 'groups', 'priority':
+        assert 'value="%s=' % key in process.stdout
+
+
+OLD_OPENSSL = """#!/bin/sh
+[ "$1" = version ] && echo "OpenSSL 1.0.2k-fips  26 Jan 2017" && exit
+for last; do :; done
+exec openssl ciphers -tls1_2 "$last" | sed "s/TLS_[^:]*:*//g"
+"""
+
+
+def test_openssl_without_tls_1_3_is_named(make_hook, tmp_path):
+    """A stand-in for that of EL7, which knows no TLS 1.3 and no groups."""
+    openssl = tmp_path / 'openssl'
+    openssl.write_text(OLD_OPENSSL)
+    openssl.chmod(0o755)
+    hook = make_hook(support.Installation(
+        tmp_path / 'root', support.find_python(
+            support.available_pythons()[-1]), openssl=openssl))
+    for properties in ({'tlsprotocols': 'TLSv1.2'}, {'tlsgroups': 'P-256'},
+                       {'tlsciphers': TLS13}, {'tlsprofile': 'intermediate'}):
+        line = hook.refusal(X86, **properties)
+        assert 'OpenSSL 1.0.2k-fips is older than 1.1.1' in line
+        # Where there is no SPICE console it does not matter.
+        hook.change(VNC, **properties)
+    hook.installation.host_default.parent.mkdir(parents=True)
+    hook.installation.host_default.write_text('[default]\ntlsprofile = modern')
+    policy, log = hook.policy(X86)
+    assert set(policy) == {'priority?'}
+    assert len([line for line in log if '1.0.2k' in line]) == 3
+
+
+@pytest.mark.parametrize('name, program', [('openssl', 'openssl'),
+                                           ('gnutls_cli', 'gnutls-utils')])
+def test_missing_judge_is_named(make_hook, tmp_path, name, program):
+    hook = make_hook(support.Installation(
+        tmp_path / 'root', support.find_python(
+            support.available_pythons()[-1]), **{name: '/nonexistent/x'}))
+    line = hook.refusal(X86, tlspriority='NORMAL', tlsgroups='P-256')
+    assert '/nonexistent/x: No such file' in line
+    assert line.endswith('install ' + program)
+
+
+def test_profile_leaves_out_what_this_host_does_not_know(make_hook, tmp_path):
+    """A stand-in for the OpenSSL of a host in FIPS mode."""
+    openssl = tmp_path / 'openssl'
+    openssl.write_text('#!/bin/sh\ncase "$*" in *X25519*) exit 1;; esac\n'
+                       'exec openssl "$@" | sed '
+                       '"s/TLS_CHACHA20_POLY1305_SHA256://"\n')
+    openssl.chmod(0o755)
+    hook = make_hook(support.Installation(
+        tmp_path / 'root', support.find_python(
+            support.available_pythons()[-1]), openssl=openssl))
+    policy, log = hook.policy(SPICE, tlsprofile='modern')
+    assert policy['ciphersuites'] == (
+        'TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384')
+    assert policy['groups'] == 'prime256v1:secp384r1'
+    assert len([line for line in log if 'left out' in line]) == 2
+    hook.refusal(SPICE, tlsgroups='X25519:prime256v1')
