@@ -412,19 +412,17 @@ def write_configuration(descriptor, ciphersuites, protocols, groups):
     if groups:
         commands += 'Groups = %s\n' % groups
     include = '.include %s\n' % HOST_OPENSSL_CONF
-    values = {}
     try:
-        read_configuration(HOST_OPENSSL_CONF, 'default', values, 0)
+        chain = section_chain(read_host_configuration())
     except EnvironmentError as error:
         include = ''
+        chain = section_chain({})
         if error.errno != 2:
             note('OpenSSL cannot read %s: %s; only the policy counts'
                  % (HOST_OPENSSL_CONF, error.strerror))
-    try:
-        chain = section_chain(values)
     except ValueError as error:
-        return ('cannot tell what %s means: %s' % (HOST_OPENSSL_CONF,
-                                                   printable(str(error))))
+        return 'cannot tell what %s means: %s' % (HOST_OPENSSL_CONF,
+                                                  printable(str(error)))
     if takes_effect(descriptor, include + chain + commands, ciphersuites):
         return None
     # Is it what we add, or is the host's own file one that OpenSSL cannot
@@ -522,6 +520,12 @@ def section_chain(values):
     return text + '[%s]\n' % section
 
 
+def read_host_configuration():
+    values = {}
+    read_configuration(HOST_OPENSSL_CONF, 'default', values, 0)
+    return values
+
+
 def read_configuration(path, section, values, depth):
     """
     Read a file in the syntax of config(5) into values. Returns the section
@@ -531,7 +535,8 @@ def read_configuration(path, section, values, depth):
     with open(path, 'rb') as configuration:
         text = configuration.read()
     if text[:3] == b'\xef\xbb\xbf':
-        text = text[3:]
+        # OpenSSL skips it in its own file, and not in one that is included.
+        raise ValueError('a byte order mark')
     text = str(text.decode('ascii', 'replace').encode(
         'ascii', 'replace').decode('ascii'))
     for line in text.replace('\r', '').replace('\\\n', '').split('\n'):

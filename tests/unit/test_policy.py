@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""Which policy holds for a VM, and what is refused: the hook, as vdsm runs it."""
+"""Which policy holds for a VM, and what the hook refuses, run as by vdsm."""
 
 import os
 import re
@@ -397,7 +397,8 @@ def test_default_that_cannot_be_read_is_refused(newest_hook,
 def test_default_that_this_host_cannot_enforce_is_left_out(
         newest_hook, newest_host_default, line):
     """Another host may well know it: best effort."""
-    path = newest_host_default('[default]\n%s\ntlsprotocols = TLSv1.3\n' % line)
+    path = newest_host_default(
+        '[default]\n%s\ntlsprotocols = TLSv1.3\n' % line)
     policy, log = newest_hook.policy(X86)
     assert policy == {'protocols?': 'TLSv1.3'}
     left_out, = [line for line in log if 'does not apply' in line]

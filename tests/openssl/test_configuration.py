@@ -1,0 +1,338 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""
+What a SPICE port accepts on hosts with different configurations of OpenSSL,
+with a policy and without. The wrapper starts a stand-in for QEMU, which has
+the real library: that of this machine, or 1.1.1, as EL8 has it.
+"""
+
+import contextlib
+import os
+import subprocess
+
+import pytest
+
+import support
+from standin import openssl111, openssl_cnf
+
+VERSIONS = ('tls1', 'tls1_1', 'tls1_2', 'tls1_3')
+TLS12 = ('ECDHE-RSA-AES256-GCM-SHA384', 'ECDHE-RSA-AES128-SHA256',
+         'ECDHE-RSA-AES128-SHA', 'AES256-GCM-SHA384', 'AES128-SHA')
+TLS13 = ('TLS_AES_256_GCM_SHA384', 'TLS_CHACHA20_POLY1305_SHA256',
+         'TLS_AES_128_GCM_SHA256', 'TLS_AES_128_CCM_SHA256',
+         'TLS_AES_128_CCM_8_SHA256')
+GROUPS = ('X25519', 'P-256', 'P-384', 'P-521')
+EL = [(release, policy) for release in openssl_cnf.RELEASES
+      for policy in openssl_cnf.POLICIES]
+# A host's configuration, and the versions of OpenSSL that may meet it.
+HOSTS = ([('3.0', *host) for host in EL]
+         + [('1.1.1', 'el8', policy) for policy in openssl_cnf.POLICIES]
+         + [(version, name, None) for version in ('3.0', '1.1.1')
+            for name in ('debian12', 'tls13', 'options', 'missing')
+            # 1.1.1 has no providers.
+            if (version, name) != ('1.1.1', 'debian12')])
+
+
+class Host:
+    """
+    The package on a host with a version of OpenSSL and a configuration.
+
+    start(*SETTINGS) is a context manager that starts a VM with requirements
+    for the wrapper and gives its port; without any, QEMU is started alone,
+    and reads what OpenSSL reads by default.
+    """
+
+    def __init__(self, root, version, certificate, conf):
+        self.conf = conf
+        libraries = None
+        openssl = '/usr/bin/openssl'
+        root.mkdir()
+        if version == '1.1.1':
+            libraries = openssl111.find_libraries()
+            assert libraries, 'psycopg2-binary is missing'
+            openssl = root / 'openssl'
+            openssl111.write_openssl(openssl, libraries)
+        self.installation = support.Installation(
+            root, support.find_python(support.available_pythons()[-1]),
+            openssl=openssl, openssl_conf=conf)
+        openssl111.write_qemu(self.installation.qemu_kvm, libraries,
+                              certificate)
+
+    def popen(self, *settings, option='-vdsm-tls', environment=()):
+        """Start a VM (subprocess.Popen)."""
+        command = [self.installation.emulator, '-spice', 'tls-port=5900']
+        environment = {'LC_ALL': 'C', **dict(environment)}
+        if not settings:
+            command[0] = self.installation.qemu_kvm
+            environment['OPENSSL_CONF'] = str(self.conf)
+        for setting in settings:
+            command += [option, setting]
+        return subprocess.Popen(command, env=environment, text=True,
+                                stdout=subprocess.PIPE,
+                                stderr=subprocess.PIPE)
+
+    @contextlib.contextmanager
+    def start(self, *settings, **keywords):
+        with self.popen(*settings, **keywords) as process:
+            port = process.stdout.readline()
+            try:
+                assert port, process.stderr.read()
+                yield int(port)
+            finally:
+                process.kill()
+
+    def refusal(self, *settings, **keywords):
+        process = self.popen(*settings, **keywords)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 1
+        return errors.splitlines()[-1]
+
+
+def accepts(port, *options):
+    return subprocess.run(
+        ['openssl', 's_client', '-connect', '127.0.0.1:%d' % port, *options],
+        stdin=subprocess.DEVNULL, capture_output=True).returncode == 0
+
+
+def versions(port):
+    return [version for version in VERSIONS
+            if accepts(port, '-' + version, '-cipher', 'ALL:@SECLEVEL=0')]
+
+
+def suites(port):
+    return [suite for suite in TLS12
+            if accepts(port, '-tls1_2', '-cipher', suite + ':@SECLEVEL=0')
+            ] + [suite for suite in TLS13
+                 if accepts(port, '-tls1_3', '-ciphersuites', suite)]
+
+
+def groups(port):
+    return [group for group in GROUPS
+            if accepts(port, '-tls1_3', '-groups', group)]
+
+
+@pytest.fixture(scope='session')
+def certificate(tmp_path_factory):
+    """A key and its certificate; FUTURE refuses a key of 2048 bits."""
+    folder = tmp_path_factory.mktemp('certificate')
+    subprocess.run(
+        ['openssl', 'req', '-x509', '-newkey', 'rsa:3072', '-nodes', '-subj',
+         '/CN=host', '-out', 'pem', '-keyout', 'key'],
+        cwd=folder, check=True, capture_output=True)
+    pem = folder / 'pem'
+    pem.write_text(pem.read_text() + (folder / 'key').read_text())
+    return pem
+
+
+@pytest.fixture
+def make_host(tmp_path, certificate):
+    """A function that makes a Host from a name in tests/data/openssl."""
+    def make_host(version, name, policy=None):
+        etc = tmp_path / 'etc'
+        conf = etc / 'pki/tls/openssl.cnf'
+        if name != 'missing':
+            conf = openssl_cnf.write_openssl_cnf(etc, name, policy)
+        return Host(tmp_path / 'root', version, certificate, conf)
+    return make_host
+
+
+@pytest.mark.parametrize('version, name, policy', HOSTS)
+def test_what_the_policy_does_not_name_stays_as_the_host_has_it(
+        make_host, version, name, policy):
+    host = make_host(version, name, policy)
+    with host.start() as port:
+        own = versions(port), suites(port), groups(port)
+    assert own[0] and own[1]
+
+    with host.start('ciphersuites=TLS_AES_256_GCM_SHA384') as port:
+        assert versions(port) == own[0]
+        assert suites(port) == [
+            suite for suite in own[1] if not suite.startswith('TLS_')
+        ] + (['TLS_AES_256_GCM_SHA384'] if 'tls1_3' in own[0] else [])
+
+    with host.start('groups=P-384') as port:
+        assert versions(port) == own[0]
+        assert groups(port) == (['P-384'] if 'tls1_3' in own[0] else [])
+        assert set(suites(port)) == set(own[1])
+
+    for protocols, expected in (
+            ('TLSv1.2', ['tls1_2']), ('TLSv1.3', ['tls1_3']),
+            ('TLSv1.2:TLSv1.3', ['tls1_2', 'tls1_3'])):
+        with host.start('protocols=' + protocols) as port:
+            assert versions(port) == expected
+
+
+@pytest.mark.parametrize('version, policy', [
+    ('1.1.1', 'DEFAULT'), ('3.0', 'DEFAULT'), ('3.0', 'FUTURE')])
+def test_policy_wins_over_what_the_host_says_of_the_same(make_host, version,
+                                                         policy):
+    host = make_host(version, 'el8', policy)
+    with host.start('ciphersuites=TLS_AES_128_CCM_SHA256:'
+                    'TLS_AES_128_GCM_SHA256', 'groups=P-521',
+                    'protocols=TLSv1.3') as port:
+        assert versions(port) == ['tls1_3']
+        assert suites(port) == ['TLS_AES_128_GCM_SHA256',
+                                'TLS_AES_128_CCM_SHA256']
+        assert groups(port) == ['P-521']
+
+
+@pytest.mark.parametrize('version', ['3.0', '1.1.1'])
+@pytest.mark.parametrize('damage', ['malformed', 'unreadable', 'undefined',
+                                    'included'])
+def test_file_that_openssl_ignores_does_not_weaken_a_policy(
+        make_host, version, damage):
+    host = make_host(version, 'malformed' if damage == 'malformed' else 'el8',
+                     None if damage == 'malformed' else 'DEFAULT')
+    back_end = host.conf.parents[2] / (
+        'crypto-policies/back-ends/opensslcnf.config')
+    if damage == 'unreadable':
+        host.conf.unlink()
+        host.conf.mkdir()
+    elif damage == 'undefined':
+        host.conf.write_text(host.conf.read_text() + 'x = $undefined\n')
+    elif damage == 'included':
+        back_end.write_text('no equals sign\n')
+    with host.start('protocols=TLSv1.2', 'groups=P-384',
+                    'ciphersuites=TLS_AES_256_GCM_SHA384') as port:
+        assert versions(port) == ['tls1_2']
+    with host.start('ciphersuites=TLS_AES_256_GCM_SHA384') as port:
+        assert [suite for suite in suites(port) if suite.startswith('TLS_')
+                ] == ['TLS_AES_256_GCM_SHA384']
+
+
+def test_mistake_in_the_hosts_section_stops_the_start_on_1_1_1(make_host):
+    """There OpenSSL reads nothing after it, so nothing of ours."""
+    host = make_host('1.1.1', 'el8', 'DEFAULT')
+    back_end = host.conf.parents[2] / (
+        'crypto-policies/back-ends/opensslcnf.config')
+    back_end.write_text(back_end.read_text() + 'NoSuchCommand = 1\n')
+    for setting in 'protocols=TLSv1.2', 'groups=P-384':
+        line = host.refusal(setting)
+        assert 'does not take the configuration' in line
+        assert str(host.conf) in line
+    with host.start('protocols=TLSv1.2', option='-vdsm-tls-default') as port:
+        assert 'tls1_3' in versions(port)
+
+
+def test_mistake_in_the_hosts_section_does_no_harm_on_3_0(make_host):
+    host = make_host('3.0', 'el8', 'DEFAULT')
+    back_end = host.conf.parents[2] / (
+        'crypto-policies/back-ends/opensslcnf.config')
+    back_end.write_text(back_end.read_text() + 'NoSuchCommand = 1\n')
+    with host.start('protocols=TLSv1.2') as port:
+        assert versions(port) == ['tls1_2']
+
+
+@pytest.mark.parametrize('text', [
+    None, '\ufeffopenssl_conf = a\n', 'openssl_conf = "a"\n[a]\nssl_conf = b\n',
+    'openssl_conf = a\n[a]\nssl_conf.1 = b\n[b]\nsystem_default = c\n[c]\n'
+    'MinProtocol = TLSv1.3\n', '.include $file\n', '.include relative.cnf\n'])
+def test_file_that_cannot_be_followed_stops_the_start(make_host, text):
+    """Our section in the wrong place would undo what the host forbids."""
+    host = make_host('3.0', 'variables')
+    if text:
+        host.conf.write_text(text)
+    assert 'cannot tell what %s means' % host.conf in host.refusal(
+        'protocols=TLSv1.2')
+
+
+@pytest.mark.parametrize('version', ['3.0', '1.1.1'])
+@pytest.mark.parametrize('text', [
+    'openssl_conf = a\r\n[ a ] # comment\r\nssl_conf=b # comment\r\n'
+    '[b]\r\nsystem_default=missing\r\n[c]\r\nMinProtocol = TLSv1.3\r\n'
+    'b::system_default = c',
+    'openssl_conf = x\nopenssl_conf = \\\na\n[a]\nssl_conf = b\n[c]\n'
+    'MinProtocol = TLSv1.3\n[b]\nsystem_default = c\n[a]\n# [b]',
+    '[default]\nopenssl_conf = a\n[a]\nssl_conf = b\n.include = %s/inc\n'
+    'system_default = c\n[c]\nMinProtocol = TLSv1.3'])
+def test_hosts_own_section_is_found(make_host, tmp_path, version, text):
+    host = make_host(version, 'el8', 'DEFAULT')
+    (tmp_path / 'inc').mkdir()
+    (tmp_path / 'inc/1.cnf').write_text('[b]\n')
+    (tmp_path / 'inc/2').write_text('[x]\n')
+    host.conf.write_text(text.replace('%s', str(tmp_path)))
+    with host.start() as port:
+        assert versions(port) == ['tls1_3']
+    with host.start('ciphersuites=TLS_AES_128_GCM_SHA256') as port:
+        assert versions(port) == ['tls1_3']
+        assert suites(port) == ['TLS_AES_128_GCM_SHA256']
+
+
+@pytest.mark.parametrize('version', ['3.0', '1.1.1'])
+@pytest.mark.parametrize('setting, named', [
+    ('ciphersuites=TLS_AES_256_GCM_SHA384:TLS_NOSUCH', 'suites TLS_NOSUCH;'),
+    ('groups=X25519:P-257', 'X25519:P-257'),
+    ('groups=P-256:prime256v1', 'P-256:prime256v1')])
+def test_name_that_the_library_does_not_know_stops_the_start(
+        make_host, version, setting, named):
+    """QEMU would listen with all that the library has."""
+    host = make_host(version, 'el8', 'DEFAULT')
+    assert named in host.refusal(setting, 'protocols=TLSv1.3')
+    # What is only a default is left out, the rest holds.
+    command = [host.installation.emulator, '-spice', 'tls-port=5900',
+               '-vdsm-tls-default', setting, '-vdsm-tls', 'protocols=TLSv1.3']
+    with subprocess.Popen(command, env={'LC_ALL': 'C'}, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE
+                          ) as process:
+        try:
+            assert versions(int(process.stdout.readline())) == ['tls1_3']
+        finally:
+            process.kill()
+        assert 'the default of the host does not apply' in (
+            process.stderr.read())
+
+
+def test_openssl_conf_of_the_vm_is_replaced(make_host, tmp_path):
+    other = tmp_path / 'other.cnf'
+    other.write_text('openssl_conf = a\n[a]\nssl_conf = b\n[b]\n'
+                     'system_default = c\n[c]\nMaxProtocol = TLSv1.2\n')
+    host = make_host('3.0', 'el8', 'DEFAULT')
+    with host.popen('ciphersuites=TLS_AES_256_GCM_SHA384',
+                    environment={'OPENSSL_CONF': str(other)}) as process:
+        try:
+            assert 'tls1_3' in versions(int(process.stdout.readline()))
+        finally:
+            process.kill()
+        assert 'OPENSSL_CONF=%s of the VM is replaced' % other in (
+            process.stderr.read())
+
+
+def test_openssl_without_such_a_configuration_is_named(tmp_path, make_host):
+    """A stand-in for OpenSSL 1.0.2, which is not here."""
+    host = make_host('3.0', 'el8', 'DEFAULT')
+    old = tmp_path / 'old'
+    old.write_text('#!/bin/sh\n[ "$1" = version ] && '
+                   'echo "OpenSSL 1.0.2k-fips" && exit\n'
+                   'echo ECDHE-RSA-AES128-SHA\n')
+    old.chmod(0o755)
+    host.installation = support.Installation(
+        tmp_path / 'old root', host.installation.python, openssl=old)
+    host.installation.qemu_kvm.symlink_to('/bin/true')
+    for setting in ('protocols=TLSv1.2', 'groups=P-256',
+                    'ciphersuites=TLS_AES_256_GCM_SHA384'):
+        assert 'OpenSSL 1.0.2k-fips is older than 1.1.1' in host.refusal(
+            setting)
+        process = host.popen(setting, option='-vdsm-tls-default')
+        assert 'does not apply' in process.communicate()[1]
+        assert process.returncode == 0
+
+
+def test_nothing_is_left_on_disk_and_the_file_can_be_read_later(make_host):
+    host = make_host('3.0', 'el8', 'DEFAULT')
+    with host.popen('protocols=TLSv1.2') as process:
+        try:
+            process.stdout.readline()
+            with open('/proc/%d/environ' % process.pid) as environ:
+                path, = (line.partition('=')[2]
+                         for line in environ.read().split('\0')
+                         if line.startswith('OPENSSL_CONF='))
+            path = path.replace('self', str(process.pid))
+            assert os.stat(path).st_nlink == 0
+            with open(path) as file:
+                assert file.read() == (
+                    '.include %s\n[crypto_policy]\nProtocol = ALL\n'
+                    'MinProtocol = TLSv1.2\nMaxProtocol = TLSv1.2\n'
+                    % host.conf)
+        finally:
+            process.kill()
