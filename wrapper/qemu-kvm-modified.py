@@ -372,6 +372,8 @@ def configure_openssl(settings):
             reason = ('cannot make a configuration for OpenSSL: %s'
                       % error.strerror)
         if not reason:
+            note('QEMU gets OPENSSL_CONF with ' + ' '.join(
+                '%s=%s' % (key, settings[key][1]) for key in keys))
             return
         posix.unsetenv(b'OPENSSL_CONF')
         posix.close(descriptor)

@@ -225,7 +225,7 @@ def test_mistake_in_the_hosts_section_does_no_harm_on_3_0(make_host):
 
 
 @pytest.mark.parametrize('text', [
-    None, '\ufeffopenssl_conf = a\n', 'openssl_conf = "a"\n[a]\nssl_conf = b\n',
+    None, '\ufeffopenssl_conf = a\n', 'openssl_conf = "a"\n[a]\n',
     'openssl_conf = a\n[a]\nssl_conf.1 = b\n[b]\nsystem_default = c\n[c]\n'
     'MinProtocol = TLSv1.3\n', '.include $file\n', '.include relative.cnf\n'])
 def test_file_that_cannot_be_followed_stops_the_start(make_host, text):
