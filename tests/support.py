@@ -45,6 +45,8 @@ CONSOLE_PASSWORD = 'secret'
 # The versions of TLS, and the client's option that leaves just that one.
 TLS_VERSIONS = {'TLSv1': '-tls1', 'TLSv1.1': '-tls1_1',
                 'TLSv1.2': '-tls1_2', 'TLSv1.3': '-tls1_3'}
+GNUTLS_VERSIONS = {'TLSv1': 'VERS-TLS1.0', 'TLSv1.1': 'VERS-TLS1.1',
+                   'TLSv1.2': 'VERS-TLS1.2', 'TLSv1.3': 'VERS-TLS1.3'}
 TLS13_SUITES = (
     'TLS_AES_256_GCM_SHA384', 'TLS_CHACHA20_POLY1305_SHA256',
     'TLS_AES_128_GCM_SHA256', 'TLS_AES_128_CCM_SHA256',
@@ -164,6 +166,38 @@ def lab_domain(*consoles, name='lab', password=CONSOLE_PASSWORD):
             graphics.set('passwd', password)
         devices.insert(position, graphics)
     return ElementTree.tostring(root, encoding='unicode')
+
+
+@functools.lru_cache(maxsize=None)
+def suite_codes():
+    """Return the codes that suites have on the wire, by OpenSSL's names."""
+    answer = subprocess.run(
+        ['openssl', 'ciphers', '-V', '-ciphersuites', ':'.join(TLS13_SUITES),
+         'ALL:COMPLEMENTOFALL:@SECLEVEL=0'], capture_output=True, text=True,
+        check=True)
+    return {name: (int(first, 16), int(second, 16))
+            for first, second, name in re.findall(
+                r'0x(\w\w),0x(\w\w) - (\S+)', answer.stdout)}
+
+
+@functools.lru_cache(maxsize=None)
+def gnutls_suites(priority):
+    """
+    Return the set of (version, suite) that a VNC console with a priority
+    string should accept, as `gnutls-cli` has it: those that work with a
+    certificate of the RSA kind and that our client can try.
+    """
+    answer = subprocess.run(
+        ['gnutls-cli', '--priority', priority, '--list'],
+        capture_output=True, text=True, check=True).stdout
+    codes = {(int(first, 16), int(second, 16))
+             for name, first, second in re.findall(
+                 r'(?m)^(TLS_\w+)\s+0x(\w\w), 0x(\w\w)', answer)
+             if 'ECDSA' not in name}
+    protocols = re.search('(?m)^Protocols: (.*)', answer).group(1).split(', ')
+    return {(version, suite) for version in TLS_VERSIONS
+            if GNUTLS_VERSIONS[version] in protocols
+            for suite in every_suite(version) if suite_codes()[suite] in codes}
 
 
 def read_vm_log(name, root='/'):
