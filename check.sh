@@ -37,13 +37,15 @@ quietly() {
 }
 
 # python3-pytest is for "make check" without this script.
-packages=(autoconf automake bzip2 checkpolicy make openssl python3-pip
-    python3-pytest python3-rpm python3-setuptools semodule-utils shellcheck)
+packages=(autoconf automake bzip2 checkpolicy gnutls-bin make openssl
+    python3-pip python3-pytest python3-rpm python3-setuptools semodule-utils
+    shellcheck)
 if [ "$what" = all ]; then
-    packages+=(cpio createrepo-c dnf faketime git gnupg iproute2
+    packages+=(cpio createrepo-c dnf faketime git gnupg gvncviewer iproute2
         libvirt-clients libvirt-daemon-system policycoreutils procps
         python3-libvirt python3-yaml qemu-system-gui qemu-system-x86 rpm
-        rpmlint selinux-policy-default selinux-utils systemd-container)
+        rpmlint selinux-policy-default selinux-utils spice-client-gtk
+        systemd-container)
 fi
 step "Packages of the distribution"
 quietly tests/install-packages "${packages[@]}"
@@ -73,6 +75,8 @@ shellcheck "${scripts[@]}"
 "$work/python/bin/ruff" check --no-cache .
 /usr/bin/python3 "$work/python/bin/vermin" --quiet --no-tips \
     --target=2.6- --target=3.6- --exclude argparse --exclude os.getxattr \
+    --exclude configparser --exclude ConfigParser --exclude str.decode \
+    --exclude ConfigParser.RawConfigParser \
     hooks/before_vm_start.py hooks/tlsciphers.py wrapper/qemu-kvm-modified.py
 
 if [ "$what" = unit ]; then
@@ -88,7 +92,7 @@ echo "$rpm"
 tail -n 1 "$work/log"
 
 step "Tests of the hook, the wrapper, the build and the RPM"
-$TEST_PYTHON -m pytest -q tests/unit tests/package
+$TEST_PYTHON -m pytest -q tests/unit tests/openssl tests/package
 
 step "Tests on real VMs"
 tests/lab "$rpm" $TEST_PYTHON -m pytest -q tests/libvirt

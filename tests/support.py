@@ -3,6 +3,7 @@
 
 """What the tests of several folders share."""
 
+import concurrent.futures
 import functools
 import glob
 import os
@@ -38,6 +39,22 @@ if '-spice' in arguments:
 os.execv('/usr/libexec/qemu-kvm', ['/usr/libexec/qemu-kvm'] + arguments)
 """ % SEED_CIPHERS
 GOOD_CIPHERS = 'ECDHE-RSA-AES256-GCM-SHA384:ECDHE-RSA-AES128-GCM-SHA256'
+
+# VNC allows for 8 characters.
+CONSOLE_PASSWORD = 'secret'
+
+# The versions of TLS, and the client's option that leaves just that one.
+TLS_VERSIONS = {'TLSv1': '-tls1', 'TLSv1.1': '-tls1_1',
+                'TLSv1.2': '-tls1_2', 'TLSv1.3': '-tls1_3'}
+GNUTLS_VERSIONS = {'TLSv1': 'VERS-TLS1.0', 'TLSv1.1': 'VERS-TLS1.1',
+                   'TLSv1.2': 'VERS-TLS1.2', 'TLSv1.3': 'VERS-TLS1.3'}
+TLS13_SUITES = (
+    'TLS_AES_256_GCM_SHA384', 'TLS_CHACHA20_POLY1305_SHA256',
+    'TLS_AES_128_GCM_SHA256', 'TLS_AES_128_CCM_SHA256',
+    'TLS_AES_128_CCM_8_SHA256')
+# Groups that TLS 1.3 knows.
+GROUPS = ('X25519', 'X448', 'P-256', 'P-384', 'P-521', 'ffdhe2048',
+          'ffdhe3072', 'ffdhe4096', 'ffdhe6144', 'ffdhe8192')
 
 
 @functools.lru_cache(maxsize=None)
@@ -148,21 +165,153 @@ def suites(cipher_list, *options):
     return tuple(re.split(r'[:\n]', answer.stdout.strip()))
 
 
-def read_vm_log(name):
-    """Return the log (str) that libvirt keeps of a VM and its emulator."""
-    return pathlib.Path('/var/log/libvirt/qemu/%s.log' % name).read_text()
+def lab_domain(*consoles, name='lab', password=CONSOLE_PASSWORD):
+    """
+    Return the domain XML (str) of tests/data/domain-lab.xml with consoles
+    like those of oVirt: "spice", "vnc" or both, in this order. A password of
+    None leaves them open.
+    """
+    root = ElementTree.parse(DATA / 'domain-lab.xml').getroot()
+    root.find('name').text = name
+    devices = root.find('devices')
+    spice = devices.find('graphics')
+    devices.remove(spice)
+    vnc = ElementTree.fromstring(
+        '<graphics type="vnc" autoport="yes" websocket="-1">'
+        '<listen type="address" address="127.0.0.1"/></graphics>')
+    for position, console in enumerate(consoles):
+        graphics = {'spice': spice, 'vnc': vnc}[console]
+        if password is not None:
+            graphics.set('passwd', password)
+        devices.insert(position, graphics)
+    return ElementTree.tostring(root, encoding='unicode')
+
+
+@functools.lru_cache(maxsize=None)
+def suite_codes():
+    """Return the codes that suites have on the wire, by OpenSSL's names."""
+    answer = subprocess.run(
+        ['openssl', 'ciphers', '-V', '-ciphersuites', ':'.join(TLS13_SUITES),
+         'ALL:COMPLEMENTOFALL:@SECLEVEL=0'], capture_output=True, text=True,
+        check=True)
+    return {name: (int(first, 16), int(second, 16))
+            for first, second, name in re.findall(
+                r'0x(\w\w),0x(\w\w) - (\S+)', answer.stdout)}
+
+
+@functools.lru_cache(maxsize=None)
+def gnutls_suites(priority):
+    """
+    Return the set of (version, suite) that a VNC console with a priority
+    string should accept, as `gnutls-cli` has it: those that work with a
+    certificate of the RSA kind and that our client can try.
+    """
+    answer = subprocess.run(
+        ['gnutls-cli', '--priority', priority, '--list'],
+        capture_output=True, text=True, check=True).stdout
+    codes = {(int(first, 16), int(second, 16))
+             for name, first, second in re.findall(
+                 r'(?m)^(TLS_\w+)\s+0x(\w\w), 0x(\w\w)', answer)
+             if 'ECDSA' not in name}
+    protocols = re.search('(?m)^Protocols: (.*)', answer).group(1).split(', ')
+    return {(version, suite) for version in TLS_VERSIONS
+            if GNUTLS_VERSIONS[version] in protocols
+            for suite in every_suite(version) if suite_codes()[suite] in codes}
+
+
+def read_vm_log(name, root='/'):
+    """
+    Return the log (str) that libvirt keeps of a VM and its emulator, on the
+    host whose files are below root.
+    """
+    return pathlib.Path(root, 'var/log/libvirt/qemu/%s.log' % name).read_text()
+
+
+def console_port(domain, console, attribute):
+    """
+    Return a port (int) of a libvirt domain's console ("spice", "vnc"), that
+    of the attribute: "tlsPort" of SPICE, "port" or "websocket" of VNC. It is
+    -1 if there is none.
+    """
+    graphics = ElementTree.fromstring(domain.XMLDesc()).find(
+        'devices/graphics[@type="%s"]' % console)
+    return -1 if graphics is None else int(graphics.get(attribute, -1))
 
 
 def spice_tls_port(domain):
     """Return the TLS port (int) of the SPICE console of a libvirt domain."""
-    graphics = ElementTree.fromstring(domain.XMLDesc()).find(
-        'devices/graphics[@type="spice"]')
-    return int(graphics.get('tlsPort', -1))
+    return console_port(domain, 'spice', 'tlsPort')
 
 
-def accepts(port, suite):
-    """Tell whether a local port makes a TLS 1.2 handshake with a suite."""
-    return subprocess.run(
-        ['openssl', 's_client', '-connect', '127.0.0.1:%d' % port, '-tls1_2',
-         '-cipher', suite + ':@SECLEVEL=0'], stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
+@functools.lru_cache(maxsize=None)
+def every_suite(version):
+    """
+    Return the suites (tuple of str) that a client can try with a version of
+    TLS: what its own library has.
+    """
+    if version == 'TLSv1.3':
+        return TLS13_SUITES
+    return suites('ALL:COMPLEMENTOFALL:@SECLEVEL=0', '-s',
+                  TLS_VERSIONS[version])
+
+
+def handshake(port, version, *options):
+    """
+    Tell whether a local port makes a handshake of that version of TLS with
+    `openssl s_client` and these options of it. Raise ConnectionError if there
+    is nobody to make one with.
+    """
+    # Neither does the client judge the certificate, nor do settings of this
+    # machine hold it back.
+    client = subprocess.run(
+        ['openssl', 's_client', '-connect', '127.0.0.1:%d' % port,
+         '-no-CAfile', '-no-CApath', '-no-CAstore', TLS_VERSIONS[version],
+         *options], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE, env={**os.environ, 'OPENSSL_CONF': os.devnull},
+        timeout=20)
+    if b'connect:errno=' in client.stderr:
+        raise ConnectionError('nothing listens at port %d' % port)
+    return client.returncode == 0
+
+
+def accepts(port, suite, version='TLSv1.2'):
+    """Tell whether a local port makes a TLS handshake with a suite."""
+    if version == 'TLSv1.3':
+        return handshake(port, version, '-ciphersuites', suite)
+    return handshake(port, version, '-cipher', suite + ':@SECLEVEL=0')
+
+
+def accepts_group(port, group, version='TLSv1.3'):
+    """
+    Tell whether a local port exchanges keys in a group. With TLS 1.2 and
+    older this can be an elliptic curve only: for the others the server alone
+    decides there.
+    """
+    # Without a common group the rest would do without one.
+    return handshake(port, version, '-groups', group, '-cipher',
+                     'kECDHE:@SECLEVEL=0')
+
+
+def accepted(port, versions=tuple(TLS_VERSIONS)):
+    """
+    Return what a local port accepts, a set of (version, suite), each shown by
+    a handshake that offers nothing else.
+    """
+    return _filter_parallel(
+        lambda pair: accepts(port, pair[1], pair[0]),
+        [(version, suite) for version in versions
+         for suite in every_suite(version)])
+
+
+def accepted_groups(port, version='TLSv1.3', groups=GROUPS):
+    """Return those (set of str) of the groups that a local port accepts."""
+    return _filter_parallel(
+        lambda group: accepts_group(port, group, version), groups)
+
+
+def _filter_parallel(accepts, offers):
+    # QEMU makes one handshake after the other, and two more connections can
+    # wait at a VNC port. A third would try again after a second.
+    with concurrent.futures.ThreadPoolExecutor(max_workers=2) as executor:
+        answers = executor.map(accepts, offers)
+        return {offer for offer, answer in zip(offers, answers) if answer}

@@ -7,9 +7,13 @@ Tests on real VMs. They run inside tests/lab, which starts their libvirtd:
     tests/lab RPM python3 -m pytest tests/libvirt
 """
 
+import contextlib
 import os
 import pathlib
+import re
+import shutil
 import subprocess
+import uuid
 
 import libvirt
 import pytest
@@ -24,21 +28,78 @@ def pytest_configure(config):
         raise pytest.UsageError('run these tests with tests/lab')
 
 
-class VM:
+class Host:
     """
-    A running VM: name (str), pid (int) of its emulator, tls_port (int) of its
-    SPICE console, log (str).
+    A libvirtd: connection (libvirt.virConnect), and root (pathlib.Path), the
+    folder below which its run and var/log/libvirt are.
     """
 
-    def __init__(self, domain):
+    def __init__(self, uri, root):
+        self.connection = libvirt.open(uri)
+        self.root = root
+
+
+@contextlib.contextmanager
+def second_host(name, **settings):
+    """
+    Start a libvirtd (Host) beside the lab's own. Its state is its own, the
+    settings (str) are those of the lab's qemu.conf that differ; what else is
+    on the machine they share.
+    """
+    root = pathlib.Path(os.environ['LAB']) / name
+    root.mkdir()
+    (root / 'libvirtd.conf').write_text(
+        'auth_unix_rw = "none"\nhost_uuid = "%s"\n' % uuid.uuid4())
+    conf = pathlib.Path('/etc/libvirt/qemu.conf').read_text()
+    for key, value in settings.items():
+        conf, count = re.subn('(?m)^%s = .*' % key, '%s = %s' % (key, value),
+                              conf)
+        assert count == 1, key
+    (root / 'qemu.conf').write_text(conf)
+    # It may know what the lab's libvirtd has learned of the emulators.
+    subprocess.run(
+        ['unshare', '--mount', '--uts', 'sh', '-ec', """
+         hostname "$1"
+         mkdir -p "$0/var/cache"
+         cp -a /var/cache/libvirt "$0/var/cache"
+         for folder in run var/lib/libvirt var/log/libvirt var/cache/libvirt
+         do
+             mkdir -p "$0/$folder"
+             mount --bind "$0/$folder" "/$folder"
+         done
+         mount --bind "$0/qemu.conf" /etc/libvirt/qemu.conf
+         exec "$LAB/libvirtd" --daemon --config "$0/libvirtd.conf" \\
+             --pid-file "$0/pid" """, root, name], check=True)
+    host = Host('qemu+unix:///system?socket=%s/run/libvirt/libvirt-sock'
+                % root, root)
+    yield host
+    host.connection.close()
+    pid = (root / 'pid').read_text()
+    subprocess.run(['kill', pid], check=True)
+    subprocess.run(['tail', '--pid=' + pid, '--sleep-interval=0.1',
+                    '--follow', '/dev/null'], check=True)
+    shutil.rmtree(root)
+
+
+class VM:
+    """
+    A running VM: name (str), host (Host), pid (int) of its emulator, log
+    (str), and the ports (int, -1 where there is none) of its consoles:
+    tls_port for SPICE, vnc_port, and websocket_port for VNC too.
+    """
+
+    def __init__(self, domain, host):
         self.name = domain.name()
-        self.pid = int(pathlib.Path(
-            '/run/libvirt/qemu/%s.pid' % self.name).read_text())
+        self.host = host
+        self.pid = int((host.root / 'run/libvirt/qemu' / (self.name + '.pid')
+                        ).read_text())
         self.tls_port = support.spice_tls_port(domain)
+        self.vnc_port = support.console_port(domain, 'vnc', 'port')
+        self.websocket_port = support.console_port(domain, 'vnc', 'websocket')
 
     @property
     def log(self):
-        return support.read_vm_log(self.name)
+        return support.read_vm_log(self.name, self.host.root)
 
     @property
     def arguments(self):
@@ -51,29 +112,52 @@ class VM:
 
 
 @pytest.fixture(scope='session')
-def connection():
+def lab():
+    """The lab's own libvirtd (Host)."""
     # Errors arrive as exceptions; they need not be printed as well.
     libvirt.registerErrorHandler(lambda *_: None, None)
-    connection = libvirt.open('qemu:///system')
-    yield connection
-    connection.close()
+    host = Host('qemu:///system', pathlib.Path('/'))
+    yield host
+    host.connection.close()
+
+
+@pytest.fixture(scope='session')
+def connection(lab):
+    return lab.connection
+
+
+@pytest.fixture(scope='session')
+def host_without_vnc_tls(lab):
+    """A second libvirtd (Host), whose VNC consoles are not encrypted."""
+    with second_host('without-vnc-tls', vnc_tls='0') as host:
+        yield host
+
+
+@pytest.fixture(scope='session')
+def destination(lab):
+    """A second libvirtd (Host), of another host, for migrations."""
+    with second_host('destination') as host:
+        yield host
 
 
 @pytest.fixture
-def start(connection, request):
-    """A function that starts a VM from a domain XML, until the test ends."""
-    domains = []
+def start(lab):
+    """
+    A function that starts a VM from a domain XML, until the test ends: in
+    the lab, or on another Host.
+    """
+    started = []
 
-    def start(xml):
-        domain = connection.createXML(xml)
-        domains.append(domain)
-        return VM(domain)
+    def start(xml, host=lab):
+        domain = host.connection.createXML(xml)
+        started.append((domain, host))
+        return VM(domain, host)
 
     yield start
-    for domain in domains:
+    for domain, host in started:
         # One that has migrated is not there any more.
         if domain.UUID() in [other.UUID()
-                             for other in connection.listAllDomains()]:
+                             for other in host.connection.listAllDomains()]:
             domain.destroy()
     log = pathlib.Path('/var/log/libvirt/qemu/lab.log')
     log.unlink(missing_ok=True)

@@ -5,10 +5,8 @@
 
 import os
 import pathlib
-import shutil
 import subprocess
 import time
-import uuid
 
 import libvirt
 import pytest
@@ -114,35 +112,6 @@ def package_rpm():
     return pathlib.Path(os.environ['LAB']) / 'package.rpm'
 
 
-@pytest.fixture
-def destination():
-    """The connection to a second libvirtd, of another host, for migrations."""
-    home = pathlib.Path(os.environ['LAB']) / 'destination'
-    home.mkdir()
-    (home / 'libvirtd.conf').write_text(
-        'unix_sock_dir = "%s"\nauth_unix_rw = "none"\nhost_uuid = "%s"\n'
-        % (home, uuid.uuid4()))
-    # Its state is its own; the package and the certificates are shared.
-    subprocess.run(
-        ['unshare', '--mount', '--uts', 'sh', '-ec', """
-         hostname destination
-         for folder in /run /var/lib/libvirt /var/log/libvirt \\
-             /var/cache/libvirt; do
-             mount -t tmpfs -o mode=755 destination $folder
-         done
-         exec "$LAB/libvirtd" --daemon --config "$0/libvirtd.conf" \\
-             --pid-file "$0/pid" """, home], check=True)
-    connection = libvirt.open('qemu+unix:///system?socket=%s/libvirt-sock'
-                              % home)
-    yield connection
-    connection.close()
-    pid = (home / 'pid').read_text()
-    subprocess.run(['kill', pid], check=True)
-    subprocess.run(['tail', '--pid=' + pid, '--follow', '/dev/null'],
-                   check=True)
-    shutil.rmtree(home)
-
-
 def test_vm_of_the_manual_wrapper_goes_on_and_can_migrate(
         manual_installation, package_rpm, connection, start, destination):
     vm = start(DOMAIN.replace(
@@ -153,7 +122,8 @@ def test_vm_of_the_manual_wrapper_goes_on_and_can_migrate(
     assert connection.lookupByName(vm.name).isActive()
     assert vm.accepts('AES256-SHA')
     migrated = connection.lookupByName(vm.name).migrate3(
-        destination, {libvirt.VIR_MIGRATE_PARAM_URI: 'tcp://127.0.0.1'},
+        destination.connection,
+        {libvirt.VIR_MIGRATE_PARAM_URI: 'tcp://127.0.0.1'},
         libvirt.VIR_MIGRATE_LIVE)
     try:
         assert migrated.isActive()
