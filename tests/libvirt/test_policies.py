@@ -1,0 +1,233 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""Every kind of policy on a real VM, seen from outside."""
+
+import json
+import pathlib
+import re
+import subprocess
+
+import libvirt
+import pytest
+
+import clients
+import support
+import vencrypt
+
+BOTH = support.lab_domain('spice', 'vnc')
+HOST_DEFAULT = pathlib.Path('/etc/vdsm/tlsciphers.conf')
+# What QEMU and libspice, and GnuTLS, have without a policy.
+DEFAULT_LIST = 'DEFAULT'
+DEFAULT_SUITES = support.TLS13_SUITES[:3]
+DEFAULT_PRIORITY = 'NORMAL'
+ECDHE = 'ECDHE-RSA-AES256-GCM-SHA384'
+MODERN = ('NORMAL:-VERS-ALL:+VERS-TLS1.3:-CIPHER-ALL:+AES-128-GCM:'
+          '+AES-256-GCM:+CHACHA20-POLY1305')
+
+
+def spice_suites(versions, cipher_list=DEFAULT_LIST, suites=DEFAULT_SUITES):
+    """
+    Return what a SPICE console should accept, as OpenSSL has it: it has no DH
+    parameters, and its certificate is of the RSA kind.
+    """
+    return {('TLSv1.2', suite)
+            for suite in support.suites(cipher_list, '-s', '-tls1_2')
+            if 'TLSv1.2' in versions
+            and not re.search('^(DHE|ADH|AECDH)-|ECDSA|DSS', suite)
+            } | {('TLSv1.3', suite) for suite in suites
+                 if 'TLSv1.3' in versions}
+
+
+TLS12_ONLY = 'NORMAL:-VERS-ALL:+VERS-TLS1.2:-CIPHER-ALL:+AES-256-GCM'
+TLS13_ONLY = 'NORMAL:-VERS-ALL:+VERS-TLS1.3:-CIPHER-ALL:+CHACHA20-POLY1305'
+EVERY = ('TLSv1.2', 'TLSv1.3')
+SPICE_ALL = spice_suites(EVERY)
+VNC_ALL = support.gnutls_suites(DEFAULT_PRIORITY)
+MOZILLA = ('X25519', 'P-256', 'P-384')
+
+# name: (properties, what SPICE accepts, what VNC accepts, groups of SPICE)
+POLICIES = {
+    'TLS 1.2 only': (
+        {'tlsprotocols': 'TLSv1.2', 'tlsciphers': support.GOOD_CIPHERS},
+        spice_suites(['TLSv1.2'], support.GOOD_CIPHERS), VNC_ALL, ()),
+    'TLS 1.3 only': (
+        {'tlsprotocols': 'TLSv1.3'}, spice_suites(['TLSv1.3']), VNC_ALL,
+        None),
+    'both versions': (
+        {'tlsprotocols': 'TLSv1.2:TLSv1.3',
+         'tlsciphers': 'ECDHE+AES256:TLS_AES_256_GCM_SHA384:'
+                       'TLS_AES_128_CCM_SHA256'},
+        spice_suites(EVERY, 'ECDHE+AES256', [
+            'TLS_AES_256_GCM_SHA384', 'TLS_AES_128_CCM_SHA256']), VNC_ALL,
+        None),
+    'a single suite of TLS 1.2': (
+        {'tlsprotocols': 'TLSv1.2', 'tlsciphers': 'AES128-SHA256'},
+        {('TLSv1.2', 'AES128-SHA256')}, VNC_ALL, ()),
+    'a single suite of TLS 1.3': (
+        {'tlsprotocols': 'TLSv1.3', 'tlsciphers': 'TLS_AES_128_CCM_8_SHA256'},
+        {('TLSv1.3', 'TLS_AES_128_CCM_8_SHA256')}, VNC_ALL, None),
+    'a suite of TLS 1.3, and those of QEMU': (
+        {'tlsciphers': 'TLS_CHACHA20_POLY1305_SHA256'},
+        spice_suites(EVERY, suites=['TLS_CHACHA20_POLY1305_SHA256']), VNC_ALL,
+        None),
+    'one group': (
+        {'tlsgroups': 'P-384', 'tlsciphers': 'HIGH:!kRSA:!aNULL'},
+        spice_suites(EVERY, 'HIGH:!kRSA:!aNULL'), VNC_ALL, ('P-384',)),
+    'groups in an order': (
+        {'tlsgroups': 'X448:X25519:P-521'}, SPICE_ALL, VNC_ALL,
+        ('X448', 'X25519', 'P-521')),
+    'profile modern': (
+        {'tlsprofile': 'modern'}, spice_suites(['TLSv1.3']),
+        support.gnutls_suites(MODERN), MOZILLA),
+    'profile intermediate': (
+        {'tlsprofile': 'intermediate'},
+        spice_suites(EVERY, 'ECDHE+AESGCM:ECDHE+CHACHA20'),
+        support.gnutls_suites(
+            MODERN + ':+VERS-TLS1.2:-KX-ALL:+ECDHE-RSA'), MOZILLA),
+    'VNC with TLS 1.2': (
+        {'tlspriority': TLS12_ONLY}, SPICE_ALL,
+        support.gnutls_suites(TLS12_ONLY), None),
+    'VNC with TLS 1.3': (
+        {'tlspriority': TLS13_ONLY}, SPICE_ALL,
+        support.gnutls_suites(TLS13_ONLY), None),
+    'SPICE and VNC differently': (
+        {'tlsprotocols': 'TLSv1.2', 'tlsciphers': ECDHE,
+         'tlspriority': TLS13_ONLY}, {('TLSv1.2', ECDHE)},
+        support.gnutls_suites(TLS13_ONLY), None),
+}
+
+
+@pytest.mark.parametrize('name', POLICIES)
+def test_console_accepts_exactly_the_policy(start, run_hook, name):
+    properties, spice, vnc, groups = POLICIES[name]
+    vm = start(run_hook(BOTH, **properties))
+    assert support.accepted(vm.tls_port) == spice
+    with vencrypt.relay(vm.vnc_port) as port:
+        assert support.accepted(port) == vnc
+    # noVNC
+    assert support.accepted(vm.websocket_port) == vnc
+    if groups is not None:
+        assert support.accepted_groups(vm.tls_port) == set(groups)
+    if groups == ('P-384',):
+        assert support.accepted_groups(vm.tls_port, 'TLSv1.2', [
+            'X25519', 'P-256', 'P-384']) == {'P-384'}
+    if groups == MOZILLA:
+        assert support.accepted_groups(vm.websocket_port) == set(groups)
+    # QEMU itself says so, too.
+    if 'tlspriority' in properties:
+        assert qom_get(vm, 'priority') == properties['tlspriority']
+
+
+def qom_get(vm, name):
+    answer = subprocess.run(
+        ['virsh', '--connect', 'qemu:///system', 'qemu-monitor-command',
+         vm.name, json.dumps({'execute': 'qom-get', 'arguments': {
+             'path': '/objects/vnc-tls-creds0', 'property': name}})],
+        check=True, capture_output=True, text=True).stdout
+    return json.loads(answer)['return']
+
+
+def test_vm_without_a_policy_has_what_the_libraries_have(start, run_hook):
+    assert run_hook(BOTH) == BOTH
+    vm = start(BOTH)
+    assert support.accepted(vm.tls_port) == SPICE_ALL
+    assert support.accepted(vm.websocket_port) == VNC_ALL
+
+
+@pytest.mark.parametrize('profile', ['modern', 'intermediate'])
+def test_users_clients_connect_to_a_console_with_a_profile(start, run_hook,
+                                                           profile):
+    vm = start(run_hook(BOTH, tlsprofile=profile))
+    for screenshot, port in ((clients.spice_screenshot, vm.tls_port),
+                             (clients.vnc_screenshot, vm.vnc_port)):
+        picture = clients.await_picture(screenshot, port)
+        assert len(clients.colours(picture)) > 1
+
+
+def test_log_shows_what_qemu_got(start, run_hook):
+    vm = start(run_hook(BOTH, tlsprofile='modern'))
+    assert re.search('QEMU gets OPENSSL_CONF with ciphersuites=TLS_AES_.* '
+                     'protocols=TLSv1.3 groups=X25519:', vm.log)
+    assert re.search('QEMU gets -object .*"priority":"NORMAL:', vm.log)
+
+
+@pytest.mark.parametrize('properties', [
+    {'tlspriority': DEFAULT_PRIORITY}, {'tlsprofile': 'intermediate'}])
+def test_vnc_without_encryption_starts_no_vm(
+        start, run_hook, host_without_vnc_tls, properties):
+    """The default of a cluster: most administrators meet this line first."""
+    with pytest.raises(libvirt.libvirtError) as error:
+        start(run_hook(BOTH, **properties), host_without_vnc_tls)
+    assert re.search(
+        'priority: the VNC console of this VM is not encrypted; remedy: check '
+        'Enable VNC Encryption in the engine', str(error.value))
+
+
+@pytest.fixture
+def host_default():
+    """A function that writes the host's default."""
+    HOST_DEFAULT.parent.mkdir(exist_ok=True)
+    yield HOST_DEFAULT.write_text
+    HOST_DEFAULT.unlink()
+
+
+def test_default_of_the_host_holds_for_a_vm_without_a_policy(
+        start, run_hook, host_default):
+    host_default('[default]\ntlsprofile = modern\n')
+    vm = start(run_hook(BOTH))
+    assert support.accepted(vm.tls_port) == spice_suites(['TLSv1.3'])
+    assert support.accepted(vm.websocket_port) == support.gnutls_suites(MODERN)
+
+
+def test_default_of_the_host_leaves_vnc_without_encryption_alone(
+        start, run_hook, host_default, host_without_vnc_tls):
+    host_default('[default]\ntlsprofile = modern\n')
+    vm = start(run_hook(BOTH), host_without_vnc_tls)
+    assert support.accepted(vm.tls_port) == spice_suites(['TLSv1.3'])
+    assert len([line for line in vm.log.splitlines()
+                if 'the VNC console of this VM is not encrypted; the default '
+                'of the host does not apply' in line]) == 1
+
+
+@pytest.mark.parametrize('consoles', [(), ('vnc',), ('spice',)])
+def test_any_console_starts_under_a_default(start, run_hook, host_default,
+                                            host_without_vnc_tls, consoles):
+    host_default('[default]\ntlsprofile = intermediate\n')
+    xml = run_hook(support.lab_domain(*consoles))
+    assert start(xml).pid
+    assert start(xml.replace('lab', 'elsewhere'), host_without_vnc_tls).pid
+
+
+def test_policy_migrates(start, run_hook, connection, destination):
+    vm = start(run_hook(BOTH, tlsprofile='modern', tlsgroups='P-384'))
+    migrated = connection.lookupByName(vm.name).migrate3(
+        destination.connection, {libvirt.VIR_MIGRATE_PARAM_URI:
+                                 'tcp://127.0.0.1'},
+        libvirt.VIR_MIGRATE_LIVE)
+    try:
+        port = support.spice_tls_port(migrated)
+        assert support.accepted(port) == spice_suites(['TLSv1.3'])
+        assert support.accepted_groups(port) == {'P-384'}
+        port = support.console_port(migrated, 'vnc', 'websocket')
+        assert support.accepted(port) == support.gnutls_suites(MODERN)
+    finally:
+        migrated.destroy()
+
+
+def test_setting_of_a_newer_version_starts_no_vm(start, run_hook):
+    xml = run_hook(BOTH, tlsgroups='P-384').replace('groups=', 'curves=')
+    with pytest.raises(libvirt.libvirtError, match='curves: this version '
+                       'cannot enforce it; remedy: update'):
+        start(xml)
+
+
+def test_openssl_conf_in_the_xml_does_not_undo_a_policy(start, run_hook):
+    xml = run_hook(BOTH, tlsprotocols='TLSv1.3')
+    prefix = re.search(r'<(\w+):commandline', xml).group(1)
+    xml = xml.replace('</%s:commandline>' % prefix,
+                      '<%s:env name="OPENSSL_CONF" value="/dev/null"/>'
+                      '</%s:commandline>' % (prefix, prefix))
+    vm = start(xml)
+    assert support.accepted(vm.tls_port) == spice_suites(['TLSv1.3'])
+    assert 'OPENSSL_CONF=/dev/null of the VM is replaced' in vm.log
