@@ -4,16 +4,16 @@
 #
 # demo.sh [--keep]
 #
-# Builds the RPM and shows what it does to the console of a VM: what a scanner
-# sees without the property tlsciphers and with it. Everything happens on a
-# copy of this machine that vanishes at the end (tests/lab), but for packages
-# of the distribution, which stay installed.
+# Builds the RPM and shows what it does to the SPICE and VNC consoles of a VM:
+# what a scanner sees without a property and with tlsprofile=modern. Everything
+# happens on a copy of this machine that vanishes at the end (tests/lab), but
+# for packages of the distribution, which stay installed.
 #
 # --keep leaves the VM running, and says how to look at it and how to stop it.
 
 set -euo pipefail
 
-policy=ECDHE-RSA-AES256-GCM-SHA384:ECDHE-RSA-AES128-GCM-SHA256
+profile=modern
 bad_value=AES256-SHA,disable-ticketing=on
 hook=/usr/libexec/vdsm/hooks/before_vm_start/50_emulator
 emulator=/usr/libexec/vdsm/hooks/qemu-kvm-wrapper/qemu-kvm-modified
@@ -42,13 +42,13 @@ quietly() {
 
 packages() {
     if command -v apt-get >/dev/null; then
-        echo autoconf automake bzip2 checkpolicy iproute2 libvirt-clients \
-            libvirt-daemon-system make openssl procps python3 \
-            qemu-system-gui qemu-system-x86 rpm semodule-utils
+        echo autoconf automake bzip2 checkpolicy gnutls-bin iproute2 \
+            libvirt-clients libvirt-daemon-system make openssl procps \
+            python3 qemu-system-gui qemu-system-x86 rpm semodule-utils
     else
-        echo autoconf automake bzip2 checkpolicy iproute libvirt-client \
-            libvirt-daemon libvirt-daemon-driver-qemu make openssl \
-            policycoreutils procps-ng python3 qemu-kvm rpm-build
+        echo autoconf automake bzip2 checkpolicy gnutls-utils iproute \
+            libvirt-client libvirt-daemon libvirt-daemon-driver-qemu make \
+            openssl policycoreutils procps-ng python3 qemu-kvm rpm-build
     fi
 }
 
@@ -62,54 +62,76 @@ as_vdsm() {
         PYTHONPATH="$source/tests/standin" "$@" "$hook"
 }
 
+# prepare_domain NAME: a VM with both consoles, as oVirt makes them.
 prepare_domain() {
-    sed "s|<name>lab|<name>$1|" "$source/tests/data/domain-lab.xml" \
+    tools "print(support.lab_domain('spice', 'vnc', name='$1'))" \
         >"$LAB/domain.xml"
+}
+
+# tools PYTHON: run it with what the tests know of consoles.
+tools() {
+    PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$source/tests python3 -c "
+import pathlib, support, vencrypt
+$1"
 }
 
 virsh() {
     command virsh --quiet --connect qemu:///system "$@"
 }
 
-# scan VM: print what its console accepts, one suite a line.
-scan() {
-    local port suite
-    port=$(virsh dumpxml "$1" |
-        sed -n "s/.* tlsPort='\([0-9]*\)'.*/\1/p")
-    [ -n "$port" ] || fail "the VM $1 has no TLS port"
-    for suite in $(openssl ciphers -s -tls1_2 -ciphersuites "" -- \
-        ALL:COMPLEMENTOFALL:@SECLEVEL=0 | tr : ' '); do
-        if openssl s_client -connect "127.0.0.1:$port" -tls1_2 \
-            -cipher "$suite:@SECLEVEL=0" </dev/null >/dev/null 2>&1; then
-            echo "TLS 1.2  $suite"
-        fi
-    done
-    for suite in $(openssl ciphers -s -tls1_3 | tr : ' '); do
-        if openssl s_client -connect "127.0.0.1:$port" -tls1_3 \
-            -ciphersuites "$suite" </dev/null >/dev/null 2>&1; then
-            echo "TLS 1.3  $suite"
-        fi
-    done
+# port VM CONSOLE ATTRIBUTE: print the number of a port.
+port() {
+    virsh dumpxml "$1" | sed -n "s/.*<graphics type='$2'.* $3='\([0-9]*\)'.*/\1/p"
 }
 
-# What a policy means: the rule is that of OpenSSL, less what SPICE never
-# offers (it has no DH parameters, and the certificate is of the RSA kind).
-expected_suites() {
-    openssl ciphers -s -tls1_2 -ciphersuites "" -- "$1" | tr : '\n' |
-        grep -vE '^(DHE|ADH|AECDH)-|ECDSA|DSS' | sed 's/^/TLS 1.2  /'
+# scan VM: print what its consoles accept, by a handshake for each version and
+# suite that there is.
+scan() {
+    tools "
+def show(console, port):
+    for version, suite in sorted(support.accepted(port)):
+        print(console, version, suite)
+
+show('SPICE', $(port "$1" spice tlsPort))
+with vencrypt.relay($(port "$1" vnc port)) as port:
+    show('VNC', port)
+"
+}
+
+# What the policy means: OpenSSL and GnuTLS themselves say it.
+expected() {
+    openssl ciphers -s -tls1_3 -ciphersuites "$(setting ciphersuites)" ECDHE |
+        tr : '\n' | sed 's/^/SPICE TLSv1.3 /'
+    tools "
+for pair in support.gnutls_suites('$(setting priority)'):
+    print('VNC %s %s' % pair)
+"
+}
+
+# setting KEY: print what the hook has put into the XML.
+setting() {
+    sed -n "s/.*value=\"$1=\([^\"]*\)\".*/\1/p" "$LAB/policy.xml"
 }
 
 show_table() {
-    printf '\n%-42s %-18s %s\n' "accepted by the console" \
-        "without property" "with tlsciphers"
-    sort -u "$LAB/without" "$LAB/with" | while read -r line; do
-        without=- with=-
-        grep -qxF "$line" "$LAB/without" && without=yes
-        grep -qxF "$line" "$LAB/with" && with=yes
-        printf '%-42s %-18s %s\n' "$line" "$without" "$with"
-    done
-    printf '%-42s %-18s %s\n\n' "suites in all" \
+    local console version
+    printf '\n%-8s %-9s %-19s %s\n' console version "without property" \
+        "with tlsprofile=$profile"
+    cut -d " " -f 1,2 "$LAB/without" "$LAB/with" | sort -u |
+        while read -r console version; do
+            printf '%-8s %-9s %-19s %s\n' "$console" "$version" \
+                "$(count "$LAB/without" "$console $version ")" \
+                "$(count "$LAB/with" "$console $version ")"
+        done
+    printf '%-18s %-19s %s\n\n' "suites in all" \
         "$(wc -l <"$LAB/without")" "$(wc -l <"$LAB/with")"
+    echo "What is left:"
+    sed 's/^/    /' "$LAB/with"
+}
+
+count() {
+    local number
+    number=$(grep -c "^$2" "$1") && echo "$number suites" || echo -
 }
 
 inside() {
@@ -119,34 +141,35 @@ inside() {
     echo "rpm -V finds nothing to say:" \
         "$(rpm --dbpath "$LAB/rpmdb" --verify --nodeps vdsm-hook-tlsciphers)"
 
-    step "2. A VM without the property: the hook leaves it alone"
+    step "2. A VM without a property: the hook leaves it alone"
     prepare_domain without-property
     cp "$LAB/domain.xml" "$LAB/before.xml"
     as_vdsm
     cmp -s "$LAB/before.xml" "$LAB/domain.xml" ||
-        fail "the hook has changed the XML of a VM without the property"
+        fail "the hook has changed the XML of a VM without a property"
     virsh create "$LAB/domain.xml"
-    echo "Scanning its console: a handshake for each suite there is ..."
+    echo "Scanning its consoles: a handshake for each version and suite ..."
     scan without-property >"$LAB/without"
     virsh destroy without-property
 
-    step "3. The same VM with tlsciphers=$policy"
+    step "3. The same VM with tlsprofile=$profile"
     prepare_domain with-property
     echo "What the hook says in vdsm.log:"
-    as_vdsm "tlsciphers=$policy" 2>&1 | sed 's/^/    /'
+    as_vdsm "tlsprofile=$profile" 2>&1 | sed 's/^/    /'
     echo "What it has put into the domain XML:"
     grep -oE '<emulator>.*</emulator>|<qemu:commandline.*' "$LAB/domain.xml" |
-        sed 's/></>\n</g; s/^/    /' | sed 's/^</    </'
+        sed 's/></>\n</g' | sed 's/^/    /'
     cp "$LAB/domain.xml" "$LAB/policy.xml"
     virsh create "$LAB/domain.xml"
-    echo "Scanning its console again ..."
+    echo "Scanning its consoles again ..."
     scan with-property >"$LAB/with"
 
     step "4. The process that runs the VM: QEMU itself, no Python in between"
     pid=$(cat /run/libvirt/qemu/with-property.pid)
-    tr '\0' ' ' <"/proc/$pid/cmdline" |
-        sed -E 's/ -[a-rt-z][^ ]* .* (-spice )/ ... \1/; s/^/    /'
-    echo
+    sed -n 's/.*qemu-kvm-modified: /    /p' /var/log/libvirt/qemu/with-property.log
+    echo "    and its OpenSSL reads:"
+    sed 's/^/        /' "/proc/$pid/fd/$(tr '\0' '\n' <"/proc/$pid/environ" |
+        sed -n 's|^OPENSSL_CONF=/proc/self/fd/||p')"
     [ "$(readlink "/proc/$pid/exe")" = "$(readlink -f /usr/libexec/qemu-kvm)" ] ||
         fail "the process that libvirt started is not QEMU"
     ! pgrep --full "^[^ ]*python[^ ]* .*qemu-kvm-modified" >/dev/null ||
@@ -175,15 +198,15 @@ inside() {
 
     step "What a scanner sees"
     show_table
-    diff <(grep '^TLS 1.2' "$LAB/with" | sort) \
-        <(expected_suites "$policy" | sort) ||
-        fail "the console does not accept exactly what the policy names"
+    diff <(sort "$LAB/with") <(expected | sort) ||
+        fail "the consoles do not accept exactly what the profile names"
     [ "$(wc -l <"$LAB/without")" -gt "$(wc -l <"$LAB/with")" ] ||
         fail "the policy has taken nothing away"
     cat <<END
-Proven: of $(grep -c '^TLS 1.2' "$LAB/without") TLS 1.2 suites the console of the VM accepts $(grep -c '^TLS 1.2' "$LAB/with"), exactly those that were asked
-for; the emulator is one process; what cannot be enforced does not start.
-TLS 1.3 suites are not a matter of tlsciphers in this version.
+
+Proven: of $(wc -l <"$LAB/without") pairs of version and suite the consoles of the VM accept $(wc -l <"$LAB/with"), exactly those that
+OpenSSL and GnuTLS list for the profile; the emulator is one process; what
+cannot be enforced does not start.
 END
 }
 

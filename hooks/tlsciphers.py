@@ -703,16 +703,20 @@ def _describe(values, displays):
     """Return lines (list of str): what each display gets."""
     lines = []
     for display in ('spice', 'vnc'):
-        given = ['%s=%s%s' % (key, values[key][0],
-                              values[key][1].origin and
-                              ' (%s)' % values[key][1].origin)
-                 for key in KEYS if key in values
-                 and (key == 'priority') == (display == 'vnc')]
+        keys = [key for key in KEYS if key in values
+                and (key == 'priority') == (display == 'vnc')]
         if display not in displays:
             continue
-        if given:
-            lines.append('tlsciphers: the %s console gets %s' % (
-                display.upper(), ' '.join(given)))
+        if keys:
+            given = ''
+            for key, following in zip(keys, keys[1:] + [None]):
+                given += ' %s=%s' % (key, values[key][0])
+                origin = values[key][1].origin
+                if origin and (following is None or
+                               values[following][1].origin != origin):
+                    given += ' (%s)' % origin
+            lines.append('tlsciphers: the %s console gets%s' % (
+                display.upper(), given))
         else:
             lines.append('tlsciphers: the %s console of this VM is not '
                          'covered: set %s or tlsprofile' % (
