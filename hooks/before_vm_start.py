@@ -26,8 +26,8 @@ vdsm runs it; it is of no use from a command line, except:
   --help    show this text
 """
 
-# posix and sys are part of the interpreter. What else is needed is imported
-# where a VM has a policy: all others start with nothing but this file.
+# These two are part of the interpreter. What else is needed is imported where
+# a VM has a policy: all others start with nothing but this file.
 import posix
 import sys
 
@@ -38,27 +38,12 @@ PROPERTIES = ('tlsciphers', 'tlsprotocols', 'tlsgroups', 'tlspriority',
               'tlsprofile')
 HOST_DEFAULT = '@HOST_DEFAULT@'
 
-SAMPLE_CIPHERS = 'ECDHE-RSA-AES256-GCM-SHA384:ECDHE-RSA-AES128-GCM-SHA256'
-SAMPLE_XML = """\
-<domain type="kvm">
-  <name>sample</name>
-  <devices>
-    <graphics type="spice" port="-1" tlsPort="-1" autoport="yes"/>
-    <graphics type="vnc" port="-1" autoport="yes"/>
-  </devices>
-</domain>"""
-
 
 def main():
-    if len(sys.argv) > 1:
-        command_line()
-    elif b'_hook_domxml' not in posix.environ:
-        sys.stderr.write(
-            '50_emulator: there is no _hook_domxml in the environment: this '
-            'is a hook that vdsm runs\n' + __doc__)
-        sys.exit(2)
-    elif has_properties() or has_host_default():
-        run()
+    if (len(sys.argv) > 1 or b'_hook_domxml' not in posix.environ
+            or has_properties() or has_host_default()):
+        exec(compile(globals()['DEFERRED'], __file__, 'exec'), globals())
+        work()
 
 
 def has_properties():
@@ -72,6 +57,34 @@ def has_host_default():
         # Only where there surely is none: not there, or in no folder.
         return error.errno not in (2, 20)
     return True
+
+
+# Compiling the rest of this file takes longer than all else that a VM without
+# a policy needs from it. Where it is installed, the rest is therefore a string
+# (build-aux/substitute adds the quotes), which main() compiles if need be.
+#@DEFERRED@
+
+SAMPLE_CIPHERS = 'ECDHE-RSA-AES256-GCM-SHA384:ECDHE-RSA-AES128-GCM-SHA256'
+SAMPLE_XML = """\
+<domain type="kvm">
+  <name>sample</name>
+  <devices>
+    <graphics type="spice" port="-1" tlsPort="-1" autoport="yes"/>
+    <graphics type="vnc" port="-1" autoport="yes"/>
+  </devices>
+</domain>"""
+
+
+def work():
+    if len(sys.argv) > 1:
+        command_line()
+    elif b'_hook_domxml' not in posix.environ:
+        sys.stderr.write(
+            '50_emulator: there is no _hook_domxml in the environment: this '
+            'is a hook that vdsm runs\n' + __doc__)
+        sys.exit(2)
+    else:
+        run()
 
 
 def command_line():
@@ -250,6 +263,8 @@ def load_policy_module():
         del sys.path[0]
     return tlsciphers
 
+
+#@END@
 
 if __name__ == '__main__':
     main()

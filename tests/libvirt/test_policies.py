@@ -3,9 +3,11 @@
 
 """Every kind of policy on a real VM, seen from outside."""
 
+import contextlib
 import json
 import pathlib
 import re
+import socket
 import subprocess
 
 import libvirt
@@ -231,3 +233,122 @@ def test_openssl_conf_in_the_xml_does_not_undo_a_policy(start, run_hook):
     vm = start(xml)
     assert support.accepted(vm.tls_port) == spice_suites(['TLSv1.3'])
     assert 'OPENSSL_CONF=/dev/null of the VM is replaced' in vm.log
+
+
+@pytest.fixture
+def gnutls_config():
+    """A function that writes the system's configuration of GnuTLS."""
+    path = pathlib.Path('/etc/gnutls/config')
+    path.parent.mkdir(exist_ok=True)
+    yield path.write_text
+    path.unlink()
+
+
+@pytest.mark.parametrize('value', ['@SYSTEM', '@OVIRT',
+                                   '@SYSTEM:-AES-128-GCM'])
+def test_keyword_of_the_system_is_a_policy(start, run_hook, gnutls_config,
+                                           value):
+    """As crypto-policies have it on EL."""
+    gnutls_config('[priorities]\nSYSTEM = %s\nOVIRT = %s\n'
+                  % (TLS12_ONLY + ':+AES-128-GCM', TLS13_ONLY))
+    vm = start(run_hook(BOTH, tlspriority=value))
+    expected = support.gnutls_suites(value)
+    assert len(expected) < 7
+    assert support.accepted(vm.websocket_port) == expected
+
+
+def test_keyword_without_its_file_starts_no_vm(start, run_hook,
+                                               gnutls_config):
+    """The destination of a migration may lack what the source has."""
+    gnutls_config('[priorities]\nSYSTEM = NORMAL\n')
+    xml = run_hook(BOTH, tlspriority='@SYSTEM')
+    gnutls_config('')
+    with pytest.raises(libvirt.libvirtError, match='priority: GnuTLS: Syntax '
+                       'error at: @SYSTEM'):
+        start(xml)
+
+
+ALLOWLIST = """
+[global]
+override-mode = allowlist
+[overrides]
+enabled-version = tls1.2
+tls-enabled-cipher = aes-256-gcm
+tls-enabled-kx = ecdhe-rsa
+tls-enabled-mac = aead
+enabled-curve = secp384r1
+tls-enabled-group = secp384r1
+secure-sig = rsa-sha256
+secure-sig-for-cert = rsa-sha256
+secure-sig = rsa-pss-rsae-sha256
+secure-hash = sha256
+secure-hash = sha384
+"""
+
+
+def test_what_the_system_does_not_allow_cannot_be_a_policy(
+        start, run_hook, gnutls_config):
+    """In this mode, EL9's, it vanishes from a string without a word."""
+    gnutls_config(ALLOWLIST)
+    vm = start(run_hook(BOTH, tlspriority='NORMAL'))
+    assert support.accepted(vm.websocket_port) == {('TLSv1.2', ECDHE)}
+    for value in 'NORMAL:-VERS-ALL:+VERS-TLS1.3', 'NORMAL:-GROUP-SECP384R1':
+        with pytest.raises(subprocess.CalledProcessError) as error:
+            run_hook(BOTH, tlspriority=value)
+        assert error.value.returncode == 2
+        assert error.value.stderr.startswith(b'tlspriority: ' + value.encode())
+
+
+@pytest.fixture
+def qemu():
+    """
+    A function that starts QEMU through the wrapper, without libvirt, on
+    given arguments with VNC displays :70 and maybe :71, when the last of
+    them is there.
+    """
+    processes = []
+
+    def qemu(last, *arguments):
+        process = subprocess.Popen(
+            ['/usr/libexec/qemu-kvm-modified', '-nodefaults', '-machine',
+             'q35,accel=tcg', '-vga', 'std', '-S', *arguments])
+        processes.append(process)
+        while True:
+            assert process.poll() is None
+            with contextlib.suppress(ConnectionRefusedError):
+                socket.create_connection(('127.0.0.1', last)).close()
+                return
+
+    yield qemu
+    for process in processes:
+        process.terminate()
+        process.wait()
+
+
+CREDENTIALS = 'dir=/etc/pki/vdsm/libvirt-vnc,endpoint=server,verify-peer=no'
+
+
+def test_only_the_credentials_of_a_display_are_touched(qemu):
+    """In the spelling of libvirt before 7.0, and with a stranger's objects."""
+    qemu(
+        5970, '-object', 'tls-creds-x509,id=vnc-tls-creds0,' + CREDENTIALS,
+        '-object', 'tls-creds-x509,id=other,priority=%s,%s' % (
+            TLS13_ONLY, CREDENTIALS),
+        '-vnc', '127.0.0.1:70,tls-creds=vnc-tls-creds0', '-vdsm-tls',
+        'priority=' + TLS12_ONLY)
+    with vencrypt.relay(5970, vencrypt.X509_NONE) as port:
+        assert support.accepted(port) == support.gnutls_suites(TLS12_ONLY)
+
+
+def test_each_of_several_displays_gets_the_policy(qemu):
+    qemu(
+        5971, '-object', 'tls-creds-x509,id=a,priority=NORMAL,' + CREDENTIALS,
+        '-object', json.dumps({
+            'qom-type': 'tls-creds-x509', 'id': 'b', 'endpoint': 'server',
+            'dir': '/etc/pki/vdsm/libvirt-vnc', 'verify-peer': False}),
+        '-vnc', '127.0.0.1:70,tls-creds=a',
+        '-vnc', '127.0.0.1:71,id=two,tls-creds=b',
+        '-vdsm-tls', 'priority=' + TLS13_ONLY)
+    for display in 5970, 5971:
+        with vencrypt.relay(display, vencrypt.X509_NONE) as port:
+            assert support.accepted(port) == support.gnutls_suites(TLS13_ONLY)

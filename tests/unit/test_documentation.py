@@ -5,6 +5,7 @@
 
 import re
 import string
+import subprocess
 
 import pytest
 
@@ -101,6 +102,54 @@ def test_profiles_fit_into_what_the_engine_and_spice_can_hold(module):
             assert re.match(DEFINITIONS[name], value)
 
 
-def test_documents_that_are_linked_exist():
-    for name in re.findall(r'\]\(((?:docs/)?[\w.-]+)\)', README):
-        assert (support.SOURCE / name).exists()
+@pytest.mark.parametrize('name', ['README.md', *(
+    'docs/' + path.name for path in (support.SOURCE / 'docs').glob('*.md'))])
+def test_documents_that_are_linked_exist(name):
+    path = support.SOURCE / name
+    for link in re.findall(r'\]\(([\w./-]+)\)', path.read_text()):
+        assert (path.parent / link).exists()
+
+
+def test_tests_that_the_threat_model_names_exist():
+    text = (support.SOURCE / 'SECURITY.md').read_text()
+    names = re.findall(r'`(?:(\w+/\w+\.py)(?:::(\w+))?|::(\w+))`', text)
+    assert len(names) > 25
+    for path, first, other in names:
+        if path:
+            tests = (support.TESTS / path).read_text()
+        if first or other:
+            assert 'def %s(' % (first or other) in tests
+
+
+def test_example_of_the_hosts_default_is_a_good_one(newest_hook):
+    example = (support.SOURCE / 'docs/tlsciphers.conf.example').read_text()
+    path = newest_hook.installation.host_default
+    path.parent.mkdir(parents=True, exist_ok=True)
+    xml = (support.DATA / 'domain-x86_64.xml').read_text()
+    try:
+        path.write_text(example)
+        assert newest_hook.change(xml) == (xml, [])
+        path.write_text(re.sub(r'(?m)^#(\[|tls\w+ = )', r'\1', example))
+        policy, log = newest_hook.policy(xml)
+        assert not [line for line in log if ' gets ' not in line]
+        assert set(policy) == {'ciphers?', 'ciphersuites?', 'protocols?',
+                               'groups?', 'priority?'}
+        policy, _ = newest_hook.policy(xml, tlsprofile='site-2026')
+        assert set(policy) == {'ciphers', 'ciphersuites', 'protocols?',
+                               'groups?', 'priority'}
+    finally:
+        path.unlink()
+
+
+def test_commands_of_the_documentation_answer_as_it_says(newest_installation):
+    """Those of the hook, which need no host."""
+    text = (support.SOURCE / 'docs/policies.md').read_text()
+    commands = re.findall(r'(?m)^    \$ (\w+)=(\S+) \S+/50_emulator --test\n'
+                          r'((?:    [^$\n].*\n)*)', text)
+    assert len(commands) == 2
+    for name, value, answer in commands:
+        process = subprocess.run(
+            [newest_installation.hook, '--test'], env={name: value},
+            capture_output=True, text=True)
+        assert process.returncode == (1 if answer else 0)
+        assert process.stderr == re.sub('(?m)^    ', '', answer)
