@@ -252,7 +252,7 @@ def test_keyword_of_the_system_is_a_policy(start, run_hook, gnutls_config,
     gnutls_config('[priorities]\nSYSTEM = %s\nOVIRT = %s\n'
                   % (TLS12_ONLY + ':+AES-128-GCM', TLS13_ONLY))
     vm = start(run_hook(BOTH, tlspriority=value))
-    expected = support.gnutls_suites(value)
+    expected = support.gnutls_suites.__wrapped__(value)
     assert len(expected) < 7
     assert support.accepted(vm.websocket_port) == expected
 
@@ -272,31 +272,38 @@ ALLOWLIST = """
 [global]
 override-mode = allowlist
 [overrides]
-enabled-version = tls1.2
-tls-enabled-cipher = aes-256-gcm
-tls-enabled-kx = ecdhe-rsa
-tls-enabled-mac = aead
-enabled-curve = secp384r1
-tls-enabled-group = secp384r1
-secure-sig = rsa-sha256
-secure-sig-for-cert = rsa-sha256
-secure-sig = rsa-pss-rsae-sha256
-secure-hash = sha256
-secure-hash = sha384
+enabled-version = TLS1.2
+tls-enabled-cipher = AES-256-GCM
+tls-enabled-kx = ECDHE-RSA
+tls-enabled-mac = AEAD
+enabled-curve = SECP384R1
+tls-enabled-group = GROUP-SECP384R1
+secure-sig = RSA-SHA256
+secure-sig = RSA-PSS-RSAE-SHA256
+secure-sig-for-cert = RSA-SHA256
+secure-hash = SHA256
+secure-hash = SHA384
 """
 
 
-def test_what_the_system_does_not_allow_cannot_be_a_policy(
-        start, run_hook, gnutls_config):
-    """In this mode, EL9's, it vanishes from a string without a word."""
+@pytest.mark.parametrize('value', ['@SYSTEM', 'NORMAL', MODERN])
+def test_judge_and_console_agree_where_the_system_allows_little(
+        start, run_hook, gnutls_config, value):
+    """As crypto-policies have it on EL9 and later."""
     gnutls_config(ALLOWLIST)
-    vm = start(run_hook(BOTH, tlspriority='NORMAL'))
-    assert support.accepted(vm.websocket_port) == {('TLSv1.2', ECDHE)}
-    for value in 'NORMAL:-VERS-ALL:+VERS-TLS1.3', 'NORMAL:-GROUP-SECP384R1':
-        with pytest.raises(subprocess.CalledProcessError) as error:
-            run_hook(BOTH, tlspriority=value)
-        assert error.value.returncode == 2
-        assert error.value.stderr.startswith(b'tlspriority: ' + value.encode())
+    expected = support.gnutls_suites.__wrapped__(value)
+    vm = start(run_hook(BOTH, tlspriority=value))
+    assert support.accepted(vm.websocket_port) == expected
+    if value == '@SYSTEM':
+        assert expected == {('TLSv1.2', ECDHE)}
+
+
+def test_system_that_allows_nothing_starts_no_vm(run_hook, gnutls_config):
+    gnutls_config(ALLOWLIST.replace('enabled-version = TLS1.2\n', ''))
+    with pytest.raises(subprocess.CalledProcessError) as error:
+        run_hook(BOTH, tlspriority='@SYSTEM')
+    assert error.value.returncode == 2
+    assert error.value.stderr.startswith(b'tlspriority: @SYSTEM: ')
 
 
 @pytest.fixture
