@@ -12,14 +12,8 @@ keeps to the syntax of 2.6, as the hook does.
 import errno
 import io
 import os
-import re
 import stat
 import subprocess
-
-try:
-    import configparser
-except ImportError:  # Python 2
-    import ConfigParser as configparser
 
 OPENSSL = '@OPENSSL@'
 GNUTLS_CLI = '@GNUTLS_CLI@'
@@ -298,6 +292,12 @@ def read_host_default():
             it, or it has a section or key that is not known.
     """
     text = _host_default_text()
+    if not text:
+        return {}
+    try:
+        import configparser
+    except ImportError:  # Python 2
+        import ConfigParser as configparser
     parser = configparser.RawConfigParser()
     try:
         getattr(parser, 'read_file', getattr(parser, 'readfp', None))(
@@ -382,7 +382,8 @@ def _lines(text, section, key=None):
             current = line[1:].partition(']')[0]
             found = key is None
         else:
-            found = re.split('[=:]', line)[0].strip().lower() == key
+            name = line.replace(':', '=').partition('=')[0]
+            found = name.strip().lower() == key
         if found and current == section:
             numbers.append(number)
     return numbers
