@@ -38,6 +38,9 @@ if '-spice' in arguments:
 os.execv('/usr/libexec/qemu-kvm', ['/usr/libexec/qemu-kvm'] + arguments)
 """ % SEED_CIPHERS
 GOOD_CIPHERS = 'ECDHE-RSA-AES256-GCM-SHA384:ECDHE-RSA-AES128-GCM-SHA256'
+# What libvirt gives an emulator.
+LIBVIRT_ENVIRONMENT = {b'LC_ALL': b'C', b'PATH': b'/usr/bin:/bin',
+                       b'HOME': b'/'}
 
 
 @functools.lru_cache(maxsize=None)
