@@ -128,6 +128,15 @@ class Outcome:
 @pytest.fixture
 def run(installation):
     """A function that runs the wrapper with the arguments that it is given."""
+    yield from run_with_stand_in(installation)
+
+
+@pytest.fixture
+def newest_run(newest_installation):
+    yield from run_with_stand_in(newest_installation)
+
+
+def run_with_stand_in(installation):
     installation.qemu_kvm.write_text(STAND_IN)
     installation.qemu_kvm.chmod(0o755)
 
