@@ -15,6 +15,7 @@ import json
 import os
 import posix
 import re
+import tempfile
 import types
 from unittest import mock
 from xml.etree import ElementTree
@@ -29,10 +30,15 @@ from support import GOOD_CIPHERS, LIBVIRT_ENVIRONMENT
 try:
     from hypothesis import HealthCheck, event, given, settings
     from hypothesis import strategies as st
+    from hypothesis.configuration import set_hypothesis_home_dir
 except ImportError:
     assert not support.IN_CI, 'hypothesis is missing'
     pytest.skip('needs hypothesis of tests/requirements.txt',
                 allow_module_level=True)
+
+# Not a folder in the source, where hypothesis would put its caches.
+CACHES = tempfile.TemporaryDirectory()
+set_hypothesis_home_dir(CACHES.name)
 
 
 def examples(number):
