@@ -28,7 +28,7 @@ from standin import hooking
 from support import GOOD_CIPHERS, LIBVIRT_ENVIRONMENT
 
 try:
-    from hypothesis import HealthCheck, event, given, settings
+    from hypothesis import HealthCheck, given, settings
     from hypothesis import strategies as st
     from hypothesis.configuration import set_hypothesis_home_dir
 except ImportError:
@@ -170,7 +170,8 @@ def read_object(value):
             members = json.loads(value, object_pairs_hook=list)
         except ValueError:
             return None
-        return members if isinstance(members, list) else None
+        # QEMU takes no name twice.
+        return members if len(dict(members)) == len(members) else None
     return read_parameters(value, 'qom-type')
 
 
@@ -390,8 +391,10 @@ COMMAND_LINE = command_lines(
 WITHOUT_SETTINGS = command_lines(PIECES, MORE)
 WITH_PRIORITY = command_lines(
     st.lists(st.one_of(KEYED_OBJECT, JSON_OBJECT), min_size=1, max_size=3),
-    st.just([['-vnc', ':0,tls-creds=vnc-tls-creds0'],
-             ['-vdsm-tls', 'priority=' + PRIORITY]]))
+    st.sampled_from([':0,tls-creds=vnc-tls-creds0',
+                     ':0,tls-creds=vnc-tls-creds0,tls-creds=a']).map(
+        lambda value: [['-vnc', value],
+                       ['-vdsm-tls', 'priority=' + PRIORITY]]))
 ENVIRONMENT = st.sampled_from([
     LIBVIRT_ENVIRONMENT, {}, {b'OPENSSL_CONF': b'/etc/mine'},
     {b'A\xff': b'\xff=', b'LC_ALL': b'C'}])
@@ -408,7 +411,6 @@ def check_started(arguments, environment, outcome):
     final, exported, configuration = outcome
     asked, got = VM(arguments), VM(final)
     if not asked.runs:
-        event('QEMU would not start')
         assert not got.runs
         return
     assert got.runs
@@ -419,7 +421,6 @@ def check_started(arguments, environment, outcome):
         assert key not in wanted
         wanted[key] = (option == 'vdsm-tls', value)
     assert set(wanted) <= set(GOOD)
-    event(', '.join(sorted(wanted)) or 'no settings')
     check_spice(asked, got, wanted)
     check_vnc(asked, got, wanted)
     check_environment(asked, wanted, environment, exported, configuration)
@@ -434,6 +435,7 @@ def check_spice(asked, got, wanted):
     if required and asked.has_spice:
         assert asked.has_tls_port
     elif left == given:
+        assert not (asked.has_tls_port and ciphers in GOOD['ciphers'])
         return
     assert asked.has_tls_port
     assert left == got.options[-1:]
@@ -474,16 +476,21 @@ def check_environment(asked, wanted, environment, exported, configuration):
         assert keys and asked.has_tls_port
         exported.pop(b'OPENSSL_CONF')
         environment.pop(b'OPENSSL_CONF', None)
+    enforced = set()
     for key in keys:
-        required, value = wanted[key]
+        value = wanted[key][1]
         lines = {
             'ciphersuites': ['Ciphersuites = ' + value],
             'protocols': ['MinProtocol = ' + value.split(':')[0],
                           'MaxProtocol = ' + value.split(':')[-1]],
             'groups': ['Groups = ' + value]}[key]
-        there = configuration is not None and (
-            set(lines) <= set(configuration.split('\n')))
-        assert there or not (required and asked.has_spice)
+        if set(lines) <= set((configuration or '').split('\n')):
+            enforced.add(key)
+    assert enforced == {key for key in keys if asked.has_tls_port
+                        and wanted[key][1] in GOOD[key]}
+    assert bool(enforced) == (configuration is not None)
+    required = {key for key in keys if wanted[key][0]}
+    assert required <= enforced or not asked.has_spice
     assert exported == environment
 
 
@@ -491,7 +498,6 @@ def check_wrapper(wrapper, arguments, environment):
     try:
         outcome = wrapper.run(arguments, environment)
     except Refusal as refusal:
-        event('refused')
         check_refusal(str(refusal))
     else:
         check_started(arguments, environment, outcome)
@@ -515,6 +521,23 @@ def test_without_settings_only_a_manual_installation_is_continued(
 @given(arguments=WITH_PRIORITY)
 def test_priority_is_all_that_changes_in_credentials(wrapper, arguments):
     check_wrapper(wrapper, arguments, {})
+
+
+@pytest.mark.parametrize('option', ['-vdsm-tls', '-vdsm-tls-default'])
+@pytest.mark.parametrize('key', sorted(VALUES))
+def test_value_that_cannot_be_enforced_never_holds(wrapper, option, key):
+    for value in VALUES[key]:
+        arguments = ['-spice', 'tls-port=1', option, '%s=%s' % (key, value),
+                     '-object', 'tls-creds-x509,id=a',
+                     '-vnc', ':0,tls-creds=a']
+        try:
+            outcome = wrapper.run(arguments, {})
+        except Refusal as refusal:
+            check_refusal(str(refusal))
+            assert value not in GOOD.get(key, ())
+        else:
+            check_started(arguments, {}, outcome)
+            assert option == '-vdsm-tls-default' or value in GOOD[key]
 
 
 # VMs as libvirt starts them
@@ -706,23 +729,29 @@ TOKENS = {
                     '!AES-128-CBC'],
     'tlsprofile': ['modern', 'intermediate', 'none', 'old'],
 }
-SEPARATOR = st.sampled_from([':'] * 12 + [',', ' ', ';', '::', ':+', '\n'])
+# Behind one of these most tokens mean something.
+BEGINNINGS = {'tlsciphers': 'AES256-SHA', 'tlspriority': 'NORMAL'}
+CHARACTER = st.one_of(st.sampled_from(', ;:+-"\'\\\n\t$`'),
+                      st.characters(exclude_characters='\0'))
 
 
 def values_of(name):
     """Values for a property: whatever, and such as mean something."""
-    def join(parts):
-        return ''.join(part for pair in parts for part in pair)[:-1]
-
     tokens = st.sampled_from(TOKENS[name])
+    beginning = BEGINNINGS.get(name)
+    lists = st.builds(
+        lambda first, rest: ':'.join(first + rest),
+        st.sampled_from([[beginning], [beginning], []] if beginning else [[]]),
+        st.lists(tokens, min_size=1, max_size=3, unique=True))
     return st.one_of(
-        st.lists(st.tuples(tokens, st.just(':')), min_size=1, max_size=3,
-                 unique=True).map(join), tokens,
-        st.lists(st.tuples(tokens, SEPARATOR), max_size=3).map(join),
+        lists, lists, tokens,
+        st.builds(lambda value, character, position: (
+            value[:position] + character + value[position:]),
+            lists, CHARACTER, st.sampled_from([0, 6, 10, 1000])),
+        st.integers(250, 260).map(
+            lambda length: (beginning or 'X25519').ljust(length, ':')),
         st.text(st.sampled_from('TLSv1.23:+-!@%=_A'), max_size=5),
-        st.text(st.characters(exclude_characters='\0'), max_size=5),
-        st.builds('{}{}'.format, tokens, st.characters(
-            exclude_characters='\0')))
+        st.text(CHARACTER, max_size=5))
 
 
 PROPERTIES = st.fixed_dictionaries({}, optional={
@@ -746,14 +775,13 @@ def check_settings(wrapper, pairs):
 @pytest.mark.parametrize('name', sorted(set(TOKENS) - {'tlsprofile'}))
 def test_wrapper_takes_every_value_that_the_hook_accepts(module, wrapper,
                                                          name):
-    @examples(150)
+    @examples(200)
     @given(value=values_of(name))
     def check(value):
         try:
             pairs, lines = module.names.JUDGES[name](
                 module.names.Setting(name, value, name))
         except module.names.Refused as refusal:
-            event('refused')
             module.check_message(str(refusal))
             return
         for line in lines:
@@ -770,7 +798,6 @@ def test_properties_become_settings_or_are_refused(module, wrapper, properties,
     try:
         options, lines = module.names.resolve(properties, displays)
     except module.names.Refused as refusal:
-        event('refused')
         module.check_message(str(refusal))
         return
     for line in lines:
@@ -863,7 +890,7 @@ def domains(draw):
         '', '', '<emulator text="/usr/bin/qemu-system-ppc64le"/>',
         '<emulator/>', '<emulator a="b"> /usr/bin/qemu-kvm </emulator>',
         '<emulator>/usr/local/bin/other</emulator>',
-        '<emulator>@</emulator>']))
+        '<emulator>@</emulator>', '<emulator>/o\'"\\\xe4\n</emulator>']))
     graphics = [draw(elements('graphics', {
         'type': draw(st.sampled_from(['spice', 'vnc', 'sdl', 'vnc'])),
         'port': '-1', 'keymap': draw(XML_TEXT)}))
@@ -965,7 +992,6 @@ def test_hook_refuses_or_adds_the_policy_and_nothing_else(
     try:
         lines = module.run(path, properties)
     except module.names.Refused as refusal:
-        event('refused')
         module.check_message(str(refusal))
         assert path.read_bytes() == xml.encode()
         return
@@ -973,7 +999,6 @@ def test_hook_refuses_or_adds_the_policy_and_nothing_else(
         module.check_message(line)
     policy = module.names.resolve(properties, wanted)[0]
     if not policy:
-        event('nothing to do')
         assert path.read_bytes() == xml.encode()
         return
     changed = path.read_bytes()
