@@ -1001,6 +1001,11 @@ def test_hook_refuses_or_adds_the_policy_and_nothing_else(
     if not policy:
         assert path.read_bytes() == xml.encode()
         return
+    # No wrapper of another hook is dropped.
+    assert not [element for element in parse(xml).findall('devices/emulator')
+                if '/usr/bin/qemu-' not in str(element.attrib) + (
+                    element.text or '/usr/bin/qemu-')
+                and element.text != module.emulator]
     changed = path.read_bytes()
     assert meaning(parse(changed)) == meaning(with_policy(
         xml, module.emulator, policy))
