@@ -39,6 +39,9 @@ if '-spice' in arguments:
 os.execv('/usr/libexec/qemu-kvm', ['/usr/libexec/qemu-kvm'] + arguments)
 """ % SEED_CIPHERS
 GOOD_CIPHERS = 'ECDHE-RSA-AES256-GCM-SHA384:ECDHE-RSA-AES128-GCM-SHA256'
+# What libvirt gives an emulator.
+LIBVIRT_ENVIRONMENT = {b'LC_ALL': b'C', b'PATH': b'/usr/bin:/bin',
+                       b'HOME': b'/'}
 
 # VNC allows for 8 characters.
 CONSOLE_PASSWORD = 'secret'
@@ -140,14 +143,12 @@ def substitute(source, values):
 
 
 def run_file(path):
-    """Return the names (dict) that an installed file of Python defines."""
-    return runpy.run_path(str(path))
-
-
-def run_wrapper(path):
-    """Return the names (dict) that the whole wrapper defines."""
-    names = run_file(path)
-    exec(compile(names['DEFERRED'], str(path), 'exec'), names)
+    """
+    Return the names (dict) that an installed file of Python defines, with
+    those of its part that it compiles only if need be.
+    """
+    names = runpy.run_path(str(path))
+    exec(compile(names.get('DEFERRED', ''), str(path), 'exec'), names)
     return names
 
 

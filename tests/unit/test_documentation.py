@@ -26,7 +26,7 @@ def module(make_installation):
 
 @pytest.fixture(scope='module')
 def wrapper(make_installation):
-    return support.run_wrapper(make_installation(
+    return support.run_file(make_installation(
         support.available_pythons()[-1]).wrapper)
 
 

@@ -1,0 +1,1018 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""
+What holds for every command line, domain XML and value, tried with many that
+hypothesis makes up.
+
+Most run the installed functions in this process: openssl and gnutls-cli are
+the real ones, asked once for each question. The models of QEMU's syntax are
+written after QEMU's own parsers, not after the wrapper's.
+"""
+
+import functools
+import json
+import os
+import posix
+import re
+import tempfile
+import types
+from unittest import mock
+from xml.etree import ElementTree
+from xml.sax import saxutils
+
+import pytest
+
+import support
+from standin import hooking
+from support import GOOD_CIPHERS, LIBVIRT_ENVIRONMENT
+
+try:
+    from hypothesis import HealthCheck, given, settings
+    from hypothesis import strategies as st
+    from hypothesis.configuration import set_hypothesis_home_dir
+except ImportError:
+    assert not support.IN_CI, 'hypothesis is missing'
+    pytest.skip('needs hypothesis of tests/requirements.txt',
+                allow_module_level=True)
+
+# Not a folder in the source, where hypothesis would put its caches.
+CACHES = tempfile.TemporaryDirectory()
+set_hypothesis_home_dir(CACHES.name)
+
+
+def examples(number):
+    """The settings of a property: the same examples in every run."""
+    return settings(max_examples=number, deadline=None, derandomize=True,
+                    database=None, print_blob=True, suppress_health_check=[
+                        HealthCheck.function_scoped_fixture,
+                        HealthCheck.too_slow])
+
+
+# QEMU's syntax
+
+
+def read_value(text):
+    """
+    Read a value up to a lone comma, as get_opt_value() of QEMU does. Returns
+    (value, rest of the text).
+    """
+    value = ''
+    while text and not (text[0] == ',' and text[1:2] != ','):
+        value += text[0]
+        text = text[2 if text[0] == ',' else 1:]
+    return value, text
+
+
+def read_parameters(text, implied=None):
+    """
+    Read key=value parameters as opts_do_parse() of QEMU does. Returns a list
+    of (key, value); implied is the key of a first value without one.
+    """
+    parameters = []
+    while text:
+        key = re.match('[^=,]*', text).group()
+        if text[len(key):len(key) + 1] == '=':
+            value, text = read_value(text[len(key) + 1:])
+        elif implied and not parameters:
+            key = implied
+            value, text = read_value(text)
+        else:
+            text = text[len(key):]
+            value = 'on'
+            if key.startswith('no'):
+                key, value = key[2:], 'off'
+        parameters.append((key, value))
+        text = text[1:]
+    return parameters
+
+
+# Those that are made up below.
+FLAGS = ('S', 'nodefaults', 'no-shutdown', 'enable-kvm', 'no-hpet', 'usb')
+WITH_VALUE = ('name', 'append', 'kernel', 'm', 'k', 'device', 'msg', 'spice',
+              'vnc', 'object', 'display', 'vdsm-tls', 'vdsm-tls-default')
+
+
+def read_options(arguments):
+    """
+    Read a command line as the loop in qemu_init() does. Returns a list of
+    (name, value, arguments), or None where QEMU would not start.
+    """
+    options = []
+    rest = list(arguments)
+    while rest:
+        first = rest.pop(0)
+        name = re.match('--?(.*)', first, re.DOTALL)
+        if name is None:
+            options.append((None, first, [first]))
+        elif name.group(1) in FLAGS:
+            options.append((name.group(1), None, [first]))
+        elif name.group(1) in WITH_VALUE and rest:
+            value = rest.pop(0)
+            options.append((name.group(1), value, [first, value]))
+        else:
+            return None
+    return options
+
+
+def last(parameters, key, default=None):
+    return dict(parameters).get(key, default)
+
+
+class VM:
+    """What QEMU makes of a command line."""
+
+    def __init__(self, arguments):
+        self.options = read_options(arguments)
+        self.runs = self.options is not None
+        if not self.runs:
+            return
+        self.objects = [read_object(value) for name, value, _ in self.options
+                        if name == 'object']
+        names = [last(members or [], 'id') for members in self.objects]
+        if None in names or len(set(names)) < len(names):
+            self.runs = False
+            return
+        self.spice = [parameter for name, value, _ in self.options
+                      if name == 'spice'
+                      for parameter in read_parameters(value)]
+        self.has_spice = 'spice' in [name for name, _, _ in self.options]
+        port = last(self.spice, 'tls-port', '0')
+        self.has_tls_port = self.has_spice and port.strip('0') != ''
+        self.vnc = []
+        for name, value, _ in self.options:
+            if name == 'display' and value.startswith('vnc='):
+                value = value[4:]
+            elif name != 'vnc':
+                continue
+            parameters = read_parameters(value, 'vnc')
+            if last(parameters, 'vnc', 'none') != 'none':
+                self.vnc.append(parameters)
+        self.credentials = {last(parameters, 'tls-creds')
+                            for parameters in self.vnc}
+        self.settings = [(name, value) for name, value, _ in self.options
+                         if (name or '').startswith('vdsm-tls')]
+        self.others = [option for option in self.options
+                       if option[0] != 'spice'
+                       and not (option[0] or '').startswith('vdsm-tls')]
+
+    def priorities(self):
+        """Return {name of credentials: priority, or None}."""
+        return {last(members, 'id'): last(members, 'priority')
+                for members in self.objects
+                if last(members, 'qom-type') == 'tls-creds-x509'}
+
+
+def read_object(value):
+    """Return the members (list of (key, value)) of an object, or None."""
+    if value.startswith('{'):
+        try:
+            members = json.loads(value, object_pairs_hook=list)
+        except ValueError:
+            return None
+        # QEMU takes no name twice.
+        return members if len(dict(members)) == len(members) else None
+    return read_parameters(value, 'qom-type')
+
+
+# The wrapper
+
+
+class Refusal(Exception):
+    pass
+
+
+class Process:
+    """
+    Stands for the module posix, whose environment and descriptors are those
+    of the wrapper's process.
+    """
+
+    def __init__(self, environ):
+        self.environ = dict(environ)
+        self.exported = dict(environ)
+        self.descriptors = []
+
+    def __getattr__(self, name):
+        return getattr(posix, name)
+
+    def putenv(self, name, value):
+        self.exported[name] = value
+
+    def unsetenv(self, name):
+        self.exported.pop(name, None)
+
+    def memfd_create(self, name, flags):
+        self.descriptors.append(posix.memfd_create(name, flags))
+        return self.descriptors[-1]
+
+    def close(self, descriptor):
+        if descriptor in self.descriptors:
+            self.descriptors.remove(descriptor)
+        posix.close(descriptor)
+
+
+class Wrapper:
+    """The wrapper's functions, in this process."""
+
+    def __init__(self, path):
+        self.names = support.run_file(path)
+        self.real_ask = self.names['ask']
+        self.answers = {}
+        self.names.update(ask=self.ask, refuse=self.refuse, write=self.write)
+        self.process = Process({})
+
+    def refuse(self, line):
+        raise Refusal('qemu-kvm-modified: ' + line)
+
+    def write(self, line):
+        self.notes.append(line)
+
+    def ask(self, *question):
+        path = self.process.exported.get(b'OPENSSL_CONF')
+        configuration = b''
+        if path and path.startswith(b'/proc/self/fd/'):
+            with open(path, 'rb') as file:
+                configuration = file.read()
+        key = question, configuration
+        if key not in self.answers:
+            if configuration:
+                posix.putenv(b'OPENSSL_CONF', path)
+            try:
+                self.answers[key] = self.real_ask(*question)
+            finally:
+                posix.unsetenv(b'OPENSSL_CONF')
+        return self.answers[key]
+
+    def run(self, arguments, environment):
+        """
+        Return what the emulator gets: (arguments, environment (dict), what
+        OPENSSL_CONF leads to (str) or None). Raises Refusal.
+        """
+        self.notes = []
+        self.process = self.names['posix'] = Process(environment)
+        try:
+            arguments = self.names['final_arguments'](list(arguments))
+            environment = self.process.exported
+            configuration = None
+            if self.process.descriptors:
+                descriptor, = self.process.descriptors
+                assert environment[b'OPENSSL_CONF'] == (
+                    b'/proc/self/fd/%d' % descriptor)
+                with open('/proc/self/fd/%d' % descriptor) as file:
+                    configuration = file.read()
+            return arguments, environment, configuration
+        finally:
+            for descriptor in self.process.descriptors:
+                posix.close(descriptor)
+
+
+@pytest.fixture(scope='module')
+def wrapper(make_installation):
+    installation = make_installation(support.available_pythons()[-1])
+    return Wrapper(installation.wrapper)
+
+
+# Any text that an argument can be; what is no UTF-8 arrives as surrogates.
+TEXT = st.text(st.one_of(
+    st.sampled_from('=,-: "\'\\{}azAZ09.\n\t'),
+    st.sampled_from('\xe4\u20ac\udc80\udcff')), max_size=12)
+SYNTAX = st.text(st.sampled_from('=,nospicetl-'), max_size=14)
+ESCAPED = TEXT.map(lambda text: text.replace(',', ',,'))
+PRIORITY = 'NORMAL:-VERS-ALL:+VERS-TLS1.2'
+VALUES = {
+    'ciphers': ['AES256-SHA', GOOD_CIPHERS, 'HIGH:!aNULL', '-AES:HIGH',
+                'ALL:@SECLEVEL=0', 'NOSUCH', 'AES256-SHA,disable-ticketing=on',
+                'TLS_AES_256_GCM_SHA384', 'A' * 256],
+    'ciphersuites': ['TLS_AES_256_GCM_SHA384', 'TLS_NOSUCH', 'A,B',
+                     'TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256'],
+    'protocols': ['TLSv1.2', 'TLSv1.3', 'TLSv1.2:TLSv1.3', 'TLSv1.1'],
+    'groups': ['X25519', 'P-256:P-384', 'X25519:X25519', 'x', 'A\nB'],
+    'priority': [PRIORITY, 'NORMAL', 'NONE', 'NORMAL:+ANON-ECDH', '@SYSTEM',
+                 'NORMAL,', 'NORMAL"'],
+    'curves': ['X25519'],
+}
+GOOD = {
+    'ciphers': VALUES['ciphers'][:4], 'ciphersuites':
+        [VALUES['ciphersuites'][0], VALUES['ciphersuites'][3]],
+    'protocols': VALUES['protocols'][:3], 'groups': VALUES['groups'][:2],
+    'priority': VALUES['priority'][:2]}
+OPTION = st.sampled_from(['-vdsm-tls', '--vdsm-tls', '-vdsm-tls-default',
+                          '--vdsm-tls-default'])
+
+
+def pairs_of(values):
+    return st.sampled_from([(key, value) for key in sorted(values)
+                            for value in values[key]])
+
+
+GOOD_SETTING = st.builds(
+    lambda option, pair: [option, '%s=%s' % pair], OPTION, pairs_of(GOOD))
+SETTING = st.one_of(
+    GOOD_SETTING, GOOD_SETTING, st.builds(
+        lambda option, pair: [option, '%s=%s' % pair], OPTION,
+        pairs_of(VALUES)),
+    st.builds(lambda option, value: [option, value], OPTION, TEXT))
+SPICE_PARAMETER = st.one_of(
+    st.sampled_from(['port=5900', 'tls-port=5901', 'tls-port=5901',
+                     'tls-port=0', 'tls-port=', 'addr=192.0.2.1', 'unix',
+                     'x509-dir=/etc/pki', 'tls-channel=main', 'sasl',
+                     'tls-channel=inputs', 'disable-ticketing',
+                     'seamless-migration=on', 'tls-ciphers=ALL', 'tls-ciphers',
+                     'notls-ciphers', 'password=a,,tls-ciphers=b', 'no',
+                     'password=a,,,tls-ciphers=b', '']),
+    st.builds('password={}'.format, ESCAPED), SYNTAX)
+SPICE = st.builds(
+    lambda option, parameters: [option, ','.join(parameters)],
+    st.sampled_from(['-spice', '--spice']),
+    st.lists(SPICE_PARAMETER, max_size=4).map(
+        lambda parameters: parameters + ['tls-port=5900'][:len(parameters)]))
+IDENTITY = st.sampled_from(['vnc-tls-creds0', 'a', 'vnc-tls-creds0', 'b'])
+VNC_PARAMETER = st.one_of(
+    st.builds('tls-creds={}'.format, IDENTITY),
+    st.builds('tls-creds={}'.format, IDENTITY),
+    st.sampled_from(['password', 'password=on', 'sasl', 'websocket=5700',
+                     'share=ignore', 'audiodev=a', 'tls', 'x509=/etc/pki']),
+    SYNTAX)
+VNC = st.builds(
+    lambda option, address, parameters: [
+        option[0], option[1] + ','.join([address] + parameters)],
+    st.sampled_from([('-vnc', ''), ('--vnc', ''), ('-display', 'vnc=')]),
+    st.sampled_from(['192.0.2.1:0', '[2001:db8::1]:0', 'none', '', ':0',
+                     'vnc=unix:/run/a=b', 'unix:/run/a,,b']),
+    st.lists(VNC_PARAMETER, min_size=1, max_size=3))
+KIND = st.sampled_from(['tls-creds-x509', 'tls-creds-x509', 'secret'])
+KEYED_OBJECT = st.builds(
+    lambda kind, identity, members: ['-object', ','.join(
+        [kind, 'id=' + identity] + members)],
+    st.one_of(KIND, KIND.map('qom-type={}'.format)), IDENTITY, st.lists(
+        st.one_of(st.builds('dir={}'.format, ESCAPED), st.sampled_from([
+            'endpoint=server', 'verify-peer=no', 'priority=NORMAL',
+            'priority', 'nopriority', 'data=9eao5F8=='])), max_size=4))
+MEMBER = st.one_of(
+    st.tuples(st.just('dir'), st.one_of(
+        st.just('/etc/pki'), st.text(st.sampled_from('a,=\xe4"\\\udc80'),
+                                     max_size=4))),
+    st.sampled_from([('endpoint', 'server'), ('verify-peer', False),
+                     ('verify-peer', True), ('priority', 'NORMAL'),
+                     ('size', 1), ('list', [{}]), ('none', None)]))
+JSON_OBJECT = st.builds(
+    lambda kind, identity, members, style, ascii: ['-object', json.dumps(
+        dict([('qom-type', kind), ('id', identity)] + members),
+        separators=style, ensure_ascii=ascii)],
+    KIND, IDENTITY, st.lists(MEMBER, max_size=4),
+    st.sampled_from([(',', ':'), (', ', ': ')]), st.booleans())
+OTHER = st.one_of(
+    st.sampled_from([
+        ['-S'], ['-nodefaults'], ['--no-shutdown'], ['-enable-kvm'],
+        ['-name', 'guest=a,debug-threads=on'], ['-append', '-spice'],
+        ['-kernel', '-vdsm-tls'], ['-name', '-vnc'], ['-m', '1024'],
+        ['-k', 'en-us'], ['disk.img'], ['-display', 'none'],
+        ['-msg', 'timestamp=on'], ['-device', 'usb,id=-spice']]),
+    st.builds(lambda name, value: [name, value],
+              st.sampled_from(['-name', '-device', '-append', '-object']),
+              TEXT),
+    TEXT.filter(lambda text: text[:1] != '-').map(lambda text: [text]))
+NOISE = st.one_of(OTHER, st.sampled_from(
+    [['-spice'], ['-object'], ['-vdsm-tls'], ['-'], ['--'], ['-new', '-spice'],
+     ['-new', '-m'], ['---spice', 'tls-port=1']]), TEXT.map(lambda t: [t]))
+
+
+def command_lines(*parts):
+    return st.tuples(*parts).map(lambda parts: [
+        argument for part in parts for piece in part for argument in piece])
+
+
+PIECES = st.lists(st.one_of(OTHER, SPICE, VNC, KEYED_OBJECT, JSON_OBJECT),
+                  max_size=6)
+MORE = st.lists(st.one_of(OTHER, OTHER, NOISE), max_size=2)
+COMMAND_LINE = command_lines(
+    PIECES, st.lists(SETTING, min_size=1, max_size=3), MORE)
+WITHOUT_SETTINGS = command_lines(PIECES, MORE)
+WITH_PRIORITY = command_lines(
+    st.lists(st.one_of(KEYED_OBJECT, JSON_OBJECT), min_size=1, max_size=3),
+    st.sampled_from([':0,tls-creds=vnc-tls-creds0',
+                     ':0,tls-creds=vnc-tls-creds0,tls-creds=a']).map(
+        lambda value: [['-vnc', value],
+                       ['-vdsm-tls', 'priority=' + PRIORITY]]))
+ENVIRONMENT = st.sampled_from([
+    LIBVIRT_ENVIRONMENT, {}, {b'OPENSSL_CONF': b'/etc/mine'},
+    {b'A\xff': b'\xff=', b'LC_ALL': b'C'}])
+
+
+def check_refusal(line):
+    assert line.startswith('qemu-kvm-modified: ')
+    assert '; remedy: ' in line
+    assert re.fullmatch('[ -~]+', line)
+
+
+def check_started(arguments, environment, outcome):
+    """Check what the emulator got against what it was asked to get."""
+    final, exported, configuration = outcome
+    asked, got = VM(arguments), VM(final)
+    if not asked.runs:
+        assert not got.runs
+        return
+    assert got.runs
+    assert not got.settings
+    wanted = {}
+    for option, setting in asked.settings:
+        key, _, value = setting.partition('=')
+        assert key not in wanted
+        wanted[key] = (option == 'vdsm-tls', value)
+    assert set(wanted) <= set(GOOD)
+    check_spice(asked, got, wanted)
+    check_vnc(asked, got, wanted)
+    check_environment(asked, wanted, environment, exported, configuration)
+
+
+def check_spice(asked, got, wanted):
+    required, ciphers = wanted.get('ciphers', (False, None))
+    given = [option for option in asked.options if option[0] == 'spice']
+    left = [option for option in got.options if option[0] == 'spice']
+    if not wanted and asked.has_tls_port:
+        required, ciphers = True, support.SEED_CIPHERS
+    if required and asked.has_spice:
+        assert asked.has_tls_port
+    elif left == given:
+        assert not (asked.has_tls_port and ciphers in GOOD['ciphers'])
+        return
+    assert asked.has_tls_port
+    assert left == got.options[-1:]
+    parameters = left[0][1]
+    assert (parameters + ',').startswith('tls-ciphers=%s,' % ciphers)
+    assert got.spice == [('tls-ciphers', ciphers)] + [
+        parameter for parameter in asked.spice
+        if parameter[0] != 'tls-ciphers']
+
+
+def check_vnc(asked, got, wanted):
+    required, priority = wanted.get('priority', (False, None))
+    assert len(asked.others) == len(got.others)
+    for old, new in zip(asked.others, got.others):
+        if old == new:
+            continue
+        assert priority
+        assert old[0] == 'object'
+        assert new[2] == ['-object', new[1]]
+        members = read_object(old[1])
+        assert last(members, 'qom-type') == 'tls-creds-x509'
+        assert last(members, 'id') in asked.credentials
+        changed = read_object(new[1])
+        assert last(changed, 'priority') == priority
+        assert [member for member in changed if member[0] != 'priority'] == [
+            member for member in members if member[0] != 'priority']
+    if required:
+        given = got.priorities()
+        assert all(given[name] == priority for name in asked.credentials)
+
+
+def check_environment(asked, wanted, environment, exported, configuration):
+    keys = {key for key in ('ciphersuites', 'protocols', 'groups')
+            if key in wanted}
+    environment = dict(environment)
+    exported = dict(exported)
+    if configuration is not None:
+        assert keys and asked.has_tls_port
+        exported.pop(b'OPENSSL_CONF')
+        environment.pop(b'OPENSSL_CONF', None)
+    enforced = set()
+    for key in keys:
+        value = wanted[key][1]
+        lines = {
+            'ciphersuites': ['Ciphersuites = ' + value],
+            'protocols': ['MinProtocol = ' + value.split(':')[0],
+                          'MaxProtocol = ' + value.split(':')[-1]],
+            'groups': ['Groups = ' + value]}[key]
+        if set(lines) <= set((configuration or '').split('\n')):
+            enforced.add(key)
+    assert enforced == {key for key in keys if asked.has_tls_port
+                        and wanted[key][1] in GOOD[key]}
+    assert bool(enforced) == (configuration is not None)
+    required = {key for key in keys if wanted[key][0]}
+    assert required <= enforced or not asked.has_spice
+    assert exported == environment
+
+
+def check_wrapper(wrapper, arguments, environment):
+    try:
+        outcome = wrapper.run(arguments, environment)
+    except Refusal as refusal:
+        check_refusal(str(refusal))
+    else:
+        check_started(arguments, environment, outcome)
+
+
+@examples(1500)
+@given(arguments=COMMAND_LINE, environment=ENVIRONMENT)
+def test_wrapper_refuses_or_enforces_and_changes_nothing_else(
+        wrapper, arguments, environment):
+    check_wrapper(wrapper, arguments, environment)
+
+
+@examples(300)
+@given(arguments=WITHOUT_SETTINGS, environment=ENVIRONMENT)
+def test_without_settings_only_a_manual_installation_is_continued(
+        wrapper, arguments, environment):
+    check_wrapper(wrapper, arguments, environment)
+
+
+@examples(400)
+@given(arguments=WITH_PRIORITY)
+def test_priority_is_all_that_changes_in_credentials(wrapper, arguments):
+    check_wrapper(wrapper, arguments, {})
+
+
+@pytest.mark.parametrize('option', ['-vdsm-tls', '-vdsm-tls-default'])
+@pytest.mark.parametrize('key', sorted(VALUES))
+def test_value_that_cannot_be_enforced_never_holds(wrapper, option, key):
+    for value in VALUES[key]:
+        arguments = ['-spice', 'tls-port=1', option, '%s=%s' % (key, value),
+                     '-object', 'tls-creds-x509,id=a',
+                     '-vnc', ':0,tls-creds=a']
+        try:
+            outcome = wrapper.run(arguments, {})
+        except Refusal as refusal:
+            check_refusal(str(refusal))
+            assert value not in GOOD.get(key, ())
+        else:
+            check_started(arguments, {}, outcome)
+            assert option == '-vdsm-tls-default' or value in GOOD[key]
+
+
+# VMs as libvirt starts them
+
+
+SPICE_TAIL = 'addr=192.0.2.1,x509-dir=/etc/pki/a,,b,tls-channel=main'
+VNC_TAIL = ',password=on,audiodev=audio1'
+CREDENTIALS = {
+    'keyed': ('tls-creds-x509,id=vnc-tls-creds0,dir=/a,,b,verify-peer=no{}',
+              ',priority='),
+    'JSON': ('{{"qom-type":"tls-creds-x509","id":"vnc-tls-creds0",'
+             '"dir":"/a,b","verify-peer":false{}}}', ',"priority":"'),
+}
+
+
+@st.composite
+def virtual_machines(draw):
+    """
+    Returns (the arguments of a VM that has nothing odd, those that its
+    emulator should get with its settings or None if it should not start).
+    """
+    wanted = draw(st.fixed_dictionaries({}, optional={
+        key: st.tuples(st.booleans(), st.sampled_from(GOOD[key]))
+        for key in GOOD}))
+    spice = draw(st.sampled_from(['', 'port=5900,', 'tls-port=5901,',
+                                  'port=5900,tls-port=5901,']))
+    vnc = draw(st.sampled_from(['', '-', 'x509', 'keyed', 'JSON']))
+    others = draw(st.lists(st.sampled_from([
+        ['-S'], ['-nodefaults'], ['-name', 'guest=a'], ['-append', '-spice'],
+        ['-object', 'secret,id=masterKey0,file=/a,,b'], ['disk.img'],
+        ['-object', '{"qom-type": "secret", "id": "secret0"}'],
+        ['-object', 'tls-creds-x509,id=migration,dir=/a'],
+        ['-m', '1024']]), max_size=4, unique_by=str))
+    before, after = [], []
+
+    def add(given, got=None):
+        before.extend(given)
+        after.extend(given if got is None else got)
+
+    def holds(key):
+        return key in wanted
+
+    def is_required(keys):
+        return any(wanted[key][0] for key in keys if key in wanted)
+
+    starts = True
+    for other in others:
+        add(other)
+    last_option = []
+    if spice:
+        option = ['-spice', spice + SPICE_TAIL]
+        if 'tls-port' not in spice:
+            starts = not is_required(set(GOOD) - {'priority'})
+            add(option)
+        elif wanted and not holds('ciphers'):
+            add(option)
+        else:
+            ciphers = wanted.get('ciphers', (0, support.SEED_CIPHERS))[1]
+            add(option, [])
+            last_option = ['-spice', 'tls-ciphers=%s,%s' % (ciphers,
+                                                            option[1])]
+    if vnc in CREDENTIALS:
+        text, separator = CREDENTIALS[vnc]
+        priority = wanted.get('priority', (0, ''))[1]
+        add(['-object', text.format('')], ['-object', text.format(
+            priority and separator + priority + '"' * (vnc == 'JSON'))])
+        add(['-vnc', '192.0.2.1:0,tls-creds=vnc-tls-creds0' + VNC_TAIL])
+    elif vnc:
+        starts = starts and not is_required(['priority'])
+        add(['-vnc', '192.0.2.1:0' + {'-': '', 'x509': ',tls,x509=/a'}[vnc]])
+    for key in draw(st.permutations(sorted(wanted))):
+        required, value = wanted[key]
+        add(['-vdsm-tls' + '-default' * (not required),
+             '%s=%s' % (key, value)], [])
+    add(['-msg', 'timestamp=on'])
+    return before, after + last_option if starts else None
+
+
+@examples(400)
+@given(machine=virtual_machines())
+def test_machine_of_libvirt_starts_exactly_as_asked(wrapper, machine):
+    given, expected = machine
+    try:
+        outcome = wrapper.run(given, LIBVIRT_ENVIRONMENT)
+    except Refusal as refusal:
+        check_refusal(str(refusal))
+        assert expected is None
+    else:
+        assert outcome[0] == expected
+        check_started(given, LIBVIRT_ENVIRONMENT, outcome)
+
+
+@examples(40)
+@given(arguments=st.one_of(COMMAND_LINE, virtual_machines().map(
+    lambda machine: machine[0])), environment=ENVIRONMENT)
+def test_process_does_as_its_functions(newest_run, wrapper, arguments,
+                                       environment):
+    outcome = newest_run(*map(os.fsencode, arguments),
+                         environment=environment)
+    try:
+        expected, _, configuration = wrapper.run(arguments, environment)
+    except Refusal as refusal:
+        *notes, line = outcome.stderr.splitlines()
+        assert (outcome.status, line) == (1, str(refusal))
+        # libvirt knows those for lines of the log, and reports only the last.
+        assert all(': info : ' in note for note in notes)
+    else:
+        assert outcome.arguments == list(map(os.fsencode, expected))
+        environment = {name: value for name, value in environment.items()
+                       if not (name == b'OPENSSL_CONF' and configuration)}
+        assert sorted(entry for entry in outcome.environment
+                      if not entry.startswith(b'OPENSSL_CONF=/proc/')
+                      ) == sorted(b'='.join(pair)
+                                  for pair in environment.items())
+        assert (configuration is not None) == any(
+            entry.startswith(b'OPENSSL_CONF=/proc/self/fd/')
+            for entry in outcome.environment)
+
+
+OPTIONS = st.one_of(
+    SYNTAX, st.text(st.sampled_from('=,a'), max_size=8),
+    st.lists(st.one_of(SPICE_PARAMETER, TEXT), max_size=4).map(','.join))
+
+
+@examples(1000)
+@given(values=st.lists(OPTIONS, min_size=1, max_size=3))
+def test_parameters_joined_with_commas_mean_the_same(wrapper, values):
+    try:
+        parameters = [parameter for value in values for parameter in
+                      wrapper.names['split_parameters']('spice', value)]
+    except Refusal as refusal:
+        check_refusal(str(refusal))
+        # "no" alone is a parameter that is switched off, without a name too.
+        assert any(key == '' for value in values
+                   for key, _ in read_parameters(value))
+        return
+    assert [read_parameters(text) for _, text in parameters] == [
+        [parameter] for value in values
+        for parameter in read_parameters(value)]
+    assert read_parameters(','.join(text for _, text in parameters)) == [
+        parameter for value in values for parameter in read_parameters(value)]
+    for key, text in parameters:
+        name = read_parameters(text)[0][0]
+        assert key == name or (key == 'no' + name and '=' not in text)
+
+
+# The hook
+
+
+class Module:
+    """The module that the hook shares, and the hook itself, in here."""
+
+    def __init__(self, installation):
+        self.emulator = str(installation.emulator)
+        self.enforce = support.run_file(installation.hook)['enforce']
+        # What the functions themselves see, so that it can be replaced.
+        names = support.run_file(installation.module)[
+            'resolve'].__globals__
+        names['_run'] = functools.lru_cache(maxsize=None)(names['_run'])
+        self.names = types.SimpleNamespace(**names)
+
+    def run(self, path, properties):
+        """Do what the hook does. Returns lines; may raise Refused."""
+        with mock.patch.dict(os.environ, dict(properties, _hook_domxml=str(
+                path)), clear=True):
+            return self.enforce(hooking, self.names)
+
+    def check_message(self, message):
+        assert re.fullmatch('[ -~]+', message)
+        assert not set(message) & set('"\'\\')
+
+
+@pytest.fixture(scope='module')
+def module(make_installation):
+    return Module(make_installation(support.available_pythons()[-1]))
+
+
+TOKENS = {
+    'tlsciphers': [
+        'ECDHE-RSA-AES256-GCM-SHA384', 'AES256-SHA', 'HIGH', 'ALL', '!aNULL',
+        'DEFAULT', 'NOSUCH', 'eNULL', '@SECLEVEL=0', '@SECLEVEL=1', '-AES',
+        'TLS_AES_256_GCM_SHA384', 'TLS_AES_128_GCM_SHA256', 'TLS_NOSUCH',
+        '!TLS_AES_256_GCM_SHA384', 'A' * 250],
+    'tlsprotocols': ['TLSv1.2', 'TLSv1.3', 'TLSv1.1'],
+    'tlsgroups': ['X25519', 'P-256', 'prime256v1', 'secp384r1', 'x25519'],
+    'tlspriority': ['NORMAL', '-VERS-ALL', '+VERS-TLS1.2', '+VERS-TLS1.3',
+                    '-CIPHER-ALL', '+AES-256-GCM', '%SERVER_PRECEDENCE',
+                    '+ANON-ECDH', '-GROUP-ALL', '@SYSTEM', 'NONE', 'SECURE256',
+                    '!AES-128-CBC'],
+    'tlsprofile': ['modern', 'intermediate', 'none', 'old'],
+}
+# Behind one of these most tokens mean something.
+BEGINNINGS = {'tlsciphers': 'AES256-SHA', 'tlspriority': 'NORMAL'}
+CHARACTER = st.one_of(st.sampled_from(', ;:+-"\'\\\n\t$`'),
+                      st.characters(exclude_characters='\0'))
+
+
+def values_of(name):
+    """Values for a property: whatever, and such as mean something."""
+    tokens = st.sampled_from(TOKENS[name])
+    beginning = BEGINNINGS.get(name)
+    lists = st.builds(
+        lambda first, rest: ':'.join(first + rest),
+        st.sampled_from([[beginning], [beginning], []] if beginning else [[]]),
+        st.lists(tokens, min_size=1, max_size=3, unique=True))
+    return st.one_of(
+        lists, lists, tokens,
+        st.builds(lambda value, character, position: (
+            value[:position] + character + value[position:]),
+            lists, CHARACTER, st.sampled_from([0, 6, 10, 1000])),
+        st.integers(250, 260).map(
+            lambda length: (beginning or 'X25519').ljust(length, ':')),
+        st.text(st.sampled_from('TLSv1.23:+-!@%=_A'), max_size=5),
+        st.text(CHARACTER, max_size=5))
+
+
+PROPERTIES = st.fixed_dictionaries({}, optional={
+    name: values_of(name) for name in TOKENS})
+DISPLAYS = st.sampled_from([['spice'], ['vnc'], ['spice', 'vnc'], ['sdl'], []])
+
+
+def check_settings(wrapper, pairs):
+    """Check what the hook wants of the wrapper: (key, value) pairs."""
+    wrapper.process = wrapper.names['posix'] = Process({})
+    judges = {'ciphers': 'judge_ciphers', 'groups': 'judge_groups',
+              'priority': 'judge_priority', 'ciphersuites': 'unknown_suites'}
+    for key, value in pairs:
+        assert re.fullmatch('[!-~]+', value)
+        assert not set(value) & set(',"\'\\;$`')
+        wrapper.names['check_setting'](key, value)
+        if key in judges:
+            assert not wrapper.names[judges[key]](value)
+
+
+@pytest.mark.parametrize('name', sorted(set(TOKENS) - {'tlsprofile'}))
+def test_wrapper_takes_every_value_that_the_hook_accepts(module, wrapper,
+                                                         name):
+    @examples(200)
+    @given(value=values_of(name))
+    def check(value):
+        try:
+            pairs, lines = module.names.JUDGES[name](
+                module.names.Setting(name, value, name))
+        except module.names.Refused as refusal:
+            module.check_message(str(refusal))
+            return
+        for line in lines:
+            module.check_message(line)
+        check_settings(wrapper, pairs)
+
+    check()
+
+
+@examples(300)
+@given(properties=PROPERTIES, displays=DISPLAYS)
+def test_properties_become_settings_or_are_refused(module, wrapper, properties,
+                                                   displays):
+    try:
+        options, lines = module.names.resolve(properties, displays)
+    except module.names.Refused as refusal:
+        module.check_message(str(refusal))
+        return
+    for line in lines:
+        module.check_message(line)
+    assert {option for option, _ in options} <= {'-vdsm-tls'}
+    pairs = [tuple(setting.split('=', 1)) for _, setting in options]
+    assert len(dict(pairs)) == len(pairs)
+    check_settings(wrapper, pairs)
+    for key in dict(pairs):
+        assert ('vnc' if key == 'priority' else 'spice') in displays
+    for name, display, keys in (
+            ('tlsciphers', 'spice', {'ciphers', 'ciphersuites'}),
+            ('tlsprotocols', 'spice', {'protocols'}),
+            ('tlsgroups', 'spice', {'groups'}),
+            ('tlspriority', 'vnc', {'priority'})):
+        if name in properties and display in displays:
+            assert keys & set(dict(pairs))
+
+
+QEMU = '{http://libvirt.org/schemas/domain/qemu/1.0}'
+QEMU_NAMESPACE = QEMU[1:-1]
+XML_TEXT = st.text(st.sampled_from('a<>&"\'\n\t\r \xe4\u20ac\U0001f600]-'),
+                   max_size=8)
+
+
+def escape(text, quote='"'):
+    """Return an attribute's value as XML, with references."""
+    return quote + saxutils.escape(text, {
+        quote: '&#%d;' % ord(quote), '\n': '&#10;', '\t': '&#x9;',
+        '\r': '&#xD;'}) + quote
+
+
+@st.composite
+def elements(draw, name, attributes, content=()):
+    """An element with its attributes in any order."""
+    quote = draw(st.sampled_from('"\''))
+    pairs = draw(st.permutations(sorted(attributes.items())))
+    text = ''.join(content)
+    start = '<%s%s' % (name, ''.join(
+        '%s%s=%s' % (draw(st.sampled_from([' ', '\n  '])), key,
+                     escape(value, quote)) for key, value in pairs))
+    return start + ('>%s</%s>' % (text, name) if text or draw(st.booleans())
+                    else '/>')
+
+
+def noise(text=XML_TEXT):
+    return st.one_of(
+        st.just('\n  '), text.map(lambda value: '<!--%s-->' % value.replace(
+            '-', '')), text.map(lambda value: '<?pi %s?>' % value.replace(
+                '?', '').lstrip()), st.just(''))
+
+
+MARKUP = st.one_of(
+    XML_TEXT.map(lambda text: saxutils.escape(text, {'\r': '&#13;'})),
+    XML_TEXT.map(lambda text: '<![CDATA[%s]]>' % text.replace(']', '')),
+    st.sampled_from(['<graphics type="spice"/>', '<emulator>/x</emulator>',
+                     '<commandline><arg value="-vdsm-tls"/></commandline>',
+                     '&amp;', '&#228;', '&e;']))
+METADATA = st.lists(MARKUP, max_size=3).map(
+    lambda parts: '<metadata><n:a xmlns:n="urn:n">%s</n:a></metadata>'
+    % ''.join(parts))
+ARGUMENT = st.one_of(st.sampled_from([
+    '-cpu', 'host', '-vdsm-tls', '-vdsm-tls-default', 'ciphers=AES256-SHA',
+    '-spice', 'priority=NORMAL']), XML_TEXT)
+
+
+@st.composite
+def command_line_elements(draw):
+    """A <commandline> of QEMU's namespace, under some prefix."""
+    prefix = draw(st.sampled_from(['qemu', 'ns0', '', 'q', 'declared']))
+    colon = prefix and prefix + ':'
+    children = [draw(noise())]
+    for kind in draw(st.lists(st.sampled_from(['arg', 'arg', 'env']),
+                              max_size=4)):
+        attributes = {'value': draw(ARGUMENT)}
+        if kind == 'env':
+            attributes['name'] = 'A'
+        children.append(draw(elements(colon + kind, attributes)))
+        children.append(draw(noise()))
+    namespace = '' if prefix == 'declared' else ' xmlns%s="%s"' % (
+        prefix and ':' + prefix, QEMU_NAMESPACE)
+    return '<%scommandline%s>%s</%scommandline>' % (
+        colon, namespace, ''.join(children), colon)
+
+
+@st.composite
+def domains(draw):
+    """A domain XML (str) as engines, vdsm and other hooks may write it."""
+    emulator = draw(st.sampled_from([
+        '', '', '<emulator text="/usr/bin/qemu-system-ppc64le"/>',
+        '<emulator/>', '<emulator a="b"> /usr/bin/qemu-kvm </emulator>',
+        '<emulator>/usr/local/bin/other</emulator>',
+        '<emulator>@</emulator>', '<emulator>/o\'"\\\xe4\n</emulator>']))
+    graphics = [draw(elements('graphics', {
+        'type': draw(st.sampled_from(['spice', 'vnc', 'sdl', 'vnc'])),
+        'port': '-1', 'keymap': draw(XML_TEXT)}))
+        for _ in range(draw(st.sampled_from([1, 2, 0, 3])))]
+    devices = draw(st.permutations([emulator] + graphics + ['<input a="&e;"/>']
+                                   ))
+    devices = ''.join(draw(noise()) + device for device in devices)
+    parts = ['<name>%s</name>' % saxutils.escape(draw(XML_TEXT)).replace(
+        '\r', '&#13;'), '<devices>%s</devices>' % devices, draw(METADATA)]
+    parts += draw(st.lists(command_line_elements(), max_size=2))
+    parts = ''.join(draw(noise()) + part
+                    for part in draw(st.permutations(parts)))
+    namespaces = draw(st.permutations([
+        'xmlns:declared="%s"' % QEMU_NAMESPACE, 'type="kvm"',
+        draw(st.sampled_from(['xmlns:qemu="urn:other"', 'id="1"',
+                              'xmlns:qemu="%s"' % QEMU_NAMESPACE]))]))
+    if 'declared:' not in parts and draw(st.booleans()):
+        namespaces = [part for part in namespaces if 'declared' not in part]
+    declaration = draw(st.sampled_from(
+        ['', '<?xml version="1.0" encoding="UTF-8"?>']))
+    entity = draw(st.sampled_from(['', '\xe4', '&#10;']))
+    start = '%s<!DOCTYPE domain [<!ENTITY e "x%s">]>%s<domain %s>' % (
+        declaration, entity, draw(noise()), ' '.join(namespaces))
+    return start + parts + '</domain>'
+
+
+def parse(xml):
+    return ElementTree.fromstring(xml, ElementTree.XMLParser(
+        target=ElementTree.TreeBuilder(insert_comments=True,
+                                       insert_pis=True)))
+
+
+def meaning(element):
+    """Return all that an element says, however it is written."""
+    return (element.tag, element.attrib, element.text or '',
+            [meaning(child) for child in element], element.tail or '')
+
+
+def remove(parent, element):
+    """Remove an element and leave the text that follows it."""
+    position = list(parent).index(element)
+    if position:
+        before = parent[position - 1]
+        before.tail = (before.tail or '') + (element.tail or '')
+    else:
+        parent.text = (parent.text or '') + (element.tail or '')
+    parent.remove(element)
+
+
+def with_policy(xml, emulator, settings):
+    """Return the domain (Element) that the hook should make."""
+    domain = parse(xml)
+    devices = domain.find('devices')
+    element = devices.find('emulator')
+    if element is None:
+        element = ElementTree.Element('emulator')
+        devices.insert(0, element)
+    element.attrib.pop('text', None)
+    for child in list(element):
+        element.remove(child)
+    element.text = emulator
+    for command_line in domain.findall(QEMU + 'commandline'):
+        arguments = command_line.findall(QEMU + 'arg')
+        while arguments:
+            pair = [arguments.pop(0)]
+            if pair[0].get('value') in ('-vdsm-tls', '-vdsm-tls-default'):
+                pair += arguments[:1]
+                del arguments[:1]
+                for argument in pair:
+                    remove(command_line, argument)
+    command_line = domain.find(QEMU + 'commandline')
+    if command_line is None:
+        command_line = ElementTree.SubElement(domain, QEMU + 'commandline')
+    for setting in settings:
+        for value in setting:
+            ElementTree.SubElement(command_line, QEMU + 'arg', value=value)
+    return domain
+
+
+HOOK_PROPERTIES = st.one_of(
+    st.fixed_dictionaries({}, optional={
+        'tlsciphers': st.sampled_from([GOOD_CIPHERS, 'HIGH', 'NOSUCH']),
+        'tlspriority': st.sampled_from(['NORMAL', PRIORITY]),
+        'tlsprofile': st.sampled_from(['modern', 'none', 'old'])}),
+    *[st.sampled_from([{'tlsprofile': 'intermediate'},
+                       {'tlsciphers': GOOD_CIPHERS, 'tlspriority': PRIORITY}])
+      ] * 2)
+
+
+@examples(350)
+@given(data=domains(), properties=HOOK_PROPERTIES)
+def test_hook_refuses_or_adds_the_policy_and_nothing_else(
+        module, tmp_path_factory, data, properties):
+    xml = data.replace('<emulator>@<', '<emulator>%s<' % module.emulator)
+    path = tmp_path_factory.getbasetemp() / 'domxml'
+    path.write_bytes(xml.encode())
+    displays = frozenset(element.get('type') for element in parse(
+        xml).findall('devices/graphics'))
+    others = [element for element in parse(xml).findall('devices/emulator')
+              if '/usr/bin/qemu-' not in str(element.attrib) + (
+                  element.text or '/usr/bin/qemu-')
+              and element.text != module.emulator]
+    try:
+        policy = module.names.resolve(properties, displays)[0]
+    except module.names.Refused:
+        policy = None
+    try:
+        lines = module.run(path, properties)
+    except module.names.Refused as refusal:
+        module.check_message(str(refusal))
+        assert path.read_bytes() == xml.encode()
+        assert policy is None or others
+        return
+    for line in lines:
+        module.check_message(line)
+    changed = path.read_bytes()
+    if policy:
+        assert not others
+        assert meaning(parse(changed)) == meaning(with_policy(
+            xml, module.emulator, policy))
+        assert module.run(path, properties) == lines
+        assert path.read_bytes() == changed
+    else:
+        assert policy == []
+        assert changed == xml.encode()
