@@ -125,8 +125,15 @@ def final_arguments(arguments):
     if settings:
         options = [option for option in options
                    if option[0] not in (REQUIREMENT, BEST_EFFORT)]
-        options = with_vnc_policy(with_spice_policy(options, settings),
-                                  settings)
+        try:
+            options = with_vnc_policy(with_spice_policy(options, settings),
+                                      settings)
+        except EnvironmentError as error:
+            # No descriptor, process or memory left, /proc not mounted.
+            posix.unsetenv(b'OPENSSL_CONF')
+            give_up(settings, sorted(settings), 'cannot be put into effect: '
+                    + error.strerror, 'mend this host, or start the VM on '
+                    'another one')
     elif has_tls_port(spice_displays(options)):
         options = with_ciphers(
             options, MANUAL_CIPHERS, 'this VM comes from a host with a '
@@ -278,7 +285,7 @@ def with_spice_policy(options, settings):
     if not has_tls_port(displays):
         give_up(settings, keys, 'the SPICE console of this VM has no TLS port',
                 'enable TLS for SPICE on this host (spice_tls in qemu.conf), '
-                'or remove the property %s from the VM'
+                'or remove the properties %s and tlsprofile from the VM'
                 % PROPERTIES[keys[0]])
         return options
     configure_openssl(settings)
@@ -365,12 +372,8 @@ def configure_openssl(settings):
         descriptor = nameless_file()
         posix.putenv(b'OPENSSL_CONF', (
             '/proc/self/fd/%d' % descriptor).encode('ascii'))
-        try:
-            reason = write_configuration(descriptor, ciphersuites, protocols,
-                                         groups)
-        except EnvironmentError as error:
-            reason = ('cannot make a configuration for OpenSSL: %s'
-                      % error.strerror)
+        reason = write_configuration(descriptor, ciphersuites, protocols,
+                                     groups)
         if not reason:
             note('QEMU gets OPENSSL_CONF with ' + ' '.join(
                 '%s=%s' % (key, settings[key][1]) for key in keys))
@@ -499,8 +502,7 @@ def nameless_file():
             if hasattr(posix, 'set_inheritable'):
                 posix.set_inheritable(descriptor, True)
             return descriptor
-    refuse('cannot make a file for OpenSSL: %s; remedy: make room in /tmp'
-           % failure.strerror)
+    raise failure
 
 
 def section_chain(values):
@@ -740,6 +742,8 @@ def ask(program, *arguments):
     of str) that it printed; 127 and why where it cannot be run.
     """
     reader, writer = posix.pipe()
+    # Where it is ignored there would be no status to wait for.
+    disposition = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     child = posix.fork()
     if child == 0:
         try:
@@ -761,6 +765,7 @@ def ask(program, *arguments):
         output += part
     posix.close(reader)
     status = posix.waitpid(child, 0)[1]
+    signal.signal(signal.SIGCHLD, disposition)
     lines = str(output.decode('ascii', 'replace').encode(
         'ascii', 'replace').decode('ascii')).split('\n')
     return (status >> 8) or (status & 127), [

@@ -96,7 +96,7 @@ class Outcome:
     How a run of the wrapper ended: status, stderr (str), pid, started; and of
     the real emulator, if it was started: arguments (list of bytes),
     environment (list of bytes), files ({descriptor: path}), ignored (set of
-    signals).
+    signals), children (str: their pids).
     """
 
     def __init__(self, process):
@@ -118,6 +118,8 @@ class Outcome:
                                 (proc / 'status').read_text()).group(1), 16)
         self.ignored = {number for number in range(1, 65)
                         if ignored >> (number - 1) & 1}
+        self.children = (proc / 'task' / str(self.pid) / 'children'
+                         ).read_text()
         self.files = {int(link.name): os.readlink(link)
                       for link in (proc / 'fd').iterdir()}
         # Those of the shell, which puts its script at 10 or higher.

@@ -6,6 +6,7 @@
 import contextlib
 import os
 import re
+import resource
 import signal
 import subprocess
 
@@ -295,3 +296,44 @@ def test_nothing_is_written_beside_the_wrapper(run, installation):
     run('-S')
     assert sorted(path.name for path in installation.wrapper.parent.iterdir()
                   ) == ['qemu-kvm', 'qemu-kvm-modified', 'vdsm']
+
+
+POLICY = ['-spice', SPICE, '{0}', 'ciphers=ECDHE+AESGCM', '{0}',
+          'protocols=TLSv1.3']
+
+
+@pytest.mark.parametrize('option', ['-vdsm-tls', '-vdsm-tls-default'])
+def test_host_without_a_descriptor_left_is_named(run, option):
+    def limit():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (5, 5))
+
+    outcome = run(*(argument.format(option) for argument in POLICY),
+                  preexec_fn=limit)
+    lines = outcome.stderr.splitlines()
+    assert 'cannot be put into effect: Too many open files; ' in lines[0]
+    if option == '-vdsm-tls':
+        assert len(lines) == 1
+        assert lines[0].startswith('qemu-kvm-modified: ')
+    else:
+        # It goes on; the shell that stands for QEMU cannot.
+        assert lines[0].endswith('the default of the host does not apply')
+        assert lines[1].startswith('/bin/sh: ')
+
+
+def test_ignored_children_do_no_harm(run):
+    def ignore_children():
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+
+    outcome = run(*(argument.format('-vdsm-tls') for argument in POLICY),
+                  preexec_fn=ignore_children)
+    assert outcome.started, outcome.stderr
+
+
+def test_policy_leaves_one_descriptor_and_no_process(run):
+    outcome = run(*(argument.format('-vdsm-tls') for argument in POLICY),
+                  stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    assert outcome.started, outcome.stderr
+    extra = set(outcome.files) - {0, 1, 2}
+    assert len(extra) == 1
+    assert outcome.files[extra.pop()].endswith(' (deleted)')
+    assert outcome.children == ''
