@@ -90,8 +90,8 @@ PROPERTIES = {
 PROTOCOLS = ('TLSv1.2', 'TLSv1.3', 'TLSv1.2:TLSv1.3')
 # libspice drops the rest of a longer list without a word.
 LONGEST_CIPHER_LIST = 255
-# Set where OpenSSL takes our configuration, and nowhere else by default.
-PROOF = 'TLS_AES_128_CCM_8_SHA256'
+# Two that every OpenSSL with TLS 1.3 has, in FIPS mode as well.
+PROOFS = ('TLS_AES_256_GCM_SHA384', 'TLS_AES_128_GCM_SHA256')
 
 # QEMU's options that take no value, from 0.12 to 10.0; every other one takes
 # the next argument, whatever that looks like.
@@ -448,21 +448,24 @@ def takes_effect(descriptor, configuration, ciphersuites):
     Write a configuration, whose last section is open, with the TLS 1.3 suites
     (if any), and tell whether OpenSSL takes all of it.
     """
-    # The suites come last: OpenSSL 1.1.1 stops at the first line that it does
-    # not take.
-    if ciphersuites:
-        configuration += 'Ciphersuites = %s\n' % ciphersuites
-    text = configuration.encode('ascii')
-    proof = ('' if ciphersuites else 'Ciphersuites = %s\n' % PROOF).encode(
-        'ascii')
-    posix.ftruncate(descriptor, 0)
-    posix.lseek(descriptor, 0, 0)
-    posix.write(descriptor, text + proof)
-    shown = offered_suites(ask(OPENSSL, 'ciphers')[1])
-    posix.ftruncate(descriptor, len(text))
+    # Two different lists of suites, one after the other: if OpenSSL offers
+    # each, they come from here. They stand last: OpenSSL 1.1.1 stops at the
+    # first line that it does not take.
+    trials = [PROOFS[0], ciphersuites or PROOFS[1]]
+    if trials[0] == trials[1]:
+        trials[0] = PROOFS[1]
+    for suites in trials:
+        text = (configuration + 'Ciphersuites = %s\n' % suites).encode('ascii')
+        posix.ftruncate(descriptor, 0)
+        posix.lseek(descriptor, 0, 0)
+        posix.write(descriptor, text)
+        if offered_suites(ask(OPENSSL, 'ciphers')[1]) != suites.split(':'):
+            return False
+    if not ciphersuites:
+        text = configuration.encode('ascii')
+        posix.ftruncate(descriptor, len(text))
     with open('/proc/self/fd/%d' % descriptor, 'rb') as handed_over:
-        return (handed_over.read() == text
-                and shown == (ciphersuites or PROOF).split(':'))
+        return handed_over.read() == text
 
 
 def offered_suites(lines):

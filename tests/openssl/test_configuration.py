@@ -207,8 +207,12 @@ def test_mistake_in_the_hosts_section_stops_the_start_on_1_1_1(make_host):
     back_end = host.conf.parents[2] / (
         'crypto-policies/back-ends/opensslcnf.config')
     back_end.write_text(back_end.read_text() + 'NoSuchCommand = 1\n')
-    for setting in 'protocols=TLSv1.2', 'groups=P-384':
-        line = host.refusal(setting)
+    # Those that it has anyway: they would prove nothing.
+    own = ('ciphersuites=TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:'
+           'TLS_AES_128_GCM_SHA256')
+    for settings in (['protocols=TLSv1.2'], ['groups=P-384'],
+                     [own, 'protocols=TLSv1.3']):
+        line = host.refusal(*settings)
         assert 'does not take the configuration' in line
         assert str(host.conf) in line
     with host.start('protocols=TLSv1.2', option='-vdsm-tls-default') as port:
