@@ -411,7 +411,9 @@ def check_started(arguments, environment, outcome):
     final, exported, configuration = outcome
     asked, got = VM(arguments), VM(final)
     if not asked.runs:
-        assert not got.runs
+        # Behind an option that lacks its value "-spice" is that value, and
+        # what follows a disk image, which is not there.
+        assert not got.runs or got.options[-1][:2] == (None, final[-1])
         return
     assert got.runs
     assert not got.settings
@@ -503,7 +505,7 @@ def check_wrapper(wrapper, arguments, environment):
         check_started(arguments, environment, outcome)
 
 
-@examples(1500)
+@examples(1000)
 @given(arguments=COMMAND_LINE, environment=ENVIRONMENT)
 def test_wrapper_refuses_or_enforces_and_changes_nothing_else(
         wrapper, arguments, environment):
@@ -616,7 +618,7 @@ def virtual_machines(draw):
     return before, after + last_option if starts else None
 
 
-@examples(400)
+@examples(300)
 @given(machine=virtual_machines())
 def test_machine_of_libvirt_starts_exactly_as_asked(wrapper, machine):
     given, expected = machine
@@ -662,7 +664,7 @@ OPTIONS = st.one_of(
     st.lists(st.one_of(SPICE_PARAMETER, TEXT), max_size=4).map(','.join))
 
 
-@examples(1000)
+@examples(500)
 @given(values=st.lists(OPTIONS, min_size=1, max_size=3))
 def test_parameters_joined_with_commas_mean_the_same(wrapper, values):
     try:
@@ -775,7 +777,7 @@ def check_settings(wrapper, pairs):
 @pytest.mark.parametrize('name', sorted(set(TOKENS) - {'tlsprofile'}))
 def test_wrapper_takes_every_value_that_the_hook_accepts(module, wrapper,
                                                          name):
-    @examples(200)
+    @examples(150)
     @given(value=values_of(name))
     def check(value):
         try:
@@ -857,8 +859,8 @@ MARKUP = st.one_of(
                      '<commandline><arg value="-vdsm-tls"/></commandline>',
                      '&amp;', '&#228;', '&e;']))
 METADATA = st.lists(MARKUP, max_size=3).map(
-    lambda parts: '<metadata><n:a xmlns:n="urn:n">%s</n:a></metadata>'
-    % ''.join(parts))
+    lambda parts: '<metadata><n:a xmlns:n="urn:n">%s</n:a>%s</metadata>' % (
+        ''.join(parts), '<emulator>/x</emulator>' * (len(parts) % 2)))
 ARGUMENT = st.one_of(st.sampled_from([
     '-cpu', 'host', '-vdsm-tls', '-vdsm-tls-default', 'ciphers=AES256-SHA',
     '-spice', 'priority=NORMAL']), XML_TEXT)
@@ -980,7 +982,7 @@ HOOK_PROPERTIES = st.one_of(
       ] * 2)
 
 
-@examples(350)
+@examples(300)
 @given(data=domains(), properties=HOOK_PROPERTIES)
 def test_hook_refuses_or_adds_the_policy_and_nothing_else(
         module, tmp_path_factory, data, properties):
