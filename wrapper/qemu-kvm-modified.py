@@ -130,7 +130,7 @@ def final_arguments(arguments):
                                       settings)
         except EnvironmentError as error:
             # No descriptor, process or memory left, /proc not mounted.
-            posix.unsetenv(b'OPENSSL_CONF')
+            set_openssl_conf(posix.environ.get(b'OPENSSL_CONF'))
             give_up(settings, sorted(settings), 'cannot be put into effect: '
                     + error.strerror, 'mend this host, or start the VM on '
                     'another one')
@@ -186,6 +186,7 @@ def split_parameters(option, value):
     """
     Split the value of an option in QEMU's syntax, key=value,key=value with
     ",," for a comma in a value, into a list of (key, text of the parameter).
+    A first value without a key is its own key.
     """
     if value is None:
         refuse('-%s has no value; remedy: correct the command line' % option)
@@ -193,6 +194,8 @@ def split_parameters(option, value):
     start = 0
     while start < len(value):
         end = position_of_any('=,', value, start)
+        while start == 0 and option != 'spice' and value[end:end + 2] == ',,':
+            end = position_of_any(',', value, end + 2)
         key = value[start:end]
         if not key:
             # Merged with its neighbours, its commas would become ",,".
@@ -309,11 +312,18 @@ def has_tls_port(displays):
         for key, text in split_parameters('spice', display):
             if key == 'tls-port':
                 port = text[len('tls-port='):]
+    if port.strip('0123456789'):
+        refuse('-spice %s: no decimal number; remedy: correct the command '
+               'line' % printable('tls-port=' + port))
     return port.strip('0') != ''
 
 
 def with_ciphers(options, ciphers, reason=''):
     """Return the options with one -spice option, the last, for ciphers."""
+    name, value, _ = options[-1]
+    if name is not None and value is None and name not in WITHOUT_VALUE:
+        refuse('-%s has no value; remedy: correct the command line'
+               % printable(name))
     parameters = ['tls-ciphers=' + ciphers]
     for name, value, _ in options:
         if name == 'spice':
@@ -358,10 +368,7 @@ def configure_openssl(settings):
             if key in settings]
     if not keys:
         return
-    if b'OPENSSL_CONF' in posix.environ:
-        note('OPENSSL_CONF=%s of the VM is replaced' % printable(
-            posix.environ.pop(b'OPENSSL_CONF').decode('latin-1')))
-        posix.unsetenv(b'OPENSSL_CONF')
+    set_openssl_conf(None)
     ciphersuites, protocols, groups = [
         settings.get(key, (None, ''))[1]
         for key in ('ciphersuites', 'protocols', 'groups')]
@@ -370,15 +377,17 @@ def configure_openssl(settings):
         keys = ['groups']
     else:
         descriptor = nameless_file()
-        posix.putenv(b'OPENSSL_CONF', (
-            '/proc/self/fd/%d' % descriptor).encode('ascii'))
+        set_openssl_conf(('/proc/self/fd/%d' % descriptor).encode('ascii'))
         reason = write_configuration(descriptor, ciphersuites, protocols,
                                      groups)
         if not reason:
+            if b'OPENSSL_CONF' in posix.environ:
+                note('OPENSSL_CONF=%s of the VM is replaced' % printable(
+                    posix.environ[b'OPENSSL_CONF'].decode('latin-1')))
             note('QEMU gets OPENSSL_CONF with ' + ' '.join(
                 '%s=%s' % (key, settings[key][1]) for key in keys))
             return
-        posix.unsetenv(b'OPENSSL_CONF')
+        set_openssl_conf(None)
         posix.close(descriptor)
         unknown = unknown_suites(ciphersuites)
         if unknown:
@@ -387,7 +396,16 @@ def configure_openssl(settings):
     give_up(settings, keys, reason, 'correct %s of the VM, or %s of this '
             'host' % (' and '.join(PROPERTIES[key] for key in keys),
                       HOST_OPENSSL_CONF))
+    set_openssl_conf(posix.environ.get(b'OPENSSL_CONF'))
     configure_openssl(settings)
+
+
+def set_openssl_conf(path):
+    """Have QEMU find a path (bytes) in OPENSSL_CONF, or no such variable."""
+    if path is None:
+        posix.unsetenv(b'OPENSSL_CONF')
+    else:
+        posix.putenv(b'OPENSSL_CONF', path)
 
 
 def judge_groups(groups):
@@ -595,8 +613,8 @@ def with_vnc_policy(options, settings):
             wanted.add(names[-1])
         elif set(('tls', 'x509', 'x509verify')) & set(
                 key for key, _ in parameters):
-            give_up(settings, ['priority'], 'this host\'s QEMU is too old to '
-                    'take a TLS policy for VNC',
+            give_up(settings, ['priority'], 'this host\'s libvirt is too old '
+                    'for a TLS policy of VNC',
                     'remove the properties tlspriority and tlsprofile from '
                     'the VM')
             return options
@@ -633,7 +651,7 @@ def vnc_displays(options):
         elif name != 'vnc':
             continue
         parameters = split_parameters('vnc', value)
-        if parameters and parameters[0] != ('none', 'none'):
+        if parameters and parameters[0][1] not in ('none', 'vnc=none'):
             displays.append(parameters)
     return displays
 
@@ -644,7 +662,8 @@ def with_priority(option, wanted, priority):
     name is in wanted; the name is then taken out of that set.
     """
     name, value, _ = option
-    if name != 'object' or not value:
+    if name != 'object' or not value or not [
+            creds for creds in wanted if creds in value]:
         return option
     if value[0] == '{':
         given = [(key, text, '"%s":%s' % (key, text))
@@ -676,10 +695,13 @@ def read_json(value):
         # The C part of the package json, which costs more to import than all
         # else here. As that package does, it takes its options from an object.
         import _json
-        pairs = _json.make_scanner(JSONOptions)(value, 0)[0]
-        return [(str(key), json_text(member)) for key, member in pairs]
-    except (AttributeError, ImportError, StopIteration, TypeError,
-            ValueError):
+        pairs, end = _json.make_scanner(JSONOptions)(value, 0)
+        if value[end:].strip():
+            return []
+        return [(json_text(key)[1:-1], json_text(member))
+                for key, member in pairs]
+    except (AttributeError, ImportError, RuntimeError, StopIteration,
+            TypeError, ValueError):
         return []
 
 
@@ -694,7 +716,9 @@ class JSONOptions(object):
 def json_text(member):
     if isinstance(member, bool):
         return str(member).lower()
-    if not isinstance(member, type(u'')) or set('"\\') & set(member):
+    if not isinstance(member, type(u'')) or [
+            character for character in member
+            if character in '"\\' or character < ' ']:
         raise ValueError(member)
     return '"%s"' % str(member)
 

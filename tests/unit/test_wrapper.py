@@ -337,3 +337,73 @@ def test_policy_leaves_one_descriptor_and_no_process(run):
     assert len(extra) == 1
     assert outcome.files[extra.pop()].endswith(' (deleted)')
     assert outcome.children == ''
+
+
+PRIORITY = ['-vdsm-tls', 'priority=NORMAL']
+CREDENTIALS = ['-object', 'tls-creds-x509,id=c,dir=/a']
+
+
+@pytest.mark.parametrize('port', ['0x0', '0x1', '-0', '+0', ' 0', '5901x'])
+def test_port_that_is_no_decimal_number_is_refused(run, port):
+    """QEMU may take it for 0, and then there is no TLS."""
+    assert 'tls-port' in refusal_of(run, '-spice', 'port=1,tls-port=' + port,
+                                    '-vdsm-tls', 'ciphers=AES256-SHA')
+
+
+@pytest.mark.parametrize('arguments', [
+    ['-spice', SPICE, '-vdsm-tls-default', 'groups=x'],
+    ['-spice', SPICE, '-vdsm-tls-default', 'ciphersuites=TLS_x'],
+    ['-spice', 'port=1', '-vdsm-tls-default', 'groups=X25519'],
+    ['-spice', SPICE, '-vdsm-tls', 'ciphers=AES256-SHA']])
+def test_openssl_conf_of_the_vm_stays_where_none_is_needed(run, arguments):
+    environment = dict(LIBVIRT_ENVIRONMENT)
+    environment[b'OPENSSL_CONF'] = b'/dev/null'
+    outcome = run(*arguments, environment=environment)
+    assert b'OPENSSL_CONF=/dev/null' in outcome.environment
+    assert 'is replaced' not in outcome.stderr
+
+
+@pytest.mark.parametrize('display', [
+    'unix:/run/a,,b,tls-creds=c', 'vnc=:1,tls-creds=c', ':1,,,tls-creds=c',
+    ':1,tls-creds=d,tls-creds=c', '[::1]:1,share=ignore,tls-creds=c'])
+def test_credentials_of_a_display_are_found(run, display):
+    assert arguments_of(run, '-vnc', display, '-object', 'secret,,',
+                        *CREDENTIALS, *PRIORITY) == [
+        '-vnc', display, '-object', 'secret,,', '-object',
+        'tls-creds-x509,id=c,dir=/a,priority=NORMAL']
+
+
+def test_display_option_may_be_of_vnc(run):
+    assert arguments_of(run, '-display', 'vnc=:1,tls-creds=c', *CREDENTIALS,
+                        *PRIORITY)[-1].endswith(',priority=NORMAL')
+
+
+@pytest.mark.parametrize('arguments', [
+    ['-vnc', 'none'], ['-vnc', 'vnc=none'], ['-display', 'none'], [],
+    ['-display', 'gtk']])
+def test_priority_of_a_vm_without_vnc_is_taken_out(run, arguments):
+    assert arguments_of(run, *arguments, *CREDENTIALS, *PRIORITY) == (
+        arguments + CREDENTIALS)
+
+
+@pytest.mark.parametrize('credentials', [
+    'tls-creds-anon,id=c', 'tls-creds-x509,id=d,dir=c', 'secret,id=c',
+    '{"qom-type":"tls-creds-x509","id":"c","dir":"/a\\\\b"}',
+    '{"qom-type":"tls-creds-x509","id":"c","dir":"/a\\n"}',
+    '{"qom-type":"tls-creds-x509","id":"c","n":1}',
+    '{"qom-type":"tls-creds-x509","id":"c","n":null}',
+    '{"qom-type":"tls-creds-x509","id":"c","k\\":\\"v":"x"}',
+    '{"qom-type":"tls-creds-x509","id":"c"}{}',
+    '{"qom-type":"tls-creds-x509","id":"c"', '{"id":"c"}', '["c"]',
+    '{"c":' + '[' * 30000])
+def test_credentials_that_cannot_be_read_are_refused(run, credentials):
+    arguments = ['-vnc', ':1,tls-creds=c', '-object', credentials]
+    assert 'tls-creds-x509 object c' in refusal_of(run, *arguments, *PRIORITY)
+    assert arguments_of(run, *arguments, '-vdsm-tls-default',
+                        'priority=NORMAL') == arguments
+
+
+def test_last_option_without_its_value_is_refused(run):
+    """It would take the one that is put behind it."""
+    assert '-m has no value' in refusal_of(
+        run, '-vdsm-tls', 'ciphers=AES256-SHA', '-spice', SPICE, '-m')
