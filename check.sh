@@ -38,7 +38,8 @@ quietly() {
 
 # python3-pytest is for "make check" without this script.
 packages=(autoconf automake bzip2 checkpolicy gnutls-bin make openssl
-    python3-pip python3-pytest python3-rpm python3-setuptools semodule-utils
+    python3-pip python3-pytest python3-pytest-xdist python3-rpm
+    python3-setuptools semodule-utils
     shellcheck)
 if [ "$what" = all ]; then
     packages+=(cpio createrepo-c dnf faketime git gnupg gvncviewer iproute2
@@ -82,6 +83,7 @@ shellcheck "${scripts[@]}"
 if [ "$what" = unit ]; then
     step "Quick tests"
     make --no-print-directory check
+    $TEST_PYTHON -m pytest -q tests/properties
     exit
 fi
 
@@ -92,7 +94,8 @@ echo "$rpm"
 tail -n 1 "$work/log"
 
 step "Tests of the hook, the wrapper, the build and the RPM"
-$TEST_PYTHON -m pytest -q tests/unit tests/openssl tests/package
+$TEST_PYTHON -m pytest -q -n auto tests/unit tests/openssl
+$TEST_PYTHON -m pytest -q tests/properties tests/package
 
 step "Tests on real VMs"
 tests/lab "$rpm" $TEST_PYTHON -m pytest -q tests/libvirt

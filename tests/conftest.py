@@ -2,11 +2,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
 import functools
+import os
+import pathlib
+import re
+import signal
 import subprocess
 
 import pytest
 
 import support
+from support import LIBVIRT_ENVIRONMENT
 
 
 def pytest_configure(config):
@@ -84,3 +89,67 @@ def make_stub(tmp_path_factory):
         path, = directory.glob('RPMS/noarch/*.rpm')
         return path
     return make_stub
+
+
+# A stand-in for qemu-kvm: a shell that stops, to be looked at from outside.
+STAND_IN = '#!/bin/sh\nkill -STOP $$\n'
+
+
+class Outcome:
+    """
+    How a run of the wrapper ended: status, stderr (str), pid, started; and of
+    the real emulator, if it was started: arguments (list of bytes),
+    environment (list of bytes), files ({descriptor: path}), ignored (set of
+    signals), children (str: their pids).
+    """
+
+    def __init__(self, process):
+        self.pid = process.pid
+        event = os.waitid(os.P_PID, self.pid,
+                          os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        self.started = event.si_code == os.CLD_STOPPED
+        if self.started:
+            self._look(pathlib.Path('/proc/%d' % self.pid))
+            os.kill(self.pid, signal.SIGCONT)
+        self.stderr = process.communicate()[1].decode()
+        self.status = process.returncode
+
+    def _look(self, proc):
+        # The kernel puts the interpreter before a script's own path.
+        self.arguments = (proc / 'cmdline').read_bytes().split(b'\0')[2:-1]
+        self.environment = (proc / 'environ').read_bytes().split(b'\0')[:-1]
+        ignored = int(re.search(r'SigIgn:\t(\w+)',
+                                (proc / 'status').read_text()).group(1), 16)
+        self.ignored = {number for number in range(1, 65)
+                        if ignored >> (number - 1) & 1}
+        self.children = (proc / 'task' / str(self.pid) / 'children'
+                         ).read_text()
+        self.files = {int(link.name): os.readlink(link)
+                      for link in (proc / 'fd').iterdir()}
+        # Those of the shell, which puts its script at 10 or higher.
+        self.files = {number: path for number, path in self.files.items()
+                      if not path.endswith('/libexec/qemu-kvm')}
+
+
+@pytest.fixture
+def run(installation):
+    """A function that runs the wrapper with the arguments that it is given."""
+    yield from run_with_stand_in(installation)
+
+
+@pytest.fixture
+def newest_run(newest_installation):
+    yield from run_with_stand_in(newest_installation)
+
+
+def run_with_stand_in(installation):
+    installation.qemu_kvm.write_text(STAND_IN)
+    installation.qemu_kvm.chmod(0o755)
+
+    def run(*arguments, environment=LIBVIRT_ENVIRONMENT, **keywords):
+        return Outcome(subprocess.Popen(
+            [installation.emulator, *arguments], stderr=subprocess.PIPE,
+            env=environment, **keywords))
+
+    yield run
+    installation.qemu_kvm.unlink()

@@ -64,9 +64,9 @@ def write_and_remove(installation):
      {'ciphers': TLS12, 'protocols': 'TLSv1.2', 'groups': 'P-256',
       'priority': PRIORITY}),
 ])
-def test_properties_reach_the_wrapper_as_requirements(hook, properties,
+def test_properties_reach_the_wrapper_as_requirements(newest_hook, properties,
                                                       policy):
-    assert hook.policy(X86, **properties)[0] == policy
+    assert newest_hook.policy(X86, **properties)[0] == policy
 
 
 REFUSALS = [
@@ -318,7 +318,7 @@ def test_policy_that_needs_no_default_does_not_read_it(newest_hook,
         assert 'line 1' in newest_hook.refusal(X86, **properties)
 
 
-@pytest.mark.parametrize('text, expected', MALFORMED[::3])
+@pytest.mark.parametrize('text, expected', MALFORMED[::6])
 def test_every_python_finds_the_same_line(hook, host_default, text, expected):
     path = host_default(text)
     line = hook.refusal(X86)
@@ -326,7 +326,7 @@ def test_every_python_finds_the_same_line(hook, host_default, text, expected):
     assert expected in line
 
 
-@pytest.mark.parametrize('text, expected', MALFORMED)
+@pytest.mark.parametrize('text, expected', MALFORMED[::2])
 def test_malformed_default_does_not_stop_the_hosted_engine(
         newest_hook, newest_host_default, text, expected):
     newest_host_default(text)

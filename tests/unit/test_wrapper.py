@@ -123,9 +123,10 @@ def test_spice_options_become_one_with_the_ciphers_first(
 @pytest.mark.parametrize('option', ['append', 'kernel', 'initrd', 'dtb',
                                     'name'])
 @pytest.mark.parametrize('value', ['-spice', '--spice', '-vdsm-tls', '-vnc'])
-def test_value_that_looks_like_an_option_stays_a_value(run, option, value):
+def test_value_that_looks_like_an_option_stays_a_value(newest_run, option,
+                                                       value):
     assert arguments_of(
-        run, '-' + option, value, '-spice', SPICE, '-vdsm-tls',
+        newest_run, '-' + option, value, '-spice', SPICE, '-vdsm-tls',
         'ciphers=' + GOOD_CIPHERS
     ) == ['-' + option, value, '-spice',
           'tls-ciphers=%s,%s' % (GOOD_CIPHERS, SPICE)]
@@ -139,8 +140,9 @@ def test_value_that_looks_like_an_option_stays_a_value(run, option, value):
     ['-new-in-qemu-20', '-append', '-spice', SPICE],
     ['-new-in-qemu-20', '-object', 'x', '-spice', SPICE],
 ])
-def test_option_that_the_table_may_not_know_is_refused(run, arguments):
-    line = refusal_of(run, *arguments, '-vdsm-tls', 'ciphers=AES128-SHA')
+def test_option_that_the_table_may_not_know_is_refused(newest_run, arguments):
+    line = refusal_of(newest_run, *arguments, '-vdsm-tls',
+                      'ciphers=AES128-SHA')
     assert '-new-in-qemu-20' in line
 
 
@@ -202,9 +204,9 @@ def test_default_of_the_host_applies_to_spice_with_tls(run):
 @pytest.mark.parametrize('spice', [
     ['-spice'], ['-spice', ',tls-port=1'], ['-spice', 'unix,,tls-port=1'],
     ['-spice', '=x,tls-port=1']])
-def test_spice_option_that_qemu_would_not_take_is_refused(run, spice):
+def test_spice_option_that_qemu_would_not_take_is_refused(newest_run, spice):
     assert '-spice' in refusal_of(
-        run, '-vdsm-tls', 'ciphers=AES256-SHA', *spice)
+        newest_run, '-vdsm-tls', 'ciphers=AES256-SHA', *spice)
 
 
 def test_bytes_that_are_no_text_survive(run):
@@ -344,10 +346,11 @@ CREDENTIALS = ['-object', 'tls-creds-x509,id=c,dir=/a']
 
 
 @pytest.mark.parametrize('port', ['0x0', '0x1', '-0', '+0', ' 0', '5901x'])
-def test_port_that_is_no_decimal_number_is_refused(run, port):
+def test_port_that_is_no_decimal_number_is_refused(newest_run, port):
     """QEMU may take it for 0, and then there is no TLS."""
-    assert 'tls-port' in refusal_of(run, '-spice', 'port=1,tls-port=' + port,
-                                    '-vdsm-tls', 'ciphers=AES256-SHA')
+    assert 'tls-port' in refusal_of(
+        newest_run, '-spice', 'port=1,tls-port=' + port, '-vdsm-tls',
+        'ciphers=AES256-SHA')
 
 
 @pytest.mark.parametrize('arguments', [
@@ -355,10 +358,11 @@ def test_port_that_is_no_decimal_number_is_refused(run, port):
     ['-spice', SPICE, '-vdsm-tls-default', 'ciphersuites=TLS_x'],
     ['-spice', 'port=1', '-vdsm-tls-default', 'groups=X25519'],
     ['-spice', SPICE, '-vdsm-tls', 'ciphers=AES256-SHA']])
-def test_openssl_conf_of_the_vm_stays_where_none_is_needed(run, arguments):
+def test_openssl_conf_of_the_vm_stays_where_none_is_needed(newest_run,
+                                                           arguments):
     environment = dict(LIBVIRT_ENVIRONMENT)
     environment[b'OPENSSL_CONF'] = b'/dev/null'
-    outcome = run(*arguments, environment=environment)
+    outcome = newest_run(*arguments, environment=environment)
     assert b'OPENSSL_CONF=/dev/null' in outcome.environment
     assert 'is replaced' not in outcome.stderr
 
@@ -381,8 +385,8 @@ def test_display_option_may_be_of_vnc(run):
 @pytest.mark.parametrize('arguments', [
     ['-vnc', 'none'], ['-vnc', 'vnc=none'], ['-display', 'none'], [],
     ['-display', 'gtk']])
-def test_priority_of_a_vm_without_vnc_is_taken_out(run, arguments):
-    assert arguments_of(run, *arguments, *CREDENTIALS, *PRIORITY) == (
+def test_priority_of_a_vm_without_vnc_is_taken_out(newest_run, arguments):
+    assert arguments_of(newest_run, *arguments, *CREDENTIALS, *PRIORITY) == (
         arguments + CREDENTIALS)
 
 
@@ -396,10 +400,11 @@ def test_priority_of_a_vm_without_vnc_is_taken_out(run, arguments):
     '{"qom-type":"tls-creds-x509","id":"c"}{}',
     '{"qom-type":"tls-creds-x509","id":"c"', '{"id":"c"}', '["c"]',
     '{"c":' + '[' * 30000])
-def test_credentials_that_cannot_be_read_are_refused(run, credentials):
+def test_credentials_that_cannot_be_read_are_refused(newest_run, credentials):
     arguments = ['-vnc', ':1,tls-creds=c', '-object', credentials]
-    assert 'tls-creds-x509 object c' in refusal_of(run, *arguments, *PRIORITY)
-    assert arguments_of(run, *arguments, '-vdsm-tls-default',
+    assert 'tls-creds-x509 object c' in refusal_of(newest_run, *arguments,
+                                                   *PRIORITY)
+    assert arguments_of(newest_run, *arguments, '-vdsm-tls-default',
                         'priority=NORMAL') == arguments
 
 
