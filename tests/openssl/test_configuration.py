@@ -201,6 +201,22 @@ def test_file_that_openssl_ignores_does_not_weaken_a_policy(
                 ] == ['TLS_AES_256_GCM_SHA384']
 
 
+@pytest.mark.parametrize('name, note', [
+    ('malformed', 'is malformed and OpenSSL ignores it; only the policy'),
+    ('unreadable', 'OpenSSL cannot read'), ('missing', None)])
+def test_log_says_where_the_hosts_file_does_not_count(make_host, name, note):
+    host = make_host('3.0', 'missing' if name == 'missing' else 'malformed')
+    if name == 'unreadable':
+        host.conf.unlink()
+        host.conf.mkdir()
+    with host.popen('protocols=TLSv1.2') as process:
+        process.stdout.readline()
+        process.kill()
+        lines = process.stderr.read().splitlines()
+    assert [note in line for line in lines if str(host.conf) in line] == (
+        [True] if note else [])
+
+
 def test_mistake_in_the_hosts_section_stops_the_start_on_1_1_1(make_host):
     """There OpenSSL reads nothing after it, so nothing of ours."""
     host = make_host('1.1.1', 'el8', 'DEFAULT')
