@@ -502,7 +502,10 @@ def unknown_suites(ciphersuites):
 
 
 def too_old():
-    words = ' '.join(ask(OPENSSL, 'version')[1]).split()
+    status, lines = ask(OPENSSL, 'version')
+    if status == 127:
+        return ': ' + lines[0]
+    words = ' '.join(lines).split()
     if words[1:] and words[1] < '1.1.1':
         return ': OpenSSL %s is older than 1.1.1' % printable(words[1])
     return ''

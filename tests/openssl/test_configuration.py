@@ -270,7 +270,8 @@ def test_hosts_own_section_is_found(make_host, tmp_path, version, text):
     host = make_host(version, 'el8', 'DEFAULT')
     (tmp_path / 'inc').mkdir()
     (tmp_path / 'inc/1.cnf').write_text('[b]\n')
-    (tmp_path / 'inc/2').write_text('[x]\n')
+    for number in range(2, 20):
+        (tmp_path / 'inc' / str(number)).write_text('[x]\n')
     host.conf.write_text(text.replace('%s', str(tmp_path)))
     with host.start() as port:
         assert versions(port) == ['tls1_3']

@@ -412,3 +412,71 @@ def test_last_option_without_its_value_is_refused(run):
     """It would take the one that is put behind it."""
     assert '-m has no value' in refusal_of(
         run, '-vdsm-tls', 'ciphers=AES256-SHA', '-spice', SPICE, '-m')
+
+
+UNWANTED = [
+    ('ciphers', 'NOSUCH', 'finds no suite in NOSUCH'),
+    ('ciphers', 'AES256-GCM-SHA384:@SECLEVEL=5', 'finds no suite in'),
+    ('ciphers', 'ALL:@SECLEVEL=0', 'without authentication or encryption'),
+    ('ciphers', '-AES:eNULL:@SECLEVEL=0', 'without authentication or encr'),
+    ('ciphersuites', 'TLS_NOSUCH', 'TLS 1.3 suites TLS_NOSUCH'),
+    ('groups', 'X25518', 'groups X25518'),
+    ('protocols', 'TLSv1.1', 'TLSv1.1 is none of TLSv1.2'),
+    ('priority', 'NORMAL:+NOSUCH', 'Syntax error at: +NOSUCH'),
+    ('priority', 'NONE', 'GnuTLS: Error in priorities'),
+    ('priority', '@SYSTEM', 'Syntax error at: @SYSTEM'),
+    ('priority', 'NORMAL:+NULL', 'without authentication or encryption'),
+    ('priority', 'NORMAL:+ANON-ECDH', 'without authentication or encryp'),
+    ('priority', 'NORMAL:-GROUP-ALL', 'leaves no group'),
+    ('priority', 'NORMAL:-SIGN-ALL', 'leaves no signature algorithm'),
+    ('priority', 'NORMAL:-VERS-TLS-ALL', 'leaves no TLS version'),
+    ('priority', 'NORMAL:-KX-ALL:+PSK:-VERS-TLS1.3', 'leaves no TLS version'),
+]
+BOTH = ['-spice', SPICE, '-vnc', ':1,tls-creds=c', *CREDENTIALS]
+
+
+@pytest.mark.parametrize('key, value, reason', UNWANTED)
+def test_policy_that_the_libraries_do_not_take_starts_no_vm(
+        newest_run, key, value, reason):
+    """The hook judged it on another host, or nobody did."""
+    setting = '%s=%s' % (key, value)
+    line = refusal_of(newest_run, *BOTH, '-vdsm-tls', setting)
+    assert line.startswith('qemu-kvm-modified: %s: ' % key)
+    assert reason in line
+
+
+@pytest.mark.parametrize('key, value, reason', [
+    unwanted for unwanted in UNWANTED if unwanted[0] != 'protocols'])
+def test_default_that_the_libraries_do_not_take_is_left_out(
+        newest_run, key, value, reason):
+    outcome = newest_run(*BOTH, '-vdsm-tls-default', '%s=%s' % (key, value))
+    assert outcome.arguments == [argument.encode() for argument in BOTH]
+    line, = outcome.stderr.splitlines()
+    assert reason in line
+    assert line.endswith('; the default of the host does not apply')
+
+
+@pytest.mark.parametrize('value', [
+    'NORMAL', 'SECURE256:-VERS-ALL:+VERS-TLS1.2', 'PERFORMANCE',
+    'NORMAL:-VERS-ALL:+VERS-TLS1.3', 'NORMAL:-KX-ALL:+RSA:-VERS-TLS1.3',
+    'NONE:+VERS-TLS1.3:+AES-256-GCM:+AEAD:+GROUP-SECP256R1:+SIGN-ALL'])
+def test_priority_that_the_libraries_take_starts_the_vm(newest_run, value):
+    assert arguments_of(newest_run, *BOTH, '-vdsm-tls', 'priority=' + value
+                        )[-1].endswith(',priority=' + value)
+
+
+@pytest.mark.parametrize('program', ['openssl', 'gnutls_cli'])
+def test_library_that_cannot_be_asked_starts_no_vm(tmp_path, program):
+    installation = support.Installation(
+        tmp_path / 'root', support.find_python(
+            support.available_pythons()[-1]), **{program: '/nonexistent/x'})
+    for setting in ({'openssl': ['ciphers=HIGH', 'groups=X25519',
+                                 'protocols=TLSv1.2'],
+                     'gnutls_cli': ['priority=NORMAL']}[program]):
+        process = subprocess.run(
+            [installation.emulator, *BOTH, '-vdsm-tls', setting],
+            capture_output=True, text=True)
+        assert process.returncode == 1
+        line, = process.stderr.splitlines()
+        assert 'cannot run /nonexistent/x: No such file' in line
+        assert '; remedy: ' in line
