@@ -326,7 +326,8 @@ def test_every_python_finds_the_same_line(hook, host_default, text, expected):
     assert expected in line
 
 
-@pytest.mark.parametrize('text, expected', MALFORMED[::2])
+@pytest.mark.parametrize('text, expected',
+                         MALFORMED[::3] + MALFORMED[-2:])
 def test_malformed_default_does_not_stop_the_hosted_engine(
         newest_hook, newest_host_default, text, expected):
     newest_host_default(text)

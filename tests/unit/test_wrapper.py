@@ -365,6 +365,7 @@ def test_openssl_conf_of_the_vm_stays_where_none_is_needed(newest_run,
     outcome = newest_run(*arguments, environment=environment)
     assert b'OPENSSL_CONF=/dev/null' in outcome.environment
     assert 'is replaced' not in outcome.stderr
+    assert set(outcome.files) <= {0, 1, 2}
 
 
 @pytest.mark.parametrize('display', [
