@@ -315,8 +315,10 @@ def test_openssl_conf_of_the_vm_is_replaced(make_host, tmp_path):
             assert 'tls1_3' in versions(int(process.stdout.readline()))
         finally:
             process.kill()
-        assert 'OPENSSL_CONF=%s of the VM is replaced' % other in (
-            process.stderr.read())
+        line = process.stderr.readline()
+        # The path may be too long for a line.
+        assert 'OPENSSL_CONF=%s' % str(other)[:100] in line
+        assert line.endswith(' of the VM is replaced\n')
 
 
 def test_openssl_without_such_a_configuration_is_named(tmp_path, make_host):
