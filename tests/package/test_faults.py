@@ -4,15 +4,17 @@
 """Faults of the machine that cannot be had here: mocks stand for them."""
 
 import os
-import runpy
+import posix
 
 import mock
 import pytest
 
+import support
+
 
 def test_write_and_restore_that_both_fail_are_said(newest_installation,
                                                    tmp_path):
-    hook = runpy.run_path(str(newest_installation.hook))
+    hook = support.run_file(newest_installation.hook)
     policy = hook['load_policy_module']()
     hooking = mock.Mock()
     hooking.write_domxml.side_effect = IOError(28, 'No space left on device')
@@ -26,10 +28,11 @@ def test_write_and_restore_that_both_fail_are_said(newest_installation,
 
 def test_broken_module_is_one_line(newest_installation, tmp_path):
     """The package is damaged: its module cannot be loaded."""
-    hook = runpy.run_path(str(newest_installation.hook))
+    hook = support.run_file(newest_installation.hook)
     hooking = mock.Mock()
     hooking.exit_hook.side_effect = SystemExit
-    with mock.patch.dict('sys.modules', hooking=hooking, tlsciphers=None):
+    with mock.patch.dict('sys.modules', hooking=hooking, tlsciphers=None), \
+            mock.patch.dict(posix.environ, {b'tlsciphers': b'HIGH'}):
         with pytest.raises(SystemExit):
             hook['run']()
     hooking.exit_hook.assert_called_once()
