@@ -336,6 +336,8 @@ def test_malformed_default_does_not_stop_the_hosted_engine(
     # Its own property is one like that of any other VM.
     policy, log = newest_hook.policy(HOSTED_ENGINE, tlsciphers=TLS12)
     assert policy['ciphers'] == TLS12
+    policy, _ = newest_hook.policy(HOSTED_ENGINE, tlsgroups='P-256:X448')
+    assert policy['groups'] == 'P-256:X448'
     newest_hook.refusal(HOSTED_ENGINE, tlsciphers='NOSUCH')
 
 
