@@ -218,12 +218,17 @@ def _choose(properties, lenient):
         lines.append('tlsprofile: none: the default of this host does not '
                      'apply to this VM')
     else:
+        sections = None
         if profile is not None:
-            _add(chosen, _profile(profile, None, 'tlsprofile: ' + profile,
+            if profile not in PROFILES:
+                sections = read_host_default()
+            _add(chosen, _profile(profile, sections, 'tlsprofile: ' + profile,
                                   True))
         if len(chosen) < len(SETTINGS):
             try:
-                _add(chosen, _host_default())
+                if sections is None:
+                    sections = read_host_default()
+                _add(chosen, _host_default(sections))
             except Refused as refusal:
                 if not lenient:
                     raise
@@ -243,8 +248,6 @@ def _profile(name, sections, label, required):
         return [Setting(setting, value, '%s: %s' % (label, setting), origin,
                         required, built_in=True)
                 for setting, value in sorted(PROFILES[name].items())]
-    if sections is None:
-        sections = read_host_default()
     if 'profile ' + name not in sections:
         raise Refused('%s: no such profile; known are %s; add [profile %s] to '
                       '%s or correct the name' % (
@@ -267,9 +270,8 @@ def _section(sections, section, origin, required):
             if name in SETTINGS]
 
 
-def _host_default():
+def _host_default(sections):
     """Return the settings (list of Setting) of the host's default."""
-    sections = read_host_default()
     if 'default' not in sections:
         return []
     settings = _section(sections, 'default', HOST_ORIGIN, False)

@@ -16,12 +16,8 @@ import pytest
 import support
 from standin import openssl111, openssl_cnf
 
-VERSIONS = ('tls1', 'tls1_1', 'tls1_2', 'tls1_3')
 TLS12 = ('ECDHE-RSA-AES256-GCM-SHA384', 'ECDHE-RSA-AES128-SHA256',
          'ECDHE-RSA-AES128-SHA', 'AES256-GCM-SHA384', 'AES128-SHA')
-TLS13 = ('TLS_AES_256_GCM_SHA384', 'TLS_CHACHA20_POLY1305_SHA256',
-         'TLS_AES_128_GCM_SHA256', 'TLS_AES_128_CCM_SHA256',
-         'TLS_AES_128_CCM_8_SHA256')
 GROUPS = ('X25519', 'P-256', 'P-384', 'P-521')
 EL = [(release, policy) for release in openssl_cnf.RELEASES
       for policy in openssl_cnf.POLICIES]
@@ -89,40 +85,19 @@ class Host:
         return errors.splitlines()[-1]
 
 
-def accepts(port, *options):
-    return subprocess.run(
-        ['openssl', 's_client', '-connect', '127.0.0.1:%d' % port, *options],
-        stdin=subprocess.DEVNULL, capture_output=True).returncode == 0
-
-
 def versions(port):
-    return [version for version in VERSIONS
-            if accepts(port, '-' + version, '-cipher', 'ALL:@SECLEVEL=0')]
+    return [version for version in support.TLS_VERSIONS
+            if support.handshake(port, version, '-cipher', 'ALL:@SECLEVEL=0')]
 
 
 def suites(port):
-    return [suite for suite in TLS12
-            if accepts(port, '-tls1_2', '-cipher', suite + ':@SECLEVEL=0')
-            ] + [suite for suite in TLS13
-                 if accepts(port, '-tls1_3', '-ciphersuites', suite)]
+    return [suite for suite in TLS12 if support.accepts(port, suite)] + [
+        suite for suite in support.TLS13_SUITES
+        if support.accepts(port, suite, 'TLSv1.3')]
 
 
 def groups(port):
-    return [group for group in GROUPS
-            if accepts(port, '-tls1_3', '-groups', group)]
-
-
-@pytest.fixture(scope='session')
-def certificate(tmp_path_factory):
-    """A key and its certificate; FUTURE refuses a key of 2048 bits."""
-    folder = tmp_path_factory.mktemp('certificate')
-    subprocess.run(
-        ['openssl', 'req', '-x509', '-newkey', 'rsa:3072', '-nodes', '-subj',
-         '/CN=host', '-out', 'pem', '-keyout', 'key'],
-        cwd=folder, check=True, capture_output=True)
-    pem = folder / 'pem'
-    pem.write_text(pem.read_text() + (folder / 'key').read_text())
-    return pem
+    return [group for group in GROUPS if support.accepts_group(port, group)]
 
 
 @pytest.fixture
@@ -149,16 +124,16 @@ def test_what_the_policy_does_not_name_stays_as_the_host_has_it(
         assert versions(port) == own[0]
         assert suites(port) == [
             suite for suite in own[1] if not suite.startswith('TLS_')
-        ] + (['TLS_AES_256_GCM_SHA384'] if 'tls1_3' in own[0] else [])
+        ] + (['TLS_AES_256_GCM_SHA384'] if 'TLSv1.3' in own[0] else [])
 
     with host.start('groups=P-384') as port:
         assert versions(port) == own[0]
-        assert groups(port) == (['P-384'] if 'tls1_3' in own[0] else [])
+        assert groups(port) == (['P-384'] if 'TLSv1.3' in own[0] else [])
         assert set(suites(port)) == set(own[1])
 
     for protocols, expected in (
-            ('TLSv1.2', ['tls1_2']), ('TLSv1.3', ['tls1_3']),
-            ('TLSv1.2:TLSv1.3', ['tls1_2', 'tls1_3'])):
+            ('TLSv1.2', ['TLSv1.2']), ('TLSv1.3', ['TLSv1.3']),
+            ('TLSv1.2:TLSv1.3', ['TLSv1.2', 'TLSv1.3'])):
         with host.start('protocols=' + protocols) as port:
             assert versions(port) == expected
 
@@ -171,7 +146,7 @@ def test_policy_wins_over_what_the_host_says_of_the_same(make_host, version,
     with host.start('ciphersuites=TLS_AES_128_CCM_SHA256:'
                     'TLS_AES_128_GCM_SHA256', 'groups=P-521',
                     'protocols=TLSv1.3') as port:
-        assert versions(port) == ['tls1_3']
+        assert versions(port) == ['TLSv1.3']
         assert suites(port) == ['TLS_AES_128_GCM_SHA256',
                                 'TLS_AES_128_CCM_SHA256']
         assert groups(port) == ['P-521']
@@ -195,7 +170,7 @@ def test_file_that_openssl_ignores_does_not_weaken_a_policy(
         back_end.write_text('no equals sign\n')
     with host.start('protocols=TLSv1.2', 'groups=P-384',
                     'ciphersuites=TLS_AES_256_GCM_SHA384') as port:
-        assert versions(port) == ['tls1_2']
+        assert versions(port) == ['TLSv1.2']
     with host.start('ciphersuites=TLS_AES_256_GCM_SHA384') as port:
         assert [suite for suite in suites(port) if suite.startswith('TLS_')
                 ] == ['TLS_AES_256_GCM_SHA384']
@@ -232,7 +207,7 @@ def test_mistake_in_the_hosts_section_stops_the_start_on_1_1_1(make_host):
         assert 'does not take the configuration' in line
         assert str(host.conf) in line
     with host.start('protocols=TLSv1.2', option='-vdsm-tls-default') as port:
-        assert 'tls1_3' in versions(port)
+        assert 'TLSv1.3' in versions(port)
 
 
 def test_mistake_in_the_hosts_section_does_no_harm_on_3_0(make_host):
@@ -241,7 +216,7 @@ def test_mistake_in_the_hosts_section_does_no_harm_on_3_0(make_host):
         'crypto-policies/back-ends/opensslcnf.config')
     back_end.write_text(back_end.read_text() + 'NoSuchCommand = 1\n')
     with host.start('protocols=TLSv1.2') as port:
-        assert versions(port) == ['tls1_2']
+        assert versions(port) == ['TLSv1.2']
 
 
 @pytest.mark.parametrize('text', [
@@ -274,9 +249,9 @@ def test_hosts_own_section_is_found(make_host, tmp_path, version, text):
         (tmp_path / 'inc' / str(number)).write_text('[x]\n')
     host.conf.write_text(text.replace('%s', str(tmp_path)))
     with host.start() as port:
-        assert versions(port) == ['tls1_3']
+        assert versions(port) == ['TLSv1.3']
     with host.start('ciphersuites=TLS_AES_128_GCM_SHA256') as port:
-        assert versions(port) == ['tls1_3']
+        assert versions(port) == ['TLSv1.3']
         assert suites(port) == ['TLS_AES_128_GCM_SHA256']
 
 
@@ -297,7 +272,7 @@ def test_name_that_the_library_does_not_know_stops_the_start(
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE
                           ) as process:
         try:
-            assert versions(int(process.stdout.readline())) == ['tls1_3']
+            assert versions(int(process.stdout.readline())) == ['TLSv1.3']
         finally:
             process.kill()
         assert 'the default of the host does not apply' in (
@@ -312,7 +287,7 @@ def test_openssl_conf_of_the_vm_is_replaced(make_host, tmp_path):
     with host.popen('ciphersuites=TLS_AES_256_GCM_SHA384',
                     environment={'OPENSSL_CONF': str(other)}) as process:
         try:
-            assert 'tls1_3' in versions(int(process.stdout.readline()))
+            assert 'TLSv1.3' in versions(int(process.stdout.readline()))
         finally:
             process.kill()
         line = process.stderr.readline()
