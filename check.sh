@@ -2,20 +2,21 @@
 # SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# check.sh [all|unit]
+# check.sh [all|unit|soak]
 #
 # Installs what the tests need and runs them, on a copy of this folder that is
 # removed at the end. "unit" runs the quick ones, "all" (as without an
-# argument) also those on RPMs and on real VMs. Needs root on Debian 12; the
-# packages that it installs stay.
+# argument) also those on RPMs, on real VMs and on nodes with SELinux, "soak"
+# the long form of those under load. Needs root on Debian 12; what stays is
+# the packages that it installs, and the cached image of the nodes.
 
 set -euo pipefail
 
 what=${1-all}
 case $what in
-    all | unit) ;;
+    all | unit | soak) ;;
     *)
-        echo "usage: check.sh [all|unit]" >&2
+        echo "usage: check.sh [all|unit|soak]" >&2
         exit 2
         ;;
 esac
@@ -41,7 +42,7 @@ packages=(autoconf automake bzip2 checkpolicy gnutls-bin make openssl
     python3-pip python3-pytest python3-pytest-xdist python3-rpm
     python3-setuptools semodule-utils
     shellcheck)
-if [ "$what" = all ]; then
+if [ "$what" != unit ]; then
     packages+=(cpio createrepo-c dnf faketime git gnupg gvncviewer iproute2
         libvirt-clients libvirt-daemon-system policycoreutils procps
         python3-libvirt python3-yaml qemu-system-gui qemu-system-x86 rpm
@@ -93,10 +94,24 @@ rpm=$(echo rpmbuild/RPMS/noarch/*.rpm)
 echo "$rpm"
 tail -n 1 "$work/log"
 
+export FIGURES=$work/figures
+closing_table() {
+    step "Figures"
+    sort "$FIGURES" | awk -F '\t' '{ printf "%-64s %-28s %s\n", $1, $2, $3 }'
+    step "All tests passed"
+}
+
+if [ "$what" = soak ]; then
+    step "Load and faults on real VMs, the long form"
+    tests/lab "$rpm" $TEST_PYTHON -m pytest -q --soak tests/libvirt
+    closing_table
+    exit
+fi
+
 step "Tests of the hook, the wrapper, the build and the RPM"
 $TEST_PYTHON -m pytest -q -n auto tests/unit tests/openssl
 $TEST_PYTHON -m pytest -q tests/properties tests/package
 
 step "Tests on real VMs"
 tests/lab "$rpm" $TEST_PYTHON -m pytest -q tests/libvirt
-step "All tests passed"
+closing_table

@@ -14,6 +14,11 @@ import support
 from support import LIBVIRT_ENVIRONMENT
 
 
+def pytest_addoption(parser):
+    parser.addoption('--soak', action='store_true',
+                     help='the long form of the tests under load')
+
+
 def pytest_configure(config):
     missing = support.missing_pythons()
     if missing and support.IN_CI:
@@ -27,6 +32,37 @@ def pytest_report_header(config):
         return 'not tested, since they are not here: Python ' + ', '.join(
             missing)
     return 'with Python ' + ', '.join(support.TARGET_PYTHONS)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """The figures, also added to the file that FIGURES names."""
+    lines = [value for reports in terminalreporter.stats.values()
+             for report in reports if getattr(report, 'when', '') == 'call'
+             for name, value in report.user_properties if name == 'figure']
+    if lines:
+        terminalreporter.section('figures')
+        for line in lines:
+            terminalreporter.line('%s: %s (bound: %s)' % line)
+    if 'FIGURES' in os.environ:
+        with open(os.environ['FIGURES'], 'a') as table:
+            table.writelines('%s\t%s\t%s\n' % line for line in lines)
+
+
+@pytest.fixture
+def figure(record_property):
+    """
+    A function that puts a line into the table that a run closes with: what
+    was measured, the figure, and its bound. It asserts nothing.
+    """
+    def figure(what, value, bound):
+        record_property('figure', (what, str(value), str(bound)))
+    return figure
+
+
+@pytest.fixture(scope='session')
+def soak(request):
+    """Whether this is the long form of the tests under load (bool)."""
+    return request.config.getoption('soak')
 
 
 @pytest.fixture(scope='session')
