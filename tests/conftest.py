@@ -10,6 +10,7 @@ import subprocess
 
 import pytest
 
+import builds
 import support
 from support import LIBVIRT_ENVIRONMENT
 
@@ -119,11 +120,7 @@ def make_stub(tmp_path_factory):
             'name': name, 'version': version, 'install': install,
             'provides': '\n'.join('Provides: ' + item for item in provides),
             'files': '\n'.join(files)})
-        subprocess.run(['rpmbuild', '-bb', '--define',
-                        '_topdir %s' % directory, 'stub.spec'],
-                       cwd=directory, check=True, capture_output=True)
-        path, = directory.glob('RPMS/noarch/*.rpm')
-        return path
+        return builds.rpm(directory / 'stub.spec', directory)
     return make_stub
 
 

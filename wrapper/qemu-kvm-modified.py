@@ -482,7 +482,7 @@ def takes_effect(descriptor, configuration, ciphersuites):
     if not ciphersuites:
         text = configuration.encode('ascii')
         posix.ftruncate(descriptor, len(text))
-    with open('/proc/self/fd/%d' % descriptor, 'rb') as handed_over:
+    with open('/proc/self/fd/%d' % descriptor, 'rb', 0) as handed_over:
         return handed_over.read() == text
 
 
@@ -560,7 +560,9 @@ def read_configuration(path, section, values, depth):
     that is open at its end. Raises ValueError for what could mean something
     else to OpenSSL, EnvironmentError.
     """
-    with open(path, 'rb') as configuration:
+    # Unbuffered: Python would ask a terminal's question of the file, which a
+    # policy of SELinux that lets a VM only read it denies, and logs.
+    with open(path, 'rb', 0) as configuration:
         text = configuration.read()
     if text[:3] == b'\xef\xbb\xbf':
         # OpenSSL skips it in its own file, and not in one that is included.
@@ -811,7 +813,7 @@ def restore_locale():
     if posix.environ.get(name) not in (b'C.UTF-8', b'C.utf8', b'UTF-8'):
         return
     try:
-        with open('/proc/self/environ', 'rb') as environ:
+        with open('/proc/self/environ', 'rb', 0) as environ:
             given = environ.read().split(b'\0')
     except EnvironmentError:
         return

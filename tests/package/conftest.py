@@ -3,67 +3,24 @@
 
 import functools
 import pathlib
-import re
-import shutil
 import subprocess
 
 import pytest
 
+import builds
 import support
-
-
-class Build:
-    """A copy of the source (pathlib.Path source) that was configured."""
-
-    def __init__(self, source):
-        self.source = source
-
-    def run(self, *command, **keywords):
-        """Run a command there; return its standard output (str)."""
-        process = subprocess.run(command, cwd=self.source, text=True,
-                                 capture_output=True, **keywords)
-        assert process.returncode == 0, process.stdout + process.stderr
-        return process.stdout
-
-    def set_version(self, version):
-        """Make it another version, as a release does: in the spec."""
-        spec = self.source / 'vdsm-hook-tlsciphers.spec'
-        spec.write_text(re.sub('(?m)^(Version: +).*', r'\g<1>' + version,
-                               spec.read_text()))
-
-    def rpm(self, *flags):
-        """Build the RPM with flags for rpmbuild; return its path."""
-        self.run('make', 'rpm', 'RPMBUILD_FLAGS=' + ' '.join(flags))
-        path, = self.source.glob('rpmbuild/RPMS/noarch/*.rpm')
-        return path
-
-
-def copy(directory):
-    source = directory / 'source'
-    shutil.copytree(support.SOURCE, source, ignore=shutil.ignore_patterns(
-        '.git', '__pycache__', 'repo', 'repo-gnupg', 'rpmbuild', '*.tar.gz'))
-    return source
-
-
-def make(directory, *options):
-    build = Build(copy(directory))
-    build.run('./autogen.sh')
-    # If it was built where it was copied from.
-    build.run('./configure', *options)
-    build.run('make', 'clean')
-    return build
 
 
 @pytest.fixture
 def copy_source():
     """A function that copies the source into a folder; returns its path."""
-    return copy
+    return builds.copy
 
 
 @pytest.fixture
 def make_build(tmp_path):
     """A function that makes a Build with the options of configure."""
-    return functools.partial(make, tmp_path)
+    return functools.partial(builds.make, tmp_path)
 
 
 @pytest.fixture(scope='session')
@@ -72,9 +29,9 @@ def built(tmp_path_factory):
     A Build with the RPM and a repository. Its path is so long that gpg-agent
     could not make a socket there.
     """
-    build = make(tmp_path_factory.mktemp('long' * 25))
-    build.run('make', 'repo')
-    return build
+    built = builds.make(tmp_path_factory.mktemp('long' * 25))
+    built.run('make', 'repo')
+    return built
 
 
 @pytest.fixture(scope='session')
@@ -87,27 +44,14 @@ def built_rpm(built):
 @pytest.fixture(scope='session')
 def newer_rpm(tmp_path_factory):
     """The RPM of a later version, which differs in its files as well."""
-    build = make(tmp_path_factory.mktemp('newer'))
-    build.set_version('99.0')
-    for name in ('hooks/before_vm_start.py', 'wrapper/qemu-kvm-modified.py'):
-        with open(build.source / name, 'a') as source:
-            source.write('# newer\n')
-    return build.rpm()
+    return builds.newer_rpm(tmp_path_factory.mktemp('newer'))
 
 
 @pytest.fixture(scope='session')
-def system_rpm(make_stub):
+def system_rpm(tmp_path_factory):
     """An RPM that stands for what the package requires of a host."""
-    return make_stub(
-        'host', provides=['vdsm', '/usr/bin/python3', '/usr/bin/openssl',
-                          'gnutls-utils', '/bin/sh', 'policycoreutils',
-                          'libselinux-utils', 'coreutils', 'grep', 'sed'],
-        install='cd %{buildroot} && mkdir -p etc/vdsm '
-                'usr/share/selinux/packages '
-                'usr/libexec/vdsm/hooks/before_vm_start',
-        files=['%dir /usr/libexec/vdsm', '%dir /usr/libexec/vdsm/hooks',
-               '%dir /usr/libexec/vdsm/hooks/before_vm_start',
-               '%dir /etc/vdsm', '%dir /usr/share/selinux/packages'])
+    return builds.rpm(support.DATA / 'host.spec',
+                     tmp_path_factory.mktemp('host'))
 
 
 class Root:

@@ -1,0 +1,299 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""
+A node: a guest with SELinux enforcing that runs libvirt and QEMU of its own.
+
+    node.py shell RPM    a shell in a node where the package is installed
+    node.py clean        remove the cached image
+"""
+
+import fcntl
+import hashlib
+import json
+import pathlib
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+CACHE = pathlib.Path('/var/cache/vdsm-hook-tlsciphers')
+# In seconds. It is not a bound of anything: software emulation, in software
+# emulation, on a busy machine.
+PATIENCE = 300
+# The first network card leads here, the second one to another node.
+COMMAND = """
+setpriv --pdeathsig KILL
+qemu-system-x86_64 -accel tcg,thread=multi -machine q35 -cpu Nehalem -smp 2
+-m 2048 -nodefaults -display none -no-user-config
+-kernel {image}/vmlinuz -initrd {image}/initrd.img
+-append 'root=/dev/vda rw console=ttyS0 security=selinux audit=1
+net.ifnames=0 mitigations=off quiet'
+-drive file={disk},if=virtio,format=qcow2,cache=unsafe
+-netdev user,id=user,restrict=on
+-device virtio-net-pci,netdev=user,mac=52:54:00:00:00:01
+-netdev dgram,id=cable,local.type=unix,local.path={directory}/cable,remote.type=unix,remote.path={directory}/../{peer}/cable
+-device virtio-net-pci,netdev=cable,mac=52:54:00:00:00:02
+-device virtio-rng-pci -serial file:{directory}/console.log
+-qmp unix:{directory}/qmp,server=on,wait=off
+"""  # noqa: E501
+# A VM with the consoles of oVirt, on the emulator that EL has.
+PLAIN_VM = """
+<domain type="qemu">
+  <name>plain</name>
+  <memory unit="MiB">64</memory>
+  <os><type arch="x86_64" machine="q35">hvm</type></os>
+  <devices>
+    <emulator>/usr/libexec/qemu-kvm</emulator>
+    <graphics type="spice" autoport="yes" defaultMode="secure">
+      <listen type="address" address="0.0.0.0"/>
+    </graphics>
+    <graphics type="vnc" autoport="yes" websocket="-1">
+      <listen type="address" address="0.0.0.0"/>
+    </graphics>
+    <video><model type="vga"/></video>
+  </devices>
+</domain>
+"""
+
+
+class Failed(Exception):
+    """A command in the node failed; its output is the message."""
+
+
+class Node:
+    """
+    A guest of an image (pathlib.Path, see get_image), that runs until
+    close() or the end of this process. Its files are in directory/name
+    (pathlib.Path, str); its cable leads to directory/peer.
+
+    It starts on a disk (pathlib.Path), or from the image's snapshot "clean"
+    on a copy of the image's own.
+    """
+
+    def __init__(self, image, directory, name='a', peer='b', disk=None):
+        self.directory = directory / name
+        self.directory.mkdir()
+        self.image = image
+        options = []
+        if disk is None:
+            disk = self.directory / 'disk.qcow2'
+            shutil.copyfile(image / 'node.qcow2', disk)
+            options = ['-loadvm', 'clean']
+        self.process = subprocess.Popen(
+            shlex.split(COMMAND.format(
+                image=image, disk=disk, directory=self.directory, peer=peer))
+            + options, stdin=subprocess.DEVNULL)
+        self.monitor = self._connect()
+        self.answers = self.monitor.makefile()
+        self.ports = {}
+        self._ask('qmp_capabilities')
+        self.forward(22)
+        if options:
+            self.set_clock()
+
+    def _connect(self):
+        path = self.directory / 'qmp'
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            monitor = socket.socket(socket.AF_UNIX)
+            try:
+                monitor.connect(str(path))
+                return monitor
+            except OSError:
+                monitor.close()
+                if self.process.poll() is not None or (
+                        time.monotonic() > deadline):
+                    raise
+                time.sleep(0.02)
+
+    def _ask(self, command, **arguments):
+        self.monitor.sendall(json.dumps(
+            {'execute': command, 'arguments': arguments}).encode())
+        for line in self.answers:
+            answer = json.loads(line)
+            if 'error' in answer:
+                raise Failed(answer['error']['desc'])
+            if 'return' in answer:
+                return answer['return']
+        raise Failed('the node has gone')
+
+    def hmp(self, line):
+        """Say a line to QEMU's monitor."""
+        answer = self._ask('human-monitor-command',
+                           **{'command-line': line})
+        if answer:
+            raise Failed('%s: %s' % (line, answer))
+
+    def forward(self, port):
+        """Return the local port (int) that leads to a port of the node."""
+        if port not in self.ports:
+            before = self._forwarded()
+            self.hmp('hostfwd_add user tcp:127.0.0.1:0-:%d' % port)
+            self.ports[port], = self._forwarded() - before
+        return self.ports[port]
+
+    def _forwarded(self):
+        table = self._ask('human-monitor-command',
+                          **{'command-line': 'info usernet'})
+        return {int(line.split()[3]) for line in table.splitlines()
+                if 'HOST_FORWARD' in line}
+
+    @property
+    def _ssh(self):
+        return ['-F', 'none', '-i', str(self.image / 'key'),
+                '-o', 'UserKnownHostsFile=%s/known_hosts' % self.image,
+                '-o', 'HostKeyAlias=node', '-o', 'LogLevel=ERROR',
+                '-o', 'ControlPath=%s/ssh' % self.directory,
+                '-o', 'ControlMaster=auto', '-o', 'ControlPersist=yes',
+                '-o', 'Port=%d' % self.forward(22)]
+
+    def run(self, command, check=True, timeout=PATIENCE, **keywords):
+        """
+        Run a shell command as root; return the process, with its output.
+        Raise Failed with that if it fails.
+        """
+        process = subprocess.run(
+            ['ssh', *self._ssh, 'root@localhost', command], text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            timeout=timeout, **keywords)
+        if check and process.returncode:
+            raise Failed('%s: %s' % (command, process.stdout))
+        return process
+
+    def read(self, command):
+        """Return the output (str) of a shell command, without its newline."""
+        return self.run(command).stdout.rstrip('\n')
+
+    def shell(self):
+        """Give the user a shell there."""
+        subprocess.run(['ssh', *self._ssh, '-t', 'root@localhost'])
+
+    def send(self, *files, to='/root'):
+        """Copy files there."""
+        subprocess.run(['scp', '-q', *self._ssh, *map(str, files),
+                        'root@localhost:' + to], check=True)
+
+    def write(self, path, content):
+        self.run('cat >%s' % path, input=content)
+
+    def await_boot(self):
+        """Wait until systemd is done with the boot."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                self.run('systemctl is-system-running --wait', check=False)
+                return self.run('true')
+            except Failed:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.5)
+
+    def reboot(self):
+        """Reboot, and wait until it is up again."""
+        before = self.read('cat /proc/sys/kernel/random/boot_id')
+        self.run('systemctl reboot', check=False)
+        while True:
+            self._hang_up()
+            self.await_boot()
+            if self.read('cat /proc/sys/kernel/random/boot_id') != before:
+                return
+
+    def _hang_up(self):
+        subprocess.run(['ssh', *self._ssh, '-O', 'exit', 'root@localhost'],
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def save(self, snapshot):
+        """Keep the state of the whole node under a name."""
+        self._hang_up()
+        self.hmp('savevm ' + snapshot)
+
+    def load(self, snapshot):
+        """Go back to a state that was kept."""
+        self._hang_up()
+        self.hmp('loadvm ' + snapshot)
+        self.set_clock()
+
+    def set_clock(self):
+        self.run('date --set=@%d' % time.time())
+
+    def close(self):
+        self._hang_up()
+        self.process.kill()
+        self.process.wait()
+        self.monitor.close()
+
+    def start(self, xml):
+        """Start a VM from a domain XML; return the answer of virsh (str)."""
+        self.write('/root/domain.xml', xml)
+        return self.run('virsh create /root/domain.xml').stdout
+
+    def install(self, *packages):
+        """Do a transaction of RPMs as the administrator; return its output."""
+        self.send(*packages)
+        return self.run("dnf install --assumeyes --noplugins '--disablerepo=*'"
+                        + ''.join(' ./' + path.name for path in packages)
+                        ).stdout
+
+
+def get_image():
+    """
+    Return the folder (pathlib.Path) of the image, made by build-image unless
+    it is there. Its disk has a snapshot "clean": booted, libvirtd and
+    virtlogd running, the emulator probed, and no VM.
+    """
+    inputs = [subprocess.run(command, check=True, capture_output=True).stdout
+              for command in ([HERE / 'build-image', '--inputs'],
+                              ['qemu-system-x86_64', '--version'])]
+    inputs += [COMMAND.encode(), PLAIN_VM.encode()]
+    digest = hashlib.sha256(b'\0'.join(inputs)).hexdigest()
+    image = CACHE / ('node-' + digest[:16])
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with open(CACHE / 'lock', 'w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (image / 'complete').exists():
+            # There, too, is what an earlier source needed.
+            for old in CACHE.glob('node-*'):
+                shutil.rmtree(old)
+            subprocess.run([HERE / 'build-image', image], check=True)
+            _take_snapshot(image)
+            (image / 'complete').touch()
+    return image
+
+
+def _take_snapshot(image):
+    disk = image / 'node.qcow2'
+    subprocess.run(['qemu-img', 'create', '-q', '-f', 'qcow2', '-F', 'raw',
+                    '-b', image / 'disk.img', disk], check=True)
+    with tempfile.TemporaryDirectory() as directory:
+        node = Node(image, pathlib.Path(directory), disk=disk)
+        try:
+            node.await_boot()
+            node.start(PLAIN_VM)
+            node.run('virsh destroy plain')
+            node.save('clean')
+        finally:
+            node.close()
+
+
+def main(command, *arguments):
+    if command == 'clean':
+        shutil.rmtree(CACHE, ignore_errors=True)
+    elif command == 'shell':
+        with tempfile.TemporaryDirectory() as directory:
+            node = Node(get_image(), pathlib.Path(directory))
+            try:
+                node.install(*map(pathlib.Path, arguments))
+                node.shell()
+            finally:
+                node.close()
+    else:
+        sys.exit(__doc__)
+
+
+if __name__ == '__main__':
+    main(*sys.argv[1:] or ['help'])
