@@ -50,7 +50,7 @@ def newer_rpm(tmp_path_factory):
 @pytest.fixture(scope='session')
 def system_rpm(tmp_path_factory):
     """An RPM that stands for what the package requires of a host."""
-    return builds.rpm(support.DATA / 'host.spec',
+    return builds.rpm(support.DATA / 'host.rpmspec',
                      tmp_path_factory.mktemp('host'))
 
 

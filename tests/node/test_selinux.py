@@ -1,0 +1,160 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""VMs with a policy where SELinux is enforcing."""
+
+import re
+
+import pytest
+
+import node as nodes
+import support
+
+EMULATOR = '/usr/libexec/vdsm/hooks/qemu-kvm-wrapper/qemu-kvm-modified'
+WRAPPER = '/usr/libexec/qemu-kvm-modified'
+PLAIN_VM = nodes.PLAIN_VM
+GCM = 'ECDHE-RSA-AES256-GCM-SHA384'
+# name: (properties, what SPICE and the websocket of VNC accept and refuse)
+POLICIES = {
+    'cipher list': (
+        {'tlsciphers': GCM, 'tlsprotocols': 'TLSv1.2'},
+        [('spice', 'TLSv1.2', GCM, True),
+         ('spice', 'TLSv1.2', 'ECDHE-RSA-AES128-GCM-SHA256', False),
+         ('spice', 'TLSv1.3', 'TLS_AES_256_GCM_SHA384', False)]),
+    'TLS 1.3': (
+        {'tlsciphers': 'TLS_AES_128_CCM_SHA256', 'tlsprotocols': 'TLSv1.3',
+         'tlsgroups': 'P-384'},
+        [('spice', 'TLSv1.2', GCM, False),
+         ('spice', 'TLSv1.3', 'TLS_AES_128_CCM_SHA256', True),
+         ('spice', 'TLSv1.3', 'TLS_AES_256_GCM_SHA384', False)]),
+    'priority': (
+        {'tlspriority': 'NORMAL:-VERS-ALL:+VERS-TLS1.2:-CIPHER-ALL:'
+                        '+AES-256-GCM'},
+        [('websocket', 'TLSv1.2', GCM, True),
+         ('websocket', 'TLSv1.2', 'ECDHE-RSA-AES128-GCM-SHA256', False),
+         ('websocket', 'TLSv1.3', 'TLS_AES_256_GCM_SHA384', False)]),
+    'profile': (
+        {'tlsprofile': 'modern'},
+        [(console, version, suite, version == 'TLSv1.3')
+         for console in ('spice', 'websocket') for version, suite in (
+            ('TLSv1.2', GCM), ('TLSv1.3', 'TLS_AES_256_GCM_SHA384'))]),
+}
+
+
+def start_with_emulator(host):
+    """Start a VM that comes from a host which was set up by hand."""
+    return host.start(PLAIN_VM.replace('/usr/libexec/qemu-kvm', EMULATOR))
+
+
+def is_enforced(vm, expected):
+    """Tell whether the consoles of a VM accept just what they should."""
+    return [support.accepts(getattr(vm, console), suite, version)
+            for console, version, suite, _ in expected] == [
+                accepted for _, _, _, accepted in expected]
+
+
+def test_plain_vm_is_denied_nothing(node, figure):
+    vm = node.start(PLAIN_VM)
+    for port in (vm.spice, vm.websocket):
+        assert support.accepts(port, GCM)
+        assert support.accepts(port, 'AES128-GCM-SHA256')
+    assert node.read('getenforce') == 'Enforcing'
+    figure('denials, start of a VM without a policy',
+           len(node.denials()), '0')
+    assert node.denials() == []
+
+
+@pytest.mark.parametrize('name', POLICIES)
+def test_vm_with_a_policy_is_denied_nothing(node, figure, name):
+    properties, expected = POLICIES[name]
+    vm = node.start(node.hook(PLAIN_VM, **properties))
+    assert '<emulator>%s</emulator>' % EMULATOR in vm.xml
+    assert is_enforced(vm, expected)
+    assert re.match(r'system_u:system_r:svirt_t:s0:c\d+,c\d+$', vm.context)
+    figure('denials, start of a VM with a policy (%s)' % name,
+           len(node.denials()), '0')
+    assert node.denials() == []
+
+
+def test_vm_of_a_manual_installation_is_denied_nothing(node):
+    vm = start_with_emulator(node)
+    assert is_enforced(vm, [
+        ('spice', 'TLSv1.2', 'AES256-SHA', True),
+        ('spice', 'TLSv1.2', 'ECDHE-RSA-CHACHA20-POLY1305', False)])
+    assert domain_of(vm) == 'svirt_t'
+    assert node.denials() == []
+
+
+def domain_of(vm):
+    return vm.context.split(':')[2]
+
+
+def test_emulator_takes_its_openssl_configuration(node):
+    """The kernel does not call it a process with more rights (AT_SECURE)."""
+    vm = node.start(node.hook(PLAIN_VM, tlsprotocols='TLSv1.3'))
+    assert 'OPENSSL_CONF=/proc/self/fd/' in node.read(
+        'tr "\\0" "\\n" </proc/%s/environ' % vm.pid)
+    auxiliary = node.read('od --format d8 --address-radix n --width=16 '
+                          '--output-duplicates /proc/%s/auxv' % vm.pid)
+    at_secure = 23
+    assert dict(map(int, line.split()) for line in auxiliary.splitlines()
+                )[at_secure] == 0
+
+
+def test_two_vms_cannot_read_each_others_policy(node):
+    vms = [node.start(node.hook(PLAIN_VM.replace('plain', name),
+                                tlsprotocols='TLSv1.3'))
+           for name in ('first', 'second')]
+    assert len({vm.context for vm in vms}) == 2
+    label, = set(node.read(
+        'stat --dereference --format %%C $(find /proc/%s/fd -lname "/memfd*")'
+        % vms[0].pid).splitlines())
+    # A VM's categories are on it.
+    assert label.split(':')[3:] == vms[0].context.split(':')[3:]
+
+
+def test_wrapper_with_another_label_starts_no_vm(node, figure):
+    xml = node.hook(PLAIN_VM, tlsciphers=GCM)
+    node.run('chcon --type bin_t ' + WRAPPER)
+    node.mark()
+    with pytest.raises(nodes.Failed, match='Permission denied'):
+        node.start(xml)
+    denials = node.denials()
+    assert [re.sub('^[^ ]+', '', denial) for denial in denials] == [
+        ' svirt_t -> bin_t file { entrypoint }']
+    figure('denials, wrapper labelled bin_t', len(denials), '1')
+    # The hook says so before, with the remedy.
+    with pytest.raises(nodes.Failed, match='restorecon -v ' + WRAPPER):
+        node.hook(PLAIN_VM, tlsciphers=GCM)
+    node.run('restorecon -v %s %s' % (WRAPPER, EMULATOR))
+    assert is_enforced(node.start(node.hook(PLAIN_VM, tlsciphers=GCM)),
+                       POLICIES['cipher list'][1][:2])
+
+
+def test_vms_start_with_the_label_of_the_base_policy_alone(node):
+    node.run('semodule --remove tlsciphers')
+    node.run('restorecon -F -R /usr/libexec')
+    assert 'tlsciphers' not in node.read('semodule --list')
+    assert node.label(WRAPPER) == 'qemu_exec_t'
+    assert node.label(EMULATOR) == 'bin_t'
+    node.mark()
+    vm = node.start(node.hook(PLAIN_VM, tlsciphers=GCM))
+    assert domain_of(vm) == 'svirt_t'
+    assert is_enforced(vm, POLICIES['cipher list'][1][:2])
+    assert node.denials() == []
+
+
+def test_wrapper_never_needs_executable_memory(node):
+    """
+    Only the emulator does, for it emulates. So the VM does not start, and
+    the log shows how far it came.
+    """
+    xml = node.hook(PLAIN_VM, tlsprofile='intermediate')
+    node.run('setsebool virt_use_execmem off')
+    node.mark()
+    with pytest.raises(nodes.Failed, match='dynamic translator buffer'):
+        node.start(xml)
+    log = node.read('cat /var/log/libvirt/qemu/plain.log')
+    assert 'qemu-kvm-modified: QEMU gets -spice ' in log
+    assert node.denials() == [
+        'qemu-kvm svirt_t -> svirt_t process { execmem }']
