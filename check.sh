@@ -23,7 +23,9 @@ esac
 
 cd "$(dirname "$0")"
 work=$(mktemp -d /tmp/tlsciphers-check.XXXXXX)
-trap 'rm -rf "$work"' EXIT
+nodes=
+trap 'if [ -n "$nodes" ]; then kill "$nodes"; wait "$nodes"; fi || :
+    rm -rf "$work"' EXIT
 
 step() {
     printf '\n== %s (after %d s)\n' "$*" "$SECONDS"
@@ -43,10 +45,11 @@ packages=(autoconf automake bzip2 checkpolicy gnutls-bin make openssl
     python3-setuptools semodule-utils
     shellcheck)
 if [ "$what" != unit ]; then
-    packages+=(cpio createrepo-c dnf faketime git gnupg gvncviewer iproute2
-        libvirt-clients libvirt-daemon-system policycoreutils procps
-        python3-libvirt python3-yaml qemu-system-gui qemu-system-x86 rpm
-        rpmlint selinux-policy-default selinux-utils spice-client-gtk
+    packages+=(cpio createrepo-c debootstrap dnf e2fsprogs faketime git gnupg
+        gvncviewer iproute2 libvirt-clients libvirt-daemon-system
+        openssh-client policycoreutils procps python3-libvirt python3-yaml
+        qemu-system-gui qemu-system-x86 qemu-utils rpm rpmlint
+        selinux-policy-default selinux-utils spice-client-gtk
         systemd-container)
 fi
 step "Packages of the distribution"
@@ -108,10 +111,21 @@ if [ "$what" = soak ]; then
     exit
 fi
 
+step "Tests on nodes with SELinux enforcing start, in the background"
+$TEST_PYTHON -m pytest -q tests/node --rpm "$rpm" >"$work/nodes.log" 2>&1 &
+nodes=$!
+
 step "Tests of the hook, the wrapper, the build and the RPM"
 $TEST_PYTHON -m pytest -q -n auto tests/unit tests/openssl
 $TEST_PYTHON -m pytest -q tests/properties tests/package
 
 step "Tests on real VMs"
 tests/lab "$rpm" $TEST_PYTHON -m pytest -q tests/libvirt
+
+step "Tests on nodes with SELinux enforcing"
+status=0
+wait "$nodes" || status=$?
+nodes=
+cat "$work/nodes.log"
+[ "$status" = 0 ] || exit "$status"
 closing_table

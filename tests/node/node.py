@@ -1,3 +1,4 @@
+#!/usr/bin/python3
 # SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
 # SPDX-License-Identifier: GPL-2.0-or-later
 
@@ -259,7 +260,11 @@ def get_image():
             # There, too, is what an earlier source needed.
             for old in CACHE.glob('node-*'):
                 shutil.rmtree(old)
-            subprocess.run([HERE / 'build-image', image], check=True)
+            # Whatever ends it, nothing stays mounted, and nothing runs on.
+            subprocess.run(
+                ['setpriv', '--pdeathsig', 'KILL', 'unshare', '--mount',
+                 '--pid', '--fork', '--kill-child', HERE / 'build-image',
+                 image], check=True)
             _take_snapshot(image)
             (image / 'complete').touch()
     return image

@@ -1,0 +1,85 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""The package comes, changes and goes on a node, with reboots in between."""
+
+import support
+from host import EMULATOR, GCM, HOOK, PLAIN_VM, WRAPPER, is_enforced
+
+LABELS = {WRAPPER: 'qemu_exec_t', EMULATOR: 'bin_t', HOOK: 'bin_t'}
+POLICY = [('spice', 'TLSv1.2', GCM, True),
+          ('spice', 'TLSv1.2', 'ECDHE-RSA-AES128-GCM-SHA256', False)]
+
+
+def modules(node):
+    return node.read('semodule --list').split()
+
+
+def check_installed(node):
+    """Labels and policy are as they should, and a VM gets its policy."""
+    assert {path: node.label(path) for path in LABELS} == LABELS
+    assert 'tlsciphers' in modules(node)
+    assert node.read('matchpathcon -n %s' % EMULATOR).split(':')[2] == (
+        'qemu_exec_t')
+    # The folders are another package's, and nothing differs from the policy.
+    assert node.read('restorecon -n -v -R /usr/libexec /usr/share '
+                     '/etc/vdsm') == ''
+    assert node.read('rpm --verify vdsm-hook-tlsciphers') == ''
+    check_policy(node)
+
+
+def check_policy(node):
+    node.mark()
+    vm = node.start(node.hook(PLAIN_VM, tlsciphers=GCM))
+    assert is_enforced(vm, POLICY)
+    assert vm.context.startswith('system_u:system_r:svirt_t:s0:c')
+    vm.destroy()
+    assert node.denials() == []
+
+
+def test_installation_update_and_removal_survive_reboots(node, newer_rpm):
+    """The installation is that of the fixture."""
+    assert 'Complete!' in node.output
+    node.reboot()
+    check_installed(node)
+
+    before = node.read('cat %s' % WRAPPER)
+    vm = node.start(node.hook(PLAIN_VM, tlsciphers=GCM))
+    assert 'Complete!' in node.install(newer_rpm)
+    assert node.read('cat %s' % WRAPPER) == before + '\n# newer'
+    # One that runs goes on.
+    assert is_enforced(vm, POLICY)
+    vm.destroy()
+    node.reboot()
+    check_installed(node)
+
+    node.run("dnf remove --assumeyes --noplugins '--disablerepo=*' "
+             'vdsm-hook-tlsciphers')
+    node.reboot()
+    assert 'tlsciphers' not in modules(node)
+    assert 'qemu-kvm-modified' not in node.read('ls -R /usr/libexec')
+    assert node.read('matchpathcon -n ' + EMULATOR).split(':')[2] == 'bin_t'
+    node.mark()
+    node.start(PLAIN_VM)
+    assert node.denials() == []
+
+
+def test_package_takes_over_from_a_manual_installation(
+        bare_node, request):
+    node = bare_node
+    node.use_manual_wrapper(EMULATOR)
+    assert node.label(EMULATOR) == 'qemu_exec_t'
+    manual_vm = PLAIN_VM.replace('/usr/libexec/qemu-kvm', EMULATOR)
+    # One of the recipe's list, and one that it has not.
+    expected = [('spice', 'TLSv1.2', 'AES256-SHA', True),
+                ('spice', 'TLSv1.2', 'ECDHE-RSA-CHACHA20-POLY1305', False)]
+    vm = node.start(manual_vm)
+    assert is_enforced(vm, expected)
+
+    node.send(support.TESTS / 'standin/hooking.py')
+    node.install(request.config.getoption('rpm'))
+    assert is_enforced(vm, expected)
+    vm.destroy()
+    node.reboot()
+    check_installed(node)
+    assert is_enforced(node.start(manual_vm), expected)

@@ -1,0 +1,82 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""Live migration between two nodes with SELinux enforcing."""
+
+import pytest
+
+import node as nodes
+import support
+from host import PLAIN_VM, POLICIES, is_enforced
+
+ADDRESSES = {'a': '192.0.2.1', 'b': '192.0.2.2'}
+
+
+@pytest.fixture
+def pair(node, peer):
+    """Two nodes that know each other as a and b."""
+    for host in (node, peer):
+        name = host.directory.name
+        host.run("""
+            hostnamectl set-hostname {name}
+            printf '%s\n' '127.0.0.1 localhost' {hosts} >/etc/hosts
+            echo 'host_uuid = "'$(cat /proc/sys/kernel/random/uuid)'"' \
+                >>/etc/libvirt/libvirtd.conf
+            ip link set eth1 address 52:54:00:00:01:0{digit} up
+            ip address add {address}/24 dev eth1
+            systemctl stop libvirtd libvirtd.socket libvirtd-ro.socket \
+                libvirtd-admin.socket
+            systemctl start libvirtd.socket libvirtd-tcp.socket
+            virsh version""".format(
+                name=name, digit=ADDRESSES[name][-1],
+                address=ADDRESSES[name], hosts=' '.join(
+                    "'%s %s'" % (address, other)
+                    for other, address in ADDRESSES.items())))
+        host.mark()
+    return node, peer
+
+
+def migrate(source, destination, vm):
+    """Move a VM; return it at its destination."""
+    source.run('virsh migrate --live --p2p %s qemu+tcp://%s/system' % (
+        vm.name, destination.directory.name))
+    return destination.adopt(vm.name)
+
+
+def test_policy_migrates_between_nodes_that_enforce(pair, figure):
+    source, destination = pair
+    plain = source.start(PLAIN_VM.replace('plain', 'unprotected'))
+    moved = migrate(source, destination, plain)
+    assert support.accepts(moved.spice, 'AES128-GCM-SHA256')
+    baseline = source.denials(), destination.denials()
+
+    for host in pair:
+        host.mark()
+    properties, expected = POLICIES['profile']
+    vm = source.start(source.hook(PLAIN_VM, **properties))
+    assert is_enforced(vm, expected)
+    there = migrate(source, destination, vm)
+    assert is_enforced(there, expected)
+    assert there.context.startswith('system_u:system_r:svirt_t:s0:c')
+    back = migrate(destination, source, there)
+    assert is_enforced(back, expected)
+
+    figure('denials, migration without a policy, both nodes',
+           sum(map(len, baseline)), '0')
+    denials = source.denials() + destination.denials()
+    figure('denials, migration with a policy and back, both nodes',
+           len(denials), '0')
+    assert baseline == ([], [])
+    assert denials == []
+
+
+def test_node_without_the_package_refuses_and_the_vm_goes_on(pair):
+    source, destination = pair
+    properties, expected = POLICIES['cipher list']
+    vm = source.start(source.hook(PLAIN_VM, **properties))
+    destination.run("rpm --erase vdsm-hook-tlsciphers")
+    with pytest.raises(nodes.Failed, match='qemu-kvm-modified'):
+        migrate(source, destination, vm)
+    assert source.read('virsh domstate --reason ' + vm.name).startswith(
+        'running')
+    assert is_enforced(vm, expected)
