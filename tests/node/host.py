@@ -73,7 +73,7 @@ class Host:
             self.audited + 1, AUDIT_LOG)).splitlines()
         assert not [line for line in lines if 'SELINUX_ERR' in line]
         return [re.sub(
-            r'.*denied +(\{.*?\}) for .*?comm="([^"]*)".*scontext=(\S+) '
+            r'.*denied +(\{.*?\}) for .*?comm="?([^" ]*).*scontext=(\S+) '
             r'tcontext=(\S+) tclass=(\w+).*', lambda match: '%s %s -> %s %s %s'
             % (match.group(2), domain(match.group(3)), domain(match.group(4)),
                match.group(5), match.group(1)), line)

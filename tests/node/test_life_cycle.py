@@ -15,12 +15,16 @@ def modules(node):
     return node.read('semodule --list').split()
 
 
+def label_of_manual_wrapper(node):
+    """Return the type that a file, not a link, would have at its path."""
+    return node.read('matchpathcon -m file -n ' + EMULATOR).split(':')[2]
+
+
 def check_installed(node):
     """Labels and policy are as they should, and a VM gets its policy."""
     assert {path: node.label(path) for path in LABELS} == LABELS
     assert 'tlsciphers' in modules(node)
-    assert node.read('matchpathcon -n %s' % EMULATOR).split(':')[2] == (
-        'qemu_exec_t')
+    assert label_of_manual_wrapper(node) == 'qemu_exec_t'
     # The folders are another package's, and nothing differs from the policy.
     assert node.read('restorecon -n -v -R /usr/libexec /usr/share '
                      '/etc/vdsm') == ''
@@ -58,7 +62,7 @@ def test_installation_update_and_removal_survive_reboots(node, newer_rpm):
     node.reboot()
     assert 'tlsciphers' not in modules(node)
     assert 'qemu-kvm-modified' not in node.read('ls -R /usr/libexec')
-    assert node.read('matchpathcon -n ' + EMULATOR).split(':')[2] == 'bin_t'
+    assert label_of_manual_wrapper(node) == 'bin_t'
     node.mark()
     node.start(PLAIN_VM)
     assert node.denials() == []
