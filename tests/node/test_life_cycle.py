@@ -25,9 +25,8 @@ def check_installed(node):
     assert {path: node.label(path) for path in LABELS} == LABELS
     assert 'tlsciphers' in modules(node)
     assert label_of_manual_wrapper(node) == 'qemu_exec_t'
-    # The folders are another package's, and nothing differs from the policy.
-    assert node.read('restorecon -n -v -R /usr/libexec /usr/share '
-                     '/etc/vdsm') == ''
+    assert node.read('restorecon -n -v -R /usr/libexec/vdsm '
+                     '/usr/share/vdsm-hook-tlsciphers') == ''
     assert node.read('rpm --verify vdsm-hook-tlsciphers') == ''
     check_policy(node)
 
