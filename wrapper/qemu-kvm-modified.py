@@ -90,6 +90,9 @@ PROPERTIES = {
 PROTOCOLS = ('TLSv1.2', 'TLSv1.3', 'TLSv1.2:TLSv1.3')
 # libspice drops the rest of a longer list without a word.
 LONGEST_CIPHER_LIST = 255
+# Errors of a file that is not there, or not to be read: ENOENT, EACCES,
+# ENOTDIR, EISDIR, ELOOP.
+LASTING = (2, 13, 20, 21, 40)
 # Two that every OpenSSL with TLS 1.3 has, in FIPS mode as well.
 PROOFS = ('TLS_AES_256_GCM_SHA384', 'TLS_AES_128_GCM_SHA256')
 
@@ -132,8 +135,9 @@ def final_arguments(arguments):
             # No descriptor, process or memory left, /proc not mounted.
             set_openssl_conf(posix.environ.get(b'OPENSSL_CONF'))
             give_up(settings, sorted(settings), 'cannot be put into effect: '
-                    + error.strerror, 'mend this host, or start the VM on '
-                    'another one')
+                    + ': '.join(part for part in (
+                        error.filename, error.strerror) if part),
+                    'mend this host, or start the VM on another one')
     elif has_tls_port(spice_displays(options)):
         options = with_ciphers(
             options, MANUAL_CIPHERS, 'this VM comes from a host with a '
@@ -377,9 +381,15 @@ def configure_openssl(settings):
         keys = ['groups']
     else:
         descriptor = nameless_file()
-        set_openssl_conf(('/proc/self/fd/%d' % descriptor).encode('ascii'))
-        reason = write_configuration(descriptor, ciphersuites, protocols,
-                                     groups)
+        try:
+            path = '/proc/self/fd/%d' % descriptor
+            posix.stat(path)
+            set_openssl_conf(path.encode('ascii'))
+            reason = write_configuration(descriptor, ciphersuites, protocols,
+                                         groups)
+        except EnvironmentError:
+            posix.close(descriptor)
+            raise
         if not reason:
             if b'OPENSSL_CONF' in posix.environ:
                 note('OPENSSL_CONF=%s of the VM is replaced' % printable(
@@ -438,6 +448,7 @@ def write_configuration(descriptor, ciphersuites, protocols, groups):
     try:
         chain = section_chain(read_host_configuration())
     except EnvironmentError as error:
+        check_lasting(error)
         include = ''
         chain = section_chain({})
         if error.errno != 2:
@@ -477,7 +488,10 @@ def takes_effect(descriptor, configuration, ciphersuites):
         posix.ftruncate(descriptor, 0)
         posix.lseek(descriptor, 0, 0)
         posix.write(descriptor, text)
-        if offered_suites(ask(OPENSSL, 'ciphers')[1]) != suites.split(':'):
+        status, lines = ask(OPENSSL, 'ciphers')
+        if status == 127:
+            raise EnvironmentError(None, lines[0])
+        if offered_suites(lines) != suites.split(':'):
             return False
     if not ciphersuites:
         text = configuration.encode('ascii')
@@ -589,15 +603,25 @@ def read_included(path, section, values, depth):
     try:
         names = ['/' + name for name in posix.listdir(path)
                  if name.endswith(('.cnf', '.conf'))]
-    except OSError:
+    except OSError as error:
+        check_lasting(error)
         names = ['']  # It is no folder.
     for name in names:
         try:
             section = read_configuration(path + name, section, values,
                                          depth + 1)
-        except EnvironmentError:
-            pass  # OpenSSL goes on, too.
+        except EnvironmentError as error:
+            check_lasting(error)  # OpenSSL goes on, too.
     return section
+
+
+def check_lasting(error):
+    """
+    Raise an error that OpenSSL need not meet when it reads the same file: no
+    descriptor or memory left, say.
+    """
+    if error.errno not in LASTING:
+        raise error
 
 
 # VNC
@@ -796,10 +820,12 @@ def ask(program, *arguments):
     posix.close(reader)
     status = posix.waitpid(child, 0)[1]
     signal.signal(signal.SIGCHLD, disposition)
+    if status & 127:
+        raise EnvironmentError(None, '%s was killed by signal %d'
+                               % (program, status & 127))
     lines = str(output.decode('ascii', 'replace').encode(
         'ascii', 'replace').decode('ascii')).split('\n')
-    return (status >> 8) or (status & 127), [
-        line.strip() for line in lines if line.strip()]
+    return status >> 8, [line.strip() for line in lines if line.strip()]
 
 
 def restore_locale():
