@@ -135,8 +135,8 @@ def final_arguments(arguments):
             # No descriptor, process or memory left, /proc not mounted.
             set_openssl_conf(posix.environ.get(b'OPENSSL_CONF'))
             give_up(settings, sorted(settings), 'cannot be put into effect: '
-                    + ': '.join(part for part in (
-                        error.filename, error.strerror) if part),
+                    + printable(': '.join(part for part in (
+                        error.filename, error.strerror) if part)),
                     'mend this host, or start the VM on another one')
     elif has_tls_port(spice_displays(options)):
         options = with_ciphers(

@@ -1,0 +1,52 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""Builds of copies of this source."""
+
+import re
+import shutil
+import subprocess
+
+import support
+
+
+class Build:
+    """A copy of the source (pathlib.Path source) that was configured."""
+
+    def __init__(self, source):
+        self.source = source
+
+    def run(self, *command, **keywords):
+        """Run a command there; return its standard output (str)."""
+        process = subprocess.run(command, cwd=self.source, text=True,
+                                 capture_output=True, **keywords)
+        assert process.returncode == 0, process.stdout + process.stderr
+        return process.stdout
+
+    def set_version(self, version):
+        """Make it another version, as a release does: in the spec."""
+        spec = self.source / 'vdsm-hook-tlsciphers.spec'
+        spec.write_text(re.sub('(?m)^(Version: +).*', r'\g<1>' + version,
+                               spec.read_text()))
+
+    def rpm(self, *flags):
+        """Build the RPM with flags for rpmbuild; return its path."""
+        self.run('make', 'rpm', 'RPMBUILD_FLAGS=' + ' '.join(flags))
+        path, = self.source.glob('rpmbuild/RPMS/noarch/*.rpm')
+        return path
+
+
+def copy(directory):
+    source = directory / 'source'
+    shutil.copytree(support.SOURCE, source, ignore=shutil.ignore_patterns(
+        '.git', '__pycache__', 'repo', 'repo-gnupg', 'rpmbuild', '*.tar.gz'))
+    return source
+
+
+def make(directory, *options):
+    build = Build(copy(directory))
+    build.run('./autogen.sh')
+    # If it was built where it was copied from.
+    build.run('./configure', *options)
+    build.run('make', 'clean')
+    return build
