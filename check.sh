@@ -46,7 +46,7 @@ if [ "$what" != unit ]; then
     packages+=(cpio createrepo-c dnf faketime git gnupg gvncviewer iproute2
         libvirt-clients libvirt-daemon-system policycoreutils procps
         python3-libvirt python3-yaml qemu-system-gui qemu-system-x86 rpm
-        rpmlint selinux-policy-default selinux-utils spice-client-gtk
+        rpmlint selinux-policy-default selinux-utils spice-client-gtk strace
         systemd-container)
 fi
 step "Packages of the distribution"

@@ -143,6 +143,13 @@ def destination(lab):
 
 
 @pytest.fixture
+def other_host(lab):
+    """A second libvirtd (Host), that a test may do anything to."""
+    with second_host('other') as host:
+        yield host
+
+
+@pytest.fixture
 def start(lab):
     """
     A function that starts a VM from a domain XML, until the test ends: in

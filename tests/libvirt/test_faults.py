@@ -8,11 +8,13 @@ there is none.
 
 import collections
 import concurrent.futures
+import contextlib
 import os
 import pathlib
 import re
 import shutil
 import signal
+import subprocess
 import threading
 import time
 
@@ -23,6 +25,7 @@ import pytest
 import support
 
 BOTH = support.lab_domain('spice', 'vnc')
+HOOK = '/usr/libexec/vdsm/hooks/before_vm_start/50_emulator'
 EMULATOR = '/usr/libexec/vdsm/hooks/qemu-kvm-wrapper/qemu-kvm-modified'
 QEMU_KVM = pathlib.Path('/usr/libexec/qemu-kvm')
 # All that a policy can have.
@@ -346,3 +349,228 @@ def test_update_of_the_package_leaves_starting_vms_their_policy(
     assert transactions >= 2
     figure('20 VMs that started during %d updates of the package (%d by the '
            'new wrapper): without a policy' % (transactions, newer), 0, 0)
+
+
+# A policy that is nothing without the configuration that OpenSSL reads.
+CONFIGURED = {'tlsprotocols': 'TLSv1.3',
+              'tlsciphers': 'TLS_AES_128_CCM_SHA256'}
+
+
+def has_policy(port):
+    """Tell whether a SPICE port accepts CONFIGURED and nothing else."""
+    return [support.accepts(port, suite, version) for version, suite in (
+        ('TLSv1.3', 'TLS_AES_128_CCM_SHA256'),
+        ('TLSv1.3', 'TLS_AES_256_GCM_SHA384'),
+        ('TLSv1.2', 'ECDHE-RSA-AES128-SHA'))] == [True, False, False]
+
+
+def test_few_descriptors_leave_no_vm_without_its_policy(
+        start, run_hook, around, soak, await_nothing_left, figure):
+    """The fewest with which QEMU starts, and all numbers below."""
+    xml = run_hook(support.lab_domain('spice'), **CONFIGURED)
+    refused = []
+    held = []
+    for limit in range(3, 64 if soak else 24):
+        try:
+            vm = start(around('ulimit -n %d\n' % limit, xml))
+        except libvirt.libvirtError as error:
+            # Whoever it is that says why.
+            assert re.search(r'monitor: \S', str(error))
+            refused.append(limit)
+            continue
+        taken = {int(path.name) for path in pathlib.Path(
+            '/proc/%d/fd' % vm.pid).iterdir()}
+        # With none left for a connection there is no console.
+        if set(range(limit)) - taken:
+            assert has_policy(vm.tls_port), limit
+            held.append(limit)
+        stop(vm)
+    await_nothing_left()
+    assert min(refused) == 3 and max(refused) < min(held)
+    figure('limits of open files from 3 to %d (%d start no VM): consoles '
+           'without their policy' % (limit, len(refused)), 0, 0)
+
+
+@pytest.mark.parametrize('seconds', ['1979-12-31 23:59:59',
+                                     '1970-01-01 00:00:00'])
+def test_clock_before_1980_does_not_matter(start, run_hook, around, seconds):
+    library, = pathlib.Path('/usr/lib').glob('*/faketime/libfaketimeMT.so.1')
+    clock = ('export TZ=UTC LD_PRELOAD=%s FAKETIME="@%s"\n'
+             % (library, seconds))
+    vm = start(around(clock, run_hook(support.lab_domain('spice'),
+                                      **CONFIGURED)))
+    assert has_policy(vm.tls_port)
+    # The clock was that of the wrapper, too.
+    assert re.search('(?m)^%s.*qemu-kvm-modified: QEMU gets OPENSSL_CONF'
+                     % seconds[:8], vm.log)
+    stop(vm)
+    # QEMU looks at the validity of certificates for VNC.
+    with pytest.raises(libvirt.libvirtError, match='not yet active'):
+        start(around(clock, run_hook(BOTH, **EVERYTHING)))
+
+
+def test_wrapper_without_proc_starts_no_vm(start, run_hook, around):
+    """OpenSSL could not read its configuration."""
+    without_proc = """set -- unshare --user --map-root-user --mount sh -c '
+        mount -t tmpfs none /proc && exec "$@"' sh "$@"\n"""
+    xml = run_hook(support.lab_domain('spice'), **CONFIGURED)
+    with pytest.raises(libvirt.libvirtError, match='cannot be put into effect'
+                       ': /proc/self/fd/[0-9]+: No such file or directory; '
+                       'remedy: '):
+        start(around(without_proc, xml))
+    # What needs no /proc holds.
+    vm = start(around(without_proc, run_hook(
+        support.lab_domain('spice', name='other'), tlsciphers='AES256-SHA')))
+    assert vm.accepts('AES256-SHA') and not vm.accepts('AES128-SHA')
+
+
+def enter(host, *command):
+    """Run a command with a Host's mounts and name."""
+    pid = (host.root / 'pid').read_text().strip()
+    return subprocess.run(['nsenter', '--target', pid, '--mount', '--uts',
+                           *map(str, command)], check=True)
+
+
+FULL = """
+for folder; do
+    mount -t tmpfs -o size=4k full "$folder"
+    ! cat /dev/zero >"$folder/file" 2>/dev/null
+done
+"""
+FOLDERS = '/tmp', '/var/tmp', '/dev/shm'
+
+
+def test_full_disks_do_not_matter(other_host, start, run_hook):
+    xml = run_hook(BOTH, **dict(EVERYTHING, **CONFIGURED))
+    enter(other_host, 'sh', '-ec', FULL, 'sh', *FOLDERS,
+          '/var/log/libvirt')
+    vm = start(xml, other_host)
+    assert has_policy(vm.tls_port)
+    stop(vm)
+    # The line that says why has nowhere to go.
+    with pytest.raises(libvirt.libvirtError):
+        start(xml.replace('CCM', 'NOSUCH'), other_host)
+
+
+@pytest.mark.parametrize('version', support.available_pythons())
+def test_full_disks_start_no_vm_where_a_file_is_needed(version):
+    """Python has no files without a name in memory before 3.8."""
+    installation = support.Installation(
+        pathlib.Path('/usr/local/full-' + version),
+        support.find_python(version))
+    installation.qemu_kvm.symlink_to('/bin/true')
+    process = subprocess.run(
+        ['unshare', '--mount', 'sh', '-ec', FULL + 'exec "$0" '
+         '-spice tls-port=5900 -vdsm-tls protocols=TLSv1.3',
+         installation.wrapper, *FOLDERS], capture_output=True, text=True)
+    if version in ('2.7', '3.6'):
+        assert process.returncode == 1
+        line, = process.stderr.splitlines()
+        assert line.startswith('qemu-kvm-modified: protocols: cannot be put '
+                               'into effect: No space left on device; remedy')
+    else:
+        assert process.returncode == 0
+
+
+@pytest.mark.parametrize('sent', [signal.SIGTERM, signal.SIGKILL])
+def test_libvirtd_that_starts_anew_finds_vms_with_their_policy(
+        other_host, start, run_hook, sent):
+    xml = run_hook(support.lab_domain('spice'), **CONFIGURED)
+    vm = start(xml, other_host)
+    arguments = re.findall('<qemu:arg value=.*/>',
+                           other_host.connection.lookupByName('lab').XMLDesc())
+    assert len(arguments) == 4
+    restart(other_host, sent, vm.pid)
+    domain = other_host.connection.lookupByName('lab')
+    assert domain.isActive()
+    assert re.findall('<qemu:arg value=.*/>', domain.XMLDesc()) == arguments
+    assert '<emulator>%s</emulator>' % EMULATOR in domain.XMLDesc()
+    assert has_policy(vm.tls_port)
+    # It starts others, too.
+    assert has_policy(start(xml.replace('>lab', '>other'), other_host
+                            ).tls_port)
+    domain.destroy()
+
+
+def restart(host, sent, inside):
+    """Send a signal to a Host's libvirtd; start it where a process is."""
+    pid = (host.root / 'pid').read_text().strip()
+    uri = host.connection.getURI()
+    subprocess.run(['kill', '-%d' % sent, pid], check=True)
+    subprocess.run(['tail', '--pid=' + pid, '--sleep-interval=0.1',
+                    '--follow', '/dev/null'], check=True)
+    with contextlib.suppress(libvirt.libvirtError):
+        host.connection.close()
+    subprocess.run(
+        ['nsenter', '--target', str(inside), '--mount', '--uts',
+         os.environ['LAB'] + '/libvirtd', '--daemon', '--config',
+         host.root / 'libvirtd.conf', '--pid-file', host.root / 'pid'],
+        check=True)
+    host.connection = libvirt.open(uri)
+
+
+# The hook
+
+
+@pytest.fixture
+def domxml(tmp_path):
+    """
+    The file (pathlib.Path) of a domain XML that fills its disk, which has no
+    room for a policy.
+    """
+    folder = tmp_path / 'disk'
+    folder.mkdir()
+    subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=4k', 'full', folder],
+                   check=True)
+    path = folder / 'domxml'
+    path.write_text(BOTH.replace('<devices>', '<!--%s--><devices>' % (
+        (4080 - len(BOTH)) * '.')))
+    yield path
+    subprocess.run(['umount', folder], check=True)
+
+
+def call_hook(domxml, *around):
+    """Run the hook as vdsm does; return the process."""
+    return subprocess.run(
+        [*around, HOOK], capture_output=True, text=True,
+        env={'PATH': '/usr/bin:/bin', '_hook_domxml': str(domxml),
+             'PYTHONPATH': str(support.TESTS / 'standin'), **CONFIGURED})
+
+
+def test_full_disk_leaves_the_xml_as_it_was(domxml):
+    before = domxml.read_bytes()
+    assert 4000 < len(before) <= 4096
+    hook = call_hook(domxml)
+    assert hook.returncode == 2
+    assert hook.stderr.startswith(
+        'tlsciphers: cannot write the domain XML: [Errno 28] No space left on '
+        'device; it is as it was; make room in the folder of ')
+    assert domxml.read_bytes() == before
+
+
+def test_hook_with_few_descriptors_writes_the_policy_or_nothing(tmp_path):
+    domxml = tmp_path / 'domxml'
+    outcomes = []
+    for limit in range(3, 16):
+        domxml.write_text(BOTH)
+        hook = call_hook(domxml, 'prlimit', '--nofile=%d' % limit)
+        if hook.returncode:
+            assert hook.stderr
+            assert domxml.read_text() == BOTH
+        else:
+            assert domxml.read_text().count('"-vdsm-tls"') == 2
+        outcomes.append(hook.returncode == 0)
+    assert outcomes == sorted(outcomes)
+    assert outcomes[0] is False and outcomes[-1] is True
+
+
+@pytest.mark.parametrize('around', [
+    ('faketime', '1979-12-31 23:59:59'),
+    ('unshare', '--mount', 'sh', '-ec',
+     'mount -t tmpfs none /proc; exec "$0"')])
+def test_hook_needs_no_clock_and_no_proc(tmp_path, around):
+    domxml = tmp_path / 'domxml'
+    domxml.write_text(BOTH)
+    hook = call_hook(domxml, *around)
+    assert hook.returncode == 0, hook.stderr
+    assert domxml.read_text().count('"-vdsm-tls"') == 2
