@@ -136,7 +136,7 @@ def final_arguments(arguments):
             set_openssl_conf(posix.environ.get(b'OPENSSL_CONF'))
             give_up(settings, sorted(settings), 'cannot be put into effect: '
                     + printable(': '.join(part for part in (
-                        error.filename, error.strerror) if part)),
+                        error.filename, error.strerror) if part), 300),
                     'mend this host, or start the VM on another one')
     elif has_tls_port(spice_displays(options)):
         options = with_ciphers(
@@ -444,25 +444,24 @@ def write_configuration(descriptor, ciphersuites, protocols, groups):
                      % (versions[0], versions[-1]))
     if groups:
         commands += 'Groups = %s\n' % groups
-    include = '.include %s\n' % HOST_OPENSSL_CONF
+    # Not included: what we judge is to be what QEMU reads a moment later,
+    # whatever becomes of the host's file, or of an attempt to open it.
     try:
-        chain = section_chain(read_host_configuration())
+        host, chain = read_host_configuration()
     except EnvironmentError as error:
         check_lasting(error)
-        include = ''
-        chain = section_chain({})
+        host, chain = '', section_chain({})
         if error.errno != 2:
             note('OpenSSL cannot read %s: %s; only the policy counts'
                  % (HOST_OPENSSL_CONF, error.strerror))
     except ValueError as error:
         return 'cannot tell what %s means: %s' % (HOST_OPENSSL_CONF,
                                                   printable(str(error)))
-    if takes_effect(descriptor, include + chain + commands, ciphersuites):
+    if takes_effect(descriptor, host + chain + commands, ciphersuites):
         return None
     # Is it what we add, or is the host's own file one that OpenSSL cannot
     # read, and so ignores in every program?
-    if include and not takes_effect(descriptor, include + section_chain({}),
-                                    ''):
+    if host and not takes_effect(descriptor, host + section_chain({}), ''):
         if takes_effect(descriptor, section_chain({}) + commands,
                         ciphersuites):
             note('%s is malformed and OpenSSL ignores it; only the policy '
@@ -484,7 +483,7 @@ def takes_effect(descriptor, configuration, ciphersuites):
     if trials[0] == trials[1]:
         trials[0] = PROOFS[1]
     for suites in trials:
-        text = (configuration + 'Ciphersuites = %s\n' % suites).encode('ascii')
+        text = encoded(configuration + 'Ciphersuites = %s\n' % suites)
         posix.ftruncate(descriptor, 0)
         posix.lseek(descriptor, 0, 0)
         posix.write(descriptor, text)
@@ -494,7 +493,7 @@ def takes_effect(descriptor, configuration, ciphersuites):
         if offered_suites(lines) != suites.split(':'):
             return False
     if not ciphersuites:
-        text = configuration.encode('ascii')
+        text = encoded(configuration)
         posix.ftruncate(descriptor, len(text))
     with open('/proc/self/fd/%d' % descriptor, 'rb') as handed_over:
         return handed_over.read() == text
@@ -562,42 +561,56 @@ def section_chain(values):
     return text + '[%s]\n' % section
 
 
+def encoded(text):
+    return text if str is bytes else text.encode('latin-1')
+
+
 def read_host_configuration():
-    values = {}
-    read_configuration(HOST_OPENSSL_CONF, 'default', values, 0)
-    return values
-
-
-def read_configuration(path, section, values, depth):
     """
-    Read a file in the syntax of config(5) into values. Returns the section
-    that is open at its end. Raises ValueError for what could mean something
-    else to OpenSSL, EnvironmentError.
+    Return the text of the host's configuration, with the files that it
+    includes in their places, and the section_chain to be added to it.
+    """
+    values = {}
+    lines = []
+    read_configuration(HOST_OPENSSL_CONF, 'default', values, lines, 0)
+    return ''.join(line + '\n' for line in lines), section_chain(values)
+
+
+def read_configuration(path, section, values, lines, depth):
+    """
+    Read a file in the syntax of config(5) into values and lines. Returns the
+    section that is open at its end. Raises ValueError for what could mean
+    something else to OpenSSL, EnvironmentError.
     """
     with open(path, 'rb') as configuration:
         text = configuration.read()
     if text[:3] == b'\xef\xbb\xbf':
         # OpenSSL skips it in its own file, and not in one that is included.
         raise ValueError('a byte order mark')
-    text = str(text.decode('ascii', 'replace').encode(
-        'ascii', 'replace').decode('ascii'))
-    for line in text.replace('\r', '').replace('\\\n', '').split('\n'):
-        line = line.split('#')[0].strip()
+    if str is not bytes:
+        text = text.decode('latin-1')
+    text = text.replace('\r', '')
+    if '\\\\\n' in text or text[-1:] == '\\':
+        raise ValueError('a backslash at the end of a line')
+    for given in text.replace('\\\n', '').split('\n'):
+        line = given.split('#')[0].strip()
         key, equals, value = [part.strip() for part in line.partition('=')]
         if line[:1] == '[':
             section = line[1:].partition(']')[0].strip()
         elif line[:8] == '.include':
             section = read_included(line[8:].strip().lstrip('= \t'), section,
-                                    values, depth)
+                                    values, lines, depth)
+            continue
         elif equals:
             named, colons, rest = key.partition('::')
             values[(named, rest) if colons else (section, key)] = value
             if key.startswith('ssl_conf.'):
                 raise ValueError(line)
+        lines.append(given)
     return section
 
 
-def read_included(path, section, values, depth):
+def read_included(path, section, values, lines, depth):
     if path[:1] != '/' or set('"\'\\$') & set(path) or depth > 9:
         raise ValueError('.include ' + path)
     try:
@@ -608,7 +621,7 @@ def read_included(path, section, values, depth):
         names = ['']  # It is no folder.
     for name in names:
         try:
-            section = read_configuration(path + name, section, values,
+            section = read_configuration(path + name, section, values, lines,
                                          depth + 1)
         except EnvironmentError as error:
             check_lasting(error)  # OpenSSL goes on, too.

@@ -219,6 +219,27 @@ def test_host_whose_own_policy_cannot_be_read_now_starts_no_vm(
         start(xml)
 
 
+@pytest.mark.parametrize('fault', ['replaced', 'not to be opened'])
+def test_file_of_the_host_that_changes_now_takes_no_policy_away(
+        start, run_hook, around, host_openssl_conf, fault):
+    """Between the wrapper's judgement and QEMU's start."""
+    xml = run_hook(support.lab_domain('spice'), **CONFIGURED)
+    if fault == 'not to be opened':
+        vm = start(around.strace(
+            xml, '--trace-path=/etc/ssl/openssl.cnf',
+            '--inject=openat:error=ENFILE:when=2+'))
+    else:
+        xml = around.strace(xml, '--trace=execve',
+                            '--inject=execve:signal=STOP:when=1')
+        with concurrent.futures.ThreadPoolExecutor(1) as executor:
+            starting = executor.submit(start, xml)
+            wrapper = await_stopped(around)
+            host_openssl_conf('[half a section')
+            os.kill(wrapper, signal.SIGCONT)
+            vm = starting.result()
+    assert has_policy(vm.tls_port)
+
+
 @pytest.fixture
 def qemu_kvm():
     """The real emulator (pathlib.Path), to be replaced."""
