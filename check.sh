@@ -49,7 +49,7 @@ if [ "$what" != unit ]; then
         gvncviewer iproute2 libvirt-clients libvirt-daemon-system
         openssh-client policycoreutils procps python3-libvirt python3-yaml
         qemu-system-gui qemu-system-x86 qemu-utils rpm rpmlint
-        selinux-policy-default selinux-utils spice-client-gtk
+        selinux-policy-default selinux-utils spice-client-gtk strace
         systemd-container)
 fi
 step "Packages of the distribution"

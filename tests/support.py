@@ -220,6 +220,15 @@ def gnutls_suites(priority):
             for suite in every_suite(version) if suite_codes()[suite] in codes}
 
 
+def lab_rpm(*arguments):
+    """Run rpm on the database of the lab; return the process."""
+    debian = (['--force-debian'] if os.path.exists('/etc/debian_version')
+              else [])
+    return subprocess.run(
+        ['rpm', '--dbpath', os.environ['LAB'] + '/rpmdb', *debian,
+         *map(str, arguments)], check=True, capture_output=True, text=True)
+
+
 def read_vm_log(name, root='/'):
     """
     Return the log (str) that libvirt keeps of a VM and its emulator, on the

@@ -90,6 +90,9 @@ PROPERTIES = {
 PROTOCOLS = ('TLSv1.2', 'TLSv1.3', 'TLSv1.2:TLSv1.3')
 # libspice drops the rest of a longer list without a word.
 LONGEST_CIPHER_LIST = 255
+# Errors of a file that is not there, or not to be read: ENOENT, EACCES,
+# ENOTDIR, EISDIR, ELOOP.
+LASTING = (2, 13, 20, 21, 40)
 # Two that every OpenSSL with TLS 1.3 has, in FIPS mode as well.
 PROOFS = ('TLS_AES_256_GCM_SHA384', 'TLS_AES_128_GCM_SHA256')
 
@@ -132,8 +135,9 @@ def final_arguments(arguments):
             # No descriptor, process or memory left, /proc not mounted.
             set_openssl_conf(posix.environ.get(b'OPENSSL_CONF'))
             give_up(settings, sorted(settings), 'cannot be put into effect: '
-                    + error.strerror, 'mend this host, or start the VM on '
-                    'another one')
+                    + printable(': '.join(part for part in (
+                        error.filename, error.strerror) if part), 300),
+                    'mend this host, or start the VM on another one')
     elif has_tls_port(spice_displays(options)):
         options = with_ciphers(
             options, MANUAL_CIPHERS, 'this VM comes from a host with a '
@@ -377,9 +381,15 @@ def configure_openssl(settings):
         keys = ['groups']
     else:
         descriptor = nameless_file()
-        set_openssl_conf(('/proc/self/fd/%d' % descriptor).encode('ascii'))
-        reason = write_configuration(descriptor, ciphersuites, protocols,
-                                     groups)
+        try:
+            path = '/proc/self/fd/%d' % descriptor
+            posix.stat(path)
+            set_openssl_conf(path.encode('ascii'))
+            reason = write_configuration(descriptor, ciphersuites, protocols,
+                                         groups)
+        except EnvironmentError:
+            posix.close(descriptor)
+            raise
         if not reason:
             if b'OPENSSL_CONF' in posix.environ:
                 note('OPENSSL_CONF=%s of the VM is replaced' % printable(
@@ -434,24 +444,24 @@ def write_configuration(descriptor, ciphersuites, protocols, groups):
                      % (versions[0], versions[-1]))
     if groups:
         commands += 'Groups = %s\n' % groups
-    include = '.include %s\n' % HOST_OPENSSL_CONF
+    # Not included: what we judge is to be what QEMU reads a moment later,
+    # whatever becomes of the host's file, or of an attempt to open it.
     try:
-        chain = section_chain(read_host_configuration())
+        host, chain = read_host_configuration()
     except EnvironmentError as error:
-        include = ''
-        chain = section_chain({})
+        check_lasting(error)
+        host, chain = '', section_chain({})
         if error.errno != 2:
             note('OpenSSL cannot read %s: %s; only the policy counts'
                  % (HOST_OPENSSL_CONF, error.strerror))
     except ValueError as error:
         return 'cannot tell what %s means: %s' % (HOST_OPENSSL_CONF,
                                                   printable(str(error)))
-    if takes_effect(descriptor, include + chain + commands, ciphersuites):
+    if takes_effect(descriptor, host + chain + commands, ciphersuites):
         return None
     # Is it what we add, or is the host's own file one that OpenSSL cannot
     # read, and so ignores in every program?
-    if include and not takes_effect(descriptor, include + section_chain({}),
-                                    ''):
+    if host and not takes_effect(descriptor, host + section_chain({}), ''):
         if takes_effect(descriptor, section_chain({}) + commands,
                         ciphersuites):
             note('%s is malformed and OpenSSL ignores it; only the policy '
@@ -473,14 +483,17 @@ def takes_effect(descriptor, configuration, ciphersuites):
     if trials[0] == trials[1]:
         trials[0] = PROOFS[1]
     for suites in trials:
-        text = (configuration + 'Ciphersuites = %s\n' % suites).encode('ascii')
+        text = encoded(configuration + 'Ciphersuites = %s\n' % suites)
         posix.ftruncate(descriptor, 0)
         posix.lseek(descriptor, 0, 0)
         posix.write(descriptor, text)
-        if offered_suites(ask(OPENSSL, 'ciphers')[1]) != suites.split(':'):
+        status, lines = ask(OPENSSL, 'ciphers')
+        if status == 127:
+            raise EnvironmentError(None, lines[0])
+        if offered_suites(lines) != suites.split(':'):
             return False
     if not ciphersuites:
-        text = configuration.encode('ascii')
+        text = encoded(configuration)
         posix.ftruncate(descriptor, len(text))
     with open('/proc/self/fd/%d' % descriptor, 'rb', 0) as handed_over:
         return handed_over.read() == text
@@ -548,17 +561,26 @@ def section_chain(values):
     return text + '[%s]\n' % section
 
 
+def encoded(text):
+    return text if str is bytes else text.encode('latin-1')
+
+
 def read_host_configuration():
-    values = {}
-    read_configuration(HOST_OPENSSL_CONF, 'default', values, 0)
-    return values
-
-
-def read_configuration(path, section, values, depth):
     """
-    Read a file in the syntax of config(5) into values. Returns the section
-    that is open at its end. Raises ValueError for what could mean something
-    else to OpenSSL, EnvironmentError.
+    Return the text of the host's configuration, with the files that it
+    includes in their places, and the section_chain to be added to it.
+    """
+    values = {}
+    lines = []
+    read_configuration(HOST_OPENSSL_CONF, 'default', values, lines, 0)
+    return ''.join(line + '\n' for line in lines), section_chain(values)
+
+
+def read_configuration(path, section, values, lines, depth):
+    """
+    Read a file in the syntax of config(5) into values and lines. Returns the
+    section that is open at its end. Raises ValueError for what could mean
+    something else to OpenSSL, EnvironmentError.
     """
     # Unbuffered: Python would ask a terminal's question of the file, which a
     # policy of SELinux that lets a VM only read it denies, and logs.
@@ -567,39 +589,54 @@ def read_configuration(path, section, values, depth):
     if text[:3] == b'\xef\xbb\xbf':
         # OpenSSL skips it in its own file, and not in one that is included.
         raise ValueError('a byte order mark')
-    text = str(text.decode('ascii', 'replace').encode(
-        'ascii', 'replace').decode('ascii'))
-    for line in text.replace('\r', '').replace('\\\n', '').split('\n'):
-        line = line.split('#')[0].strip()
+    if str is not bytes:
+        text = text.decode('latin-1')
+    text = text.replace('\r', '')
+    if '\\\\\n' in text or text[-1:] == '\\':
+        raise ValueError('a backslash at the end of a line')
+    for given in text.replace('\\\n', '').split('\n'):
+        line = given.split('#')[0].strip()
         key, equals, value = [part.strip() for part in line.partition('=')]
         if line[:1] == '[':
             section = line[1:].partition(']')[0].strip()
         elif line[:8] == '.include':
             section = read_included(line[8:].strip().lstrip('= \t'), section,
-                                    values, depth)
+                                    values, lines, depth)
+            continue
         elif equals:
             named, colons, rest = key.partition('::')
             values[(named, rest) if colons else (section, key)] = value
             if key.startswith('ssl_conf.'):
                 raise ValueError(line)
+        lines.append(given)
     return section
 
 
-def read_included(path, section, values, depth):
+def read_included(path, section, values, lines, depth):
     if path[:1] != '/' or set('"\'\\$') & set(path) or depth > 9:
         raise ValueError('.include ' + path)
     try:
         names = ['/' + name for name in posix.listdir(path)
                  if name.endswith(('.cnf', '.conf'))]
-    except OSError:
+    except OSError as error:
+        check_lasting(error)
         names = ['']  # It is no folder.
     for name in names:
         try:
-            section = read_configuration(path + name, section, values,
+            section = read_configuration(path + name, section, values, lines,
                                          depth + 1)
-        except EnvironmentError:
-            pass  # OpenSSL goes on, too.
+        except EnvironmentError as error:
+            check_lasting(error)  # OpenSSL goes on, too.
     return section
+
+
+def check_lasting(error):
+    """
+    Raise an error that OpenSSL need not meet when it reads the same file: no
+    descriptor or memory left, say.
+    """
+    if error.errno not in LASTING:
+        raise error
 
 
 # VNC
@@ -798,10 +835,12 @@ def ask(program, *arguments):
     posix.close(reader)
     status = posix.waitpid(child, 0)[1]
     signal.signal(signal.SIGCHLD, disposition)
+    if status & 127:
+        raise EnvironmentError(None, '%s was killed by signal %d'
+                               % (program, status & 127))
     lines = str(output.decode('ascii', 'replace').encode(
         'ascii', 'replace').decode('ascii')).split('\n')
-    return (status >> 8) or (status & 127), [
-        line.strip() for line in lines if line.strip()]
+    return status >> 8, [line.strip() for line in lines if line.strip()]
 
 
 def restore_locale():

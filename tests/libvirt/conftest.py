@@ -10,9 +10,11 @@ Tests on real VMs. They run inside tests/lab, which starts their libvirtd:
 import contextlib
 import os
 import pathlib
+import pwd
 import re
 import shutil
 import subprocess
+import time
 import uuid
 
 import libvirt
@@ -141,6 +143,13 @@ def destination(lab):
 
 
 @pytest.fixture
+def other_host(lab):
+    """A second libvirtd (Host), that a test may do anything to."""
+    with second_host('other') as host:
+        yield host
+
+
+@pytest.fixture
 def start(lab):
     """
     A function that starts a VM from a domain XML, until the test ends: in
@@ -163,11 +172,53 @@ def start(lab):
     log.unlink(missing_ok=True)
 
 
+def remains():
+    """
+    Return what a start leaves on this machine (set of str): processes, ports
+    that somebody listens at, files of running VMs, and in the folders for
+    temporary files those of the emulator's user.
+    """
+    users = [user.pw_uid for user in pwd.getpwall()
+             if user.pw_name in ('qemu', 'libvirt-qemu')]
+    found = {'port %d' % int(port, 16) for port in re.findall(
+        r'(?m)^ +\d+: \w+:(\w+) \S+ 0A ',
+        pathlib.Path('/proc/net/tcp').read_text())}
+    found.update(map(str, pathlib.Path('/run/libvirt/qemu').glob('*.*')))
+    found.update(map(str, pathlib.Path('/var/lib/libvirt/qemu').glob(
+        'domain-*')))
+    for folder in '/tmp', '/var/tmp', '/dev/shm', '/proc':
+        for path in pathlib.Path(folder).iterdir():
+            # Some end while we look.
+            with contextlib.suppress(OSError):
+                if path.stat().st_uid in users or (
+                        folder == '/proc' and path.name.isdigit()):
+                    found.add('%s %s' % (path, (
+                        path / 'cmdline').read_bytes()
+                        if folder == '/proc' else 'is a file'))
+    return found
+
+
+@pytest.fixture
+def await_nothing_left(lab):
+    """A function that waits until nothing is left of what a test starts."""
+    before = remains()
+
+    def await_nothing_left():
+        deadline = time.monotonic() + 60
+        while True:
+            left = remains() - before
+            if not left:
+                return
+            assert time.monotonic() < deadline, left
+            time.sleep(0.01)
+    return await_nothing_left
+
+
 @pytest.fixture
 def run_hook(tmp_path):
     """A function that does to a domain XML what the hook does under vdsm."""
     def run_hook(xml, **properties):
-        domxml = tmp_path / 'domxml'
+        domxml = tmp_path / uuid.uuid4().hex
         domxml.write_text(xml)
         subprocess.run(
             [HOOK], check=True, stderr=subprocess.PIPE,

@@ -13,20 +13,13 @@ import pytest
 
 import support
 from support import SEED_CIPHERS
+from support import lab_rpm as rpm
 
 NAME = 'vdsm-hook-tlsciphers'
 EMULATOR = pathlib.Path(
     '/usr/libexec/vdsm/hooks/qemu-kvm-wrapper/qemu-kvm-modified')
 QEMU_KVM = pathlib.Path('/usr/libexec/qemu-kvm')
 DOMAIN = (support.DATA / 'domain-lab.xml').read_text()
-
-
-def rpm(*arguments):
-    debian = (['--force-debian'] if os.path.exists('/etc/debian_version')
-              else [])
-    return subprocess.run(
-        ['rpm', '--dbpath', os.environ['LAB'] + '/rpmdb', *debian,
-         *map(str, arguments)], check=True, capture_output=True, text=True)
 
 
 def await_another_ctime():

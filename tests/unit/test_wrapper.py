@@ -322,6 +322,76 @@ def test_host_without_a_descriptor_left_is_named(run, option):
         assert lines[1].startswith('/bin/sh: ')
 
 
+def test_host_whose_own_settings_cannot_be_read_now_is_named(run):
+    """They count as soon as a descriptor is free again."""
+    for number in range(3, 12):
+        def limit(number=number):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (number, number))
+
+        outcome = run(*(argument.format('-vdsm-tls') for argument in POLICY),
+                      preexec_fn=limit)
+        assert outcome.started or outcome.stderr
+        assert 'only the policy counts' not in outcome.stderr, number
+
+
+@pytest.mark.parametrize('version', support.available_pythons())
+@pytest.mark.parametrize('setting', ['ciphers=HIGH', 'protocols=TLSv1.3',
+                                     'ciphersuites=TLS_AES_256_GCM_SHA384',
+                                     'groups=P-256'])
+def test_judge_that_is_killed_is_named(tmp_path, version, setting):
+    """As by the kernel, when no memory is left."""
+    openssl = tmp_path / 'openssl'
+    openssl.write_text('#!/bin/sh\nkill -KILL $$\n')
+    openssl.chmod(0o755)
+    installation = support.Installation(
+        tmp_path / 'root', support.find_python(version), openssl=openssl)
+    installation.qemu_kvm.symlink_to('/bin/true')
+    process = subprocess.run(
+        [installation.emulator, '-spice', SPICE, '-vdsm-tls', setting],
+        env=LIBVIRT_ENVIRONMENT, capture_output=True, text=True)
+    assert process.returncode == 1
+    line, = process.stderr.splitlines()
+    assert line.startswith(
+        'qemu-kvm-modified: %s: cannot be put into effect: %s was killed by '
+        'signal 9; remedy: ' % (setting.partition('=')[0], openssl))
+
+
+@pytest.mark.parametrize('version', support.available_pythons())
+def test_qemu_reads_what_was_judged(tmp_path, version):
+    """The text of the host's files, not their names: they may change."""
+    conf = tmp_path / 'openssl.cnf'
+    included = tmp_path / 'included.cnf'
+    conf.write_bytes(b'openssl_conf = a\r\n# caf\xc3\xa9 \xff\n'
+                     b'.include %s\n.include /nonexistent\n'
+                     b'[c]\nMinProtocol = \\\nTLSv1.2' % bytes(included))
+    included.write_bytes(b'[a]\nssl_conf = b\n[b]\nsystem_default = c')
+    installation = support.Installation(
+        tmp_path / 'root', support.find_python(version), openssl_conf=conf)
+    installation.qemu_kvm.write_text('#!/bin/sh\ncat "$OPENSSL_CONF"\n')
+    installation.qemu_kvm.chmod(0o755)
+    process = subprocess.run(
+        [installation.emulator, '-spice', SPICE, '-vdsm-tls', 'groups=P-256'],
+        env=LIBVIRT_ENVIRONMENT, capture_output=True)
+    assert process.stdout == (
+        b'openssl_conf = a\n# caf\xc3\xa9 \xff\n'
+        b'[a]\nssl_conf = b\n[b]\nsystem_default = c\n'
+        b'[c]\nMinProtocol = TLSv1.2\n[c]\nGroups = P-256\n')
+
+
+@pytest.mark.parametrize('end', ['\\', 'a = b\\\\\nc = d\n'])
+def test_backslash_that_may_swallow_a_line_is_refused(tmp_path, end):
+    conf = tmp_path / 'openssl.cnf'
+    conf.write_text('[a]\n' + end)
+    installation = support.Installation(
+        tmp_path / 'root', support.find_python(
+            support.available_pythons()[-1]), openssl_conf=conf)
+    process = subprocess.run(
+        [installation.emulator, '-spice', SPICE, '-vdsm-tls', 'groups=P-256'],
+        env=LIBVIRT_ENVIRONMENT, capture_output=True, text=True)
+    assert process.returncode == 1
+    assert 'cannot tell what %s means: a backslash' % conf in process.stderr
+
+
 def test_ignored_children_do_no_harm(run):
     def ignore_children():
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
