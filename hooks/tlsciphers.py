@@ -864,8 +864,14 @@ def _selinux_enforcing():
 def displays(document):
     """
     Return the types ('spice', 'vnc', ...) of the graphics devices in a domain
-    XML (xml.dom.minidom.Document), as a frozenset of str.
+    XML (xml.dom.minidom.Document), as a frozenset of str. Raises Refused
+    where libvirt could see others.
     """
+    if document.doctype is not None:
+        # It can give attributes to elements, which minidom leaves out.
+        raise Refused('tlsciphers: the domain XML has a document type '
+                      'declaration (DOCTYPE), which libvirt may read in '
+                      'another way; remove it')
     return frozenset(
         graphics.getAttribute('type')
         for devices in _children(document.documentElement, 'devices')
@@ -969,17 +975,19 @@ def _set_emulator(document):
 
 def _policy_arguments(document):
     """Return the pairs (lists) of <qemu:arg> elements that are ours."""
-    pairs = []
+    arguments = []
     for command_line in _children(
             document.documentElement, 'commandline', QEMU_NAMESPACE):
-        arguments = _children(command_line, 'arg', QEMU_NAMESPACE)
-        position = 0
-        while position < len(arguments):
-            if arguments[position].getAttribute('value') in (
-                    REQUIREMENT, BEST_EFFORT):
-                pairs.append(arguments[position:position + 2])
-                position += 1
+        arguments.extend(_children(command_line, 'arg', QEMU_NAMESPACE))
+    # To libvirt all of them are one list.
+    pairs = []
+    position = 0
+    while position < len(arguments):
+        if arguments[position].getAttribute('value') in (
+                REQUIREMENT, BEST_EFFORT):
+            pairs.append(arguments[position:position + 2])
             position += 1
+        position += 1
     return pairs
 
 

@@ -132,8 +132,9 @@ class Outcome:
     """
     How a run of the wrapper ended: status, stderr (str), pid, started; and of
     the real emulator, if it was started: arguments (list of bytes),
-    environment (list of bytes), files ({descriptor: path}), ignored (set of
-    signals), children (str: their pids).
+    environment (list of bytes), files ({descriptor: path}), writable (set of
+    descriptors: those through which, or through whose path in /proc, the
+    process can write), ignored (set of signals), children (str: their pids).
     """
 
     def __init__(self, process):
@@ -159,6 +160,9 @@ class Outcome:
                          ).read_text()
         self.files = {int(link.name): os.readlink(link)
                       for link in (proc / 'fd').iterdir()}
+        self.writable = {
+            int(link.name) for link in (proc / 'fd').iterdir()
+            if link.lstat().st_mode & 0o222 or link.stat().st_mode & 0o222}
         # Those of the shell, which puts its script at 10 or higher.
         self.files = {number: path for number, path in self.files.items()
                       if not path.endswith('/libexec/qemu-kvm')}

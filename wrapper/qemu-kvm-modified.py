@@ -113,8 +113,9 @@ WITHOUT_VALUE = frozenset((
 # Options whose value may be any text, one that looks like an option included.
 FREE_TEXT = ('append', 'dtb', 'initrd', 'kernel', 'name')
 # As the value of any other option these show that the table above lacks it.
-NEVER_A_VALUE = FREE_TEXT + ('object', 'spice', 'vnc', REQUIREMENT,
-                             BEST_EFFORT)
+NEVER_A_VALUE = FREE_TEXT + (
+    'add-fd', 'display', 'object', 'readconfig', 'set', 'spice', 'vnc',
+    REQUIREMENT, BEST_EFFORT)
 
 
 def final_arguments(arguments):
@@ -129,6 +130,7 @@ def final_arguments(arguments):
         options = [option for option in options
                    if option[0] not in (REQUIREMENT, BEST_EFFORT)]
         try:
+            check_other_options(options, settings)
             options = with_vnc_policy(with_spice_policy(options, settings),
                                       settings)
         except EnvironmentError as error:
@@ -198,7 +200,8 @@ def split_parameters(option, value):
     start = 0
     while start < len(value):
         end = position_of_any('=,', value, start)
-        while start == 0 and option != 'spice' and value[end:end + 2] == ',,':
+        while (start == 0 and option not in ('spice', 'add-fd')
+               and value[end:end + 2] == ',,'):
             end = position_of_any(',', value, end + 2)
         key = value[start:end]
         if not key:
@@ -279,6 +282,54 @@ def give_up(settings, keys, reason, remedy):
     note(line + '; the default of the host does not apply')
 
 
+def check_other_options(options, settings):
+    """
+    Give up where another option could undo a policy, or add a console beside
+    it, in a way that cannot be seen here.
+    """
+    for name, value, _ in options:
+        if name == 'readconfig' or (
+                name == 'set' and (value or '')[:7] != 'device.') or (
+                name == 'add-fd' and not is_inherited(value)):
+            give_up(settings, sorted(settings), 'with -%s %s nobody can tell '
+                    'what the consoles of this VM accept' % (
+                        name, printable(value or '')),
+                    'remove that option from the VM')
+            return
+
+
+def is_inherited(value):
+    """
+    Tell whether the descriptor that an -add-fd option names is open. QEMU
+    closes it: the number must not become that of our own file.
+    """
+    for key, text in split_parameters('add-fd', value):
+        if key == 'fd':
+            number = text[len('fd='):]
+            try:
+                # QEMU takes 010 for 8.
+                if str(int(number)) != number:
+                    return False
+                posix.fstat(int(number))
+            except (OSError, OverflowError, ValueError):
+                return False
+    return True
+
+
+def has_variables(prefix, settings, keys):
+    """
+    Tell whether the VM's environment could change what these settings mean
+    to a TLS library, whose variables begin with prefix, and give up if so.
+    """
+    names = sorted(name.decode('latin-1') for name in posix.environ
+                   if name.startswith(prefix) and name != b'OPENSSL_CONF')
+    if names:
+        give_up(settings, keys, 'the environment of this VM has %s, which '
+                'could change what that means' % printable(', '.join(names)),
+                'remove <qemu:env> from the VM')
+    return bool(names)
+
+
 # SPICE
 
 
@@ -295,13 +346,24 @@ def with_spice_policy(options, settings):
                 'or remove the properties %s and tlsprofile from the VM'
                 % PROPERTIES[keys[0]])
         return options
+    if has_variables(b'OPENSSL_', settings, keys):
+        return options
+    # That of the VM could lead the judges and QEMU to different settings.
+    set_openssl_conf(None)
     configure_openssl(settings)
-    if 'ciphers' in settings:
-        reason = judge_ciphers(settings['ciphers'][1])
-        if not reason:
-            return with_ciphers(options, settings['ciphers'][1])
+    reason = 'ciphers' in settings and judge_ciphers(settings['ciphers'][1])
+    if reason:
         give_up(settings, ['ciphers'], reason,
                 'correct the property tlsciphers of the VM')
+    if b'OPENSSL_CONF' in posix.environ:
+        given = posix.environ[b'OPENSSL_CONF']
+        if [key for key in keys if key in settings]:
+            note('OPENSSL_CONF=%s of the VM is replaced'
+                 % printable(given.decode('latin-1')))
+        else:
+            set_openssl_conf(given)
+    if 'ciphers' in settings:
+        return with_ciphers(options, settings['ciphers'][1])
     return options
 
 
@@ -372,7 +434,6 @@ def configure_openssl(settings):
             if key in settings]
     if not keys:
         return
-    set_openssl_conf(None)
     ciphersuites, protocols, groups = [
         settings.get(key, (None, ''))[1]
         for key in ('ciphersuites', 'protocols', 'groups')]
@@ -391,9 +452,7 @@ def configure_openssl(settings):
             posix.close(descriptor)
             raise
         if not reason:
-            if b'OPENSSL_CONF' in posix.environ:
-                note('OPENSSL_CONF=%s of the VM is replaced' % printable(
-                    posix.environ[b'OPENSSL_CONF'].decode('latin-1')))
+            make_read_only(descriptor)
             note('QEMU gets OPENSSL_CONF with ' + ' '.join(
                 '%s=%s' % (key, settings[key][1]) for key in keys))
             return
@@ -406,7 +465,6 @@ def configure_openssl(settings):
     give_up(settings, keys, reason, 'correct %s of the VM, or %s of this '
             'host' % (' and '.join(PROPERTIES[key] for key in keys),
                       HOST_OPENSSL_CONF))
-    set_openssl_conf(posix.environ.get(b'OPENSSL_CONF'))
     configure_openssl(settings)
 
 
@@ -542,6 +600,18 @@ def nameless_file():
     raise failure
 
 
+def make_read_only(descriptor):
+    """
+    Make a nameless file one that QEMU cannot empty, whatever its options
+    (-D, for instance) have it write to /proc/self/fd.
+    """
+    path = '/proc/self/fd/%d' % descriptor
+    posix.chmod(path, 0o400)
+    reader = posix.open(path, posix.O_RDONLY)
+    posix.dup2(reader, descriptor)
+    posix.close(reader)
+
+
 def section_chain(values):
     """
     Return the beginning of a configuration that is to be added to values
@@ -649,8 +719,9 @@ def with_vnc_policy(options, settings):
         return options
     wanted = set()
     for parameters in displays:
+        # To QEMU "notls-creds" is tls-creds=off; nothing here is named so.
         names = [text.partition('=')[2] for key, text in parameters
-                 if key == 'tls-creds']
+                 if key in ('tls-creds', 'notls-creds')]
         if names:
             wanted.add(names[-1])
         elif set(('tls', 'x509', 'x509verify')) & set(
@@ -668,6 +739,8 @@ def with_vnc_policy(options, settings):
                     'the cluster, or remove the properties tlspriority and '
                     'tlsprofile from the VM')
             return options
+    if has_variables(b'GNUTLS_', settings, ['priority']):
+        return options
     priority = settings['priority'][1]
     reason = judge_priority(priority)
     if reason:
@@ -743,7 +816,8 @@ def read_json(value):
         return [(json_text(key)[1:-1], json_text(member))
                 for key, member in pairs]
     except (AttributeError, ImportError, RuntimeError, StopIteration,
-            TypeError, ValueError):
+            SystemError, TypeError, ValueError):
+        # SystemError: the exception that it wants is in the package json.
         return []
 
 

@@ -290,6 +290,7 @@ def test_openssl_conf_of_the_vm_is_replaced(make_host, tmp_path):
             assert 'TLSv1.3' in versions(int(process.stdout.readline()))
         finally:
             process.kill()
+        process.stderr.readline()
         line = process.stderr.readline()
         # The path may be too long for a line.
         assert 'OPENSSL_CONF=%s' % str(other)[:100] in line

@@ -24,9 +24,9 @@ def arguments_of(run, *arguments):
     return [os.fsdecode(argument) for argument in outcome.arguments]
 
 
-def refusal_of(run, *arguments):
+def refusal_of(run, *arguments, **keywords):
     """Run the wrapper, which must refuse, and return its one line."""
-    outcome = run(*arguments)
+    outcome = run(*arguments, **keywords)
     assert not outcome.started
     assert outcome.status == 1
     lines = outcome.stderr.splitlines()
@@ -139,6 +139,10 @@ def test_value_that_looks_like_an_option_stays_a_value(newest_run, option,
     # The next pair would be read one argument too late.
     ['-new-in-qemu-20', '-append', '-spice', SPICE],
     ['-new-in-qemu-20', '-object', 'x', '-spice', SPICE],
+    ['-new-in-qemu-20', '-display', 'vnc=:1', '-spice', SPICE],
+    ['-new-in-qemu-20', '-readconfig', 'x', '-spice', SPICE],
+    ['-new-in-qemu-20', '-set', 'vnc.a.b=c', '-spice', SPICE],
+    ['-new-in-qemu-20', '-add-fd', 'fd=9', '-spice', SPICE],
 ])
 def test_option_that_the_table_may_not_know_is_refused(newest_run, arguments):
     line = refusal_of(newest_run, *arguments, '-vdsm-tls',
@@ -407,6 +411,8 @@ def test_policy_leaves_one_descriptor_and_no_process(run):
     assert outcome.started, outcome.stderr
     extra = set(outcome.files) - {0, 1, 2}
     assert len(extra) == 1
+    # Whatever QEMU's own options may write to, it is not this.
+    assert not extra & outcome.writable
     assert outcome.files[extra.pop()].endswith(' (deleted)')
     assert outcome.children == ''
 
@@ -426,16 +432,63 @@ def test_port_that_is_no_decimal_number_is_refused(newest_run, port):
 @pytest.mark.parametrize('arguments', [
     ['-spice', SPICE, '-vdsm-tls-default', 'groups=x'],
     ['-spice', SPICE, '-vdsm-tls-default', 'ciphersuites=TLS_x'],
+    ['-spice', SPICE, '-vdsm-tls-default', 'ciphers=x'],
     ['-spice', 'port=1', '-vdsm-tls-default', 'groups=X25519'],
-    ['-spice', SPICE, '-vdsm-tls', 'ciphers=AES256-SHA']])
-def test_openssl_conf_of_the_vm_stays_where_none_is_needed(newest_run,
-                                                           arguments):
+    ['-vnc', 'none', '-vdsm-tls', 'ciphers=AES256-SHA']])
+def test_openssl_conf_of_the_vm_stays_where_spice_has_no_policy(newest_run,
+                                                                arguments):
     environment = dict(LIBVIRT_ENVIRONMENT)
     environment[b'OPENSSL_CONF'] = b'/dev/null'
     outcome = newest_run(*arguments, environment=environment)
     assert b'OPENSSL_CONF=/dev/null' in outcome.environment
     assert 'is replaced' not in outcome.stderr
     assert set(outcome.files) <= {0, 1, 2}
+
+
+ENFORCED = ['-spice', SPICE, '-vnc', ':1,tls-creds=c', *CREDENTIALS,
+            '-vdsm-tls', 'protocols=TLSv1.3', *PRIORITY]
+
+
+@pytest.mark.parametrize('option', [
+    ['-readconfig', '/a'], ['--readconfig', '/a'],
+    ['-set', 'vnc.default.tls-creds=a'], ['-set', 'object.c.priority=NORMAL'],
+    ['-set', 'add-fd.a.fd=9'], ['-set', 'devices.a.b=c'], ['-set', ''],
+    ['-add-fd', 'fd=9,set=1'], ['-add-fd', 'set=1,fd=0,fd=9'],
+    ['-add-fd', 'fd=00,set=1'], ['-add-fd', 'fd=0x1,set=1'],
+    ['-add-fd', 'fd= 1,set=1'], ['-add-fd', 'opaque=a,,b,fd=9'],
+    ['-add-fd', 'fd=%s,set=1' % (9 ** 99)], ['-add-fd', 'fd,set=1']])
+def test_option_that_could_undo_a_policy_is_refused(run, option):
+    line = refusal_of(run, *option, *ENFORCED)
+    assert 'with -%s ' % option[0].lstrip('-') in line
+    assert arguments_of(
+        run, *option, '-spice', SPICE, '-vdsm-tls-default', 'groups=X25519'
+    ) == [*option, '-spice', SPICE]
+
+
+@pytest.mark.parametrize('option', [
+    ['-set', 'device.video0.vgamem_mb=16'], ['-append', '-readconfig'],
+    ['-add-fd', 'fd=0,set=1,opaque=a,,fd=9'], ['-global', 'a.b=c']])
+def test_option_that_undoes_no_policy_is_kept(run, option):
+    arguments = ['-spice', SPICE, '-vdsm-tls', 'protocols=TLSv1.3']
+    assert arguments_of(run, *option, *arguments) == [*option, '-spice', SPICE]
+
+
+@pytest.mark.parametrize('arguments, name', [
+    (['-vdsm-tls', 'priority=@SYSTEM'], 'GNUTLS_SYSTEM_PRIORITY_FILE'),
+    (['-vdsm-tls', 'priority=NORMAL'], 'GNUTLS_FORCE_FIPS_MODE'),
+    (['-vdsm-tls', 'ciphers=AES256-SHA'], 'OPENSSL_MODULES'),
+    (['-vdsm-tls', 'groups=X25519'], 'OPENSSL_SYSTEM_CIPHERS_OVERRIDE')])
+def test_variable_that_changes_what_a_policy_means_is_refused(run, arguments,
+                                                              name):
+    environment = {**LIBVIRT_ENVIRONMENT, name.encode(): b'/a'}
+    displays = ENFORCED[:ENFORCED.index('-vdsm-tls')]
+    assert name in refusal_of(run, *displays, *arguments,
+                              environment=environment)
+    outcome = run(*displays, arguments[0] + '-default', arguments[1],
+                  environment=environment)
+    assert [os.fsdecode(argument) for argument in outcome.arguments
+            ] == displays
+    assert name.encode() + b'=/a' in outcome.environment
 
 
 @pytest.mark.parametrize('display', [
@@ -466,16 +519,18 @@ def test_priority_of_a_vm_without_vnc_is_taken_out(newest_run, arguments):
     '{"qom-type":"tls-creds-x509","id":"c","dir":"/a\\\\b"}',
     '{"qom-type":"tls-creds-x509","id":"c","dir":"/a\\n"}',
     '{"qom-type":"tls-creds-x509","id":"c","n":1}',
+    '{\'qom-type\':\'tls-creds-x509\',\'id\':\'c\'}',
+    '{"qom-type":"tls-creds-x509","id":"c",}', '{"id":"c","n":"a\tb"}',
+    '{"id":"c" "n":"a"}', '{"id":"c","n":"\\u12"}',
     '{"qom-type":"tls-creds-x509","id":"c","n":null}',
     '{"qom-type":"tls-creds-x509","id":"c","k\\":\\"v":"x"}',
     '{"qom-type":"tls-creds-x509","id":"c"}{}',
     '{"qom-type":"tls-creds-x509","id":"c"', '{"id":"c"}', '["c"]',
     '{"c":' + '[' * 30000])
-def test_credentials_that_cannot_be_read_are_refused(newest_run, credentials):
+def test_credentials_that_cannot_be_read_are_refused(run, credentials):
     arguments = ['-vnc', ':1,tls-creds=c', '-object', credentials]
-    assert 'tls-creds-x509 object c' in refusal_of(newest_run, *arguments,
-                                                   *PRIORITY)
-    assert arguments_of(newest_run, *arguments, '-vdsm-tls-default',
+    assert 'tls-creds-x509 object c' in refusal_of(run, *arguments, *PRIORITY)
+    assert arguments_of(run, *arguments, '-vdsm-tls-default',
                         'priority=NORMAL') == arguments
 
 
