@@ -18,10 +18,10 @@ import subprocess
 import threading
 import time
 
-import builds
 import libvirt
 import pytest
 
+import builds
 import support
 
 BOTH = support.lab_domain('spice', 'vnc')
