@@ -448,11 +448,12 @@ def configure_openssl(settings):
             set_openssl_conf(path.encode('ascii'))
             reason = write_configuration(descriptor, ciphersuites, protocols,
                                          groups)
+            if not reason:
+                make_read_only(descriptor)
         except EnvironmentError:
             posix.close(descriptor)
             raise
         if not reason:
-            make_read_only(descriptor)
             note('QEMU gets OPENSSL_CONF with ' + ' '.join(
                 '%s=%s' % (key, settings[key][1]) for key in keys))
             return
