@@ -88,11 +88,11 @@ class Host:
         Return what the hook makes of a domain XML, with the properties as
         vdsm gives them to it.
         """
-        self.write('/root/domxml', xml)
-        self.run('env _hook_domxml=/root/domxml PYTHONPATH=/root %s %s' % (
+        self.write('domxml', xml)
+        self.run('env _hook_domxml=domxml PYTHONPATH=. %s %s' % (
             ' '.join(shlex.quote('%s=%s' % pair)
                      for pair in properties.items()), HOOK))
-        return self.read('cat /root/domxml')
+        return self.read('cat domxml')
 
     def start(self, xml):
         """Start a VM from a domain XML; return a VM."""

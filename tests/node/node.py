@@ -174,10 +174,10 @@ class Node:
         """Give the user a shell there."""
         subprocess.run(['ssh', *self._ssh, '-t', 'root@localhost'])
 
-    def send(self, *files, to='/root'):
+    def send(self, *files):
         """Copy files there."""
         subprocess.run(['scp', '-q', *self._ssh, *map(str, files),
-                        'root@localhost:' + to], check=True)
+                        'root@localhost:'], check=True)
 
     def write(self, path, content):
         self.run('cat >%s' % path, input=content)
@@ -230,8 +230,8 @@ class Node:
 
     def start(self, xml):
         """Start a VM from a domain XML; return the answer of virsh (str)."""
-        self.write('/root/domain.xml', xml)
-        return self.run('virsh create /root/domain.xml').stdout
+        self.write('domain.xml', xml)
+        return self.run('virsh create domain.xml').stdout
 
     def install(self, *packages):
         """Do a transaction of RPMs as the administrator; return its output."""
