@@ -45,9 +45,10 @@ packages=(autoconf automake bzip2 checkpolicy gnutls-bin make openssl
     python3-setuptools semodule-utils
     shellcheck)
 if [ "$what" != unit ]; then
-    packages+=(cpio createrepo-c debootstrap dnf e2fsprogs faketime git gnupg
-        gvncviewer iproute2 libvirt-clients libvirt-daemon-system
-        openssh-client policycoreutils procps python3-libvirt python3-yaml
+    packages+=(cpio createrepo-c debootstrap dnf e2fsprogs faketime
+        gir1.2-gtk-vnc-2.0 gir1.2-spiceclientglib-2.0 git gnupg gvncviewer
+        iproute2 libvirt-clients libvirt-daemon-system openssh-client
+        policycoreutils procps python3-gi python3-libvirt python3-yaml
         qemu-system-gui qemu-system-x86 qemu-utils rpm rpmlint
         selinux-policy-default selinux-utils spice-client-gtk strace
         systemd-container)

@@ -17,6 +17,7 @@ import re
 import shutil
 import struct
 import subprocess
+import sys
 import tempfile
 import termios
 import time
@@ -90,6 +91,52 @@ def _type_in(terminal, password):
     except OSError:
         # It ended and did not ask.
         pass
+
+
+class Viewer:
+    """
+    A client that stays connected to a console ("spice" or "vnc") with a local
+    port: events ({channel: list of str}), as far as they were awaited.
+    """
+
+    def __init__(self, console, port, password=support.CONSOLE_PASSWORD):
+        VNC_CA.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(LAB_CA, VNC_CA)
+        self.console = console
+        self.events = {}
+        self.process = subprocess.Popen(
+            ['timeout', '60', sys.executable, support.TESTS / 'viewer.py',
+             console, str(port), LAB_CA, password],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+        # SPICE carries over only who has all of these.
+        self.await_events(self._screen(port), *(
+            '%s opened' % channel for channel in (
+                'main', 'display', 'inputs', 'cursor')
+            if console == 'spice'))
+
+    def _screen(self, port):
+        return {'spice': 'display drawn through port %d',
+                'vnc': 'vnc opened through port %d'}[self.console] % port
+
+    def await_screen(self, port):
+        """Wait until it shows what comes through another port."""
+        self.await_events(self._screen(port))
+
+    def await_events(self, *awaited):
+        missing = set(awaited)
+        while missing:
+            line = self.process.stdout.readline().strip()
+            assert line, (self.events, missing)
+            channel, _, event = line.partition(' ')
+            self.events.setdefault(channel, []).append(event)
+            missing.discard(line)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        self.process.communicate()
 
 
 def await_picture(screenshot, *arguments, **options):

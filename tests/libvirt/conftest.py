@@ -23,6 +23,9 @@ import pytest
 import support
 
 HOOK = '/usr/libexec/vdsm/hooks/before_vm_start/50_emulator'
+HOST_DEFAULT = pathlib.Path('/etc/vdsm/tlsciphers.conf')
+GNUTLS_CONFIG = pathlib.Path('/etc/gnutls/config')
+SOCKET_URI = 'qemu+unix:///system?socket=%s/libvirt-sock'
 
 
 def pytest_configure(config):
@@ -32,21 +35,23 @@ def pytest_configure(config):
 
 class Host:
     """
-    A libvirtd: connection (libvirt.virConnect), and root (pathlib.Path), the
-    folder below which its run and var/log/libvirt are.
+    A libvirtd: uri, connection (libvirt.virConnect), and root (pathlib.Path),
+    the folder below which its run and var/log/libvirt are.
     """
 
     def __init__(self, uri, root):
+        self.uri = uri
         self.connection = libvirt.open(uri)
         self.root = root
 
 
 @contextlib.contextmanager
-def second_host(name, **settings):
+def second_host(name, files=(), **settings):
     """
-    Start a libvirtd (Host) beside the lab's own. Its state is its own, the
-    settings (str) are those of the lab's qemu.conf that differ; what else is
-    on the machine they share.
+    Start a libvirtd (Host) beside the lab's own. Its state is its own, files
+    ({path: path of what is there instead}) and settings (str) of qemu.conf
+    are those that differ; what else is on the machine they share. From there
+    the lab's libvirtd is reached by lab_uri.
     """
     root = pathlib.Path(os.environ['LAB']) / name
     root.mkdir()
@@ -62,7 +67,13 @@ def second_host(name, **settings):
     subprocess.run(
         ['unshare', '--mount', '--uts', 'sh', '-ec', """
          hostname "$1"
-         mkdir -p "$0/var/cache"
+         shift
+         for path
+         do
+             mount --bind "${path#*=}" "${path%%=*}"
+         done
+         mkdir -p "$0/lab" "$0/var/cache"
+         mount --bind /run/libvirt "$0/lab"
          cp -a /var/cache/libvirt "$0/var/cache"
          for folder in run var/lib/libvirt var/log/libvirt var/cache/libvirt
          do
@@ -71,9 +82,10 @@ def second_host(name, **settings):
          done
          mount --bind "$0/qemu.conf" /etc/libvirt/qemu.conf
          exec "$LAB/libvirtd" --daemon --config "$0/libvirtd.conf" \\
-             --pid-file "$0/pid" """, root, name], check=True)
-    host = Host('qemu+unix:///system?socket=%s/run/libvirt/libvirt-sock'
-                % root, root)
+             --pid-file "$0/pid" """, root, name,
+         *('%s=%s' % item for item in dict(files).items())], check=True)
+    host = Host(SOCKET_URI % (root / 'run/libvirt'), root)
+    host.lab_uri = SOCKET_URI % (root / 'lab')
     yield host
     host.connection.close()
     pid = (root / 'pid').read_text()
@@ -143,10 +155,32 @@ def destination(lab):
 
 
 @pytest.fixture
-def other_host(lab):
+def empty_destination(destination):
+    """The destination, whose VMs end with the test."""
+    yield destination
+    end_all(destination)
+
+
+@pytest.fixture
+def make_host(lab):
+    """A function that starts a second libvirtd, as second_host() does."""
+    with contextlib.ExitStack() as stack:
+        def make_host(files=(), **settings):
+            host = stack.enter_context(second_host('other', files, **settings))
+            stack.callback(end_all, host)
+            return host
+        yield make_host
+
+
+@pytest.fixture
+def other_host(make_host):
     """A second libvirtd (Host), that a test may do anything to."""
-    with second_host('other') as host:
-        yield host
+    return make_host()
+
+
+def end_all(host):
+    for domain in host.connection.listAllDomains():
+        domain.destroy()
 
 
 @pytest.fixture
@@ -226,3 +260,19 @@ def run_hook(tmp_path):
                  'PYTHONPATH': str(support.TESTS / 'standin'), **properties})
         return domxml.read_text()
     return run_hook
+
+
+@pytest.fixture
+def host_default():
+    """A function that writes the host's default."""
+    HOST_DEFAULT.parent.mkdir(exist_ok=True)
+    yield HOST_DEFAULT.write_text
+    HOST_DEFAULT.unlink()
+
+
+@pytest.fixture
+def gnutls_config():
+    """A function that writes the system's configuration of GnuTLS."""
+    GNUTLS_CONFIG.parent.mkdir(exist_ok=True)
+    yield GNUTLS_CONFIG.write_text
+    GNUTLS_CONFIG.unlink()

@@ -5,7 +5,6 @@
 
 import contextlib
 import json
-import pathlib
 import re
 import socket
 import subprocess
@@ -18,7 +17,6 @@ import support
 import vencrypt
 
 BOTH = support.lab_domain('spice', 'vnc')
-HOST_DEFAULT = pathlib.Path('/etc/vdsm/tlsciphers.conf')
 # What QEMU and libspice, and GnuTLS, have without a policy.
 DEFAULT_LIST = 'DEFAULT'
 DEFAULT_SUITES = support.TLS13_SUITES[:3]
@@ -178,14 +176,6 @@ def test_vnc_without_encryption_starts_no_vm(
         'Enable VNC Encryption in the engine', str(error.value))
 
 
-@pytest.fixture
-def host_default():
-    """A function that writes the host's default."""
-    HOST_DEFAULT.parent.mkdir(exist_ok=True)
-    yield HOST_DEFAULT.write_text
-    HOST_DEFAULT.unlink()
-
-
 def test_default_of_the_host_holds_for_a_vm_without_a_policy(
         start, run_hook, host_default):
     host_default('[default]\ntlsprofile = modern\n')
@@ -213,22 +203,6 @@ def test_any_console_starts_under_a_default(start, run_hook, host_default,
     assert start(xml.replace('lab', 'elsewhere'), host_without_vnc_tls).pid
 
 
-def test_policy_migrates(start, run_hook, connection, destination):
-    vm = start(run_hook(BOTH, tlsprofile='modern', tlsgroups='P-384'))
-    migrated = connection.lookupByName(vm.name).migrate3(
-        destination.connection, {libvirt.VIR_MIGRATE_PARAM_URI:
-                                 'tcp://127.0.0.1'},
-        libvirt.VIR_MIGRATE_LIVE)
-    try:
-        port = support.spice_tls_port(migrated)
-        assert support.accepted(port) == spice_suites(['TLSv1.3'])
-        assert support.accepted_groups(port) == {'P-384'}
-        port = support.console_port(migrated, 'vnc', 'websocket')
-        assert support.accepted(port) == support.gnutls_suites(MODERN)
-    finally:
-        migrated.destroy()
-
-
 def test_setting_of_a_newer_version_starts_no_vm(start, run_hook):
     xml = run_hook(BOTH, tlsgroups='P-384').replace('groups=', 'curves=')
     with pytest.raises(libvirt.libvirtError, match='curves: this version '
@@ -245,15 +219,6 @@ def test_openssl_conf_in_the_xml_does_not_undo_a_policy(start, run_hook):
     vm = start(xml)
     assert support.accepted(vm.tls_port) == spice_suites(['TLSv1.3'])
     assert 'OPENSSL_CONF=/dev/null of the VM is replaced' in vm.log
-
-
-@pytest.fixture
-def gnutls_config():
-    """A function that writes the system's configuration of GnuTLS."""
-    path = pathlib.Path('/etc/gnutls/config')
-    path.parent.mkdir(exist_ok=True)
-    yield path.write_text
-    path.unlink()
 
 
 @pytest.mark.parametrize('value', ['@SYSTEM', '@OVIRT',

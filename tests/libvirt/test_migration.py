@@ -1,0 +1,478 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""Policies, and clients, of VMs that migrate while they run."""
+
+import collections
+import concurrent.futures
+import contextlib
+import json
+import os
+import pathlib
+import re
+import struct
+import threading
+
+import libvirt
+import libvirt_qemu
+import pytest
+from test_console import EMULATOR, policy_suites
+from test_policies import POLICIES, SPICE_ALL
+
+import clients
+import support
+import vencrypt
+
+BOTH = support.lab_domain('spice', 'vnc')
+WRAPPER = '/usr/libexec/qemu-kvm-modified'
+HOST_DEFAULT = '/etc/vdsm/tlsciphers.conf'
+GNUTLS_CONFIG = '/etc/gnutls/config'
+TROUBLESHOOTING = (support.SOURCE / 'docs/troubleshooting.md').read_text()
+
+# All that a policy can have.
+PRIORITY = 'NORMAL:-VERS-ALL:+VERS-TLS1.3:-CIPHER-ALL:+AES-128-GCM'
+POLICY = {
+    'tlsprotocols': 'TLSv1.2:TLSv1.3', 'tlsgroups': 'P-384',
+    'tlsciphers': 'ECDHE-RSA-AES256-GCM-SHA384:TLS_AES_256_GCM_SHA384',
+    'tlspriority': PRIORITY}
+# What the consoles of a VM accept.
+Scan = collections.namedtuple('Scan', 'spice vnc groups')
+EXPECTED = Scan({('TLSv1.2', 'ECDHE-RSA-AES256-GCM-SHA384'),
+                 ('TLSv1.3', 'TLS_AES_256_GCM_SHA384')},
+                {('TLSv1.3', 'TLS_AES_128_GCM_SHA256')}, {'P-384'})
+
+WAYS = ('direct', 'peer to peer', 'tunnelled')
+# MiB per second: the least that libvirt takes, and no limit at all.
+SLOW, FAST = 1, 10000
+
+
+def scan(domain):
+    port = support.spice_tls_port(domain)
+    return Scan(support.accepted(port),
+                support.accepted(support.console_port(domain, 'vnc',
+                                                      'websocket')),
+                support.accepted_groups(port))
+
+
+def migrate(domain, destination, way, bandwidth=FAST, uri=None):
+    """Return a libvirt domain as it is at a Host that it migrated to."""
+    flags = libvirt.VIR_MIGRATE_LIVE | libvirt.VIR_MIGRATE_ABORT_ON_ERROR
+    parameters = {libvirt.VIR_MIGRATE_PARAM_BANDWIDTH: bandwidth}
+    if way != 'tunnelled':
+        parameters[libvirt.VIR_MIGRATE_PARAM_URI] = 'tcp://127.0.0.1'
+    if way == 'direct':
+        return domain.migrate3(destination.connection, parameters, flags)
+    # What vdsm asks for; its configuration says whether tunnelled.
+    flags |= libvirt.VIR_MIGRATE_PEER2PEER
+    if way == 'tunnelled':
+        flags |= libvirt.VIR_MIGRATE_TUNNELLED
+    else:
+        parameters[libvirt.VIR_MIGRATE_PARAM_GRAPHICS_URI] = (
+            'spice://127.0.0.1')
+    domain.migrateToURI3(uri or destination.uri, parameters, flags)
+    return destination.connection.lookupByUUID(domain.UUID())
+
+
+@pytest.fixture
+def start_domain(make_host, start, lab):
+    """A function that starts a VM as "start" does: its libvirt domain."""
+    # The other host, where it may start some, must outlive them.
+    return lambda xml, host=lab: host.connection.lookupByName(
+        start(xml, host).name)
+
+
+# A guest whose memory has something in it that takes its time to migrate: a
+# multiboot kernel that fills its memory from FILLED on with a word, and halts.
+FILLED, WORDS, WORD = 0x200000, 10 << 20, 0x2badb002
+
+
+@pytest.fixture
+def full_guest():
+    """A function that makes a domain XML one of such a guest."""
+    load, flags = 0x100000, 0x10000
+    code = struct.pack('<BIBIBI', 0xb8, WORD, 0xbf, FILLED, 0xb9, WORDS)
+    code += b'\xfc\xf3\xab\xf4\xeb\xfd'  # cld; rep stosd; hlt; jmp to it
+    kernel = pathlib.Path(os.environ['LAB']) / 'full-guest'
+    kernel.write_bytes(struct.pack(
+        '<8I', 0x1badb002, flags, -(0x1badb002 + flags) & 0xffffffff, load,
+        load, load + 32 + len(code), load + 32 + len(code), load + 32) + code)
+    return lambda xml: xml.replace('</os>', '<kernel>%s</kernel></os>'
+                                   % kernel)
+
+
+def is_full(domain):
+    """Tell whether such a guest has filled its memory."""
+    return domain.memoryPeek(
+        FILLED + 4 * (WORDS - 1), 4, libvirt.VIR_MEMORY_PHYSICAL
+        ) == struct.pack('<I', WORD)
+
+
+def wait_until(condition):
+    deadline = threading.Event()
+    for _ in range(3000):
+        if condition():
+            return
+        deadline.wait(0.01)
+    raise AssertionError('it did not come true within 30 s')
+
+
+def processed(domain):
+    """Return how much (int) of a domain's memory is at the destination."""
+    return domain.jobStats().get('memory_processed', 0)
+
+
+@contextlib.contextmanager
+def held(domain, destination, way, uri=None):
+    """
+    Migrate a domain whose guest is full, and hold it half-way until the end
+    of the block; gives a Future of the domain at the destination.
+    """
+    wait_until(lambda: is_full(domain))
+    with concurrent.futures.ThreadPoolExecutor(1) as executor:
+        migration = executor.submit(migrate, domain, destination, way, SLOW,
+                                    uri)
+        wait_until(lambda: migration.done() or processed(domain))
+        try:
+            yield migration
+        finally:
+            with contextlib.suppress(libvirt.libvirtError):
+                domain.migrateSetMaxSpeed(FAST)
+
+
+def arriving(destination):
+    """Return the domain that is on its way to a Host."""
+    domain, = destination.connection.listAllDomains()
+    assert domain.state()[1] == libvirt.VIR_DOMAIN_PAUSED_MIGRATION
+    return domain
+
+
+@pytest.mark.parametrize('way', WAYS)
+def test_policy_holds_before_during_and_after_a_migration(
+        start_domain, run_hook, full_guest, empty_destination, figure, way):
+    domain = start_domain(full_guest(run_hook(BOTH, **POLICY)))
+    scans = [scan(domain)]
+    with held(domain, empty_destination, way) as migration:
+        scans += [scan(domain), scan(arriving(empty_destination))]
+        assert not migration.done()
+    migrated = migration.result()
+    assert is_full(migrated)
+    scans.append(scan(migrated))
+    figure('consoles with another policy before, during, after a migration, '
+           + way, sum(scan != EXPECTED for scan in scans), 0)
+    assert scans == [EXPECTED] * 4
+    with vencrypt.relay(support.console_port(migrated, 'vnc', 'port')) as port:
+        assert support.accepted(port) == EXPECTED.vnc
+
+
+def test_each_policy_holds_there_and_back(
+        start_domain, run_hook, lab, empty_destination, soak, figure):
+    names = POLICIES if soak else ('profile modern', 'profile intermediate')
+    changed = []
+    for name in names:
+        properties, spice, vnc, groups = POLICIES[name]
+        domain = start_domain(run_hook(BOTH, **properties))
+        for host, uri in ((empty_destination, None),
+                          (lab, empty_destination.lab_uri)) * (
+                              5 if soak else 1):
+            domain = migrate(domain, host, 'peer to peer', uri=uri)
+            found = scan(domain)
+            changed.append(found[:2] != (spice, vnc) or (
+                groups is not None and found.groups != set(groups)))
+        domain.destroy()
+    figure('policies changed by a migration, of %d there and back'
+           % len(changed), sum(changed), 0)
+    assert not any(changed)
+
+
+# Clients
+
+
+def view(console, domain):
+    return clients.Viewer(console, port_of(console, domain))
+
+
+def port_of(console, domain):
+    return support.console_port(
+        domain, console, {'spice': 'tlsPort', 'vnc': 'port'}[console])
+
+
+def connections(domain):
+    """
+    Return the clients' connections to the SPICE console of a domain, as QEMU
+    knows them: a set of (port of the client, channel, whether it has TLS).
+    """
+    answer = libvirt_qemu.qemuMonitorCommand(
+        domain, '{"execute": "query-spice"}', 0)
+    return {(channel['port'], channel['channel-type'], channel['tls'])
+            for channel in json.loads(answer)['return']['channels']}
+
+
+def established(port):
+    """Return the number of connections to a local port."""
+    lines = pathlib.Path('/proc/net/tcp').read_text().splitlines()
+    return len([line for line in lines if re.match(
+        r'\s*\d+: \w+:%04X \w+:\w+ 01 ' % port, line)])
+
+
+def await_client(domain, host, channels):
+    """
+    Wait, while a migration is held, until the client with so many channels is
+    at the Host as well; returns the port (int) of the console there.
+    """
+    # It connects there early on. If all the memory arrives before, or the
+    # migration is given up, SPICE starts anew with it, or loses it.
+    port = port_of('spice', arriving(host))
+    wait_until(lambda: established(port) >= channels)
+    seen = set()
+    wait_until(lambda: seen.add(processed(domain)) or len(seen) > 8)
+    return port
+
+
+def follow(domain, host, way, viewer, uri=None):
+    """
+    Migrate a domain, whose guest is full, with a client connected that
+    follows; returns it as it is at the Host.
+    """
+    channels = len(connections(domain))
+    with held(domain, host, way, uri) as migration:
+        port = await_client(domain, host, channels)
+    domain = migration.result()
+    viewer.await_screen(port)
+    assert len(connections(domain)) == channels >= 4
+    assert all(tls for _, _, tls in connections(domain))
+    return domain
+
+
+@pytest.mark.parametrize('way', WAYS)
+def test_spice_client_is_carried_over_as_without_a_policy(
+        start_domain, run_hook, full_guest, lab, empty_destination, figure,
+        way):
+    """There, and as vdsm migrates back again."""
+    back = lab, empty_destination.lab_uri
+    views = []
+    for xml in BOTH, run_hook(BOTH, **POLICY):
+        domain = start_domain(full_guest(xml))
+        with view('spice', domain) as viewer:
+            for host, uri in ((empty_destination, None), back)[
+                    :2 if way == 'peer to peer' else 1]:
+                domain = follow(domain, host, way, viewer, uri)
+        domain.destroy()
+        views.append({channel: [re.sub(r'\d+', 'N', event) for event in events]
+                      for channel, events in viewer.events.items()})
+    plain, ours = views
+    figure('SPICE clients carried over otherwise than without a policy, '
+           + way, int(ours != plain), 0)
+    assert ours == plain
+    # What it sees through another port, it sees in the same channels.
+    assert ours['main'] == ['opened']
+    assert ours['display'][:3] == ['opened'] + ['drawn through port N'] * 2
+
+
+@pytest.mark.parametrize('way', WAYS)
+def test_vnc_client_is_cut_as_without_a_policy(
+        start_domain, run_hook, empty_destination, way):
+    """VNC cannot follow; who connects anew is served."""
+    for xml in BOTH, run_hook(BOTH, **POLICY):
+        domain = start_domain(xml)
+        with view('vnc', domain) as viewer:
+            migrated = migrate(domain, empty_destination, way)
+            viewer.await_events('vnc closed')
+            assert len(viewer.events['vnc']) == 2
+        with view('vnc', migrated):
+            migrated.destroy()
+
+
+# Destinations that cannot enforce a policy
+
+
+def without_the_package(folder):
+    (folder / 'empty').mkdir()
+    return {os.path.dirname(EMULATOR): folder / 'empty'}
+
+
+def with_a_manual_installation(folder):
+    wrapper = folder / 'manual' / os.path.basename(EMULATOR)
+    wrapper.parent.mkdir()
+    wrapper.write_text(support.MANUAL_WRAPPER)
+    wrapper.chmod(0o755)
+    return {os.path.dirname(EMULATOR): wrapper.parent}
+
+
+def with_version_0_1(folder):
+    """It knows cipher lists only."""
+    text = pathlib.Path(WRAPPER).read_text()
+    older = text.replace('if key not in PROPERTIES:',
+                         "if key not in ('ciphers',):")
+    assert older != text
+    (folder / 'older').write_text(older)
+    (folder / 'older').chmod(0o755)
+    return {WRAPPER: folder / 'older'}
+
+
+def with_another_openssl_conf(folder):
+    (folder / 'openssl.cnf').write_text('openssl_conf = $ENV::LAB\n')
+    return {'/etc/ssl/openssl.cnf': folder / 'openssl.cnf'}
+
+
+def with_another_gnutls_config(folder):
+    return {GNUTLS_CONFIG: os.devnull}
+
+
+REFUSALS = {
+    'no package': (
+        without_the_package, {}, 'Cannot check QEMU binary %s: No such file '
+        'or directory' % EMULATOR),
+    'manual installation': (
+        with_a_manual_installation, {}, 'qemu-kvm: -vdsm-tls: invalid option'),
+    'version 0.1': (
+        with_version_0_1, {}, 'ciphersuites: this version cannot enforce it; '
+        'remedy: update vdsm-hook-tlsciphers on this host'),
+    'VNC without encryption': (
+        None, {'vnc_tls': '0'},
+        'priority: the VNC console of this VM is not encrypted'),
+    'an openssl.cnf that cannot be followed': (
+        with_another_openssl_conf, {}, 'cannot tell what /etc/ssl/openssl.cnf '
+        'means'),
+}
+
+
+@pytest.fixture(scope='session')
+def event_loop():
+    libvirt.virEventRegisterDefaultImpl()
+
+    def run():
+        while True:
+            libvirt.virEventRunDefaultImpl()
+
+    threading.Thread(target=run, daemon=True).start()
+
+
+@pytest.fixture
+def life_cycle(lab, event_loop):
+    """A list to which what befalls the VMs of the lab is added."""
+    events = []
+    connection = libvirt.open(lab.uri)
+    number = connection.domainEventRegisterAny(
+        None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE,
+        lambda _, domain, event, *rest: events.append(event), None)
+    yield events
+    connection.domainEventDeregisterAny(number)
+    connection.close()
+
+
+def pauses(domain, events):
+    """
+    Return how often (int) a domain was paused since its start, by what
+    life_cycle has.
+    """
+    assert domain.state() == [libvirt.VIR_DOMAIN_RUNNING,
+                              libvirt.VIR_DOMAIN_RUNNING_BOOTED]
+    # A pause would be there, as this one is.
+    pause = [libvirt.VIR_DOMAIN_EVENT_SUSPENDED,
+             libvirt.VIR_DOMAIN_EVENT_RESUMED]
+    domain.suspend()
+    domain.resume()
+    wait_until(lambda: events[-2:] == pause)
+    return events.count(pause[0]) - 1
+
+
+@pytest.mark.parametrize('name', REFUSALS)
+def test_host_that_cannot_enforce_refuses_and_the_guest_never_pauses(
+        start_domain, run_hook, make_host, life_cycle, tmp_path, figure,
+        name):
+    make_files, settings, message = REFUSALS[name]
+    host = make_host(make_files(tmp_path) if make_files else (), **settings)
+    domain = start_domain(run_hook(BOTH, **POLICY))
+    with view('spice', domain):
+        before = connections(domain)
+        for way in WAYS:
+            with pytest.raises(libvirt.libvirtError,
+                               match=re.escape(message)):
+                migrate(domain, host, way)
+            assert not host.connection.listAllDomains()
+        assert connections(domain) == before
+        assert scan(domain) == EXPECTED
+        paused = pauses(domain, life_cycle)
+    figure('guests paused, migration to a host that refuses: ' + name, paused,
+           0)
+    assert paused == 0
+    assert message in TROUBLESHOOTING.replace('/etc/pki/tls', '/etc/ssl')
+
+
+def test_migration_given_up_half_way_leaves_the_source_as_it_was(
+        start_domain, run_hook, full_guest, empty_destination, life_cycle):
+    domain = start_domain(full_guest(run_hook(BOTH, **POLICY)))
+    with view('spice', domain):
+        before = connections(domain)
+        with held(domain, empty_destination, 'peer to peer') as migration:
+            await_client(domain, empty_destination, len(before))
+            domain.abortJob()
+            with pytest.raises(libvirt.libvirtError, match='cancel'):
+                migration.result()
+        assert not empty_destination.connection.listAllDomains()
+        assert connections(domain) == before
+        assert scan(domain) == EXPECTED
+        assert pauses(domain, life_cycle) == 0
+
+
+@pytest.mark.parametrize('make_files, settings, default, line', [
+    (None, {'vnc_tls': '0'}, 'tlspriority = ' + PRIORITY,
+     'priority: the VNC console of this VM is not encrypted'),
+    (with_another_gnutls_config, {}, 'tlspriority = @LAB',
+     'priority: GnuTLS: Syntax error at: @LAB'),
+    (with_another_openssl_conf, {}, 'tlsgroups = P-384',
+     'groups: cannot tell what /etc/ssl/openssl.cnf means: '
+     'openssl_conf = $ENV::LAB')])
+def test_default_of_the_source_that_cannot_be_enforced_is_a_line_in_the_log(
+        start_domain, run_hook, make_host, host_default, gnutls_config,
+        tmp_path, make_files, settings, default, line):
+    gnutls_config('[priorities]\nLAB = %s\n' % PRIORITY)
+    host_default('[default]\n%s\n' % default)
+    host = make_host(make_files(tmp_path) if make_files else (), **settings)
+    # What the VM asks for itself is a requirement, and holds.
+    domain = start_domain(run_hook(BOTH, tlsciphers='AES256-SHA'))
+    migrated = migrate(domain, host, 'peer to peer')
+    log = support.read_vm_log('lab', host.root)
+    assert log.count(
+        'qemu-kvm-modified: %s; the default of the host does not apply' % line
+        ) == 1
+    assert {suite for version, suite in support.accepted(
+        support.spice_tls_port(migrated)) if version == 'TLSv1.2'
+        } == {'AES256-SHA'}
+
+
+@pytest.mark.parametrize('text', [
+    '[default]\ntlsprofile = intermediate\n', 'nobody can read this\n'])
+def test_default_of_the_source_holds_whatever_the_destination_has(
+        start_domain, run_hook, make_host, host_default, tmp_path, text):
+    host_default(''.join(['[default]\n'] + [
+        '%s = %s\n' % item for item in POLICY.items()]))
+    (tmp_path / 'default').write_text(text)
+    host = make_host({HOST_DEFAULT: tmp_path / 'default'})
+    domain = start_domain(run_hook(BOTH))
+    assert scan(migrate(domain, host, 'peer to peer')) == EXPECTED
+
+
+def test_vm_without_a_policy_gets_none_where_it_arrives(
+        start_domain, run_hook, make_host, host_default, tmp_path):
+    """Nor is a default of the destination for VMs that started elsewhere."""
+    host_default('')
+    (tmp_path / 'default').write_text('[default]\ntlsprofile = modern\n')
+    host = make_host({HOST_DEFAULT: tmp_path / 'default'})
+    domain = start_domain(run_hook(BOTH))
+    assert scan(migrate(domain, host, 'peer to peer')).spice == SPICE_ALL
+
+
+def test_vm_of_a_manual_installation_keeps_its_list_there_and_back(
+        start_domain, lab, make_host, tmp_path):
+    """Before, here, and back where its host has not changed."""
+    host = make_host(with_a_manual_installation(tmp_path))
+    domain = start_domain(BOTH.replace(
+        '<devices>', '<devices><emulator>%s</emulator>' % EMULATOR), host)
+    for destination in (None, lab, host):
+        if destination:
+            domain = migrate(domain, destination, 'direct')
+        assert {suite for _, suite in support.accepted(
+            support.spice_tls_port(domain), ['TLSv1.2'])
+            } == policy_suites(support.SEED_CIPHERS)
+    assert 'manual installation' in support.read_vm_log('lab')

@@ -1,0 +1,223 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""Policies of VMs that are suspended to a file and resume from it."""
+
+import os
+import pathlib
+import subprocess
+
+import libvirt
+import pytest
+from test_migration import BOTH, EXPECTED, POLICY, PRIORITY, scan
+
+import support
+
+HOOK = '/usr/libexec/vdsm/hooks/before_vm_start/50_emulator'
+RUN_DIR = pathlib.Path('/run/vdsm')
+
+
+@pytest.fixture
+def folder():
+    """A folder that the emulator's user can write."""
+    path = pathlib.Path(os.environ['LAB']) / 'images'
+    path.mkdir(exist_ok=True)
+    path.chmod(0o777)
+    return path
+
+
+@pytest.fixture
+def resume_hook(tmp_path):
+    """
+    A function that runs the hook as vdsm does for a resume (start: for a
+    start), on an XML built afresh, which vdsm then throws away; returns what
+    it says. A refusal is a subprocess.CalledProcessError.
+    """
+    def resume_hook(start=False, **properties):
+        flags = RUN_DIR / 'VMID' / 'launchflags'
+        flags.parent.mkdir(parents=True, exist_ok=True)
+        if start:
+            flags.write_text('0')
+        else:
+            flags.unlink(missing_ok=True)
+        domxml = tmp_path / 'resume'
+        domxml.write_text(BOTH)
+        return subprocess.run(
+            [HOOK], check=True, capture_output=True, text=True,
+            env={'PATH': '/usr/bin:/bin', '_hook_domxml': str(domxml),
+                 'vmId': 'VMID', 'PYTHONPATH': str(support.TESTS / 'standin'),
+                 **properties}).stderr
+    return resume_hook
+
+
+@pytest.fixture
+def start_domain(start, connection):
+    """A function that starts a VM: its libvirt domain."""
+    yield lambda xml: connection.lookupByName(start(xml).name)
+    for domain in connection.listAllDomains():
+        domain.destroy()
+
+
+@pytest.fixture
+def define_domain(connection):
+    """A function that defines and starts a VM: its libvirt domain."""
+    defined = []
+
+    def define_domain(xml):
+        domain = connection.defineXML(xml)
+        defined.append(domain)
+        domain.create()
+        return domain
+
+    yield define_domain
+    for domain in defined:
+        if domain.isActive():
+            domain.destroy()
+        domain.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
+                             | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA)
+
+
+def domain_xml(domain):
+    """Return the domain XML that vdsm keeps, to start the VM from later."""
+    return domain.XMLDesc(libvirt.VIR_DOMAIN_XML_SECURE
+                          | libvirt.VIR_DOMAIN_XML_MIGRATABLE)
+
+
+def suspend(domain, path):
+    """Suspend a VM as vdsm does; returns the XML that vdsm keeps."""
+    xml = domain_xml(domain)
+    domain.save(str(path))
+    return xml
+
+
+def resume(connection, path, xml):
+    connection.restoreFlags(str(path), xml, 0)
+    return connection.lookupByName('lab')
+
+
+# What the host's file can be when a VM resumes that had its policy from there.
+SITE = '[default]\ntlsprofile = site\n[profile site]\n' + ''.join(
+    '%s = %s\n' % item for item in POLICY.items())
+PROFILE_GONE = '[default]\ntlsprofile = modern\n'
+UNKNOWN_SUITE = SITE.replace('TLS_AES_256', 'TLS_AES_512')
+FILES = (SITE, SITE.replace('P-384', 'P-256'), PROFILE_GONE, UNKNOWN_SUITE,
+         '[default]\ntlsprofile = site\n', 'nobody can read this\n', '')
+
+
+@pytest.mark.parametrize('properties, refused', [
+    ({'tlsprofile': 'site'}, [PROFILE_GONE, UNKNOWN_SUITE, *FILES[-3:]]),
+    # The host's default is refused only where it is malformed.
+    ({}, FILES[-3:-1])])
+def test_vm_resumes_with_what_was_saved_whatever_the_hosts_file_is_now(
+        start_domain, connection, run_hook, resume_hook, host_default, folder,
+        soak, figure, properties, refused):
+    host_default(SITE)
+    xml = suspend(start_domain(run_hook(BOTH, **properties)), folder / 'saved')
+    blocked = 0
+    for text in FILES:
+        host_default(text)
+        try:
+            said = resume_hook(**properties)
+        except subprocess.CalledProcessError:
+            blocked += 1
+            continue
+        assert ('not refused: the VM resumes' in said) == (text in refused)
+        if text in refused:
+            with pytest.raises(subprocess.CalledProcessError):
+                resume_hook(start=True, **properties)
+        if soak or text in (SITE, UNKNOWN_SUITE, FILES[-2]):
+            domain = resume(connection, folder / 'saved', xml)
+            assert scan(domain) == EXPECTED
+            domain.destroy()
+    figure('resumes refused by the hook, of %d where it refuses a start'
+           % len(refused), blocked, 0)
+    assert blocked == 0
+
+
+def test_vm_resumes_only_where_its_policy_can_be_enforced(
+        start_domain, connection, run_hook, resume_hook, gnutls_config,
+        folder):
+    """What GnuTLS knows has changed meanwhile; what was saved is kept."""
+    properties = {'tlspriority': '@LAB', 'tlsciphers': 'AES256-SHA'}
+    known = '[priorities]\nLAB = %s\n' % PRIORITY
+    gnutls_config(known)
+    xml = suspend(start_domain(run_hook(BOTH, **properties)), folder / 'saved')
+    gnutls_config('')
+    with pytest.raises(subprocess.CalledProcessError):
+        resume_hook(start=True, **properties)
+    assert 'not refused: the VM resumes' in resume_hook(**properties)
+    with pytest.raises(libvirt.libvirtError, match='qemu-kvm-modified: '
+                       'priority: GnuTLS: Syntax error at: @LAB'):
+        resume(connection, folder / 'saved', xml)
+    gnutls_config(known)
+    domain = resume(connection, folder / 'saved', xml)
+    assert support.accepted(support.console_port(
+        domain, 'vnc', 'websocket')) == EXPECTED.vnc
+
+
+def test_default_that_cannot_be_enforced_any_more_does_not_stop_a_resume(
+        start_domain, connection, run_hook, resume_hook, host_default,
+        gnutls_config, folder):
+    gnutls_config('[priorities]\nLAB = %s\n' % PRIORITY)
+    host_default('[default]\ntlspriority = @LAB\n')
+    xml = suspend(start_domain(run_hook(BOTH, tlsciphers='AES256-SHA')),
+                  folder / 'saved')
+    gnutls_config('')
+    resume_hook(tlsciphers='AES256-SHA')
+    domain = resume(connection, folder / 'saved', xml)
+    assert 'the default of the host does not apply' in support.read_vm_log(
+        'lab')
+    assert {suite for version, suite in scan(domain).spice
+            if version == 'TLSv1.2'} == {'AES256-SHA'}
+
+
+def test_managed_save_keeps_the_policy(define_domain, run_hook):
+    domain = define_domain(run_hook(BOTH, **POLICY))
+    domain.managedSave()
+    assert not domain.isActive()
+    domain.create()
+    assert domain.state()[1] == libvirt.VIR_DOMAIN_RUNNING_RESTORED
+    assert scan(domain) == EXPECTED
+
+
+@pytest.fixture
+def disk(folder):
+    """A function that gives a domain XML a disk (pathlib.Path: disk.path)."""
+    def disk(xml):
+        return xml.replace('<devices>', """<devices>
+            <disk type="file"><driver name="qemu" type="qcow2"/>
+            <source file="%s"/><target dev="vda" bus="virtio"/></disk>"""
+            % disk.path)
+
+    disk.path = folder / 'disk.qcow2'
+    subprocess.run(['qemu-img', 'create', '-q', '-f', 'qcow2', disk.path,
+                    '1M'], check=True)
+    yield disk
+    for path in folder.iterdir():
+        path.unlink()
+
+
+def test_internal_snapshot_keeps_the_policy(define_domain, run_hook, disk):
+    domain = define_domain(run_hook(disk(BOTH), **POLICY))
+    snapshot = domain.snapshotCreateXML('<domainsnapshot/>')
+    domain.destroy()
+    domain.revertToSnapshot(snapshot)
+    assert domain.state()[0] == libvirt.VIR_DOMAIN_RUNNING
+    assert scan(domain) == EXPECTED
+
+
+def test_external_snapshot_with_memory_keeps_the_policy(
+        start_domain, connection, run_hook, resume_hook, disk, folder):
+    """As vdsm takes them, and starts a VM from its memory."""
+    domain = start_domain(run_hook(disk(BOTH), **POLICY))
+    xml = domain_xml(domain)
+    domain.snapshotCreateXML("""<domainsnapshot>
+        <memory snapshot="external" file="%s/memory"/>
+        <disks><disk name="vda" snapshot="external">
+        <source file="%s/overlay"/></disk></disks></domainsnapshot>"""
+                             % (folder, folder),
+                             libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_NO_METADATA)
+    assert scan(domain) == EXPECTED
+    domain.destroy()
+    resume_hook(**POLICY)
+    assert scan(resume(connection, folder / 'memory', xml)) == EXPECTED

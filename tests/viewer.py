@@ -1,0 +1,86 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""
+viewer.py spice|vnc PORT CA PASSWORD
+
+A user's client without a screen, made of the libraries that remote-viewer is
+made of. It connects to a local console over TLS, stays, and says on standard
+output what happens: "CHANNEL EVENT". A VNC console has one channel.
+"""
+
+import sys
+
+import gi
+
+import vencrypt
+
+
+def say(channel, event):
+    print(channel, event, flush=True)
+
+
+def on(thing, signal, function):
+    """Have a GObject call function with what comes with a signal."""
+    # Session and channels have another method of the name connect.
+    GObject.Object.connect(thing, signal, lambda _, *rest: function(*rest))
+
+
+def view_spice(port, ca, password):
+    session = Spice.Session(host='127.0.0.1', tls_port=port, ca_file=ca,
+                            password=password)
+    on(session, 'channel-new', lambda channel: watch(session, channel))
+    session.connect()
+    return session
+
+
+def watch(session, channel):
+    name = type(channel).__name__[:-len('Channel')].lower()
+    on(channel, 'channel-event', lambda event: say(name, event.value_nick))
+    if name == 'display':
+        drawn = []
+
+        def draw(*_):
+            # The guest, or its cursor, draws all the time. The port changes
+            # where the session follows a VM that migrates.
+            if drawn[-1:] != [session.props.tls_port]:
+                drawn.append(session.props.tls_port)
+                say(name, 'drawn through port ' + drawn[-1])
+
+        on(channel, 'display-invalidate', draw)
+    if name != 'main':
+        channel.connect()
+
+
+def view_vnc(port, password):
+    connection = GVnc.Connection()
+
+    def give_credentials(_):
+        # It looks for the CA in a fixed place.
+        connection.set_credential(GVnc.ConnectionCredential.CLIENTNAME, 'lab')
+        connection.set_credential(GVnc.ConnectionCredential.PASSWORD, password)
+
+    on(connection, 'vnc-auth-choose-type',
+       lambda _: connection.set_auth_type(vencrypt.VENCRYPT))
+    on(connection, 'vnc-auth-choose-subtype',
+       lambda *_: connection.set_auth_subtype(vencrypt.X509_VNC))
+    on(connection, 'vnc-auth-credential', give_credentials)
+    on(connection, 'vnc-initialized',
+       lambda: say('vnc', 'opened through port ' + port))
+    on(connection, 'vnc-disconnected', lambda: say('vnc', 'closed'))
+    connection.open_host('127.0.0.1', port)
+    return connection
+
+
+if __name__ == '__main__':
+    console, port, ca, password = sys.argv[1:]
+    if console == 'spice':
+        gi.require_version('SpiceClientGLib', '2.0')
+        from gi.repository import GLib, GObject
+        from gi.repository import SpiceClientGLib as Spice
+        viewer = view_spice(port, ca, password)
+    else:
+        gi.require_version('GVnc', '1.0')
+        from gi.repository import GLib, GObject, GVnc
+        viewer = view_vnc(port, password)
+    GLib.MainLoop().run()
