@@ -100,8 +100,16 @@ tail -n 1 "$work/log"
 
 export FIGURES=$work/figures
 closing_table() {
-    step "Figures"
-    sort "$FIGURES" | awk -F '\t' '{ printf "%-64s %-28s %s\n", $1, $2, $3 }'
+    step "Figures: what was measured, the figure, its bound"
+    sort "$FIGURES" | awk -F '\t' '
+        { lines[NR] = $0
+          for (i = 1; i < 3; i++)
+              if (length($i) > width[i]) width[i] = length($i) }
+        END { for (n = 1; n <= NR; n++) {
+                  split(lines[n], part)
+                  printf "%-*s  %-*s  %s\n", width[1], part[1],
+                      width[2], part[2], part[3] } }
+        '
     step "All tests passed"
 }
 

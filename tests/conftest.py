@@ -37,7 +37,7 @@ def pytest_report_header(config):
 
 def pytest_terminal_summary(terminalreporter):
     """The figures, also added to the file that FIGURES names."""
-    lines = [value for reports in terminalreporter.stats.values()
+    lines = [tuple(value) for reports in terminalreporter.stats.values()
              for report in reports if getattr(report, 'when', '') == 'call'
              for name, value in report.user_properties if name == 'figure']
     if lines:

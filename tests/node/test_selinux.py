@@ -77,6 +77,18 @@ def test_two_vms_cannot_read_each_others_policy(node):
     assert label.split(':')[3:] == vms[0].context.split(':')[3:]
 
 
+def test_saved_vm_resumes_with_its_policy(node):
+    properties, expected = POLICIES['TLS 1.3']
+    vm = node.start(node.hook(PLAIN_VM, **properties))
+    saved = '/var/lib/libvirt/qemu/save/plain'
+    node.run('virsh save %s %s' % (vm.name, saved))
+    node.run('virsh restore ' + saved)
+    resumed = node.adopt(vm.name)
+    assert is_enforced(resumed, expected)
+    assert domain_of(resumed) == 'svirt_t'
+    assert node.denials() == []
+
+
 def test_wrapper_with_another_label_starts_no_vm(node, figure):
     xml = node.hook(PLAIN_VM, tlsciphers=GCM)
     node.run('chcon --type bin_t ' + WRAPPER)
