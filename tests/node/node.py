@@ -189,9 +189,11 @@ class Node:
             try:
                 self.run('systemctl is-system-running --wait', check=False)
                 return self.run('true')
-            except Failed:
+            except Failed as error:
                 if time.monotonic() > deadline:
-                    raise
+                    console = self.directory / 'console.log'
+                    raise Failed('%s\n%s' % (error, console.read_text(
+                        errors='replace')[-3000:])) from error
                 time.sleep(0.5)
 
     def reboot(self):
