@@ -198,13 +198,19 @@ class Node:
 
     def reboot(self):
         """Reboot, and wait until it is up again."""
-        before = self.read('cat /proc/sys/kernel/random/boot_id')
+        boot = 'cat /proc/sys/kernel/random/boot_id'
+        before = self.read(boot)
         self.run('systemctl reboot', check=False)
+        deadline = time.monotonic() + PATIENCE
         while True:
             self._hang_up()
             self.await_boot()
-            if self.read('cat /proc/sys/kernel/random/boot_id') != before:
+            # It may be on its way down still.
+            after = self.run(boot, check=False)
+            if after.returncode == 0 and after.stdout.strip() != before:
                 return
+            if time.monotonic() > deadline:
+                raise Failed('it does not reboot')
 
     def _hang_up(self):
         subprocess.run(['ssh', *self._ssh, '-O', 'exit', 'root@localhost'],
