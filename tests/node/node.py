@@ -151,6 +151,7 @@ class Node:
                 '-o', 'HostKeyAlias=node', '-o', 'LogLevel=ERROR',
                 '-o', 'ControlPath=%s/ssh' % self.directory,
                 '-o', 'ControlMaster=auto', '-o', 'ControlPersist=yes',
+                '-o', 'ConnectTimeout=20', '-o', 'ServerAliveInterval=30',
                 '-o', 'Port=%d' % self.forward(22)]
 
     def run(self, command, check=True, timeout=PATIENCE, **keywords):
@@ -207,7 +208,7 @@ class Node:
             self.await_boot()
             # It may be on its way down still.
             after = self.run(boot, check=False)
-            if after.returncode == 0 and after.stdout.strip() != before:
+            if after.returncode == 0 and before not in after.stdout:
                 return
             if time.monotonic() > deadline:
                 raise Failed('it does not reboot')
