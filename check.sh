@@ -24,8 +24,15 @@ esac
 cd "$(dirname "$0")"
 work=$(mktemp -d /tmp/tlsciphers-check.XXXXXX)
 nodes=
-trap 'if [ -n "$nodes" ]; then kill "$nodes"; wait "$nodes"; fi || :
-    rm -rf "$work"' EXIT
+end() {
+    if [ -n "$nodes" ]; then
+        kill "$nodes" 2>/dev/null || :
+        wait "$nodes" || :
+        cat "$work/nodes.log"
+    fi
+    rm -rf "$work"
+}
+trap end EXIT
 
 step() {
     printf '\n== %s (after %d s)\n' "$*" "$SECONDS"

@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import time
 import uuid
+from xml.etree import ElementTree
 
 import libvirt
 import pytest
@@ -183,8 +184,37 @@ def end_all(host):
         domain.destroy()
 
 
+@pytest.fixture(scope='session')
+def create():
+    """
+    A function that starts a VM on a Host and returns its libvirt domain. It
+    raises libvirtError with what the emulator said: where that ends just as
+    libvirt connects to it, libvirt may find it not quite gone, and leave that
+    to the log.
+    """
+    def create(host, xml):
+        try:
+            return host.connection.createXML(xml)
+        except libvirt.libvirtError as error:
+            if str(error).startswith('failed to connect to monitor socket'):
+                said = said_in_log(ElementTree.fromstring(xml).find(
+                    'name').text, host.root)
+                error.err = (*error.err[:2], 'process exited while connecting '
+                             'to monitor: ' + said, *error.err[3:])
+            raise
+    return create
+
+
+def said_in_log(name, root):
+    """Return what the emulator has written to its log at its last start."""
+    log = support.read_vm_log(name, root)
+    start = log.rpartition('-msg timestamp=on\n')[2]
+    return '\n'.join(line for line in start.splitlines()
+                     if not re.match(r'[\d-]{10} [\d:.+]+: ', line))
+
+
 @pytest.fixture
-def start(lab):
+def start(lab, create):
     """
     A function that starts a VM from a domain XML, until the test ends: in
     the lab, or on another Host.
@@ -192,7 +222,7 @@ def start(lab):
     started = []
 
     def start(xml, host=lab):
-        domain = host.connection.createXML(xml)
+        domain = create(host, xml)
         started.append((domain, host))
         return VM(domain, host)
 

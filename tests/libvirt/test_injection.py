@@ -215,7 +215,7 @@ def check_process(pid, pairs, settings):
 
 
 @pytest.fixture
-def attempt(connection):
+def attempt(lab, create):
     """
     A function that starts a VM, checks that its policy (settings, and the
     pairs of arguments that ask for it) is in force and all that has changed,
@@ -224,7 +224,7 @@ def attempt(connection):
     def attempt(xml, pairs, settings, ports):
         LOG.unlink(missing_ok=True)
         try:
-            domain = connection.createXML(xml)
+            domain = create(lab, xml)
         except libvirt.libvirtError as error:
             return who_refused(str(error))
         try:
