@@ -154,7 +154,7 @@ class Node:
                 '-o', 'ConnectTimeout=20', '-o', 'ServerAliveInterval=30',
                 '-o', 'Port=%d' % self.forward(22)]
 
-    def run(self, command, check=True, timeout=PATIENCE, **keywords):
+    def run(self, command, check=True, timeout=PATIENCE, input=''):
         """
         Run a shell command as root; return the process, with its output.
         Raise Failed with that if it fails.
@@ -162,7 +162,7 @@ class Node:
         process = subprocess.run(
             ['ssh', *self._ssh, 'root@localhost', command], text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            timeout=timeout, **keywords)
+            timeout=timeout, input=input)
         if check and process.returncode:
             raise Failed('%s: %s' % (command, process.stdout))
         return process
