@@ -103,12 +103,12 @@ class Host:
         """Return a VM that runs here already."""
         return VM(self, name)
 
-    def use_manual_wrapper(self, path):
+    def use_manual_wrapper(self):
         """Do what the seed document does, but for its hook."""
-        self.run('mkdir -p $(dirname %s)' % path)
-        self.write(path, support.MANUAL_WRAPPER)
+        self.run('mkdir -p $(dirname %s)' % EMULATOR)
+        self.write(EMULATOR, support.MANUAL_WRAPPER)
         self.run('chcon --reference /usr/libexec/qemu-kvm {0} && '
-                 'chmod +x {0}'.format(path))
+                 'chmod +x {0}'.format(EMULATOR))
 
 
 def domain(context):

@@ -125,10 +125,12 @@ class Node:
 
     def hmp(self, line):
         """Say a line to QEMU's monitor."""
-        answer = self._ask('human-monitor-command',
-                           **{'command-line': line})
+        answer = self._say(line)
         if answer:
             raise Failed('%s: %s' % (line, answer))
+
+    def _say(self, line):
+        return self._ask('human-monitor-command', **{'command-line': line})
 
     def forward(self, port):
         """Return the local port (int) that leads to a port of the node."""
@@ -139,9 +141,8 @@ class Node:
         return self.ports[port]
 
     def _forwarded(self):
-        table = self._ask('human-monitor-command',
-                          **{'command-line': 'info usernet'})
-        return {int(line.split()[3]) for line in table.splitlines()
+        return {int(line.split()[3])
+                for line in self._say('info usernet').splitlines()
                 if 'HOST_FORWARD' in line}
 
     @property
@@ -154,7 +155,7 @@ class Node:
                 '-o', 'ConnectTimeout=20', '-o', 'ServerAliveInterval=30',
                 '-o', 'Port=%d' % self.forward(22)]
 
-    def run(self, command, check=True, timeout=PATIENCE, input=''):
+    def run(self, command, check=True, input=''):
         """
         Run a shell command as root; return the process, with its output.
         Raise Failed with that if it fails.
@@ -162,7 +163,7 @@ class Node:
         process = subprocess.run(
             ['ssh', *self._ssh, 'root@localhost', command], text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            timeout=timeout, input=input)
+            timeout=PATIENCE, input=input)
         if check and process.returncode:
             raise Failed('%s: %s' % (command, process.stdout))
         return process

@@ -70,7 +70,7 @@ def test_installation_update_and_removal_survive_reboots(node, newer_rpm):
 def test_package_takes_over_from_a_manual_installation(
         bare_node, request):
     node = bare_node
-    node.use_manual_wrapper(EMULATOR)
+    node.use_manual_wrapper()
     assert node.label(EMULATOR) == 'qemu_exec_t'
     manual_vm = PLAIN_VM.replace('/usr/libexec/qemu-kvm', EMULATOR)
     # One of the recipe's list, and one that it has not.
