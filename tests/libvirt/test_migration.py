@@ -132,6 +132,7 @@ def held(domain, destination, way, uri=None):
         migration = executor.submit(migrate, domain, destination, way, SLOW,
                                     uri)
         wait_until(lambda: migration.done() or processed(domain))
+        assert not migration.done(), migration.result()
         try:
             yield migration
         finally:
