@@ -911,18 +911,14 @@ def set_policy(document, settings):
     Returns:
         bool: whether anything had to be changed.
     """
-    wanted = []
-    for setting in settings:
-        wanted.extend(setting)
-    present = [argument.getAttribute('value')
-               for pair in _policy_arguments(document) for argument in pair]
-    if present == wanted and _emulators(document) == [EMULATOR]:
+    if (read_policy(document) == settings
+            and _emulators(document) == [EMULATOR]):
         return False
     _set_emulator(document)
     for pair in _policy_arguments(document):
         for argument in pair:
             argument.parentNode.removeChild(argument)
-    _add_arguments(document, wanted)
+    _add_arguments(document, [value for pair in settings for value in pair])
     return True
 
 
@@ -989,6 +985,15 @@ def _policy_arguments(document):
             position += 1
         position += 1
     return pairs
+
+
+def read_policy(document):
+    """
+    Return the policy that a domain XML (Document) carries: a list of pairs of
+    an option and its 'KEY=VALUE'.
+    """
+    return [tuple(argument.getAttribute('value') for argument in pair)
+            for pair in _policy_arguments(document)]
 
 
 def _add_arguments(document, values):

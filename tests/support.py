@@ -93,12 +93,13 @@ def available_pythons():
 
 class Installation:
     """
-    The hook, its module and the wrapper as "make install" lays them out, in
-    a root of their own, made by the same substitution.
+    The hook, its module, the wrapper and the command vdsm-tlsciphers as "make
+    install" lays them out, in a root of their own, made by the same
+    substitution.
 
     Attributes (pathlib.Path): hook, wrapper, emulator (the link to the
-    wrapper), module, qemu_kvm and host_default (nothing is there yet),
-    run_dir (vdsm's).
+    wrapper), module, command, qemu_kvm and host_default (nothing is there
+    yet), run_dir (vdsm's).
     """
 
     def __init__(self, root, python, openssl='/usr/bin/openssl',
@@ -120,18 +121,31 @@ class Installation:
             'OPENSSL_CONF': openssl_conf, 'HOST_DEFAULT': self.host_default,
             'QEMU_KVM': self.qemu_kvm,
             'WRAPPER': self.wrapper, 'EMULATOR': self.emulator,
-            'PKGDATADIR': self.module.parent, 'VDSM_RUN_DIR': self.run_dir}
+            'PKGDATADIR': self.module.parent, 'VDSM_RUN_DIR': self.run_dir,
+            'VERSION': version(), 'HOOK': self.hook, 'LIBEXECDIR': libexec}
         self._make('hooks/before_vm_start.py', self.hook)
         self._make('hooks/tlsciphers.py', self.module, mode=0o644)
         self._make('wrapper/qemu-kvm-modified.py', self.wrapper)
         self.emulator.parent.mkdir(parents=True)
         self.emulator.symlink_to(os.path.relpath(self.wrapper,
                                                  self.emulator.parent))
+        self.command = root / 'bin/vdsm-tlsciphers'
+        self._make('admin/vdsm-tlsciphers.py', self.command)
+        for path in (SOURCE / 'admin/vdsm_tlsciphers').glob('*.py'):
+            self._make(path, self.module.parent / 'vdsm_tlsciphers'
+                       / path.name, mode=0o644)
 
     def _make(self, source, path, mode=0o755):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(substitute(SOURCE / source, self.values))
         path.chmod(mode)
+
+
+@functools.lru_cache(maxsize=None)
+def version():
+    """Return the version (str) of the package."""
+    spec = (SOURCE / 'vdsm-hook-tlsciphers.spec').read_text()
+    return re.search('(?m)^Version: *(.*)', spec).group(1)
 
 
 def substitute(source, values):

@@ -1,0 +1,26 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""
+The command vdsm-tlsciphers. Private to vdsm-hook-tlsciphers; runs on Python
+3.6 and later.
+
+Each command is a module, imported only where it is asked for, that has
+add_arguments(parser), run(options), which returns an exit status, and
+EXAMPLES (str) for its help.
+"""
+
+VERSION = '@VERSION@'
+
+# Exit statuses.
+FINE = 0
+FINDINGS = 1
+FAILED = 2
+INTERNAL_ERROR = 3
+
+
+class Problem(Exception):
+    """
+    What keeps a command from its work: a line that names the thing, what is
+    wrong with it, and the remedy.
+    """

@@ -1,0 +1,147 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""The VMs of this host, as libvirt and their domain XML describe them."""
+
+import collections
+from xml.dom import minidom
+from xml.parsers import expat
+
+import tlsciphers
+from vdsm_tlsciphers import Problem
+
+URI = 'qemu:///system'
+# Where vdsm keeps what libvirt asks its user for.
+VDSM_USER = 'vdsm@ovirt'
+VDSM_PASSWORD = '/etc/pki/vdsm/keys/libvirt_password'
+
+# A port that listens: display ('spice', 'vnc' or 'websocket'), address (str:
+# where it can be reached from this host), port (int).
+Console = collections.namedtuple('Console', 'display address port')
+# A value of a policy, and whether it is a requirement or a default.
+Setting = collections.namedtuple('Setting', 'value required')
+
+
+class Machine:
+    """
+    A VM: name, uuid (str), document (xml.dom.minidom.Document), displays
+    (frozenset: its types of graphics), consoles (list of Console: those that
+    listen and can have TLS), policy ({key of tlsciphers.KEYS: Setting}).
+    """
+
+    def __init__(self, xml):
+        """
+        Read a domain XML (str or bytes). Raises Problem where it is none, or
+        none that the hook would take.
+        """
+        try:
+            self.document = minidom.parseString(xml)
+            self.displays = tlsciphers.displays(self.document)
+        except expat.ExpatError as error:
+            raise Problem('the domain XML cannot be read: %s' % error)
+        except tlsciphers.Refused as refusal:
+            raise Problem(str(refusal))
+        if self.document.documentElement.tagName != 'domain':
+            raise Problem('this is no domain XML: it begins with <%s>; '
+                          '"virsh -r dumpxml NAME" prints one'
+                          % self.document.documentElement.tagName)
+        self.name = self._text('name')
+        self.uuid = self._text('uuid')
+        self.consoles = self._find_consoles()
+        self.policy = {}
+        for option, setting in tlsciphers.read_policy(self.document):
+            key, _, value = setting.partition('=')
+            self.policy[key] = Setting(value,
+                                       option == tlsciphers.REQUIREMENT)
+
+    def _text(self, name):
+        for node in self.document.documentElement.childNodes:
+            if node.nodeName == name:
+                return ''.join(child.data for child in node.childNodes
+                               if child.nodeType == child.TEXT_NODE).strip()
+        return ''
+
+    def _find_consoles(self):
+        consoles = []
+        for graphics in self.document.getElementsByTagName('graphics'):
+            address = graphics.getAttribute('listen')
+            for listen in graphics.getElementsByTagName('listen'):
+                address = listen.getAttribute('address') or address
+            # An address for all can be reached through the loopback.
+            address = {'': '127.0.0.1', '0.0.0.0': '127.0.0.1',
+                       '::': '::1'}.get(address, address)
+            for display, attribute in PORTS.get(
+                    graphics.getAttribute('type'), ()):
+                port = graphics.getAttribute(attribute)
+                if port.isdigit() and int(port):
+                    consoles.append(Console(display, address, int(port)))
+        return consoles
+
+
+PORTS = {'spice': (('spice', 'tlsPort'),),
+         'vnc': (('vnc', 'port'), ('websocket', 'websocket'))}
+
+
+def connect(writable=False):
+    """
+    Return a libvirt connection to this host, which can only read unless it
+    is to be writable: libvirt then lets QEMU be asked. Raises Problem.
+    """
+    try:
+        import libvirt
+    except ImportError:
+        raise Problem('the Python module libvirt is missing; install '
+                      'python3-libvirt')
+    # It would print each error by itself.
+    libvirt.registerErrorHandler(lambda context, error: None, None)
+    try:
+        if not writable:
+            return libvirt.openReadOnly(URI)
+        return libvirt.openAuth(URI, [
+            [libvirt.VIR_CRED_AUTHNAME, libvirt.VIR_CRED_PASSPHRASE],
+            _answer, None], 0)
+    except libvirt.libvirtError as error:
+        raise Problem('cannot ask libvirt for the VMs of this host: %s; is '
+                      'this a host, and are you root?' % error)
+
+
+def _answer(credentials, _):
+    import libvirt
+    for credential in credentials:
+        if credential[0] == libvirt.VIR_CRED_AUTHNAME:
+            credential[4] = VDSM_USER
+        else:
+            try:
+                with open(VDSM_PASSWORD) as password:
+                    credential[4] = password.read().rstrip('\n')
+            except OSError:
+                return -1
+    return 0
+
+
+def running(connection):
+    """Return the Machines that run on this host, by name."""
+    import libvirt
+    machines = []
+    for domain in connection.listAllDomains(
+            libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE):
+        try:
+            machines.append(Machine(domain.XMLDesc()))
+        except libvirt.libvirtError:
+            continue  # It has ended, or left, in this very moment.
+    return sorted(machines, key=lambda machine: machine.name)
+
+
+def find(connection, name):
+    """
+    Return the Machine (running or not) with that name or UUID. Raises
+    Problem where there is none.
+    """
+    import libvirt
+    for look_up in (connection.lookupByName, connection.lookupByUUIDString):
+        try:
+            return Machine(look_up(name).XMLDesc())
+        except libvirt.libvirtError:
+            continue
+    raise Problem('%s: no VM of this host has that name; "virsh -r list '
+                  '--all" has those that there are' % name)

@@ -1,0 +1,121 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""The command line: what there is, and how it ends."""
+
+import argparse
+import importlib
+import os
+import sys
+
+from vdsm_tlsciphers import (
+    FAILED,
+    FINDINGS,
+    FINE,
+    INTERNAL_ERROR,
+    VERSION,
+    Problem,
+)
+
+COMMANDS = {
+    'check': 'what a value, or the properties of a VM, would do',
+    'status': 'the policies asked for and in force, of the VMs of this host',
+    'scan': 'what consoles accept, by handshakes with them',
+    'report': 'one page of the scans of many hosts',
+    'doctor': 'whether this host can enforce policies',
+    'engine-line': 'the commands that define the properties in the engine',
+}
+EPILOG = """\
+Exit status: %d all is well, %d there are findings, %d it could not be done
+(one line says why), %d a mistake in vdsm-tlsciphers itself.
+
+Examples:
+  vdsm-tlsciphers doctor
+  vdsm-tlsciphers check tlsprofile=modern
+  vdsm-tlsciphers status
+  vdsm-tlsciphers scan --html before.html
+"vdsm-tlsciphers COMMAND --help" has those of a command.
+""" % (FINE, FINDINGS, FAILED, INTERNAL_ERROR)
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors are one line."""
+
+    def error(self, message):
+        self.exit(FAILED, '%s: %s; see %s --help\n' % (
+            self.prog, message.replace('\n', ' '), self.prog))
+
+
+def main(arguments=None):
+    """
+    Run the command that the arguments (list of str, by default those of the
+    process) name. Returns the exit status (int).
+    """
+    if arguments is None:
+        arguments = sys.argv[1:]
+    try:
+        options = parse(arguments)
+        status = options.run(options)
+        sys.stdout.flush()
+        return status
+    except Problem as problem:
+        return end('vdsm-tlsciphers: %s' % problem, FAILED)
+    except KeyboardInterrupt:
+        return end('vdsm-tlsciphers: interrupted', 130)
+    except BrokenPipeError:
+        # Whoever read what this prints has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except OSError as error:
+        return end('vdsm-tlsciphers: %s' % error, FAILED)
+    except Exception as error:
+        return end('vdsm-tlsciphers: mistake in this program: %s: %s (%s); '
+                   'please report it' % (type(error).__name__, error,
+                                         place(error)), INTERNAL_ERROR)
+
+
+def end(line, status):
+    printable = ''.join(c if c.isprintable() else '?' for c in line)
+    sys.stderr.write(printable.encode('ascii', 'backslashreplace').decode()
+                     + '\n')
+    return status
+
+
+def place(error):
+    """Return where an exception comes from, as 'scan line 12'."""
+    traceback = error.__traceback__
+    while traceback.tb_next:
+        traceback = traceback.tb_next
+    name = os.path.basename(traceback.tb_frame.f_code.co_filename)
+    return '%s line %d' % (os.path.splitext(name)[0], traceback.tb_lineno)
+
+
+def parse(arguments):
+    parser = Parser(
+        prog='vdsm-tlsciphers', epilog=EPILOG,
+        description='Tells administrators and auditors which TLS policy the '
+        'consoles of oVirt virtual machines have, and why.',
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--version', action='version',
+                        version='vdsm-tlsciphers ' + VERSION)
+    commands = parser.add_subparsers(title='commands', metavar='COMMAND',
+                                     dest='command')
+    # Only the command that is asked for is imported.
+    asked = next((argument for argument in arguments
+                  if not argument.startswith('-')), None)
+    for name, summary in COMMANDS.items():
+        if name != asked:
+            commands.add_parser(name, help=summary, add_help=False)
+            continue
+        module = importlib.import_module('vdsm_tlsciphers.'
+                                         + name.replace('-', '_'))
+        command = commands.add_parser(
+            name, help=summary, description=module.__doc__,
+            epilog=module.EXAMPLES,
+            formatter_class=argparse.RawDescriptionHelpFormatter)
+        module.add_arguments(command)
+        command.set_defaults(run=module.run)
+    options = parser.parse_args(arguments)
+    if options.command is None:
+        parser.error('no command is given')
+    return options

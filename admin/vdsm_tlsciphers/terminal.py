@@ -1,0 +1,36 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""What commands write to a terminal, or to a file."""
+
+import json
+import os
+import sys
+
+COLOURS = {'red': '31', 'green': '32', 'yellow': '33', 'bold': '1'}
+
+
+def paint(text, colour, stream=None):
+    """
+    Return text in a colour of COLOURS, where the stream (standard output by
+    default) is a terminal and NO_COLOR (https://no-color.org) is not set.
+    """
+    stream = stream or sys.stdout
+    if (not stream.isatty() or os.environ.get('NO_COLOR')
+            or os.environ.get('TERM') == 'dumb'):
+        return text
+    return '\x1b[%sm%s\x1b[0m' % (COLOURS[colour], text)
+
+
+def clean(text):
+    """
+    Return text that comes from elsewhere (a certificate, a domain XML) for a
+    terminal: control characters become '?'.
+    """
+    return ''.join(c if c.isprintable() else '?' for c in text)
+
+
+def print_json(document):
+    """Print a document (of dict, list, str, ...) as JSON."""
+    json.dump(document, sys.stdout, indent=2, sort_keys=False)
+    sys.stdout.write('\n')
