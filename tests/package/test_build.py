@@ -114,3 +114,17 @@ def test_values_are_taken_literally(tmp_path):
     source.write_text('a @PYTHON@ b\n\n')
     assert support.substitute(source, {'PYTHON': r'/x|y&z\1'}) == (
         b'a /x|y&z\\1 b\n\n')
+
+
+def test_command_is_also_one_file_for_machines_that_are_no_hosts(
+        make_build, tmp_path):
+    build = make_build()
+    build.run('make', 'pyz')
+    program = build.source / 'admin/vdsm-tlsciphers.pyz'
+    program.rename(tmp_path / 'program')
+    build.run('make', 'clean')
+    process = subprocess.run([tmp_path / 'program', 'check', 'AES256-SHA,x'],
+                             capture_output=True, text=True, cwd='/')
+    assert process.returncode == 1
+    assert 'tlsciphers: a comma is not allowed' in process.stdout
+    assert not (build.source / 'admin/pyz').exists()
