@@ -46,17 +46,36 @@ def spice_suites(policy):
     OpenSSL lists, but suites that libspice cannot use (it has no DH
     parameters) or that the certificate of a console, of the RSA kind, cannot.
     """
-    protocols = policy.get('protocols', 'TLSv1:TLSv1.1:TLSv1.2:TLSv1.3')
+    # libspice itself switches TLS 1.0 off (reds.cpp, SSL_OP_NO_TLSv1).
+    protocols = policy.get('protocols', 'TLSv1.1:TLSv1.2:TLSv1.3')
     suites = {}
     if 'TLSv1.3' in protocols.split(':'):
         suites['TLSv1.3'] = tls13_suites(policy.get('ciphersuites'))
     for version, option in OPENSSL_VERSIONS.items():
-        if version in protocols.split(':'):
+        if version in protocols.split(':') and permits(
+                policy.get('ciphers', ''), version):
             suites[version] = [
                 words[0] for words in list_suites(
                     policy.get('ciphers'), option)
                 if 'Au=RSA' in words and 'Kx=DH' not in words]
     return without_empty(suites)
+
+
+def permits(cipher_list, version):
+    """
+    Tell whether the security level of a list permits a version of TLS, which
+    "openssl ciphers" does not look at. What openssl.cnf says to it as well
+    (MinProtocol) is left out: that can only take versions away.
+    """
+    if version == 'TLSv1.2':
+        return True
+    _, command, level = cipher_list.rpartition('@SECLEVEL=')
+    if not command:
+        # The default of this machine; a suite without encryption needs 0.
+        level = '1' if not list_suites('eNULL', '-tls1_2') else '0'
+    # ssl_security_default_callback() of OpenSSL, since 3.0 and before.
+    is_old = ask(OPENSSL, 'version').startswith('OpenSSL 1.')
+    return level[:1] in ('0123' if is_old else '0')
 
 
 def spice_client_suites(cipher_list):
