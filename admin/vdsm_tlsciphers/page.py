@@ -1,0 +1,698 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""
+The page of a report, in parts: HTML without a script and without anything
+from elsewhere. Names of VMs and what servers answer are hostile input: all
+that is not Markup is escaped.
+"""
+
+import html
+import re
+
+from vdsm_tlsciphers import VERSION, scans, terminal
+
+DISPLAYS = {'spice': 'SPICE', 'vnc': 'VNC', 'websocket': 'websocket',
+            'tls': 'TLS'}
+# Findings of a kind that many servers have, and consoles that are gone: more
+# would say no more.
+LONGEST_LIST = 200
+# Suites in a line of a picture, and the width and height of each.
+PER_LINE, CELL, LINE = 20, 15, 18
+LABEL = 58
+
+
+class Markup(str):
+    """Text that is HTML already."""
+
+
+def text(value):
+    """Return anything as Markup."""
+    if isinstance(value, Markup):
+        return value
+    return Markup(html.escape(terminal.clean(str(value))))
+
+
+def join(items, separator=''):
+    """Return one Markup of many."""
+    return Markup(separator.join(map(text, items)))
+
+
+def element(name, *children, **attributes):
+    """Return an element: class_='x' stands for class="x"."""
+    return Markup('%s%s</%s>' % (opening(name, **attributes), join(children),
+                                 name))
+
+
+def opening(name, **attributes):
+    """Return the start tag of an element."""
+    return Markup('<%s%s>' % (name, ''.join(
+        ' %s="%s"' % (key.rstrip('_').replace('_', '-'), text(value))
+        for key, value in attributes.items())))
+
+
+def table(caption, columns, rows, class_=''):
+    """
+    Return a table: columns (list of str, those of numbers begin with '#'),
+    rows (iterable of lists), whose first cell names the row.
+    """
+    numbers = [column.startswith('#') for column in columns]
+
+    def cell(name, value, number, **attributes):
+        if number:
+            attributes['class_'] = 'number'
+        return element(name, value, **attributes)
+
+    head = element('tr', *[cell('th', column.lstrip('#'), number, scope='col')
+                           for column, number in zip(columns, numbers)])
+    body = [element('tr', cell('th', row[0], numbers[0], scope='row'),
+                    *[cell('td', value, number)
+                      for value, number in zip(row[1:], numbers[1:])])
+            for row in rows]
+    return element('div', element(
+        'table', element('caption', caption), element('thead', head), '\n',
+        element('tbody', join(body, '\n')), class_=class_),
+        class_='wide', tabindex='0', role='region', aria_label=caption)
+
+
+def facts(pairs):
+    """Return a list of names and values, those that are there."""
+    return element('dl', *[element('div', element('dt', name),
+                                   element('dd', value))
+                           for name, value in pairs if value])
+
+
+def count(number, noun):
+    """Return '1 suite', '2 suites'."""
+    return '%s %s%s' % (thousands(number), noun, '' if number == 1 else 's')
+
+
+def thousands(number):
+    """Return a number as people write it."""
+    return '{:,}'.format(number)
+
+
+def moment(time):
+    """Return a time of a scan document for people."""
+    match = re.match(r'(\d{4}-\d\d-\d\d)T(\d\d:\d\d)(:\d\d)?(\.\d+)?Z$', time)
+    return '%s %s UTC' % match.group(1, 2) if match else time
+
+
+def period(times):
+    """Return the first and the last of some times for people."""
+    first, last = moment(min(times)), moment(max(times))
+    return first if first == last else '%s to %s' % (first, last)
+
+
+def badge(verdict):
+    """Return the mark of a verdict."""
+    return element('span', verdict.capitalize(),
+                   class_='badge ' + verdict.replace(' ', '-'))
+
+
+def share(tally):
+    """Return a bar of the verdicts; the numbers stand beside it."""
+    width, position, parts = 120, 0, []
+    for verdict in scans.VERDICTS:
+        part = width * tally.verdicts[verdict] / max(tally.consoles, 1)
+        if part:
+            parts.append(opening(
+                'rect', class_=verdict.replace(' ', '-'),
+                x='%.1f' % position, width='%.1f' % part, height=12))
+        position += part
+    return element('svg', *parts, class_='share', viewBox='0 0 120 12',
+                   width=width, height=12, aria_hidden='true')
+
+
+def tally_row(name, tally):
+    """Return the cells that a row of a summary has."""
+    return [name, thousands(tally.consoles),
+            *[thousands(tally.verdicts[verdict])
+              for verdict in scans.VERDICTS], share(tally)]
+
+
+TALLY = ['#Consoles', '#Passed', '#Failed', '#Not scanned', 'Share']
+
+
+class Pictures:
+    """
+    What consoles accepted, each drawn once, however many consoles accepted
+    it: a picture of its suites (a <symbol> that is used), and a comparison
+    by name with what was accepted earlier.
+    """
+
+    def __init__(self):
+        self._symbols = {}
+        self._comparisons = {}
+
+    def picture(self, protocols):
+        """Return the picture of the protocols of a Result."""
+        if not protocols:
+            return Markup('')
+        number = self._symbols.setdefault(protocols, len(self._symbols) + 1)
+        width, height = size(protocols)
+        return element('svg', opening('use', href='#p%d' % number),
+                       class_='picture', role='img', width=width,
+                       height=height, viewBox='0 0 %d %d' % (width, height),
+                       aria_label=describe(protocols))
+
+    def comparison(self, earlier, protocols):
+        """
+        Return a link to the names of the suites of a Result's protocols, and
+        of those that were accepted earlier (None: nobody looked).
+        """
+        number = self._comparisons.setdefault(
+            (earlier, protocols), len(self._comparisons) + 1)
+        return element('a', 'Result %d' % number, href='#r%d' % number)
+
+    def symbols(self):
+        """Return the pictures, for other parts of the page to use."""
+        cells = [element('symbol', shape, element(
+            'text', strength[0].upper(), x='6.5', y='10'), id=strength,
+            class_=strength) for strength, shape in SHAPES.items()]
+        return element('svg', *cells, *[
+            draw(protocols, number)
+            for protocols, number in self._symbols.items()],
+            class_='symbols', width=0, height=0, aria_hidden='true')
+
+    def comparisons(self):
+        """Yield each of the comparisons (Markup)."""
+        for (earlier, now), number in self._comparisons.items():
+            yield element('section', compare(earlier, now, number), '\n',
+                          class_='result', id='r%d' % number)
+
+
+# Told apart by shape and by letter as well as by colour.
+SHAPES = {
+    'strong': Markup('<rect width="13" height="13" rx="3"/>'),
+    'acceptable': Markup('<rect x=".75" y=".75" width="11.5" height="11.5"'
+                         ' rx="3"/>'),
+    'weak': Markup('<rect x=".5" y=".5" width="12" height="12"/>'
+                   '<path d="M0 13 13 0M0 4 4 0M9 13 13 9"/>'),
+    'broken': Markup('<path d="M4 0H9L13 4V9L9 13H4L0 9V4Z"/>')}
+
+
+def size(protocols):
+    """Return the width and height of a picture."""
+    lines = sum(-(-len(suites) // PER_LINE) for _, suites in protocols)
+    return LABEL + PER_LINE * CELL + 26, lines * LINE
+
+
+def draw(protocols, number):
+    """Return the symbol of a picture: a line for each version of TLS."""
+    width, height = size(protocols)
+    parts, line = [], 0
+    for version, suites in protocols:
+        parts += [element('text', version, x=0, y=line * LINE + 12),
+                  element('text', len(suites), x=width, y=line * LINE + 12,
+                          text_anchor='end')]
+        for position, suite in enumerate(suites):
+            parts.append(opening(
+                'use', href='#' + suite.strength,
+                x=LABEL + position % PER_LINE * CELL,
+                y=(line + position // PER_LINE) * LINE + 2))
+        line += -(-len(suites) // PER_LINE)
+    return element('symbol', *parts, id='p%d' % number,
+                   viewBox='0 0 %d %d' % (width, height))
+
+
+def describe(protocols):
+    """Return in words what a picture shows."""
+    return '; '.join('%s: %s' % (version, ', '.join(
+        '%d %s' % (sum(suite.strength == strength for suite in suites),
+                   strength)
+        for strength in scans.STRENGTHS
+        if any(suite.strength == strength for suite in suites)))
+        for version, suites in protocols)
+
+
+def compare(earlier, now, number):
+    """Return the heading and table of a comparison: suites by versions."""
+    here, before = by_version(now), by_version(earlier or ())
+    versions = [version for version in scans.PROTOCOLS
+                if version in here or version in before]
+    accepted = set().union(*here.values())
+    rows = [[element('code', suite), element('code', code), key_exchange,
+             *[cell(before.get(version, {}).get((suite, code, key_exchange)),
+                    here.get(version, {}).get((suite, code, key_exchange)),
+                    earlier is not None) for version in versions]]
+            for suite, code, key_exchange in sorted(
+                accepted.union(*before.values()),
+                key=lambda suite: (suite not in accepted, min(
+                    scans.STRENGTHS.index(suites[suite])
+                    for suites in (*here.values(), *before.values())
+                    if suite in suites), suite))]
+    summary = '%s accepted' % count(sum(map(len, here.values())), 'suite')
+    if earlier is not None:
+        summary += ', %d in the earlier scan' % sum(map(len, before.values()))
+    return element('h3', 'Result %d' % number) + table(
+        'Result %d: %s' % (number, summary),
+        ['Suite', 'Code', 'Key exchange', *versions], rows, 'matrix')
+
+
+def by_version(protocols):
+    """Return {version: {(suite, code, key exchange): strength}}."""
+    return {version: {tuple(suite[:3]): suite.strength for suite in suites}
+            for version, suites in protocols}
+
+
+def cell(before, now, is_comparison):
+    """Return a comparison's cell: strengths (str), or None."""
+    if not before and not now:
+        return Markup('')
+    if not is_comparison or before and now:
+        return now
+    if now:
+        return element('ins', 'new: ' + now)
+    return join(['gone: ', element('del', before)])
+
+
+def side(title, result, pictures, others=()):
+    """
+    Return what a scan found out about a console: title (str), result
+    (scans.Result), others (findings that are not new).
+    """
+    parts = [element('h5', title, ' ', badge(result.verdict))] if title else []
+    if result.problem or result.state != 'scanned':
+        parts.append(element('p', STATES[result.state], result.problem and
+                             ': ' + result.problem or '', class_='problem'))
+    if result.findings:
+        parts.append(element('ul', *[element(
+            'li', element('b', AGAINST[against]), ' ', finding,
+            '' if others is None or (against, finding) in others else
+            element('ins', ' new'))
+            for against, finding in result.findings], class_='findings'))
+    if result.state != 'unreachable':
+        parts.append(pictures.picture(result.protocols))
+    return element('div', *parts, facts([
+        ('Key exchange groups', ', '.join(result.groups)),
+        ('Policy of the VM', policy(result.policy)),
+        ('Certificate', result.certificate and '%s, %s, until %s' % (
+            result.certificate.subject, result.certificate.key,
+            moment(result.certificate.not_after)))]), class_='side')
+
+
+STATES = {'scanned': 'Scanned', 'no TLS': 'No TLS on this port',
+          'unreachable': 'Not reached', 'incomplete': 'Not scanned in whole'}
+AGAINST = {'policy': 'Policy', 'baseline': 'Baseline'}
+
+
+def policy(settings):
+    """Return the policy of a Result, a line for each key."""
+    return settings and join([
+        element('span', key, '=', element('code', value),
+                '' if required else ' (best effort)')
+        for key, value, required in settings], Markup('<br>'))
+
+
+def console(display, result, earlier, has_earlier, pictures):
+    """Return a console's part of a card: what was found, now and before."""
+    title = element('h4', DISPLAYS[display], ' ', badge(result.verdict))
+    link = element('p', 'Every suite by name: ', pictures.comparison(
+        earlier and earlier.protocols, result.protocols), class_='more')
+    if not has_earlier:
+        return element('section', title, side('', result, pictures, None),
+                       link)
+    if earlier is None:
+        return element('section', title, element(
+            'p', 'Not in the earlier scan.', class_='change'),
+            side('', result, pictures, None), link)
+    return element(
+        'section', title, element('p', change(earlier, result),
+                                  class_='change'),
+        element('div', side('Earlier', earlier, pictures, None),
+                side('Now', result, pictures, earlier.findings),
+                class_='pair'), link)
+
+
+def change(earlier, now):
+    """Return in words what has changed between two Results."""
+    before, after = ({(version, suite.code) for version, suite
+                      in result.offers} for result in (earlier, now))
+    phrases = [phrase % count(len(offers), 'suite') for phrase, offers in (
+        ('%s went away', before - after), ('%s new', after - before))
+        if offers] or ['the same suites']
+    for phrase, first, second in (('gone: %s', earlier, now),
+                                  ('new: %s', now, earlier)):
+        for get in (lambda result: [version for version, _
+                                    in result.protocols],
+                    lambda result: result.groups):
+            names = [name for name in get(first) if name not in get(second)]
+            if names:
+                phrases.append(phrase % ', '.join(names))
+    if earlier.certificate != now.certificate:
+        phrases.append('another certificate')
+    line = '; '.join(phrases)
+    return line[0].upper() + line[1:] + '.'
+
+
+def card(machines, consoles, has_earlier, pictures):
+    """
+    Return what was found out about VMs of a host that have the same results:
+    machines (list of lists of consoles of a scan document), consoles (tuple
+    of (display, Result, earlier Result or None)).
+    """
+    verdict = next(verdict for verdict in (
+        scans.FAILED, scans.NOT_SCANNED, scans.PASSED)
+        if any(result.verdict == verdict for _, result, _ in consoles))
+    if len(machines) > 1:
+        title = count(len(machines), 'VM' if machines[0][0]['vm']
+                      else 'console') + ' with the same results'
+    else:
+        title = machines[0][0]['vm'] or scans.endpoint(machines[0][0])
+    names = table('VMs and their consoles', ['VM', 'UUID', *[
+        DISPLAYS[display] for display, _, _ in consoles]], [
+        [machine[0]['vm'] or '-', machine[0]['uuid'] or '-',
+         *[scans.endpoint(console) for console in machine]]
+        for machine in machines], 'machines')
+    totals = ''
+    if has_earlier and all(earlier for _, _, earlier in consoles):
+        totals = element('p', '%s accepted: %d earlier, %d now.' % (
+            'Suites', *[sum(len(result.offers) for result in results)
+                        for results in zip(*[
+                            (earlier, result)
+                            for _, result, earlier in consoles])]),
+            class_='totals')
+    return element(
+        'article', element('h3', badge(verdict), ' ', title), names, totals,
+        *[console(display, result, earlier, has_earlier, pictures)
+          for display, result, earlier in consoles],
+        class_='card ' + verdict.replace(' ', '-')) + Markup('\n')
+
+
+def fold(number, is_folded):
+    """Return the start of the part of the host of that number."""
+    return Markup('<details class="host" id="h%d"%s>\n' % (
+        number, '' if is_folded else ' open'))
+
+
+def host(document, tally, cards, certificates):
+    """
+    Return the inside of a host's part: document, tally (scans.Tally), cards
+    (list of Markup), certificates ({scans.Certificate: how many consoles
+    have it}).
+    """
+    parts = [element('summary', element('h2', document['host']),
+                     element('span', verdicts(tally), class_='counts'),
+                     share(tally)),
+             facts([('Scanned', moment(document['time'])),
+                    ('Baseline', document['baseline'] or 'none'),
+                    ('Tool', 'vdsm-tlsciphers ' + document['tool'])])]
+    if not cards:
+        parts.append(element('p', 'This scan has no consoles.'))
+    if certificates:
+        parts.append(table(
+            'Certificates', ['Subject', 'Issuer', 'Valid', 'Key', 'Signature',
+                             'SHA-256', '#Consoles'],
+            [[each.subject, each.issuer, '%s to %s' % (
+                moment(each.not_before), moment(each.not_after)), each.key,
+              each.signature, element('code', each.sha256), consoles]
+             for each, consoles in certificates.items()], 'certificates'))
+    return join(parts[:2] + cards + parts[2:], '\n')
+
+
+def verdicts(tally):
+    """Return the verdicts of a Tally in words."""
+    return ', '.join('%s %s' % (thousands(tally.verdicts[verdict]), verdict)
+                     for verdict in scans.VERDICTS if tally.verdicts[verdict]
+                     ) or 'no consoles'
+
+
+def conclusion(tally):
+    """Return what the whole report says, in a line."""
+    if not tally.consoles:
+        return 'No consoles'
+    if tally.verdicts[scans.PASSED] == tally.consoles:
+        return ('All %s passed' % count(tally.consoles, 'console')
+                if tally.consoles > 1 else 'The console passed')
+    return ', '.join('%s of %s %s' % (
+        thousands(tally.verdicts[verdict]),
+        count(tally.consoles, 'console') if verdict == first
+        else thousands(tally.consoles), verdict)
+        for first in [next(verdict for verdict in (scans.FAILED,
+                                                   scans.NOT_SCANNED)
+                           if tally.verdicts[verdict])]
+        for verdict in (scans.FAILED, scans.NOT_SCANNED)
+        if tally.verdicts[verdict])
+
+
+def front(report):
+    """
+    Return the page up to the hosts' parts (Markup), of a finished
+    report.Report.
+    """
+    tally = report.tally
+    heading = 'TLS of the consoles of ' + (
+        report.rows[0][0] if len(report.rows) == 1
+        else count(len(report.rows), 'host'))
+    state = ('passed' if tally.verdicts[scans.PASSED] == tally.consoles
+             else 'failed' if tally.verdicts[scans.FAILED] else 'not-scanned')
+    return join([
+        Markup('<!DOCTYPE html>\n<html lang="en">\n<head>\n'
+               '<meta charset="utf-8">\n<meta http-equiv='
+               '"Content-Security-Policy" content="default-src \'none\'; '
+               'style-src \'unsafe-inline\'">\n<meta name="viewport" '
+               'content="width=device-width, initial-scale=1">\n'
+               '<meta name="color-scheme" content="light dark">'),
+        element('title', heading), element('style', Markup(STYLE)),
+        Markup('</head>\n<body>\n<header>'),
+        element('h1', heading),
+        element('p', conclusion(tally), class_='conclusion ' + state),
+        facts([
+            ('Scanned', report.times and period(report.times)),
+            ('Earlier scan', report.earlier and report.earlier.times
+             and period(report.earlier.times)),
+            ('Judged against', join([
+                'the policy of each VM, and the baseline ',
+                ', '.join(sorted(report.baselines))])),
+            ('Scanned with', 'vdsm-tlsciphers '
+             + ', '.join(sorted(report.tools)))]),
+        Markup('</header>\n<main>'),
+        summary(report), findings(report), hosts(report)], '\n')
+
+
+def summary(report):
+    """Return the part that counts over all hosts."""
+    rows = [('Now', report.tally)]
+    if report.earlier is not None:
+        rows.insert(0, ('Earlier', report.earlier.tally))
+    strengths = ['#' + strength.capitalize() for strength in scans.STRENGTHS]
+    return element(
+        'section', element('h2', 'Summary'),
+        table('Consoles', ['Scan', *TALLY],
+              [tally_row(*row) for row in rows]),
+        table('Suites that they accepted, in all',
+              ['Scan', '#All', *strengths],
+              [[name, thousands(sum(tally.suites.values())),
+                *[thousands(tally.suites[strength])
+                  for strength in scans.STRENGTHS]]
+               for name, tally in rows]),
+        legend())
+
+
+def legend():
+    """Return what the marks of the pictures mean."""
+    return element('ul', *[element('li', element(
+        'svg', opening('use', href='#' + strength), width=13, height=13,
+        aria_hidden='true'), ' ', element('b', strength), ' ', MEANING[strength])
+        for strength in scans.STRENGTHS], class_='legend')
+
+
+MEANING = {
+    'strong': 'as the guidelines recommend',
+    'acceptable': 'no attack known, no longer recommended',
+    'weak': 'to be taken away',
+    'broken': 'gives no protection'}
+
+
+def findings(report):
+    """Return the part that says which findings there are, most first."""
+    if not report.findings:
+        return Markup('')
+    rows = [[finding, AGAINST[against], thousands(consoles),
+             thousands(report.finding_hosts[against, finding])]
+            for (against, finding), consoles
+            in report.findings.most_common(LONGEST_LIST)]
+    rest = len(report.findings) - len(rows)
+    return element(
+        'section', element('h2', 'What was found'),
+        table('Findings, the most frequent first',
+              ['Finding', 'Against', '#Consoles', '#Hosts'], rows, 'findings'),
+        element('p', '%s more: see the hosts.' % count(rest, 'finding'))
+        if rest else '')
+
+
+def hosts(report):
+    """Return the table of hosts, where there is more than one."""
+    if len(report.rows) < 2:
+        return Markup('')
+    return element(
+        'section', element('h2', 'Hosts'), table(
+            'Hosts and their consoles', ['Host', 'Scanned', *TALLY],
+            [[element('a', name, href='#h%d' % number), moment(time),
+              *tally_row(name, tally)[1:]]
+             for number, (name, time, tally) in enumerate(report.rows, 1)]),
+        element('p', 'Each host is folded below: open those that you want '
+                'to read or to print.', class_='screen')
+        if report.folded else '')
+
+
+def back(report):
+    """Yield the page from the hosts' parts on (Markup)."""
+    gone = report.earlier.gone() if report.earlier else []
+    if gone:
+        rest = len(gone) - LONGEST_LIST
+        yield element(
+            'section', element('h2', 'In the earlier scan only'),
+            table('Consoles that are no longer there', ['VM', 'Console',
+                                                        'Host'],
+                  [[vm, DISPLAYS[display], host]
+                   for vm, display, host in gone[:LONGEST_LIST]]),
+            element('p', '%s more.' % count(rest, 'console'))
+            if rest > 0 else '')
+    yield opening('section', id='results')
+    yield element('h2', 'Every suite by name')
+    yield from report.pictures.comparisons()
+    yield Markup('</section>\n</main>\n')
+    yield element('footer', element('p', (
+        'Each suite, version and group on this page was accepted in a '
+        'handshake with the console. A console passes if it accepted nothing '
+        'beyond the policy of its VM and beyond the baseline; it is "not '
+        'scanned" if it could not be asked.')),
+        element('p', 'Page made by vdsm-tlsciphers %s.' % VERSION))
+    yield report.pictures.symbols()
+    yield Markup('\n</body>\n</html>\n')
+
+
+STYLE = """
+:root {
+  --page: #fff; --ink: #1b1f24; --quiet: #57606a; --line: #d0d7de;
+  --soft: #f6f8fa; --link: #0550ae;
+  --passed: #116329; --passed-soft: #dafbe1; --passed-bar: #8fd6a3;
+  --failed: #a40e26; --failed-soft: #ffebe9; --failed-bar: #a40e26;
+  --not-scanned: #6a4b00; --not-scanned-soft: #fff4d1;
+  --strong: #116329; --acceptable: #0550ae; --weak: #8a4600;
+  --weak-soft: #ffdfb6; --weak-line: #e0a458; --broken: #82071e;
+}
+@media (prefers-color-scheme: dark) {
+  :root {
+    --page: #0d1117; --ink: #e6edf3; --quiet: #9da7b1; --line: #3d444d;
+    --soft: #161b22; --link: #79c0ff;
+    --passed: #7ee787; --passed-soft: #12261e; --passed-bar: #238636;
+    --failed: #ffa198; --failed-soft: #34171a; --failed-bar: #ff7b72;
+    --not-scanned: #f2cc60; --not-scanned-soft: #2e2711;
+    --strong: #7ee787; --acceptable: #79c0ff; --weak: #ffc680;
+    --weak-soft: #4a2d09; --weak-line: #7a4d12; --broken: #ffa198;
+  }
+}
+* { box-sizing: border-box; }
+html { -webkit-text-size-adjust: 100%; text-size-adjust: 100%; }
+body {
+  margin: 0 auto; padding: 2rem 1.5rem 3rem; max-width: 72rem;
+  background: var(--page); color: var(--ink);
+  font: 1rem/1.5 system-ui, "Segoe UI", "Liberation Sans", Arial, sans-serif;
+  overflow-wrap: anywhere;
+}
+h1, h2, h3, h4, h5, p, ul, dl, dd { margin: 0; }
+h1 { font-size: 1.75rem; line-height: 1.25; }
+h2 { font-size: 1.35rem; line-height: 1.3; }
+h3 { font-size: 1.1rem; }
+h4 { font-size: 1rem; }
+h5 { font-size: .9rem; color: var(--quiet); }
+a { color: var(--link); }
+code { font: .875em/1.4 ui-monospace, "DejaVu Sans Mono", monospace; }
+main > section, main > details { margin-top: 2.5rem; }
+section > h2 { margin-bottom: .75rem; }
+.conclusion {
+  margin: 1rem 0; padding: .6rem 1rem; border-left: .35rem solid;
+  border-radius: .25rem; font-size: 1.2rem; font-weight: 600;
+}
+dl { display: grid; gap: .25rem 1rem; font-size: .9rem; }
+dl > div { display: grid; grid-template-columns: 9.5rem 1fr; gap: 1rem; }
+dt { color: var(--quiet); }
+.passed { color: var(--passed); background: var(--passed-soft); }
+.failed { color: var(--failed); background: var(--failed-soft); }
+.not-scanned {
+  color: var(--not-scanned); background: var(--not-scanned-soft);
+}
+.badge {
+  display: inline-block; padding: 0 .55em; border: 1px solid;
+  border-radius: 1em; font-size: .8rem; font-weight: 600; line-height: 1.6;
+  white-space: nowrap; vertical-align: .1em;
+}
+.badge.passed::before { content: "\\2713\\a0"; }
+.badge.failed::before { content: "\\2717\\a0"; }
+.badge.not-scanned::before { content: "?\\a0"; }
+.wide { overflow-x: auto; margin: .75rem 0; }
+table { border-collapse: collapse; font-size: .9rem; }
+caption {
+  padding-bottom: .25rem; text-align: left; color: var(--quiet);
+  font-size: .85rem;
+}
+th, td {
+  padding: .3rem 1.25rem .3rem 0; text-align: left; vertical-align: top;
+  border-bottom: 1px solid var(--line);
+}
+th { font-weight: 600; }
+thead th { border-bottom: 2px solid var(--line); white-space: nowrap; }
+.number { text-align: right; font-variant-numeric: tabular-nums; }
+.share { vertical-align: middle; outline: 1px solid var(--quiet); }
+.share .passed { fill: var(--passed-bar); }
+.share .failed { fill: var(--failed-bar); }
+.share .not-scanned { fill: var(--page); }
+.legend {
+  display: flex; flex-wrap: wrap; gap: .25rem 1.5rem; padding: 0;
+  list-style: none; font-size: .85rem; color: var(--quiet);
+}
+.legend svg { vertical-align: -.1em; }
+.legend b { color: var(--ink); }
+.host > summary {
+  display: flex; flex-wrap: wrap; align-items: center; gap: .25rem 1rem;
+  padding: .6rem 0; border-bottom: 2px solid var(--ink); cursor: pointer;
+  list-style: none;
+}
+.host > summary::-webkit-details-marker { display: none; }
+.host > summary::before { content: "\\25b8"; width: .8em; }
+.host[open] > summary::before { content: "\\25be"; }
+.counts { color: var(--quiet); font-size: .9rem; }
+.host > dl { margin: .75rem 0; }
+.card {
+  margin: 1rem 0; padding: .9rem 1.1rem; background: none;
+  border: 1px solid var(--line); border-left: .3rem solid;
+  border-radius: .35rem;
+}
+.card > * { color: var(--ink); }
+.card section { margin-top: .9rem; border-top: 1px solid var(--line);
+  padding-top: .75rem; }
+.side > * { margin-top: .5rem; }
+.pair { display: grid; gap: 1rem 2rem;
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); }
+.pair > .side + .side { border-left: 1px solid var(--line);
+  padding-left: 1rem; }
+.findings ul, .side ul { padding-left: 1.1rem; }
+.side li { margin: .15rem 0; }
+.totals, .change, .more { font-size: .9rem; }
+.more, .nothing { color: var(--quiet); margin-top: .5rem; }
+.picture { display: block; max-width: 100%; height: auto; }
+.picture, .symbols, .legend svg { fill: var(--ink);
+  font: 11px system-ui, "Liberation Sans", Arial, sans-serif; }
+.symbols { position: absolute; }
+symbol text { fill: var(--ink); }
+symbol.strong rect { fill: var(--strong); }
+symbol.acceptable rect {
+  fill: var(--page); stroke: var(--acceptable); stroke-width: 1.5;
+}
+symbol.weak rect { fill: var(--weak-soft); stroke: var(--weak); }
+symbol.weak path { stroke: var(--weak-line); fill: none; }
+symbol.broken path { fill: var(--broken); }
+.strong text, .acceptable text, .weak text, .broken text {
+  font-weight: 700; font-size: 9.5px; text-anchor: middle;
+}
+.strong text, .broken text { fill: var(--page); }
+.acceptable text { fill: var(--acceptable); }
+.weak text { fill: var(--ink); }
+ins { font-weight: 700; text-decoration: none; }
+del { color: var(--quiet); }
+.plain { display: inline-block; text-decoration: none; }
+.result { margin-top: 1.5rem; }
+"""
