@@ -17,13 +17,16 @@ DISPLAYS = {'spice': 'SPICE', 'vnc': 'VNC', 'websocket': 'websocket',
 # Findings of a kind that many servers have, and consoles that are gone: more
 # would say no more.
 LONGEST_LIST = 200
-# Suites in a line of a picture, and the width and height of each.
-PER_LINE, CELL, LINE = 20, 15, 18
-LABEL = 58
+# Suites in a line of a picture, the width and height of each, and where the
+# first begins.
+PER_LINE, CELL, LINE, LABEL = 20, 15, 20, 50
 
 
 class Markup(str):
     """Text that is HTML already."""
+
+
+NEWLINE = Markup('\n')
 
 
 def text(value):
@@ -35,7 +38,7 @@ def text(value):
 
 def join(items, separator=''):
     """Return one Markup of many."""
-    return Markup(separator.join(map(text, items)))
+    return Markup(text(separator).join(map(text, items)))
 
 
 def element(name, *children, **attributes):
@@ -51,7 +54,7 @@ def opening(name, **attributes):
         for key, value in attributes.items())))
 
 
-def table(caption, columns, rows, class_=''):
+def table(caption, columns, rows):
     """
     Return a table: columns (list of str, those of numbers begin with '#'),
     rows (iterable of lists), whose first cell names the row.
@@ -70,8 +73,8 @@ def table(caption, columns, rows, class_=''):
                       for value, number in zip(row[1:], numbers[1:])])
             for row in rows]
     return element('div', element(
-        'table', element('caption', caption), element('thead', head), '\n',
-        element('tbody', join(body, '\n')), class_=class_),
+        'table', element('caption', caption), element('thead', head), NEWLINE,
+        element('tbody', join(body, NEWLINE))),
         class_='wide', tabindex='0', role='region', aria_label=caption)
 
 
@@ -116,7 +119,7 @@ def share(tally):
     for verdict in scans.VERDICTS:
         part = width * tally.verdicts[verdict] / max(tally.consoles, 1)
         if part:
-            parts.append(opening(
+            parts.append(element(
                 'rect', class_=verdict.replace(' ', '-'),
                 x='%.1f' % position, width='%.1f' % part, height=12))
         position += part
@@ -151,9 +154,9 @@ class Pictures:
             return Markup('')
         number = self._symbols.setdefault(protocols, len(self._symbols) + 1)
         width, height = size(protocols)
-        return element('svg', opening('use', href='#p%d' % number),
-                       class_='picture', role='img', width=width,
-                       height=height, viewBox='0 0 %d %d' % (width, height),
+        return element('svg', element('use', href='#p%d' % number),
+                       class_='picture', role='img', width=width * 6 // 5,
+                       height=height * 6 // 5, viewBox='0 0 %d %d' % (width, height),
                        aria_label=describe(protocols))
 
     def comparison(self, earlier, protocols):
@@ -178,7 +181,7 @@ class Pictures:
     def comparisons(self):
         """Yield each of the comparisons (Markup)."""
         for (earlier, now), number in self._comparisons.items():
-            yield element('section', compare(earlier, now, number), '\n',
+            yield element('section', compare(earlier, now, number), NEWLINE,
                           class_='result', id='r%d' % number)
 
 
@@ -195,7 +198,7 @@ SHAPES = {
 def size(protocols):
     """Return the width and height of a picture."""
     lines = sum(-(-len(suites) // PER_LINE) for _, suites in protocols)
-    return LABEL + PER_LINE * CELL + 26, lines * LINE
+    return LABEL + PER_LINE * CELL + 25, lines * LINE
 
 
 def draw(protocols, number):
@@ -203,11 +206,11 @@ def draw(protocols, number):
     width, height = size(protocols)
     parts, line = [], 0
     for version, suites in protocols:
-        parts += [element('text', version, x=0, y=line * LINE + 12),
-                  element('text', len(suites), x=width, y=line * LINE + 12,
-                          text_anchor='end')]
+        parts += [element('text', version, y=line * LINE + 12),
+                  element('text', len(suites), y=line * LINE + 12,
+                          x=LABEL + min(len(suites), PER_LINE) * CELL + 4)]
         for position, suite in enumerate(suites):
-            parts.append(opening(
+            parts.append(element(
                 'use', href='#' + suite.strength,
                 x=LABEL + position % PER_LINE * CELL,
                 y=(line + position // PER_LINE) * LINE + 2))
@@ -245,9 +248,9 @@ def compare(earlier, now, number):
     summary = '%s accepted' % count(sum(map(len, here.values())), 'suite')
     if earlier is not None:
         summary += ', %d in the earlier scan' % sum(map(len, before.values()))
-    return element('h3', 'Result %d' % number) + table(
-        'Result %d: %s' % (number, summary),
-        ['Suite', 'Code', 'Key exchange', *versions], rows, 'matrix')
+    return join([element('h3', 'Result %d' % number), table(
+        summary,
+        ['Suite', 'Code', 'Key exchange', *versions], rows)])
 
 
 def by_version(protocols):
@@ -267,26 +270,26 @@ def cell(before, now, is_comparison):
     return join(['gone: ', element('del', before)])
 
 
-def side(title, result, pictures, others=()):
+def side(title, result, pictures, others=None):
     """
     Return what a scan found out about a console: title (str), result
-    (scans.Result), others (findings that are not new).
+    (scans.Result), others (findings that are not new; None: nobody knows).
     """
     parts = [element('h5', title, ' ', badge(result.verdict))] if title else []
+    if result.protocols:
+        parts.append(pictures.picture(result.protocols))
     if result.problem or result.state != 'scanned':
-        parts.append(element('p', STATES[result.state], result.problem and
-                             ': ' + result.problem or '', class_='problem'))
+        parts.append(element('p', STATES[result.state], ': ' + result.problem
+                             if result.problem else '', class_='problem'))
     if result.findings:
         parts.append(element('ul', *[element(
-            'li', element('b', AGAINST[against]), ' ', finding,
-            '' if others is None or (against, finding) in others else
-            element('ins', ' new'))
+            'li', element('b', AGAINST[against], ': '), finding,
+            '' if others is None or (against, finding) in others
+            else element('ins', ' (new)'))
             for against, finding in result.findings], class_='findings'))
-    if result.state != 'unreachable':
-        parts.append(pictures.picture(result.protocols))
     return element('div', *parts, facts([
-        ('Key exchange groups', ', '.join(result.groups)),
-        ('Policy of the VM', policy(result.policy)),
+        ('Groups', ', '.join(result.groups)),
+        ('Policy', policy(result.policy)),
         ('Certificate', result.certificate and '%s, %s, until %s' % (
             result.certificate.subject, result.certificate.key,
             moment(result.certificate.not_after)))]), class_='side')
@@ -299,51 +302,62 @@ AGAINST = {'policy': 'Policy', 'baseline': 'Baseline'}
 
 def policy(settings):
     """Return the policy of a Result, a line for each key."""
-    return settings and join([
-        element('span', key, '=', element('code', value),
+    if not settings:
+        return None if settings is None else 'none'
+    return join([
+        element('span', key, '=', element('code', breakable(value)),
                 '' if required else ' (best effort)')
         for key, value, required in settings], Markup('<br>'))
 
 
-def console(display, result, earlier, has_earlier, pictures):
+def breakable(value):
+    """Return text with colons that can be broken after each."""
+    return join(value.split(':'), Markup(':<wbr>'))
+
+
+def console(title, result, earlier, pictures):
     """Return a console's part of a card: what was found, now and before."""
-    title = element('h4', DISPLAYS[display], ' ', badge(result.verdict))
-    link = element('p', 'Every suite by name: ', pictures.comparison(
-        earlier and earlier.protocols, result.protocols), class_='more')
-    if not has_earlier:
-        return element('section', title, side('', result, pictures, None),
-                       link)
-    if earlier is None:
-        return element('section', title, element(
-            'p', 'Not in the earlier scan.', class_='change'),
-            side('', result, pictures, None), link)
+    is_compared = (earlier is not None and earlier != result
+                   and earlier.is_whole and result.is_whole)
+    before = earlier.protocols if is_compared else None
+    link = ''
+    if result.protocols or before:
+        link = element('p', 'Every suite by name: ', pictures.comparison(
+            before, result.protocols), class_='quiet')
+    if earlier is None or earlier == result:
+        return element(
+            'section', element('h4', title, ' ', badge(result.verdict)),
+            element('p', 'As in the earlier scan.') if earlier else '',
+            side('', result, pictures), link)
     return element(
-        'section', title, element('p', change(earlier, result),
-                                  class_='change'),
-        element('div', side('Earlier', earlier, pictures, None),
+        'section', element('h4', title),
+        element('p', change(earlier, result) if is_compared
+                else 'Not compared: not scanned in whole.'),
+        element('div', side('Earlier', earlier, pictures),
                 side('Now', result, pictures, earlier.findings),
                 class_='pair'), link)
 
 
 def change(earlier, now):
     """Return in words what has changed between two Results."""
-    before, after = ({(version, suite.code) for version, suite
-                      in result.offers} for result in (earlier, now))
-    phrases = [phrase % count(len(offers), 'suite') for phrase, offers in (
-        ('%s went away', before - after), ('%s new', after - before))
-        if offers] or ['the same suites']
-    for phrase, first, second in (('gone: %s', earlier, now),
-                                  ('new: %s', now, earlier)):
-        for get in (lambda result: [version for version, _
-                                    in result.protocols],
-                    lambda result: result.groups):
-            names = [name for name in get(first) if name not in get(second)]
-            if names:
-                phrases.append(phrase % ', '.join(names))
+    line = 'Gone: %s. New: %s.' % (difference(earlier, now),
+                                   difference(now, earlier))
     if earlier.certificate != now.certificate:
-        phrases.append('another certificate')
-    line = '; '.join(phrases)
-    return line[0].upper() + line[1:] + '.'
+        line += ' Another certificate.'
+    return line
+
+
+def difference(first, second):
+    """Return in words what the first Result has and the second has not."""
+    offers = [{(version, suite.code) for version, suite in result.offers}
+              for result in (first, second)]
+    names = [count(len(offers[0] - offers[1]), 'suite')] * bool(
+        offers[0] - offers[1])
+    others = dict(second.protocols)
+    names += [version for version, _ in first.protocols
+              if version not in others]
+    names += [group for group in first.groups if group not in second.groups]
+    return ', '.join(names) or 'nothing'
 
 
 def card(machines, consoles, has_earlier, pictures):
@@ -355,60 +369,79 @@ def card(machines, consoles, has_earlier, pictures):
     verdict = next(verdict for verdict in (
         scans.FAILED, scans.NOT_SCANNED, scans.PASSED)
         if any(result.verdict == verdict for _, result, _ in consoles))
+    first = machines[0]
     if len(machines) > 1:
-        title = count(len(machines), 'VM' if machines[0][0]['vm']
-                      else 'console') + ' with the same results'
+        title = count(len(machines), 'VM' if first[0]['vm'] else 'console'
+                      ) + ' with the same results'
+        names = table('VMs and their consoles', ['VM', 'UUID', *[
+            DISPLAYS[display] for display, _, _ in consoles]], [
+            [machine[0]['vm'] or '-', machine[0]['uuid'] or '-',
+             *[scans.endpoint(console) for console in machine]]
+            for machine in machines])
+        titles = [DISPLAYS[display] for display, _, _ in consoles]
     else:
-        title = machines[0][0]['vm'] or scans.endpoint(machines[0][0])
-    names = table('VMs and their consoles', ['VM', 'UUID', *[
-        DISPLAYS[display] for display, _, _ in consoles]], [
-        [machine[0]['vm'] or '-', machine[0]['uuid'] or '-',
-         *[scans.endpoint(console) for console in machine]]
-        for machine in machines], 'machines')
-    totals = ''
-    if has_earlier and all(earlier for _, _, earlier in consoles):
-        totals = element('p', '%s accepted: %d earlier, %d now.' % (
-            'Suites', *[sum(len(result.offers) for result in results)
-                        for results in zip(*[
-                            (earlier, result)
-                            for _, result, earlier in consoles])]),
-            class_='totals')
+        title = first[0]['vm'] or scans.endpoint(first[0])
+        names = first[0]['uuid'] and element(
+            'p', 'UUID ', element('code', first[0]['uuid']), class_='quiet')
+        titles = ['%s %s' % (DISPLAYS[each['display']], scans.endpoint(each))
+                  for each in first]
     return element(
-        'article', element('h3', badge(verdict), ' ', title), names, totals,
-        *[console(display, result, earlier, has_earlier, pictures)
-          for display, result, earlier in consoles],
-        class_='card ' + verdict.replace(' ', '-')) + Markup('\n')
+        'article', element('h3', title, ' ', badge(verdict)), names or '',
+        element('p', totals(consoles)) if has_earlier else '',
+        *[console(name, result, earlier, pictures)
+          for name, (_, result, earlier) in zip(titles, consoles)],
+        class_='card ' + verdict.replace(' ', '-'))
 
 
-def fold(number, is_folded):
-    """Return the start of the part of the host of that number."""
-    return Markup('<details class="host" id="h%d"%s>\n' % (
-        number, '' if is_folded else ' open'))
+def totals(consoles):
+    """Return in words how many suites the consoles of a VM accepted."""
+    missing = [DISPLAYS[display] for display, _, earlier in consoles
+               if not earlier]
+    if len(missing) == len(consoles):
+        return 'Not in the earlier scan.'
+    if missing:
+        return 'Not in the earlier scan: %s.' % ', '.join(missing)
+    if not all(earlier.is_whole and now.is_whole
+               for _, now, earlier in consoles):
+        return ''
+    return 'Suites accepted: %d earlier, %d now.' % (
+        sum(len(earlier.offers) for _, _, earlier in consoles),
+        sum(len(now.offers) for _, now, _ in consoles))
 
 
-def host(document, tally, cards, certificates):
+def fold(is_folded):
+    """Return the start of a host's part."""
+    return Markup('<details class="host"%s>\n' % (
+        '' if is_folded else ' open'))
+
+
+def host(number, document, tally, cards, certificates):
     """
-    Return the inside of a host's part: document, tally (scans.Tally), cards
-    (list of Markup), certificates ({scans.Certificate: how many consoles
-    have it}).
+    Return the inside of a host's part: its number (int), document, tally
+    (scans.Tally), cards (list of Markup), certificates ({scans.Certificate:
+    how many consoles have it}).
     """
     parts = [element('summary', element('h2', document['host']),
                      element('span', verdicts(tally), class_='counts'),
                      share(tally)),
-             facts([('Scanned', moment(document['time'])),
-                    ('Baseline', document['baseline'] or 'none'),
-                    ('Tool', 'vdsm-tlsciphers ' + document['tool'])])]
+             element('p', 'Scanned on %s with vdsm-tlsciphers %s; baseline: %s.'
+                     % (moment(document['time']), document['tool'],
+                        document['baseline'] or 'none'),
+                     # A link to what is inside opens it.
+                     id='h%d' % number, class_='quiet')]
     if not cards:
         parts.append(element('p', 'This scan has no consoles.'))
-    if certificates:
-        parts.append(table(
-            'Certificates', ['Subject', 'Issuer', 'Valid', 'Key', 'Signature',
-                             'SHA-256', '#Consoles'],
-            [[each.subject, each.issuer, '%s to %s' % (
-                moment(each.not_before), moment(each.not_after)), each.key,
-              each.signature, element('code', each.sha256), consoles]
-             for each, consoles in certificates.items()], 'certificates'))
-    return join(parts[:2] + cards + parts[2:], '\n')
+    parts += cards
+    parts += [element(
+        'section', element('h3', 'Certificate of %s'
+                           % count(consoles, 'console')),
+        facts([('Subject', each.subject), ('Issuer', each.issuer),
+               ('Valid', '%s to %s' % (moment(each.not_before),
+                                       moment(each.not_after))),
+               ('Key', each.key), ('Signature', each.signature),
+               ('SHA-256', element('code', each.sha256))]),
+        class_='certificate') for each, consoles in certificates.items()]
+    return join(parts, NEWLINE)
 
 
 def verdicts(tally):
@@ -422,18 +455,13 @@ def conclusion(tally):
     """Return what the whole report says, in a line."""
     if not tally.consoles:
         return 'No consoles'
-    if tally.verdicts[scans.PASSED] == tally.consoles:
-        return ('All %s passed' % count(tally.consoles, 'console')
-                if tally.consoles > 1 else 'The console passed')
-    return ', '.join('%s of %s %s' % (
-        thousands(tally.verdicts[verdict]),
-        count(tally.consoles, 'console') if verdict == first
-        else thousands(tally.consoles), verdict)
-        for first in [next(verdict for verdict in (scans.FAILED,
-                                                   scans.NOT_SCANNED)
-                           if tally.verdicts[verdict])]
+    passed = '%s of %s passed' % (
+        thousands(tally.verdicts[scans.PASSED]),
+        count(tally.consoles, 'console'))
+    return ', '.join([passed] + [
+        '%s %s' % (thousands(tally.verdicts[verdict]), verdict)
         for verdict in (scans.FAILED, scans.NOT_SCANNED)
-        if tally.verdicts[verdict])
+        if tally.verdicts[verdict]])
 
 
 def front(report):
@@ -468,7 +496,7 @@ def front(report):
             ('Scanned with', 'vdsm-tlsciphers '
              + ', '.join(sorted(report.tools)))]),
         Markup('</header>\n<main>'),
-        summary(report), findings(report), hosts(report)], '\n')
+        summary(report), findings(report), hosts(report)], NEWLINE)
 
 
 def summary(report):
@@ -479,21 +507,21 @@ def summary(report):
     strengths = ['#' + strength.capitalize() for strength in scans.STRENGTHS]
     return element(
         'section', element('h2', 'Summary'),
-        table('Consoles', ['Scan', *TALLY],
-              [tally_row(*row) for row in rows]),
-        table('Suites that they accepted, in all',
-              ['Scan', '#All', *strengths],
-              [[name, thousands(sum(tally.suites.values())),
-                *[thousands(tally.suites[strength])
-                  for strength in scans.STRENGTHS]]
-               for name, tally in rows]),
+        element('div', table(
+            'Consoles', ['Scan', *TALLY], [tally_row(*row) for row in rows]),
+            table('Suites that they accepted, in all',
+                  ['Scan', '#All', *strengths],
+                  [[name, thousands(sum(tally.suites.values())),
+                    *[thousands(tally.suites[strength])
+                      for strength in scans.STRENGTHS]]
+                   for name, tally in rows]), class_='beside'),
         legend())
 
 
 def legend():
     """Return what the marks of the pictures mean."""
     return element('ul', *[element('li', element(
-        'svg', opening('use', href='#' + strength), width=13, height=13,
+        'svg', element('use', href='#' + strength), width=13, height=13,
         aria_hidden='true'), ' ', element('b', strength), ' ', MEANING[strength])
         for strength in scans.STRENGTHS], class_='legend')
 
@@ -517,7 +545,7 @@ def findings(report):
     return element(
         'section', element('h2', 'What was found'),
         table('Findings, the most frequent first',
-              ['Finding', 'Against', '#Consoles', '#Hosts'], rows, 'findings'),
+              ['Finding', 'Against', '#Consoles', '#Hosts'], rows),
         element('p', '%s more: see the hosts.' % count(rest, 'finding'))
         if rest else '')
 
@@ -532,8 +560,8 @@ def hosts(report):
             [[element('a', name, href='#h%d' % number), moment(time),
               *tally_row(name, tally)[1:]]
              for number, (name, time, tally) in enumerate(report.rows, 1)]),
-        element('p', 'Each host is folded below: open those that you want '
-                'to read or to print.', class_='screen')
+        element('p', 'Each host is folded below. Open those that you want to '
+                'read; only open ones are printed.')
         if report.folded else '')
 
 
@@ -574,7 +602,7 @@ STYLE = """
   --strong: #116329; --acceptable: #0550ae; --weak: #8a4600;
   --weak-soft: #ffdfb6; --weak-line: #e0a458; --broken: #82071e;
 }
-@media (prefers-color-scheme: dark) {
+@media screen and (prefers-color-scheme: dark) {
   :root {
     --page: #0d1117; --ink: #e6edf3; --quiet: #9da7b1; --line: #3d444d;
     --soft: #161b22; --link: #79c0ff;
@@ -634,6 +662,9 @@ th, td {
   border-bottom: 1px solid var(--line);
 }
 th { font-weight: 600; }
+th, td { max-width: 32rem; overflow-wrap: break-word; }
+.number { white-space: nowrap; }
+tbody th { font-weight: inherit; }
 thead th { border-bottom: 2px solid var(--line); white-space: nowrap; }
 .number { text-align: right; font-variant-numeric: tabular-nums; }
 .share { vertical-align: middle; outline: 1px solid var(--quiet); }
@@ -655,24 +686,31 @@ thead th { border-bottom: 2px solid var(--line); white-space: nowrap; }
 .host > summary::before { content: "\\25b8"; width: .8em; }
 .host[open] > summary::before { content: "\\25be"; }
 .counts { color: var(--quiet); font-size: .9rem; }
-.host > dl { margin: .75rem 0; }
+.beside { display: flex; flex-wrap: wrap; gap: 0 3rem; }
 .card {
   margin: 1rem 0; padding: .9rem 1.1rem; background: none;
   border: 1px solid var(--line); border-left: .3rem solid;
   border-radius: .35rem;
 }
 .card > * { color: var(--ink); }
-.card section { margin-top: .9rem; border-top: 1px solid var(--line);
-  padding-top: .75rem; }
-.side > * { margin-top: .5rem; }
-.pair { display: grid; gap: 1rem 2rem;
-  grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); }
-.pair > .side + .side { border-left: 1px solid var(--line);
-  padding-left: 1rem; }
-.findings ul, .side ul { padding-left: 1.1rem; }
-.side li { margin: .15rem 0; }
-.totals, .change, .more { font-size: .9rem; }
-.more, .nothing { color: var(--quiet); margin-top: .5rem; }
+.card section {
+  margin-top: .9rem; padding-top: .75rem; border-top: 1px solid var(--line);
+}
+.card p, .card ul, .host > p { font-size: .9rem; }
+.host > p { margin-top: .6rem; scroll-margin-top: 4rem; }
+.card .quiet, .quiet { color: var(--quiet); }
+.card dl > div { grid-template-columns: 5.5rem 1fr; }
+.side > * { margin-top: .6rem; }
+.side ul { padding-left: 1.1rem; }
+.card section > .quiet { margin-top: .6rem; }
+.problem { font-weight: 600; }
+.pair {
+  display: grid; gap: 1rem 2rem;
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr));
+}
+.certificate { margin-top: 1.25rem; }
+.certificate dl { margin-top: .4rem; }
+.certificate dl > div { grid-template-columns: 5.5rem 1fr; }
 .picture { display: block; max-width: 100%; height: auto; }
 .picture, .symbols, .legend svg { fill: var(--ink);
   font: 11px system-ui, "Liberation Sans", Arial, sans-serif; }
@@ -695,4 +733,39 @@ ins { font-weight: 700; text-decoration: none; }
 del { color: var(--quiet); }
 .plain { display: inline-block; text-decoration: none; }
 .result { margin-top: 1.5rem; }
+footer {
+  margin-top: 3rem; padding-top: .75rem; border-top: 1px solid var(--line);
+  color: var(--quiet); font-size: .85rem;
+}
+@media (max-width: 40rem) {
+  body { padding: 1rem .9rem 2rem; }
+  h1 { font-size: 1.4rem; }
+  dl > div { grid-template-columns: 5.5rem 1fr; gap: .75rem; }
+  .card { padding: .75rem; }
+  th, td { padding-right: .8rem; }
+}
+@page {
+  margin: 16mm 14mm;
+  @bottom-right { content: counter(page) " / " counter(pages); }
+}
+@media print {
+  html { font-size: 9pt; print-color-adjust: exact;
+    -webkit-print-color-adjust: exact; }
+  body { max-width: none; padding: 0; }
+  .wide { overflow: visible; }
+  th, td { padding-block: .15rem; overflow-wrap: anywhere; }
+  a { color: inherit; text-decoration: none; }
+  h1, h2, h3, h4, h5, summary, caption { break-after: avoid; }
+  .card > p, .card > div { break-after: avoid; }
+  footer { break-before: avoid; }
+  tr, dl > div, li, .card section, .certificate, .conclusion,
+  .side, .result, .card > div, main > section:not(#results) {
+    break-inside: avoid;
+  }
+  .host:not([open]) { display: none; }
+  .host, #results { break-before: page; }
+  .result table { font-size: .8rem; line-height: 1.25; }
+  .host > summary::before { content: none; }
+  .pair { grid-template-columns: 1fr 1fr; }
+}
 """

@@ -121,7 +121,7 @@ class Report:
         self.times.add(document['time'])
         self.tools.add(document['tool'])
         self.baselines.add(document['baseline'] or 'none')
-        self._keep(page.host(document, tally, [
+        self._keep(page.host(len(self.rows), document, tally, [
             page.card(group, results, self.earlier is not None, self.pictures)
             for results, group in sorted(cards.items(), key=worst_first)],
             certificates))
@@ -133,8 +133,8 @@ class Report:
         """Write the page to a binary file."""
         target.write(page.front(self).encode())
         self._parts.seek(0)
-        for number, size in enumerate(self._sizes, 1):
-            target.write(page.fold(number, self.folded).encode())
+        for size in self._sizes:
+            target.write(page.fold(self.folded).encode())
             target.write(self._parts.read(size))
             target.write(b'</details>\n')
         for part in page.back(self):

@@ -150,9 +150,14 @@ class Result(collections.namedtuple(
     that those with the same result can share a description: verdict (of
     VERDICTS), state and problem as in the document, protocols (tuple of
     (version, tuple of Suite)), groups (tuple of str), certificate
-    (Certificate or None), policy (tuple of (key, value, required), or None),
-    findings (tuple of (against, finding)).
+    (Certificate or None), policy (tuple of (key, value, required); None: the
+    VM is not known), findings (tuple of (against, finding)).
     """
+
+    @property
+    def is_whole(self):
+        """Whether the console could be asked all (bool)."""
+        return self.state in ('scanned', 'no TLS')
 
     @property
     def offers(self):
@@ -171,7 +176,6 @@ def verdict(console):
 def result(console):
     """Return the Result of a console of a scan document."""
     certificate = console['certificate']
-    policy = console['policy']
     return Result(
         verdict(console), console['state'], console['problem'],
         tuple((version, tuple(
@@ -181,9 +185,9 @@ def result(console):
         tuple(console['groups']),
         certificate and Certificate(*[certificate[name]
                                       for name in Certificate._fields]),
-        None if policy is None else tuple(
-            (key, setting['value'], setting['required'])
-            for key, setting in policy.items()),
+        tuple((key, setting['value'], setting['required'])
+              for key, setting in (console['policy'] or {}).items())
+        if console['vm'] else None,
         tuple((finding['against'], finding['finding'])
               for finding in console['findings']))
 

@@ -77,8 +77,12 @@ FINDINGS = {
         'the console has no TLS; check Enable VNC Encryption in the engine '
         'and reinstall the hosts of the cluster']}
 FINDINGS[OFF, 'spice'] = FINDINGS[BROAD, 'spice']
-POLICY = {'protocols': 'TLSv1.3', 'groups': 'X25519:prime256v1:secp384r1',
-          'ciphersuites': ':'.join(name for name, _ in TLS13)}
+COMMON = {'ciphersuites': ':'.join(name for name, _ in TLS13),
+          'groups': 'X25519:prime256v1:secp384r1'}
+POLICIES = {
+    MODERN: {'protocols': 'TLSv1.3', **COMMON},
+    INTERMEDIATE: {'ciphers': ':'.join(name for name, _ in AEAD),
+                   'protocols': 'TLSv1.2:TLSv1.3', **COMMON}}
 
 
 def certificate(host):
@@ -108,8 +112,8 @@ def console(host, vm, kind, display, port):
         'groups': ['X25519', 'P-256', 'P-384'] if protocols else [],
         'certificate': certificate(host) if protocols else None,
         'policy': {key: {'value': value, 'required': True}
-                   for key, value in POLICY.items()}
-        if kind == MODERN else None,
+                   for key, value in POLICIES[kind].items()}
+        if kind in POLICIES else None,
         'findings': [{'against': 'baseline', 'finding': finding}
                      for finding in FINDINGS.get((kind, display), ())]}
 
