@@ -3,14 +3,23 @@
 
 """
 The page of a report, in parts: HTML without a script and without anything
-from elsewhere. Names of VMs and what servers answer are hostile input: all
-that is not Markup is escaped.
+from elsewhere.
 """
 
-import html
 import re
 
-from vdsm_tlsciphers import VERSION, scans, terminal
+from vdsm_tlsciphers import VERSION, scans, style
+from vdsm_tlsciphers.markup import (
+    NEWLINE,
+    Markup,
+    count,
+    element,
+    facts,
+    join,
+    opening,
+    table,
+    thousands,
+)
 
 DISPLAYS = {'spice': 'SPICE', 'vnc': 'VNC', 'websocket': 'websocket',
             'tls': 'TLS'}
@@ -20,79 +29,6 @@ LONGEST_LIST = 200
 # Suites in a line of a picture, the width and height of each, and where the
 # first begins.
 PER_LINE, CELL, LINE, LABEL = 20, 15, 20, 50
-
-
-class Markup(str):
-    """Text that is HTML already."""
-
-
-NEWLINE = Markup('\n')
-
-
-def text(value):
-    """Return anything as Markup."""
-    if isinstance(value, Markup):
-        return value
-    return Markup(html.escape(terminal.clean(str(value))))
-
-
-def join(items, separator=''):
-    """Return one Markup of many."""
-    return Markup(text(separator).join(map(text, items)))
-
-
-def element(name, *children, **attributes):
-    """Return an element: class_='x' stands for class="x"."""
-    return Markup('%s%s</%s>' % (opening(name, **attributes), join(children),
-                                 name))
-
-
-def opening(name, **attributes):
-    """Return the start tag of an element."""
-    return Markup('<%s%s>' % (name, ''.join(
-        ' %s="%s"' % (key.rstrip('_').replace('_', '-'), text(value))
-        for key, value in attributes.items())))
-
-
-def table(caption, columns, rows):
-    """
-    Return a table: columns (list of str, those of numbers begin with '#'),
-    rows (iterable of lists), whose first cell names the row.
-    """
-    numbers = [column.startswith('#') for column in columns]
-
-    def cell(name, value, number, **attributes):
-        if number:
-            attributes['class_'] = 'number'
-        return element(name, value, **attributes)
-
-    head = element('tr', *[cell('th', column.lstrip('#'), number, scope='col')
-                           for column, number in zip(columns, numbers)])
-    body = [element('tr', cell('th', row[0], numbers[0], scope='row'),
-                    *[cell('td', value, number)
-                      for value, number in zip(row[1:], numbers[1:])])
-            for row in rows]
-    return element('div', element(
-        'table', element('caption', caption), element('thead', head), NEWLINE,
-        element('tbody', join(body, NEWLINE))),
-        class_='wide', tabindex='0', role='region', aria_label=caption)
-
-
-def facts(pairs):
-    """Return a list of names and values, those that are there."""
-    return element('dl', *[element('div', element('dt', name),
-                                   element('dd', value))
-                           for name, value in pairs if value])
-
-
-def count(number, noun):
-    """Return '1 suite', '2 suites'."""
-    return '%s %s%s' % (thousands(number), noun, '' if number == 1 else 's')
-
-
-def thousands(number):
-    """Return a number as people write it."""
-    return '{:,}'.format(number)
 
 
 def moment(time):
@@ -154,10 +90,11 @@ class Pictures:
             return Markup('')
         number = self._symbols.setdefault(protocols, len(self._symbols) + 1)
         width, height = size(protocols)
-        return element('svg', element('use', href='#p%d' % number),
-                       class_='picture', role='img', width=width * 6 // 5,
-                       height=height * 6 // 5, viewBox='0 0 %d %d' % (width, height),
-                       aria_label=describe(protocols))
+        return element(
+            'svg', element('use', href='#p%d' % number), class_='picture',
+            role='img', width=width * 6 // 5, height=height * 6 // 5,
+            viewBox='0 0 %d %d' % (width, height),
+            aria_label=describe(protocols))
 
     def comparison(self, earlier, protocols):
         """
@@ -191,7 +128,7 @@ SHAPES = {
     'acceptable': Markup('<rect x=".75" y=".75" width="11.5" height="11.5"'
                          ' rx="3"/>'),
     'weak': Markup('<rect x=".5" y=".5" width="12" height="12"/>'
-                   '<path d="M0 13 13 0M0 4 4 0M9 13 13 9"/>'),
+                   '<path d="M0 4 4 0M0 7 7 0M6 13 13 6M9 13 13 9"/>'),
     'broken': Markup('<path d="M4 0H9L13 4V9L9 13H4L0 9V4Z"/>')}
 
 
@@ -332,7 +269,7 @@ def console(title, result, earlier, pictures):
     return element(
         'section', element('h4', title),
         element('p', change(earlier, result) if is_compared
-                else 'Not compared: not scanned in whole.'),
+                else 'Not compared: one of the two scans is incomplete.'),
         element('div', side('Earlier', earlier, pictures),
                 side('Now', result, pictures, earlier.findings),
                 class_='pair'), link)
@@ -376,7 +313,7 @@ def card(machines, consoles, has_earlier, pictures):
         names = table('VMs and their consoles', ['VM', 'UUID', *[
             DISPLAYS[display] for display, _, _ in consoles]], [
             [machine[0]['vm'] or '-', machine[0]['uuid'] or '-',
-             *[scans.endpoint(console) for console in machine]]
+             *[scans.endpoint(each) for each in machine]]
             for machine in machines])
         titles = [DISPLAYS[display] for display, _, _ in consoles]
     else:
@@ -424,9 +361,9 @@ def host(number, document, tally, cards, certificates):
     parts = [element('summary', element('h2', document['host']),
                      element('span', verdicts(tally), class_='counts'),
                      share(tally)),
-             element('p', 'Scanned on %s with vdsm-tlsciphers %s; baseline: %s.'
-                     % (moment(document['time']), document['tool'],
-                        document['baseline'] or 'none'),
+             element('p', 'Scanned on %s with vdsm-tlsciphers %s; baseline: '
+                     '%s.' % (moment(document['time']), document['tool'],
+                              document['baseline'] or 'none'),
                      # A link to what is inside opens it.
                      id='h%d' % number, class_='quiet')]
     if not cards:
@@ -482,7 +419,7 @@ def front(report):
                'style-src \'unsafe-inline\'">\n<meta name="viewport" '
                'content="width=device-width, initial-scale=1">\n'
                '<meta name="color-scheme" content="light dark">'),
-        element('title', heading), element('style', Markup(STYLE)),
+        element('title', heading), element('style', Markup(style.STYLE)),
         Markup('</head>\n<body>\n<header>'),
         element('h1', heading),
         element('p', conclusion(tally), class_='conclusion ' + state),
@@ -494,7 +431,8 @@ def front(report):
                 'the policy of each VM, and the baseline ',
                 ', '.join(sorted(report.baselines))])),
             ('Scanned with', 'vdsm-tlsciphers '
-             + ', '.join(sorted(report.tools)))]),
+             + ', '.join(sorted(report.tools))),
+            ('Several scans of', ', '.join(report.repeated))]),
         Markup('</header>\n<main>'),
         summary(report), findings(report), hosts(report)], NEWLINE)
 
@@ -520,9 +458,10 @@ def summary(report):
 
 def legend():
     """Return what the marks of the pictures mean."""
-    return element('ul', *[element('li', element(
-        'svg', element('use', href='#' + strength), width=13, height=13,
-        aria_hidden='true'), ' ', element('b', strength), ' ', MEANING[strength])
+    return element('ul', *[element(
+        'li', element('svg', element('use', href='#' + strength), width=13,
+                      height=13, aria_hidden='true'), ' ',
+        element('b', strength), ' ', MEANING[strength])
         for strength in scans.STRENGTHS], class_='legend')
 
 
@@ -590,182 +529,3 @@ def back(report):
         element('p', 'Page made by vdsm-tlsciphers %s.' % VERSION))
     yield report.pictures.symbols()
     yield Markup('\n</body>\n</html>\n')
-
-
-STYLE = """
-:root {
-  --page: #fff; --ink: #1b1f24; --quiet: #57606a; --line: #d0d7de;
-  --soft: #f6f8fa; --link: #0550ae;
-  --passed: #116329; --passed-soft: #dafbe1; --passed-bar: #8fd6a3;
-  --failed: #a40e26; --failed-soft: #ffebe9; --failed-bar: #a40e26;
-  --not-scanned: #6a4b00; --not-scanned-soft: #fff4d1;
-  --strong: #116329; --acceptable: #0550ae; --weak: #8a4600;
-  --weak-soft: #ffdfb6; --weak-line: #e0a458; --broken: #82071e;
-}
-@media screen and (prefers-color-scheme: dark) {
-  :root {
-    --page: #0d1117; --ink: #e6edf3; --quiet: #9da7b1; --line: #3d444d;
-    --soft: #161b22; --link: #79c0ff;
-    --passed: #7ee787; --passed-soft: #12261e; --passed-bar: #238636;
-    --failed: #ffa198; --failed-soft: #34171a; --failed-bar: #ff7b72;
-    --not-scanned: #f2cc60; --not-scanned-soft: #2e2711;
-    --strong: #7ee787; --acceptable: #79c0ff; --weak: #ffc680;
-    --weak-soft: #4a2d09; --weak-line: #7a4d12; --broken: #ffa198;
-  }
-}
-* { box-sizing: border-box; }
-html { -webkit-text-size-adjust: 100%; text-size-adjust: 100%; }
-body {
-  margin: 0 auto; padding: 2rem 1.5rem 3rem; max-width: 72rem;
-  background: var(--page); color: var(--ink);
-  font: 1rem/1.5 system-ui, "Segoe UI", "Liberation Sans", Arial, sans-serif;
-  overflow-wrap: anywhere;
-}
-h1, h2, h3, h4, h5, p, ul, dl, dd { margin: 0; }
-h1 { font-size: 1.75rem; line-height: 1.25; }
-h2 { font-size: 1.35rem; line-height: 1.3; }
-h3 { font-size: 1.1rem; }
-h4 { font-size: 1rem; }
-h5 { font-size: .9rem; color: var(--quiet); }
-a { color: var(--link); }
-code { font: .875em/1.4 ui-monospace, "DejaVu Sans Mono", monospace; }
-main > section, main > details { margin-top: 2.5rem; }
-section > h2 { margin-bottom: .75rem; }
-.conclusion {
-  margin: 1rem 0; padding: .6rem 1rem; border-left: .35rem solid;
-  border-radius: .25rem; font-size: 1.2rem; font-weight: 600;
-}
-dl { display: grid; gap: .25rem 1rem; font-size: .9rem; }
-dl > div { display: grid; grid-template-columns: 9.5rem 1fr; gap: 1rem; }
-dt { color: var(--quiet); }
-.passed { color: var(--passed); background: var(--passed-soft); }
-.failed { color: var(--failed); background: var(--failed-soft); }
-.not-scanned {
-  color: var(--not-scanned); background: var(--not-scanned-soft);
-}
-.badge {
-  display: inline-block; padding: 0 .55em; border: 1px solid;
-  border-radius: 1em; font-size: .8rem; font-weight: 600; line-height: 1.6;
-  white-space: nowrap; vertical-align: .1em;
-}
-.badge.passed::before { content: "\\2713\\a0"; }
-.badge.failed::before { content: "\\2717\\a0"; }
-.badge.not-scanned::before { content: "?\\a0"; }
-.wide { overflow-x: auto; margin: .75rem 0; }
-table { border-collapse: collapse; font-size: .9rem; }
-caption {
-  padding-bottom: .25rem; text-align: left; color: var(--quiet);
-  font-size: .85rem;
-}
-th, td {
-  padding: .3rem 1.25rem .3rem 0; text-align: left; vertical-align: top;
-  border-bottom: 1px solid var(--line);
-}
-th { font-weight: 600; }
-th, td { max-width: 32rem; overflow-wrap: break-word; }
-.number { white-space: nowrap; }
-tbody th { font-weight: inherit; }
-thead th { border-bottom: 2px solid var(--line); white-space: nowrap; }
-.number { text-align: right; font-variant-numeric: tabular-nums; }
-.share { vertical-align: middle; outline: 1px solid var(--quiet); }
-.share .passed { fill: var(--passed-bar); }
-.share .failed { fill: var(--failed-bar); }
-.share .not-scanned { fill: var(--page); }
-.legend {
-  display: flex; flex-wrap: wrap; gap: .25rem 1.5rem; padding: 0;
-  list-style: none; font-size: .85rem; color: var(--quiet);
-}
-.legend svg { vertical-align: -.1em; }
-.legend b { color: var(--ink); }
-.host > summary {
-  display: flex; flex-wrap: wrap; align-items: center; gap: .25rem 1rem;
-  padding: .6rem 0; border-bottom: 2px solid var(--ink); cursor: pointer;
-  list-style: none;
-}
-.host > summary::-webkit-details-marker { display: none; }
-.host > summary::before { content: "\\25b8"; width: .8em; }
-.host[open] > summary::before { content: "\\25be"; }
-.counts { color: var(--quiet); font-size: .9rem; }
-.beside { display: flex; flex-wrap: wrap; gap: 0 3rem; }
-.card {
-  margin: 1rem 0; padding: .9rem 1.1rem; background: none;
-  border: 1px solid var(--line); border-left: .3rem solid;
-  border-radius: .35rem;
-}
-.card > * { color: var(--ink); }
-.card section {
-  margin-top: .9rem; padding-top: .75rem; border-top: 1px solid var(--line);
-}
-.card p, .card ul, .host > p { font-size: .9rem; }
-.host > p { margin-top: .6rem; scroll-margin-top: 4rem; }
-.card .quiet, .quiet { color: var(--quiet); }
-.card dl > div { grid-template-columns: 5.5rem 1fr; }
-.side > * { margin-top: .6rem; }
-.side ul { padding-left: 1.1rem; }
-.card section > .quiet { margin-top: .6rem; }
-.problem { font-weight: 600; }
-.pair {
-  display: grid; gap: 1rem 2rem;
-  grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr));
-}
-.certificate { margin-top: 1.25rem; }
-.certificate dl { margin-top: .4rem; }
-.certificate dl > div { grid-template-columns: 5.5rem 1fr; }
-.picture { display: block; max-width: 100%; height: auto; }
-.picture, .symbols, .legend svg { fill: var(--ink);
-  font: 11px system-ui, "Liberation Sans", Arial, sans-serif; }
-.symbols { position: absolute; }
-symbol text { fill: var(--ink); }
-symbol.strong rect { fill: var(--strong); }
-symbol.acceptable rect {
-  fill: var(--page); stroke: var(--acceptable); stroke-width: 1.5;
-}
-symbol.weak rect { fill: var(--weak-soft); stroke: var(--weak); }
-symbol.weak path { stroke: var(--weak-line); fill: none; }
-symbol.broken path { fill: var(--broken); }
-.strong text, .acceptable text, .weak text, .broken text {
-  font-weight: 700; font-size: 9.5px; text-anchor: middle;
-}
-.strong text, .broken text { fill: var(--page); }
-.acceptable text { fill: var(--acceptable); }
-.weak text { fill: var(--ink); }
-ins { font-weight: 700; text-decoration: none; }
-del { color: var(--quiet); }
-.plain { display: inline-block; text-decoration: none; }
-.result { margin-top: 1.5rem; }
-footer {
-  margin-top: 3rem; padding-top: .75rem; border-top: 1px solid var(--line);
-  color: var(--quiet); font-size: .85rem;
-}
-@media (max-width: 40rem) {
-  body { padding: 1rem .9rem 2rem; }
-  h1 { font-size: 1.4rem; }
-  dl > div { grid-template-columns: 5.5rem 1fr; gap: .75rem; }
-  .card { padding: .75rem; }
-  th, td { padding-right: .8rem; }
-}
-@page {
-  margin: 16mm 14mm;
-  @bottom-right { content: counter(page) " / " counter(pages); }
-}
-@media print {
-  html { font-size: 9pt; print-color-adjust: exact;
-    -webkit-print-color-adjust: exact; }
-  body { max-width: none; padding: 0; }
-  .wide { overflow: visible; }
-  th, td { padding-block: .15rem; overflow-wrap: anywhere; }
-  a { color: inherit; text-decoration: none; }
-  h1, h2, h3, h4, h5, summary, caption { break-after: avoid; }
-  .card > p, .card > div { break-after: avoid; }
-  footer { break-before: avoid; }
-  tr, dl > div, li, .card section, .certificate, .conclusion,
-  .side, .result, .card > div, main > section:not(#results) {
-    break-inside: avoid;
-  }
-  .host:not([open]) { display: none; }
-  .host, #results { break-before: page; }
-  .result table { font-size: .8rem; line-height: 1.25; }
-  .host > summary::before { content: none; }
-  .pair { grid-template-columns: 1fr 1fr; }
-}
-"""

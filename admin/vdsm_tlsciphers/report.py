@@ -12,13 +12,21 @@ import collections
 import os
 import tempfile
 
-from vdsm_tlsciphers import FINDINGS, FINE, Problem, page, scans, terminal
+from vdsm_tlsciphers import (
+    FINDINGS,
+    FINE,
+    Problem,
+    markup,
+    page,
+    scans,
+    terminal,
+)
 
 EXAMPLES = """\
 Examples:
   vdsm-tlsciphers report --html report.html node1.json node2.json
   vdsm-tlsciphers report --html report.html scans/
-  vdsm-tlsciphers report --html report.html --before march/ --before april/ may/
+  vdsm-tlsciphers report --html report.html --before march/ april/
 
 Exit status: 0 all consoles passed, 1 some did not pass or were not scanned,
 2 it could not be done, such as a file that is no scan: there is no page then.
@@ -92,6 +100,12 @@ class Report:
         self._sizes = []
 
     @property
+    def repeated(self):
+        """Those hosts (list of str) that have more than one scan here."""
+        scanned = collections.Counter(host for host, _, _ in self.rows)
+        return [host for host, times in scanned.items() if times > 1]
+
+    @property
     def folded(self):
         """Whether the hosts are folded (bool)."""
         return len(self.rows) > UNFOLDED
@@ -107,7 +121,7 @@ class Report:
             for console in machine:
                 result = scans.result(console)
                 tally.add(result)
-                found.update(set(result.findings))
+                found.update(dict.fromkeys(result.findings, 1))
                 if result.certificate:
                     certificates[result.certificate] += 1
                 results.append((
@@ -185,13 +199,17 @@ def print_summary(report, path):
     bad = [(host, tally) for host, _, tally in report.rows
            if tally.verdicts[scans.PASSED] < tally.consoles]
     rows += [row(terminal.clean(host), tally) for host, tally in bad[:PRINTED]]
-    rows.append(row('all of %s' % page.count(len(report.rows), 'scan'),
+    rows.append(row('all of %s' % markup.count(len(report.rows), 'scan'),
                     report.tally))
     width = max(len(name) for name, *_ in rows)
     for name, *numbers in rows:
         print('%-*s  %8s  %6s  %6s  %11s' % (width, name, *numbers))
     if len(bad) > PRINTED:
-        print('(%s more did not pass)' % page.count(len(bad) - PRINTED, 'host'))
+        print('%s more did not pass: see the page'
+              % markup.count(len(bad) - PRINTED, 'scan'))
+    if report.repeated:
+        print('more than one scan of: %s' % ', '.join(
+            map(terminal.clean, report.repeated)))
     print('page: %s' % path)
 
 
