@@ -12,7 +12,9 @@ import re
 from vdsm_tlsciphers import FINE
 
 EXAMPLES = """\
-examples:
+Exit status: 0 they are printed; 2 an argument is wrong.
+
+Examples:
   vdsm-tlsciphers engine-line
   vdsm-tlsciphers engine-line --cver 4.6 4.7 4.8
   vdsm-tlsciphers engine-line --properties tlsprofile --cver 4.7
@@ -34,7 +36,8 @@ DEFAULT_LEVEL = '4.7'
 def add_arguments(parser):
     """Add what the command takes to its parser."""
     parser.add_argument(
-        '--cver', metavar='LEVEL', nargs='+', action='append', type=cluster_level,
+        '--cver', metavar='LEVEL', nargs='+', action='append',
+        type=cluster_level,
         help='the cluster levels (Compute > Clusters, Compatibility Version; '
         'default: %s); a level without the definition drops the properties '
         'from its VMs' % DEFAULT_LEVEL)
