@@ -26,7 +26,8 @@ class Machine:
     """
     A VM: name, uuid (str), document (xml.dom.minidom.Document), displays
     (frozenset: its types of graphics), consoles (list of Console: those that
-    listen and can have TLS), policy ({key of tlsciphers.KEYS: Setting}).
+    listen and can have TLS), unencrypted (list of Console: SPICE ports that
+    cannot), policy ({key of tlsciphers.KEYS: Setting}).
     """
 
     def __init__(self, xml):
@@ -47,7 +48,8 @@ class Machine:
                           % self.document.documentElement.tagName)
         self.name = self._text('name')
         self.uuid = self._text('uuid')
-        self.consoles = self._find_consoles()
+        self.consoles = self._find_consoles(PORTS)
+        self.unencrypted = self._find_consoles(UNENCRYPTED_PORTS)
         self.policy = {}
         for option, setting in tlsciphers.read_policy(self.document):
             key, _, value = setting.partition('=')
@@ -61,7 +63,7 @@ class Machine:
                                if child.nodeType == child.TEXT_NODE).strip()
         return ''
 
-    def _find_consoles(self):
+    def _find_consoles(self, ports):
         consoles = []
         for graphics in self.document.getElementsByTagName('graphics'):
             address = graphics.getAttribute('listen')
@@ -70,7 +72,7 @@ class Machine:
             # An address for all can be reached through the loopback.
             address = {'': '127.0.0.1', '0.0.0.0': '127.0.0.1',
                        '::': '::1'}.get(address, address)
-            for display, attribute in PORTS.get(
+            for display, attribute in ports.get(
                     graphics.getAttribute('type'), ()):
                 port = graphics.getAttribute(attribute)
                 if port.isdigit() and int(port):
@@ -80,6 +82,7 @@ class Machine:
 
 PORTS = {'spice': (('spice', 'tlsPort'),),
          'vnc': (('vnc', 'port'), ('websocket', 'websocket'))}
+UNENCRYPTED_PORTS = {'spice': (('spice', 'port'),)}
 
 
 def connect(writable=False):
