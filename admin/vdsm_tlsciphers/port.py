@@ -4,6 +4,7 @@
 """What a port accepts, found out by handshakes, one after the other."""
 
 import socket
+import struct
 import threading
 import time
 
@@ -187,6 +188,10 @@ class Port:
             if self.connections == 1:
                 raise Unreachable(reason)
             raise tls.Broken('it takes no more connections: ' + reason)
+        # A reset at the end: SPICE writes one line to the VM's log instead of
+        # two, and no connection lingers.
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
+                              struct.pack('ii', 1, 0))
         if self.connections == 1:
             # The same one from now on, without asking for its name again.
             self._address = connection.getpeername()[:2]

@@ -293,9 +293,9 @@ def exit_status(document):
     summary = document['summary']
     if summary['consoles'] and summary['not_scanned'] == summary['consoles']:
         console = document['consoles'][0]
-        raise Problem('nothing could be scanned: %s: %s; is the address right, '
-                      'and does a firewall let this host through?'
-                      % (address_of(console), console['problem']))
+        raise Problem('nothing could be scanned: %s: %s; check the address, '
+                      'and firewalls in between' % (address_of(console),
+                                                    console['problem']))
     return FINE if summary['passed'] == summary['consoles'] else FINDINGS
 
 
