@@ -3,6 +3,8 @@
 
 """What a port accepts, found out by handshakes, one after the other."""
 
+import contextlib
+import re
 import socket
 import struct
 import threading
@@ -16,8 +18,8 @@ PORT_PATIENCE = 120
 # For a port. Consoles need some 40; who needs more answers in bad faith.
 MOST_CONNECTIONS = 1000
 
-# Set where the scan is to end at once.
-interrupted = threading.Event()
+_interrupted = threading.Event()
+_connections = set()
 
 
 class Unreachable(Exception):
@@ -26,6 +28,16 @@ class Unreachable(Exception):
 
 class NoTLS(Exception):
     """What listens speaks no TLS, with what is known of it in a line."""
+
+
+def interrupt():
+    """Have all that is going on here come to an end."""
+    _interrupted.set()
+    for connection in list(_connections):
+        try:
+            connection.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            continue  # It has ended in this very moment.
 
 
 class Port:
@@ -48,11 +60,13 @@ class Port:
         self.connections = 0
         self._address = (host, port)
         # A server can have one certificate for each of its names.
-        self._name = host if any(c.isalpha() for c in host) and (
-            ':' not in host) else None
+        is_name = re.match('[A-Za-z0-9._-]*[A-Za-z_-][A-Za-z0-9._-]*$', host)
+        self._name = host if is_name else None
         self._deadline = time.monotonic() + PORT_PATIENCE
-        self._silent = False
         self._speaks_tls = False
+        # Whether a refusal was just the end of a connection; the last alert.
+        self._silent = False
+        self._refusal = None
 
     def examine(self):
         """
@@ -72,16 +86,37 @@ class Port:
             self.certificate = self._shake_hands()
 
     def _find_suites(self, version):
-        left = list(suites.TLS13 if version == 'TLSv1.3' else suites.OLDER)
-        accepted = {}
+        if version == 'TLSv1.3':
+            self._find_suites_of(version, suites.TLS13, tls.GROUPS)
+            return
+        self._find_suites_of(version, suites.OLDER, tls.CURVES)
+        # Some servers fail at DHE although they choose it; what else they
+        # accept comes to light without it.
+        if version in self.suites and self._refusal not in (
+                tls.HANDSHAKE_FAILURE, tls.PROTOCOL_VERSION,
+                tls.INSUFFICIENT_SECURITY):
+            self._find_suites_of(version, self._left(version, False),
+                                 tls.CURVES)
+        # Others do DHE in the client's groups only (RFC 7919).
+        if version in self.suites or version == 'TLSv1.2':
+            self._find_suites_of(version, self._left(version, True),
+                                 tls.GROUPS)
+
+    def _left(self, version, dhe):
+        return [suite for suite in suites.OLDER if suites.is_dhe(suite) is dhe
+                and suite not in self.suites.get(version, ())]
+
+    def _find_suites_of(self, version, offered, groups):
+        left = list(offered)
         while left:
             # With TLS 1.3 one whole answer, then requests to go on.
-            answer = self._ask(version, left, tls.GROUPS, not accepted)
+            answer = self._ask(version, left, groups,
+                               version not in self.suites)
             if answer is None:
                 break
             left.remove(answer.suite)
-            accepted[answer.suite] = answer.dh_bits
-            self.suites[version] = accepted
+            self.suites.setdefault(version, {})[
+                answer.suite] = answer.dh_bits
             self._add_group(answer.group)
 
     def _find_groups(self):
@@ -128,7 +163,7 @@ class Port:
         certificate as long as none is known.
         """
         try:
-            with self._connect() as connection:
+            with self._connection() as connection:
                 stream = tls.Stream(connection,
                                     time.monotonic() + PATIENCE)
                 self._begin(stream)
@@ -138,12 +173,11 @@ class Port:
                     answer = tls.read_answer(stream, version, offered,
                                              self.certificate is None)
                 except ConnectionError:
-                    raise tls.Refused(False)
+                    raise tls.Refused()
         except tls.Refused as refusal:
-            if refusal.said:
-                self._speaks_tls = True
-            else:
-                self._silent = True
+            self._speaks_tls |= refusal.alert is not None
+            self._silent |= refusal.alert is None
+            self._refusal = refusal.alert
             return None
         except tls.NotTLS as other:
             if self.suites or self._speaks_tls or self.vnc:
@@ -172,8 +206,17 @@ class Port:
         except vnc.NoTLS as reason:
             raise NoTLS(str(reason))
 
+    @contextlib.contextmanager
+    def _connection(self):
+        with self._connect() as connection:
+            _connections.add(connection)
+            try:
+                yield connection
+            finally:
+                _connections.discard(connection)
+
     def _connect(self):
-        if interrupted.is_set():
+        if _interrupted.is_set():
             raise tls.Broken('interrupted')
         if self.connections >= MOST_CONNECTIONS:
             raise tls.Broken('%d connections did not suffice'
@@ -183,8 +226,10 @@ class Port:
         self.connections += 1
         try:
             connection = socket.create_connection(self._address, PATIENCE)
-        except OSError as error:
-            reason = error.strerror or str(error)
+        except (OSError, UnicodeError) as error:
+            reason = 'no host can have this name'
+            if isinstance(error, OSError):
+                reason = error.strerror or str(error)
             if self.connections == 1:
                 raise Unreachable(reason)
             raise tls.Broken('it takes no more connections: ' + reason)
@@ -192,7 +237,7 @@ class Port:
         # two, and no connection lingers.
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
                               struct.pack('ii', 1, 0))
-        if self.connections == 1:
+        if self._name:
             # The same one from now on, without asking for its name again.
             self._address = connection.getpeername()[:2]
         return connection
@@ -209,7 +254,7 @@ class Port:
         context.verify_mode = ssl.CERT_NONE
         context.set_ciphers('ALL:@SECLEVEL=0')
         try:
-            with self._connect() as connection:
+            with self._connection() as connection:
                 stream = tls.Stream(connection, time.monotonic() + PATIENCE)
                 self._begin(stream)
                 connection.settimeout(PATIENCE)

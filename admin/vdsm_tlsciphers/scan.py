@@ -172,7 +172,7 @@ def scan(targets, baseline, name):
         for done, _ in enumerate(concurrent.futures.as_completed(futures), 1):
             show_progress('scanned %d of %d ports' % (done, len(targets)))
     except BaseException:
-        port.interrupted.set()
+        port.interrupt()
         for future in futures:
             future.cancel()
         raise
@@ -364,9 +364,13 @@ def print_findings(consoles):
         print()
         for label, text in (
                 ('Finding (%s)' % against, what), ('Remedy', remedy),
-                ('Where', ', '.join(' '.join(row(console)[:3]).lstrip('- ')
-                                    for console in where))):
+                ('Where', ', '.join(map(place, where)))):
             print(textwrap.fill(
                 clean(text), width, initial_indent='%-19s ' % (label + ':'),
                 subsequent_indent=' ' * 20, break_on_hyphens=False,
                 break_long_words=False))
+
+
+def place(console):
+    return '%s %s' % (clean(console['vm'] or console['display']),
+                      address_of(console))

@@ -375,6 +375,11 @@ def is_ephemeral(code):
     return 'DHE' in key_exchange(code)
 
 
+def is_dhe(code):
+    """Tell whether a suite (int) exchanges keys by DHE, not on a curve."""
+    return key_exchange(code) in ('DHE', 'DHE-PSK', 'anonymous DHE')
+
+
 def strength(code, version, dh_bits=None):
     """
     Return how strong (one of STRENGTHS) a suite (int) is in a version of TLS,
@@ -392,6 +397,6 @@ def strength(code, version, dh_bits=None):
         return 'weak'
     if ('CCM_8' in name
             or not any(word in name for word in AUTHENTICATED)
-            or key_exchange(code).startswith('DHE')):
+            or is_dhe(code)):
         return 'acceptable'
     return 'strong'

@@ -56,6 +56,7 @@ ALERT, HANDSHAKE = 21, 22
 SERVER_HELLO, CERTIFICATE, SERVER_KEY_EXCHANGE, SERVER_HELLO_DONE = (
     2, 11, 12, 14)
 WARNING, CLOSE_NOTIFY = 1, 0
+HANDSHAKE_FAILURE, PROTOCOL_VERSION, INSUFFICIENT_SECURITY = 40, 70, 71
 # A record's length on the wire, and what a server may say in all.
 LONGEST_RECORD = 2 ** 14 + 2048
 LONGEST_ANSWER = 2 ** 18
@@ -69,13 +70,13 @@ Answer = collections.namedtuple(
 
 class Refused(Exception):
     """
-    The server makes no handshake of what it was offered. said (bool): it says
-    so in TLS, and has not only ended the connection.
+    The server makes no handshake of what it was offered. alert (int or None):
+    what it says to that in TLS; it may just end the connection.
     """
 
-    def __init__(self, said):
-        super().__init__(said)
-        self.said = said
+    def __init__(self, alert=None):
+        super().__init__(alert)
+        self.alert = alert
 
 
 class NotTLS(Exception):
@@ -213,7 +214,7 @@ def _read_answer(stream, version, offered, certificate):
             answer = _server_hello(body)
             if answer.version != version:
                 # It would do with an older one, which is asked for later.
-                raise Refused(True)
+                raise Refused(PROTOCOL_VERSION)
             if answer.suite not in offered:
                 raise Broken('it chose suite %04X, which was not offered'
                              % answer.suite)
@@ -227,7 +228,7 @@ def _read_answer(stream, version, offered, certificate):
                 certificate and answer.certificate is None
                 or suites.is_ephemeral(answer.suite)):
             return answer
-    raise Refused(False)
+    raise Refused()
 
 
 def _messages(stream):
@@ -265,7 +266,7 @@ def _records(stream):
         if header[0] == HANDSHAKE:
             yield data
         elif data[0] != WARNING or data[1] == CLOSE_NOTIFY:
-            raise Refused(True)
+            raise Refused(data[1])
     raise Broken('its answer is in more parts than any that TLS has')
 
 
