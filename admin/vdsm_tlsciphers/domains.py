@@ -27,9 +27,10 @@ class Machine:
     """
     A VM: name, uuid (str), document (xml.dom.minidom.Document), displays
     (frozenset: its types of graphics), consoles (list of Console: those that
-    listen and can have TLS), properties (dict: the custom properties of the
-    engine that are ours, which vdsm keeps in the metadata), policy ({key of
-    tlsciphers.KEYS: Setting}: what the VM was started with).
+    listen and can have TLS), unencrypted (list of Console: SPICE ports that
+    cannot), properties (dict: the custom properties of the engine that are
+    ours, which vdsm keeps in the metadata), policy ({key of tlsciphers.KEYS:
+    Setting}: what the VM was started with).
     """
 
     def __init__(self, xml):
@@ -50,7 +51,8 @@ class Machine:
                           % self.document.documentElement.tagName)
         self.name = self._text('name')
         self.uuid = self._text('uuid')
-        self.consoles = self._find_consoles()
+        self.consoles = self._find_consoles(PORTS)
+        self.unencrypted = self._find_consoles(UNENCRYPTED_PORTS)
         self.properties = self._find_properties()
         self.policy = {}
         for option, setting in tlsciphers.read_policy(self.document):
@@ -77,7 +79,7 @@ class Machine:
                             child.data for child in node.childNodes)
         return found
 
-    def _find_consoles(self):
+    def _find_consoles(self, ports):
         consoles = []
         for graphics in self.document.getElementsByTagName('graphics'):
             address = graphics.getAttribute('listen')
@@ -86,7 +88,7 @@ class Machine:
             # An address for all can be reached through the loopback.
             address = {'': '127.0.0.1', '0.0.0.0': '127.0.0.1',
                        '::': '::1'}.get(address, address)
-            for display, attribute in PORTS.get(
+            for display, attribute in ports.get(
                     graphics.getAttribute('type'), ()):
                 port = graphics.getAttribute(attribute)
                 if port.isdigit() and int(port):
@@ -96,6 +98,7 @@ class Machine:
 
 PORTS = {'spice': (('spice', 'tlsPort'),),
          'vnc': (('vnc', 'port'), ('websocket', 'websocket'))}
+UNENCRYPTED_PORTS = {'spice': (('spice', 'port'),)}
 
 
 def connect(writable=False):
