@@ -122,7 +122,9 @@ class Installation:
             'QEMU_KVM': self.qemu_kvm,
             'WRAPPER': self.wrapper, 'EMULATOR': self.emulator,
             'PKGDATADIR': self.module.parent, 'VDSM_RUN_DIR': self.run_dir,
-            'VERSION': version(), 'HOOK': self.hook, 'LIBEXECDIR': libexec}
+            'VERSION': version(), 'HOOK': self.hook, 'LIBEXECDIR': libexec,
+            'SELINUX_MODULE':
+                root / 'share/selinux/packages/tlsciphers.pp.bz2'}
         self._make('hooks/before_vm_start.py', self.hook)
         self._make('hooks/tlsciphers.py', self.module, mode=0o644)
         self._make('wrapper/qemu-kvm-modified.py', self.wrapper)
