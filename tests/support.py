@@ -136,6 +136,11 @@ class Installation:
         for path in (SOURCE / 'admin/vdsm_tlsciphers').glob('*.py'):
             self._make(path, self.module.parent / 'vdsm_tlsciphers'
                        / path.name, mode=0o644)
+        for kind, path in (
+                ('bash', 'bash-completion/completions/vdsm-tlsciphers'),
+                ('zsh', 'zsh/site-functions/_vdsm-tlsciphers')):
+            self._make('admin/completion/vdsm-tlsciphers.' + kind,
+                       root / 'share' / path, mode=0o644)
 
     def _make(self, source, path, mode=0o755):
         path.parent.mkdir(parents=True, exist_ok=True)

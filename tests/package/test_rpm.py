@@ -70,6 +70,9 @@ def test_files_modes_and_owners(header):
            '-rw-r--r--' for path in
            (support.SOURCE / 'admin/vdsm_tlsciphers').glob('*.py')},
         '/usr/bin/vdsm-tlsciphers': '-rwxr-xr-x',
+        '/usr/share/bash-completion/completions/vdsm-tlsciphers':
+            '-rw-r--r--',
+        '/usr/share/zsh/site-functions/_vdsm-tlsciphers': '-rw-r--r--',
         '/usr/share/vdsm-hook-tlsciphers/vdsm_tlsciphers': 'drwxr-xr-x',
         WRAPPER: '-rwxr-xr-x',
         '/usr/libexec/vdsm/hooks/before_vm_start/50_emulator': '-rwxr-xr-x',
