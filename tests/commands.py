@@ -30,10 +30,18 @@ print(json.dumps([
 
 
 def names():
-    """Return the commands (list of str) that there are, in their order."""
+    """Return the commands (list of str) in the order of the help."""
     text = (support.SOURCE / 'admin/vdsm_tlsciphers/main.py').read_text()
     table = re.search(r'(?s)\nCOMMANDS = \{\n(.*?)\n\}', text).group(1)
     return re.findall(r"(?m)^    '([a-z-]+)'", table)
+
+
+def modules():
+    """Return the names (list of str) of the commands that have a module."""
+    return sorted(
+        path.stem.replace('_', '-') for path in
+        (support.SOURCE / 'admin/vdsm_tlsciphers').glob('*.py')
+        if '\ndef add_arguments(' in path.read_text())
 
 
 def options(installation, name):

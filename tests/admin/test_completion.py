@@ -27,7 +27,7 @@ def test_general_options_are_offered(complete):
     assert complete('vdsm-tlsciphers --') == {'--help', '--version'}
 
 
-@pytest.mark.parametrize('name', commands.names())
+@pytest.mark.parametrize('name', commands.modules())
 def test_options_of_a_command_are_offered(complete, newest_command, name):
     assert complete('vdsm-tlsciphers %s --' % name) == {'--help'} | {
         option.names[-1] for option in commands.options(
