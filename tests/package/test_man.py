@@ -122,7 +122,7 @@ def test_page_of_the_command_has_exactly_the_options_that_there_are(
     documented = {
         (option.replace('Fl ', '-').replace(' , ', ', '), value)
         for option, value in re.findall(
-            r'(?m)^\.It (Fl \S+(?: , Fl \S+)*)(?: Ar (\S+))?$',
+            r'(?m)^\.It (Fl \S+(?: , Fl \S+)*)(?: Ar (\S+)(?: \.\.\.)?)?$',
             section.group(1))}
     assert documented == {
         (', '.join(option.names), option.value)
