@@ -18,6 +18,7 @@ substitute = $(SHELL) $(top_srcdir)/build-aux/substitute \
 	HOOK=$(vdsmhooksdir)/before_vm_start/50_emulator \
 	LIBEXECDIR=$(libexecdir) \
 	PKGDATADIR=$(pkgdatadir) \
+	SELINUX_MODULE=$(datadir)/selinux/packages/tlsciphers.pp.bz2 \
 	VDSM_RUN_DIR=/run/vdsm \
 	VERSION=$(VERSION)
 

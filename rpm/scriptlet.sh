@@ -18,7 +18,7 @@ hook=@HOOK@
 kept=/etc/vdsm/tlsciphers-manual
 # The path that the manual recipe names for its removal, by mistake.
 misplaced=@LIBEXECDIR@/vdsm/qemu-kvm-wrapper/qemu-kvm-modified
-selinux_module=$data/../selinux/packages/tlsciphers.pp.bz2
+selinux_module=@SELINUX_MODULE@
 
 say() {
     echo "vdsm-hook-tlsciphers: $*" >&2

@@ -74,3 +74,11 @@ def rpm(spec, directory):
                     spec], check=True, capture_output=True)
     path, = directory.glob('RPMS/noarch/*.rpm')
     return path
+
+
+def unpack(package, directory):
+    """Put the files of an RPM (its path) below a directory."""
+    content = subprocess.run(['rpm2cpio', package], check=True,
+                             capture_output=True).stdout
+    subprocess.run(['cpio', '--extract', '--make-directories', '--quiet'],
+                   input=content, check=True, cwd=directory)

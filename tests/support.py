@@ -122,7 +122,9 @@ class Installation:
             'QEMU_KVM': self.qemu_kvm,
             'WRAPPER': self.wrapper, 'EMULATOR': self.emulator,
             'PKGDATADIR': self.module.parent, 'VDSM_RUN_DIR': self.run_dir,
-            'VERSION': version(), 'HOOK': self.hook, 'LIBEXECDIR': libexec}
+            'VERSION': version(), 'HOOK': self.hook, 'LIBEXECDIR': libexec,
+            'SELINUX_MODULE':
+                root / 'share/selinux/packages/tlsciphers.pp.bz2'}
         self._make('hooks/before_vm_start.py', self.hook)
         self._make('hooks/tlsciphers.py', self.module, mode=0o644)
         self._make('wrapper/qemu-kvm-modified.py', self.wrapper)
@@ -134,6 +136,11 @@ class Installation:
         for path in (SOURCE / 'admin/vdsm_tlsciphers').glob('*.py'):
             self._make(path, self.module.parent / 'vdsm_tlsciphers'
                        / path.name, mode=0o644)
+        for kind, path in (
+                ('bash', 'bash-completion/completions/vdsm-tlsciphers'),
+                ('zsh', 'zsh/site-functions/_vdsm-tlsciphers')):
+            self._make('admin/completion/vdsm-tlsciphers.' + kind,
+                       root / 'share' / path, mode=0o644)
 
     def _make(self, source, path, mode=0o755):
         path.parent.mkdir(parents=True, exist_ok=True)

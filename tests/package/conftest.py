@@ -42,6 +42,14 @@ def built_rpm(built):
 
 
 @pytest.fixture(scope='session')
+def unpacked_rpm(built_rpm, tmp_path_factory):
+    """A folder (pathlib.Path) with the RPM's files."""
+    directory = tmp_path_factory.mktemp('unpacked')
+    builds.unpack(built_rpm, directory)
+    return directory
+
+
+@pytest.fixture(scope='session')
 def newer_rpm(tmp_path_factory):
     """The RPM of a later version, which differs in its files as well."""
     return builds.newer_rpm(tmp_path_factory.mktemp('newer'))

@@ -24,13 +24,23 @@ def test_install_and_uninstall_are_complete(make_build, tmp_path):
     build = make_build('--prefix=/usr')
     root = tmp_path / 'root'
     build.run('make', 'install', 'DESTDIR=%s' % root)
+    modules = sorted(path.name for path in (
+        support.SOURCE / 'admin/vdsm_tlsciphers').glob('*.py'))
     assert installed_files(root) == [
+        'usr/bin/vdsm-tlsciphers',
         'usr/libexec/qemu-kvm-modified',
         'usr/libexec/vdsm/hooks/before_vm_start/50_emulator',
         'usr/libexec/vdsm/hooks/qemu-kvm-wrapper/qemu-kvm-modified',
+        'usr/share/bash-completion/completions/vdsm-tlsciphers',
+        'usr/share/man/man5/vdsm-tlsciphers.conf.5',
+        'usr/share/man/man8/tlsciphers_selinux.8',
+        'usr/share/man/man8/vdsm-tlsciphers.8',
         'usr/share/selinux/packages/tlsciphers.pp.bz2',
         'usr/share/vdsm-hook-tlsciphers/scriptlet',
-        'usr/share/vdsm-hook-tlsciphers/tlsciphers.py']
+        'usr/share/vdsm-hook-tlsciphers/tlsciphers.py'] + [
+        'usr/share/vdsm-hook-tlsciphers/vdsm_tlsciphers/' + name
+        for name in modules] + [
+        'usr/share/zsh/site-functions/_vdsm-tlsciphers']
     hooks = root / 'usr/libexec/vdsm/hooks'
     assert os.readlink(hooks / 'qemu-kvm-wrapper/qemu-kvm-modified') == (
         '../../../qemu-kvm-modified')

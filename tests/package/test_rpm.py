@@ -8,10 +8,12 @@ import pathlib
 import re
 import stat
 import struct
-import subprocess
 
 import pytest
 import rpm
+
+import builds
+import support
 
 NAME = 'vdsm-hook-tlsciphers'
 WRAPPER = '/usr/libexec/qemu-kvm-modified'
@@ -52,12 +54,26 @@ def test_files_modes_and_owners(header):
         if file.name == EMULATOR:
             assert file.linkto == '../../../qemu-kvm-modified'
     documents = {name for name in files
-                 if name.startswith(('/usr/share/doc/',
+                 if name.startswith(('/usr/share/doc/', '/usr/share/man/',
                                      '/usr/share/licenses/'))}
     assert {pathlib.Path(name).name for name in documents} >= {
         'README.md', 'COPYING'}
+    # rpm compresses pages on EL.
+    assert {name.replace('.gz', '') for name in documents
+            if name.startswith('/usr/share/man')} == {
+        '/usr/share/man/man5/vdsm-tlsciphers.conf.5',
+        '/usr/share/man/man8/tlsciphers_selinux.8',
+        '/usr/share/man/man8/vdsm-tlsciphers.8'}
     assert {name: mode for name, mode in files.items()
             if name not in documents} == {
+        **{'/usr/share/vdsm-hook-tlsciphers/vdsm_tlsciphers/' + path.name:
+           '-rw-r--r--' for path in
+           (support.SOURCE / 'admin/vdsm_tlsciphers').glob('*.py')},
+        '/usr/bin/vdsm-tlsciphers': '-rwxr-xr-x',
+        '/usr/share/bash-completion/completions/vdsm-tlsciphers':
+            '-rw-r--r--',
+        '/usr/share/zsh/site-functions/_vdsm-tlsciphers': '-rw-r--r--',
+        '/usr/share/vdsm-hook-tlsciphers/vdsm_tlsciphers': 'drwxr-xr-x',
         WRAPPER: '-rwxr-xr-x',
         '/usr/libexec/vdsm/hooks/before_vm_start/50_emulator': '-rwxr-xr-x',
         '/usr/libexec/vdsm/hooks/qemu-kvm-wrapper': 'drwxr-xr-x',
@@ -81,14 +97,6 @@ def test_requirements(header):
         'sed'}
 
 
-def unpack(package, directory):
-    """Put the files of an RPM below a directory."""
-    content = subprocess.run(['rpm2cpio', package], check=True,
-                             capture_output=True).stdout
-    subprocess.run(['cpio', '--extract', '--make-directories', '--quiet'],
-                   input=content, check=True, cwd=directory)
-
-
 @pytest.mark.parametrize('macros, python', [
     ({'rhel': 6, 'dist': '.el6'}, '/usr/bin/python2'),
     ({'rhel': 7, 'dist': '.el7'}, '/usr/bin/python2'),
@@ -107,13 +115,18 @@ def test_each_release_gets_what_it_can_use(make_build, tmp_path, macros,
             } == {python}
     assert not [file.name for file in rpm.files(header)
                 if file.name.endswith(('.pyc', '.pyo'))]
-    unpack(package, tmp_path)
+    builds.unpack(package, tmp_path)
     for name in ('qemu-kvm-modified',
                  'vdsm/hooks/before_vm_start/50_emulator'):
         with open(tmp_path / 'usr/libexec' / name) as script:
             assert script.readline().startswith('#!%s -' % python)
     assert "OPENSSL_CONF = '/etc/pki/tls/openssl.cnf'" in (
         tmp_path / 'usr/libexec/qemu-kvm-modified').read_text()
+    # The command needs a newer Python than that of EL6 and EL7.
+    for name in 'bin/vdsm-tlsciphers', 'share/man/man8/vdsm-tlsciphers.8':
+        assert bool(list((tmp_path / 'usr').glob(name + '*'))) == (
+            macros.get('rhel', 8) >= 8)
+    assert list((tmp_path / 'usr/share/man').glob('man8/tlsciphers_*.8*'))
     # The newest module format that EL7's libsepol reads.
     module = bz2.decompress((
         tmp_path / 'usr/share/selinux/packages/tlsciphers.pp.bz2'

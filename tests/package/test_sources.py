@@ -3,31 +3,18 @@
 
 """What every file of the project must have."""
 
-import pytest
+import subprocess
+import sys
 
-HEADER = ('SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors',
-          'SPDX-License-Identifier: GPL-2.0-or-later')
-
-
-GENERATED = {'configure', 'aclocal.m4', 'Makefile.in', 'install-sh',
-             'missing'}
+import builds
 
 
-@pytest.fixture
-def distribution(make_build):
-    build = make_build()
-    build.run('make', 'distdir')
-    directory, = build.source.glob('vdsm-hook-tlsciphers-*')
-    return directory
-
-
-def test_every_file_names_its_licence(distribution):
-    bare = []
-    for path in distribution.rglob('*'):
-        if path.is_dir() or path.name in GENERATED | {'COPYING'}:
-            continue
-        aside = path.with_name(path.name + '.license')
-        head = (aside if aside.exists() else path).read_text()[:400]
-        if not all(line in head for line in HEADER):
-            bare.append(str(path.relative_to(distribution)))
-    assert bare == []
+def test_every_file_names_its_copyright_and_its_licence(tmp_path):
+    """REUSE: https://reuse.software. What is built here is left out."""
+    source = builds.copy(tmp_path)
+    # So that it knows from .gitignore what is built.
+    for command in ['init', '--quiet'], ['add', '--all']:
+        subprocess.run(['git', *command], cwd=source, check=True)
+    lint = subprocess.run([sys.executable, '-m', 'reuse', 'lint', '--lines'],
+                          cwd=source, capture_output=True, text=True)
+    assert lint.returncode == 0, lint.stdout + lint.stderr

@@ -110,12 +110,33 @@ def test_profiles_fit_into_what_the_engine_and_spice_can_hold(module):
             assert re.match(DEFINITIONS[name], value)
 
 
-@pytest.mark.parametrize('name', ['README.md', *(
-    'docs/' + path.name for path in (support.SOURCE / 'docs').glob('*.md'))])
-def test_documents_that_are_linked_exist(name):
+def documents():
+    """Return the paths (list) of all documents, relative to the source."""
+    return sorted(
+        str(path.relative_to(support.SOURCE)) for folder in ('.', 'docs')
+        for path in (support.SOURCE / folder).glob('*.md'))
+
+
+@pytest.mark.parametrize('name', documents())
+def test_documents_and_sections_that_are_linked_exist(name):
     path = support.SOURCE / name
-    for link in re.findall(r'\]\(([\w./-]+)\)', path.read_text()):
-        assert (path.parent / link).exists()
+    for link, section in re.findall(r'\]\(([\w./-]*)(?:#([\w-]+))?\)',
+                                    path.read_text()):
+        target = path.parent / link if link else path
+        assert target.exists(), link
+        if section:
+            # As GitHub makes an anchor of a heading.
+            assert section in [
+                re.sub(r'[^\w -]', '', heading).strip().lower().replace(
+                    ' ', '-') for heading in re.findall(
+                    '(?m)^#+ (.*)', target.read_text())], section
+
+
+def test_index_leads_to_every_document():
+    index = (support.SOURCE / 'docs/README.md').read_text()
+    for name in documents():
+        if name not in ('README.md', 'NEWS.md', 'docs/README.md'):
+            assert name.rpartition('/')[2] in index, name
 
 
 def test_tests_that_the_threat_model_names_exist():
@@ -129,15 +150,22 @@ def test_tests_that_the_threat_model_names_exist():
             assert 'def %s(' % (first or other) in tests
 
 
-def test_example_of_the_hosts_default_is_a_good_one(newest_hook):
-    example = (support.SOURCE / 'docs/tlsciphers.conf.example').read_text()
+EXAMPLE = (support.SOURCE / 'docs/tlsciphers.conf.example').read_text()
+
+
+@pytest.mark.parametrize('example', [
+    re.sub(r'(?m)^#(\[|tls\w+ = )', r'\1', EXAMPLE),
+    re.search(r'(?s)\n\[default\]\n.*?(?=\n\.Ed)', (
+        support.SOURCE / 'man/vdsm-tlsciphers.conf.5').read_text()).group()],
+    ids=['of the file', 'of the man page'])
+def test_example_of_the_hosts_default_is_a_good_one(newest_hook, example):
     path = newest_hook.installation.host_default
     path.parent.mkdir(parents=True, exist_ok=True)
     xml = (support.DATA / 'domain-x86_64.xml').read_text()
     try:
-        path.write_text(example)
+        path.write_text(EXAMPLE)
         assert newest_hook.change(xml) == (xml, [])
-        path.write_text(re.sub(r'(?m)^#(\[|tls\w+ = )', r'\1', example))
+        path.write_text(example)
         policy, log = newest_hook.policy(xml)
         assert not [line for line in log if ' gets ' not in line]
         assert set(policy) == {'ciphers?', 'ciphersuites?', 'protocols?',

@@ -1,0 +1,62 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""What the shells offer to complete, asked of bash and zsh themselves."""
+
+import pytest
+
+import commands
+import shells
+import support
+
+
+@pytest.fixture(params=sorted(shells.SHELLS))
+def complete(request, newest_command, tmp_path):
+    """A function that gives what a shell offers for a line (set of str)."""
+    return shells.SHELLS[request.param](newest_command.installation.root,
+                                        tmp_path).offers
+
+
+def test_commands_are_offered(complete):
+    assert complete('vdsm-tlsciphers ') == set(commands.names())
+    assert complete('vdsm-tlsciphers eng') == {'engine-line'}
+    assert complete('vdsm-tlsciphers nosuch') == set()
+
+
+def test_general_options_are_offered(complete):
+    assert complete('vdsm-tlsciphers --') == {'--help', '--version'}
+
+
+@pytest.mark.parametrize('name', commands.modules())
+def test_options_of_a_command_are_offered(complete, newest_command, name):
+    assert complete('vdsm-tlsciphers %s --' % name) == {'--help'} | {
+        option.names[-1] for option in commands.options(
+            newest_command.installation, name) if option.names}
+
+
+def test_profiles_are_offered(complete, newest_command):
+    installation = newest_command.installation
+    profiles = {*support.run_file(installation.module)['PROFILES'], 'none'}
+    assert complete('vdsm-tlsciphers check tlsprofile=') == profiles
+    assert complete('vdsm-tlsciphers check tlsprofile=mo') == {'modern'}
+    installation.host_default.parent.mkdir(parents=True, exist_ok=True)
+    installation.host_default.write_text('[profile site-2026]\n')
+    try:
+        assert complete('vdsm-tlsciphers check tlsprofile='
+                        ) == profiles | {'site-2026'}
+    finally:
+        installation.host_default.unlink()
+
+
+def test_properties_are_offered(complete, newest_command):
+    properties = support.run_file(newest_command.installation.module)[
+        'PROPERTIES']
+    assert {word.rstrip('=') for word in complete('vdsm-tlsciphers check ')
+            } == set(properties)
+
+
+def test_files_are_offered(complete, tmp_path):
+    (tmp_path / 'scan-of-a-host.json').write_text('{}')
+    assert complete('vdsm-tlsciphers report %s/scan-' % tmp_path) in (
+        # bash does it by itself, after the script has named none.
+        {'scan-of-a-host.json'}, {'%s/scan-of-a-host.json' % tmp_path})

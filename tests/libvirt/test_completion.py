@@ -1,0 +1,33 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""What shells offer on a host: the names of VMs."""
+
+import pytest
+
+import shells
+import support
+
+
+@pytest.fixture(params=sorted(shells.SHELLS))
+def complete(request, tmp_path):
+    return shells.SHELLS[request.param]('/usr', tmp_path).offers
+
+
+@pytest.mark.parametrize('line', [
+    'vdsm-tlsciphers scan ', 'vdsm-tlsciphers status la'])
+def test_vms_of_the_host_are_offered(start, complete, line):
+    start(support.lab_domain('spice', name='lab'))
+    assert complete(line) == {'lab'}
+
+
+def test_name_of_a_vm_never_becomes_a_command(lab, create, complete,
+                                              tmp_path):
+    domain = create(lab, support.lab_domain('spice', name='a$(>made)'))
+    try:
+        completed = complete('vdsm-tlsciphers scan a')
+    finally:
+        domain.destroy()
+    # bash shows it as it is put into the line; zsh does that afterwards.
+    assert completed in ({'a\\$\\(\\>made\\)'}, {'a$(>made)'})
+    assert not (tmp_path / 'made').exists()

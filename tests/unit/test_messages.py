@@ -1,0 +1,143 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""
+docs/troubleshooting.md explains every message that the package can print, and
+no other.
+
+A message is known by its key: the longest run of words that it always has
+before its remedy. A table of the page whose first column is headed "the line
+says" explains it there, with a piece of code that holds the key.
+"""
+
+import ast
+import re
+
+import support
+
+PAGE = (support.SOURCE / 'docs/troubleshooting.md').read_text()
+# In these every text of several words is a message, or a part of one ...
+HOST_CODE = ('hooks/before_vm_start.py', 'hooks/tlsciphers.py',
+             'wrapper/qemu-kvm-modified.py')
+# ... but for what only completes another one,
+COMPLETIONS = {'CHARACTER_NAMES', 'SYNTAX', 'remedy', 'shown'}
+# and for words of other programs that it reads.
+NO_MESSAGES = {'Cipher suites for', 'Elliptic curves'}
+# In the command, messages are what these are called with.
+CALLS_OF_THE_COMMAND = {'Problem', 'end', 'error'}
+SHELL_CODE = ('rpm/scriptlet.sh', 'vdsm-hook-tlsciphers.spec')
+
+
+def key(message):
+    """Return the key (str) of a message's template, '' where it has none."""
+    for text in (message.split('; ')[0], message):
+        runs = re.split(r'%\(?[\w.]*\)?[a-z]|%\{\w+\}|\$\{?[\w*#/%]+\}?'
+                        r'|[][:;,()<>="`|\n]', text)
+        longest = max((run.strip() for run in runs), key=len)
+        if re.search(r'[A-Za-z] +[A-Za-z]', longest):
+            return longest
+    return ''
+
+
+def template(node):
+    """Return the text of an expression with %s for its parts, or None."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    if isinstance(node, ast.JoinedStr):
+        return ''.join(template(part) or '%s' for part in node.values)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mod):
+        return template(node.left)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        return '%s%s' % (template(node.left) or '%s',
+                         template(node.right) or '%s')
+    return None
+
+
+def called(node):
+    return getattr(node.func, 'id', getattr(node.func, 'attr', None))
+
+
+def texts(node):
+    """Yield the templates (str) of the messages in a tree of Python."""
+    text = template(node)
+    if text is not None:
+        yield text
+        return
+    skipped = ()
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+        return  # A docstring.
+    if isinstance(node, ast.Assign):
+        if COMPLETIONS & {getattr(target, 'id', '')
+                          for target in node.targets}:
+            return
+    elif isinstance(node, ast.Call) and called(node) == 'give_up':
+        skipped = node.args[3:]  # The remedy.
+    for child in ast.iter_child_nodes(node):
+        if child not in skipped:
+            yield from texts(child)
+
+
+def messages():
+    """Return {key: (file, template)} of all messages there are."""
+    found = {}
+
+    def add(name, text):
+        if key(text) and key(text) not in NO_MESSAGES:
+            found.setdefault(key(text), (name, text))
+
+    for name in HOST_CODE:
+        for text in texts(ast.parse((support.SOURCE / name).read_text())):
+            if not text.startswith('<'):
+                add(name, text)
+    for path in (support.SOURCE / 'admin/vdsm_tlsciphers').glob('*.py'):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if (isinstance(node, ast.Call)
+                    and called(node) in CALLS_OF_THE_COMMAND):
+                for argument in node.args:
+                    for text in texts(argument):
+                        add('admin/vdsm_tlsciphers/' + path.name, text)
+    for name in SHELL_CODE:
+        for text in re.findall(
+                r'\b(?:say|complain|echo|stderr:write\()[ (]?"([^"\n]*)',
+                (support.SOURCE / name).read_text()):
+            add(name, text)
+    return found
+
+
+def explained():
+    """Return the pieces of code (list of str) that explain messages."""
+    pieces = []
+    for table in re.findall(r'(?m)^\| the line says \|.*\n\|[-| ]+\n'
+                            r'((?:\|.*\n)+)', PAGE):
+        for row in table.splitlines():
+            pieces.extend(re.findall(r'`([^`]+)`', re.split(
+                r'(?<!\\)\|', row)[1]))
+    return pieces
+
+
+def test_every_message_is_explained():
+    pieces = explained()
+    missing = sorted((name, text) for key, (name, text) in messages().items()
+                     if not [piece for piece in pieces if key in piece])
+    assert not missing, 'rows for docs/troubleshooting.md:\n' + '\n'.join(
+        '| `%s` | (%s) | |' % (re.sub(
+            r'%\(?[\w.]*\)?[a-z]', '...', text.split('; ')[0]).strip(), name)
+        for name, text in missing)
+
+
+def test_every_line_that_is_explained_is_one_that_can_be_printed():
+    keys = messages()
+    assert [piece for piece in explained()
+            if not [key for key in keys if key in piece]] == []
+
+
+def test_messages_of_each_part_are_seen():
+    """The search itself: some that must be among them."""
+    found = messages()
+    for expected in (
+            'which vdsm puts on PYTHONPATH', 'this leaves no cipher suite',
+            'the VNC console of this VM is not encrypted',
+            'restorecon cannot label the wrapper',
+            'of a manual installation in', 'is read-only',
+            'no VM of this host has that name'):
+        assert [key for key in found if expected in key], expected
