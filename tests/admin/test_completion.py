@@ -3,10 +3,10 @@
 
 """What the shells offer to complete, asked of bash and zsh themselves."""
 
-import pytest
-
 import commands
+import pytest
 import shells
+
 import support
 
 

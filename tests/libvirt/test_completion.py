@@ -4,8 +4,8 @@
 """What shells offer on a host: the names of VMs."""
 
 import pytest
-
 import shells
+
 import support
 
 

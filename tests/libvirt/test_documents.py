@@ -6,11 +6,13 @@
 import pathlib
 import subprocess
 
-import pytest
-
 import commands
 import documents
+import pytest
+
 import support
+
+HOST_DEFAULT = pathlib.Path('/etc/vdsm/tlsciphers.conf')
 
 
 @pytest.fixture
@@ -21,6 +23,8 @@ def type_in(start, run_hook, tmp_path):
     """
     vm = start(run_hook(support.lab_domain('spice', 'vnc'),
                         tlsprofile='modern'))
+    # vdsm has brought this one.
+    HOST_DEFAULT.parent.mkdir(exist_ok=True)
     (tmp_path / 'tlsciphers.conf').write_text(
         (support.SOURCE / 'docs/tlsciphers.conf.example').read_text())
 
@@ -33,7 +37,7 @@ def type_in(start, run_hook, tmp_path):
                               capture_output=True, text=True)
 
     yield type_in
-    pathlib.Path('/etc/vdsm/tlsciphers.conf').unlink(missing_ok=True)
+    HOST_DEFAULT.unlink(missing_ok=True)
 
 
 def of_the_command(line):

@@ -5,9 +5,9 @@
 
 import re
 
+import documents
 import pytest
 
-import documents
 import support
 
 # As on EL.
