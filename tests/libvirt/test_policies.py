@@ -152,18 +152,6 @@ def test_log_shows_what_qemu_got(start, run_hook):
     assert re.search('QEMU gets -object .*"priority":"NORMAL:', vm.log)
 
 
-def test_commands_of_the_documentation_show_the_policy(start, run_hook):
-    vm = start(run_hook(BOTH, tlsprofile='modern'))
-    for name, statuses in (('README.md', [False]),
-                           ('docs/policies.md', [False, False, False, True])):
-        text = (support.SOURCE / name).read_text()
-        commands = re.findall('(?m)^    (openssl s_client .*)', text)
-        assert [subprocess.run(
-            command.replace('HOST:PORT', '127.0.0.1:%d' % vm.tls_port),
-            shell=True, capture_output=True).returncode == 0
-            for command in commands] == statuses
-
-
 @pytest.mark.parametrize('properties', [
     {'tlspriority': DEFAULT_PRIORITY}, {'tlsprofile': 'intermediate'}])
 def test_vnc_without_encryption_starts_no_vm(

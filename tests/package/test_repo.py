@@ -4,11 +4,14 @@
 """The repository of "make repo", installed from by dnf."""
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
 
 import pytest
+
+import support
 
 NAME = 'vdsm-hook-tlsciphers'
 
@@ -96,6 +99,16 @@ def test_dnf_installs_what_is_signed(host):
     dnf(host, 'install', NAME)
     assert installed(host)
     assert host.run('rpm', '--verify', NAME).stdout == ''
+
+
+def test_signing_does_not_change_the_payload(built):
+    text = (support.SOURCE / 'docs/release.md').read_text()
+    command, = re.findall(r'(?m)^    (rpm -qp .*)', text)
+    first, second = built.run('sh', '-c', command).split()
+    assert first == second
+    signed, = (built.source / 'repo').glob('*.rpm')
+    unsigned, = built.source.glob('rpmbuild/RPMS/noarch/*.rpm')
+    assert signed.read_bytes() != unsigned.read_bytes()
 
 
 def assert_refused(host, reason):

@@ -1,0 +1,156 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""The commands that the documents tell people to type, and what runs them."""
+
+import re
+
+import support
+
+# On a host with a VM of tlsprofile=modern, each with the exit statuses that
+# it may have. The tests on VMs run them in this order.
+ON_A_HOST = {
+    'ls -Z /usr/libexec/qemu-kvm-modified': {0},
+    'install -m 644 -o root tlsciphers.conf /etc/vdsm/tlsciphers.conf': {0},
+    'gnutls-cli --list --priority NORMAL:-VERS-ALL:+VERS-TLS1.3': {0},
+    'tlsprofile=modern /usr/libexec/vdsm/hooks/before_vm_start/50_emulator '
+    '--test': {0},
+    'tlsgroups=X25519:P-256 /usr/libexec/vdsm/hooks/before_vm_start/'
+    '50_emulator --test': {0},
+    'tlspriority=NORMAL:+FOO /usr/libexec/vdsm/hooks/before_vm_start/'
+    '50_emulator --test': {1},
+    'openssl s_client -connect HOST:PORT -tls1_2 </dev/null': {1},
+    'openssl s_client -connect HOST:PORT -tls1_3 -ciphersuites '
+    'TLS_AES_128_CCM_SHA256 </dev/null': {1},
+    'openssl s_client -connect HOST:PORT -tls1_3 -groups P-521 </dev/null':
+        {1},
+    'openssl s_client -connect HOST:PORT -tls1_3 </dev/null': {0},
+    'virsh -r dumpxml NAME | grep tlsPort': {0},
+    'grep "QEMU gets" /var/log/libvirt/qemu/NAME.log': {0},
+    # The machine of the tests is no host of oVirt: there is no vdsm.
+    'vdsm-tlsciphers doctor': {0, 1},
+    'vdsm-tlsciphers check tlsprofile=modern': {0},
+    'vdsm-tlsciphers status': {0},
+    'vdsm-tlsciphers scan --json >before.json': {0},
+    'vdsm-tlsciphers scan --html after.html': {0},
+    'vdsm-tlsciphers scan --before before.json --html after.html': {0},
+    'vdsm-tlsciphers report --html report.html scans/': {0},
+    'vdsm-tlsciphers engine-line --cver 4.6 4.7': {0},
+}
+
+# What runs the others: a test, or a script of the project.
+ELSEWHERE = {
+    './check.sh': 'check.sh',
+    './check.sh unit': 'check.sh',
+    './check.sh soak': 'check.sh',
+    './demo.sh': 'demo.sh',
+    './autogen.sh && ./configure && make': 'check.sh',
+    './autogen.sh && ./configure && make rpm':
+        'package/test_rpm.py::test_each_release_gets_what_it_can_use',
+    'make check': 'check.sh',
+    'make install DESTDIR=...':
+        'package/test_build.py::test_install_and_uninstall_are_complete',
+    'make dist distcheck srpm rpm':
+        'package/test_release.py::test_release_check_passes',
+    'make rpmlint repo reproducible release-check':
+        'package/test_release.py::test_release_check_passes',
+    'make release-check':
+        'package/test_release.py::test_release_check_passes',
+    'make repo GPG_KEY=devel@example.org REPO_URL=https://repo.example.org/'
+    'el9': 'package/test_repo.py::'
+           'test_packager_names_the_key_and_the_place',
+    'make -f .copr/Makefile srpm outdir=/tmp spec=vdsm-hook-tlsciphers.spec':
+        'package/test_services.py::test_copr_gets_an_srpm_that_can_be_rebuilt',
+    "rpm -qp --qf '%{PAYLOADDIGEST}\\n' rpmbuild/RPMS/noarch/*.rpm "
+    'repo/*.rpm': 'package/test_repo.py::'
+                  'test_signing_does_not_change_the_payload',
+    'yum install ./vdsm-hook-tlsciphers-VERSION.noarch.rpm':
+        'node/test_life_cycle.py::'
+        'test_installation_update_and_removal_survive_reboots',
+    'dnf install ./vdsm-hook-tlsciphers-*.noarch.rpm':
+        'node/test_life_cycle.py::'
+        'test_installation_update_and_removal_survive_reboots',
+    'dnf --assumeyes --noplugins install ./vdsm-hook-tlsciphers-*.noarch.rpm':
+        'package/test_layers.py::'
+        'test_persisted_package_is_labelled_in_both_layers',
+    'dnf remove vdsm-hook-tlsciphers':
+        'node/test_life_cycle.py::'
+        'test_installation_update_and_removal_survive_reboots',
+    'yum install vdsm-hook-tlsciphers':
+        'package/test_repo.py::test_dnf_installs_what_is_signed',
+    'cp RPM-GPG-KEY-vdsm-hook-tlsciphers /etc/pki/rpm-gpg/':
+        'package/test_repo.py::test_dnf_installs_what_is_signed',
+    'cp vdsm-hook-tlsciphers.repo /etc/yum.repos.d/':
+        'package/test_repo.py::test_dnf_installs_what_is_signed',
+    'rpm -V vdsm-hook-tlsciphers':
+        'package/test_life_cycle.py::test_life_of_the_package',
+    'semodule -l | grep tlsciphers':
+        'node/test_life_cycle.py::'
+        'test_installation_update_and_removal_survive_reboots',
+    'semodule -i /usr/share/selinux/packages/tlsciphers.pp.bz2':
+        'package/test_life_cycle.py::test_life_of_the_package',
+    'restorecon -F -v /usr/libexec/qemu-kvm-modified '
+    '/usr/libexec/vdsm/hooks/qemu-kvm-wrapper/qemu-kvm-modified':
+        'node/test_selinux.py::test_wrapper_with_another_label_starts_no_vm',
+    'matchpathcon /usr/libexec/qemu-kvm-modified':
+        'package/test_life_cycle.py::test_life_of_the_package',
+    'ausearch -m avc -ts recent':
+        'node/test_selinux.py::test_plain_vm_is_denied_nothing',
+    'mount -o remount,rw /':
+        'package/test_take_over.py::test_read_only_root_is_told',
+    'rpm -i vdsm-hook-tlsciphers-*.noarch.rpm':
+        'package/test_take_over.py::'
+        'test_legacy_node_has_the_files_after_a_reboot',
+    'tests/lab rpmbuild/RPMS/noarch/*.rpm python3 -m pytest tests/libvirt '
+    '-k NAME': 'check.sh',
+    'python3 -m pytest tests/node --rpm rpmbuild/RPMS/noarch/*.rpm':
+        'check.sh',
+}
+
+# Those that nothing here can run, and why.
+NEEDS = {
+    'engine-config -m UserDefinedVMProperties=... --cver=4.7':
+        'an engine; unit/test_documentation.py compares the definition with '
+        'what the hook takes',
+    'systemctl restart ovirt-engine': 'an engine',
+    'mount -o remount,ro /': 'a legacy oVirt Node',
+    'git tag vVERSION': 'a release',
+}
+
+# Blocks that are no commands, by the beginning of their first line.
+NO_COMMANDS = (
+    'console  version', 'engine           the host', '<qemu:commandline>',
+    'vdsm-hook-tlsciphers: files of a manual', 'priority: the VNC console',
+    'ECDHE+AESGCM:TLS_AES', 'NORMAL:-VERS-ALL', '[default]', 'wrapper: ')
+
+
+def paths():
+    """Return the documents (list of pathlib.Path)."""
+    return [path for pattern in ('*.md', 'docs/*.md', 'man/*.[58]')
+            for path in sorted(support.SOURCE.glob(pattern))]
+
+
+def commands(path, values):
+    """
+    Return the commands (list of str) of a document; a man page with values
+    ({name: value}) for its names.
+    """
+    if path.suffix == '.md':
+        blocks = re.findall(r'(?m)^\n((?: {4,}\S.*\n|\n(?= {4,}))+)'
+                            r'|(?s:^```\w*\n(.*?)^```)', path.read_text())
+        blocks = [indented or fenced for indented, fenced in blocks]
+    else:
+        blocks = re.findall(r'(?s)\n\.Bd -literal[^\n]*\n(.*?)\n\.Ed',
+                            support.substitute(path, values).decode())
+    found = []
+    for block in blocks:
+        if block.strip().startswith(NO_COMMANDS):
+            continue
+        # Behind a "$" there are commands, and all else is what they answer.
+        prompted = re.findall(r'(?m)^ *\$ (.*)', block)
+        for line in prompted or block.strip().splitlines():
+            line = re.sub(r' +# .*', '', line.strip())
+            line = re.sub(r"(Properties=)'.*'", r'\1...', line)
+            found.append(re.sub(r'(tlsciphers-)[0-9][0-9.-]+(\.noarch)',
+                                r'\1VERSION\2', line))
+    return found
