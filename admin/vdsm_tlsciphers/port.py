@@ -187,7 +187,8 @@ class Port:
             self.vnc = vnc.Talk()
             return self._ask(version, offered, groups, shares)
         except socket.timeout:
-            raise tls.Broken('no answer came within %d seconds' % PATIENCE)
+            raise tls.Broken('no full answer came within %d seconds'
+                             % PATIENCE)
         except OSError as error:
             raise tls.Broken('the connection failed: %s'
                              % (error.strerror or error))

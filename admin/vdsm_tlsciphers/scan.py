@@ -215,8 +215,9 @@ def scan_target(target, baseline, name):
             console['certificate'] = certificate.describe(
                 examined.certificate)
         except Problem as unreadable:
-            console['state'] = 'incomplete'
-            console['problem'] = str(unreadable)
+            if state == 'scanned':
+                console['state'] = 'incomplete'
+                console['problem'] = str(unreadable)
     console['findings'] = judge.findings(console, exposed(examined), baseline,
                                          name)
     return console

@@ -11,6 +11,7 @@ messages are written by hand. All that comes from a server is bounded.
 
 import collections
 import os
+import socket
 import struct
 import time
 
@@ -104,7 +105,7 @@ class Stream:
         self.total = 0
 
     def send(self, data):
-        """Send data (bytes). Raises Broken in the end, and OSError."""
+        """Send data (bytes). Raises OSError (socket.timeout among them)."""
         self._set_timeout()
         self.connection.sendall(data)
 
@@ -128,7 +129,7 @@ class Stream:
     def _set_timeout(self):
         left = self.deadline - time.monotonic()
         if left <= 0:
-            raise Broken('no full answer came in time')
+            raise socket.timeout()
         self.connection.settimeout(left)
 
 
