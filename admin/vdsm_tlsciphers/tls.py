@@ -133,8 +133,7 @@ class Stream:
         self.connection.settimeout(left)
 
 
-def client_hello(version, offered, groups, host=None, shares=False,
-                 random=None):
+def client_hello(version, offered, groups, host=None, shares=False):
     """
     Return the record (bytes) that begins a handshake.
 
@@ -150,7 +149,7 @@ def client_hello(version, offered, groups, host=None, shares=False,
     codes = _numbers(offered)
     if version != 'TLSv1.3':
         codes += struct.pack('>H', RENEGOTIATION)
-    body = (struct.pack('>H', number) + (random or os.urandom(32)) + b'\0'
+    body = (struct.pack('>H', number) + os.urandom(32) + b'\0'
             + _block(codes) + b'\1\0')
     # Servers that know SSL 3.0 only may know no extensions.
     if version != 'SSLv3':
