@@ -15,8 +15,12 @@ from vdsm_tlsciphers import suites, tls, vnc
 # Seconds for a connection, with all that is said in it, and for a port.
 PATIENCE = 10
 PORT_PATIENCE = 120
+# With whom TLS gets no answer from, and maybe HTTP does.
+HTTP_PATIENCE = 3
 # For a port. Consoles need some 40; who needs more answers in bad faith.
 MOST_CONNECTIONS = 1000
+
+HTTP = 'this port speaks HTTP without TLS'
 
 _interrupted = threading.Event()
 _connections = set()
@@ -52,8 +56,9 @@ class Port:
         connections (int): how many were made.
     """
 
-    def __init__(self, host, port, is_vnc=False):
-        self.vnc = vnc.Talk() if is_vnc else None
+    def __init__(self, host, port, display='tls'):
+        self.vnc = vnc.Talk() if display == 'vnc' else None
+        self._display = display
         self.suites = {}
         self.groups = []
         self.certificate = None
@@ -73,6 +78,9 @@ class Port:
         Find out all that the attributes hold. Raises Unreachable, NoTLS, and
         tls.Broken where it could not go on.
         """
+        # QEMU's websocket without TLS would wait for the end of a request.
+        if self._display == 'websocket' and self._speaks_http():
+            raise NoTLS(HTTP)
         for version in reversed(list(tls.VERSIONS)):
             self._find_suites(version)
         if not self.suites:
@@ -187,13 +195,26 @@ class Port:
             self.vnc = vnc.Talk()
             return self._ask(version, offered, groups, shares)
         except socket.timeout:
-            raise tls.Broken('no answer came within %d seconds' % PATIENCE)
+            if self.connections == 1 and self._speaks_http():
+                raise NoTLS(HTTP)
+            raise tls.Broken('no full answer came within %d seconds'
+                             % PATIENCE)
         except OSError as error:
             raise tls.Broken('the connection failed: %s'
                              % (error.strerror or error))
         self._speaks_tls = True
         self.certificate = self.certificate or answer.certificate
         return answer
+
+    def _speaks_http(self):
+        try:
+            with self._connection() as connection:
+                stream = tls.Stream(connection,
+                                    time.monotonic() + HTTP_PATIENCE)
+                stream.send(b'GET / HTTP/1.0\r\n\r\n')
+                return stream.read(5) == b'HTTP/'
+        except OSError:
+            return False
 
     def _begin(self, stream):
         if self.vnc is None:
@@ -271,5 +292,5 @@ def _describe(start):
     if start.startswith(b'REDQ'):
         return 'this SPICE port is not encrypted'
     if start.startswith(b'HTTP/'):
-        return 'this port speaks HTTP without TLS'
+        return HTTP
     return 'what listens does not speak TLS'

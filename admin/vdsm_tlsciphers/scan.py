@@ -191,8 +191,7 @@ def show_progress(line):
 
 def scan_target(target, baseline, name):
     """Return what a scan of a Target has found, as a dict for JSON."""
-    examined = port.Port(target.address, target.port,
-                         target.display == 'vnc')
+    examined = port.Port(target.address, target.port, target.display)
     state, problem = examine(examined)
     machine = target.machine
     display = target.display
@@ -215,8 +214,9 @@ def scan_target(target, baseline, name):
             console['certificate'] = certificate.describe(
                 examined.certificate)
         except Problem as unreadable:
-            console['state'] = 'incomplete'
-            console['problem'] = str(unreadable)
+            if state == 'scanned':
+                console['state'] = 'incomplete'
+                console['problem'] = str(unreadable)
     console['findings'] = judge.findings(console, exposed(examined), baseline,
                                          name)
     return console

@@ -11,6 +11,7 @@ messages are written by hand. All that comes from a server is bounded.
 
 import collections
 import os
+import socket
 import struct
 import time
 
@@ -104,7 +105,7 @@ class Stream:
         self.total = 0
 
     def send(self, data):
-        """Send data (bytes). Raises Broken in the end, and OSError."""
+        """Send data (bytes). Raises OSError (socket.timeout among them)."""
         self._set_timeout()
         self.connection.sendall(data)
 
@@ -128,12 +129,11 @@ class Stream:
     def _set_timeout(self):
         left = self.deadline - time.monotonic()
         if left <= 0:
-            raise Broken('no full answer came in time')
+            raise socket.timeout()
         self.connection.settimeout(left)
 
 
-def client_hello(version, offered, groups, host=None, shares=False,
-                 random=None):
+def client_hello(version, offered, groups, host=None, shares=False):
     """
     Return the record (bytes) that begins a handshake.
 
@@ -149,7 +149,7 @@ def client_hello(version, offered, groups, host=None, shares=False,
     codes = _numbers(offered)
     if version != 'TLSv1.3':
         codes += struct.pack('>H', RENEGOTIATION)
-    body = (struct.pack('>H', number) + (random or os.urandom(32)) + b'\0'
+    body = (struct.pack('>H', number) + os.urandom(32) + b'\0'
             + _block(codes) + b'\1\0')
     # Servers that know SSL 3.0 only may know no extensions.
     if version != 'SSLv3':
