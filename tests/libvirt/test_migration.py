@@ -129,8 +129,8 @@ def held(domain, destination, way, uri=None):
     """
     wait_until(lambda: is_full(domain))
     with concurrent.futures.ThreadPoolExecutor(1) as executor:
-        # With connections of its own: before 10.1 a call of libvirt's client
-        # can wait for the end of another thread's on the same connection.
+        # With connections of its own: in libvirt's client (9.0) a call
+        # sometimes waits for the end of one that another thread makes.
         apart = libvirt.open(domain.connect().getURI())
         migration = executor.submit(
             migrate, apart.lookupByUUID(domain.UUID()),
