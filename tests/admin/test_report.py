@@ -217,6 +217,14 @@ def test_console_that_failed_is_shown_with_all_that_was_found(make):
         for finding in scan_documents.FINDINGS[BROAD, display]]
 
 
+def test_findings_are_counted_over_consoles_and_hosts(make):
+    page = make(document('node1.example.com', [BROAD] * 3),
+                document('node2.example.com', [OFF], 10))
+    assert [row[2:] for row in page.table(
+        'Findings, the most frequent first')[1:]] == [
+        ['4', '2'], ['3', '1'], ['3', '1'], ['3', '1'], ['1', '1']]
+
+
 def test_picture_has_a_mark_for_each_suite(make):
     page = make(document('node1.example.com', [BROAD]))
     vnc = page.consoles('vm00000')['VNC']
@@ -445,6 +453,8 @@ def damaged(change):
     (damaged(lambda scan: scan['consoles'].append(None)),
      'consoles is not as expected'),
     (damaged(lambda scan: scan['consoles'][0].update(port='5900')),
+     'consoles.port is not as expected'),
+    (damaged(lambda scan: scan['consoles'][0].update(port=True)),
      'consoles.port is not as expected'),
     (damaged(lambda scan: scan['consoles'][0].update(display=['x'])),
      'consoles.display is not as expected'),
