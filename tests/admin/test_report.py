@@ -547,12 +547,14 @@ def test_page_that_cannot_be_written_in_whole_is_not_written(
     assert sorted(os.listdir(tmp_path)) == ['now0.json', 'page.html']
 
 
-def test_folder_that_is_not_there_is_named(newest_command, tmp_path):
+@pytest.mark.parametrize('name', ['no/page.html', 'folder.html'])
+def test_page_that_cannot_be_there_is_named(newest_command, tmp_path, name):
+    (tmp_path / 'folder.html').mkdir()
     path, = save(tmp_path, 'now', [good()])
     assert newest_command.problem(
-        'report', '--html', tmp_path / 'no/page.html', path) == (
-        'vdsm-tlsciphers: %s/no/page.html: cannot be written: No such file '
-        'or directory' % tmp_path)
+        'report', '--html', tmp_path / name, path) == (
+        'vdsm-tlsciphers: %s: cannot be a page; give the name of a file in a '
+        'folder that exists' % (tmp_path / name))
 
 
 def test_scan_is_not_taken_for_the_page(newest_command, tmp_path):
