@@ -440,7 +440,8 @@ def damaged(change):
 
 
 @pytest.mark.parametrize('text, complaint', [
-    ('', 'no JSON'),
+    ('', 'empty, so this scan has failed; scan again'),
+    (' ', 'no JSON'),
     ('{"format": ', 'no JSON'),
     ('[' * 100000, 'no JSON'),
     (b'\xff\xfe\x00', 'no JSON'),
