@@ -21,7 +21,7 @@ from vdsm_tlsciphers.markup import (
     thousands,
 )
 
-DISPLAYS = {'spice': 'SPICE', 'vnc': 'VNC', 'websocket': 'websocket',
+DISPLAYS = {'spice': 'SPICE', 'vnc': 'VNC', 'websocket': 'Websocket',
             'tls': 'TLS'}
 # Findings of a kind that many servers have, and consoles that are gone: more
 # would say no more.
@@ -467,7 +467,7 @@ def legend():
 
 MEANING = {
     'strong': 'as the guidelines recommend',
-    'acceptable': 'no attack known, no longer recommended',
+    'acceptable': 'not recommended any more',
     'weak': 'to be taken away',
     'broken': 'gives no protection'}
 

@@ -75,7 +75,7 @@ th, td {
   border-bottom: 1px solid var(--line);
 }
 th { font-weight: 600; }
-th, td { max-width: 32rem; overflow-wrap: break-word; }
+th, td { max-width: 46rem; overflow-wrap: break-word; }
 .number { white-space: nowrap; }
 tbody th { font-weight: inherit; }
 thead th { border-bottom: 2px solid var(--line); white-space: nowrap; }
@@ -85,7 +85,7 @@ thead th { border-bottom: 2px solid var(--line); white-space: nowrap; }
 .share .failed { fill: var(--failed-bar); }
 .share .not-scanned { fill: var(--page); }
 .legend {
-  display: flex; flex-wrap: wrap; gap: .25rem 1.5rem; padding: 0;
+  display: flex; flex-wrap: wrap; gap: .25rem 1.25rem; padding: 0;
   list-style: none; font-size: .85rem; color: var(--quiet);
 }
 .legend svg { vertical-align: -.1em; }
