@@ -279,7 +279,8 @@ def change(earlier, now):
     """Return in words what has changed between two Results."""
     line = 'Gone: %s. New: %s.' % (difference(earlier, now),
                                    difference(now, earlier))
-    if earlier.certificate != now.certificate:
+    if (earlier.certificate and now.certificate
+            and earlier.certificate != now.certificate):
         line += ' Another certificate.'
     return line
 
@@ -525,7 +526,7 @@ def back(report):
         'Each suite, version and group on this page was accepted in a '
         'handshake with the console. A console passes if it accepted nothing '
         'beyond the policy of its VM and beyond the baseline; it is "not '
-        'scanned" if it could not be asked.')),
-        element('p', 'Page made by vdsm-tlsciphers %s.' % VERSION))
+        'scanned" if it could not be asked. Page made by vdsm-tlsciphers %s.'
+        % VERSION)))
     yield report.pictures.symbols()
     yield Markup('\n</body>\n</html>\n')

@@ -170,15 +170,15 @@ footer {
   a { color: inherit; text-decoration: none; }
   h1, h2, h3, h4, h5, summary, caption { break-after: avoid; }
   .card > p, .card > div { break-after: avoid; }
-  footer { break-before: avoid; }
-  tr, dl > div, li, .card section, .certificate, .conclusion,
+  footer { margin-top: 1rem; break-before: avoid; }
+  tr, dl > div, footer, .card section, .certificate, .conclusion,
   .side, .result, .card > div, main > section:not(#results) {
     break-inside: avoid;
   }
   .host:not([open]) { display: none; }
-  .host, #results { break-before: page; }
+  main > .host, main > #results { margin-top: 0; break-before: page; }
   .result table { font-size: .8rem; line-height: 1.25; }
-  .host > summary::before { content: none; }
+  .host[open] > summary::before { content: none; }
   .pair { grid-template-columns: 1fr 1fr; }
   .picture { max-width: 26rem; }
 }

@@ -314,6 +314,17 @@ def test_what_is_new_is_marked(make):
     assert sum(cell.startswith('new: ') for cell in cells) == 31
 
 
+def test_another_certificate_is_named(make):
+    now = document('node1.example.com', [MODERN])
+    before = document('node2.example.com', [MODERN], time=EARLIER)
+    now['consoles'][1]['certificate'] = None
+    page = make(now, before=[before])
+    assert [words(section.find('p')) for section
+            in page.card('vm00000').iter('section')] == [
+        'Gone: nothing. New: nothing. Another certificate.',
+        'Gone: nothing. New: nothing.']
+
+
 def test_console_that_has_not_changed_is_shown_once(make):
     page = make(document('node1.example.com', [BROAD]), before=[
         document('node1.example.com', [BROAD], time=EARLIER)])
