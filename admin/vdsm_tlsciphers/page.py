@@ -21,7 +21,7 @@ from vdsm_tlsciphers.markup import (
     thousands,
 )
 
-DISPLAYS = {'spice': 'SPICE', 'vnc': 'VNC', 'websocket': 'websocket',
+DISPLAYS = {'spice': 'SPICE', 'vnc': 'VNC', 'websocket': 'Websocket',
             'tls': 'TLS'}
 # Findings of a kind that many servers have, and consoles that are gone: more
 # would say no more.
@@ -279,7 +279,8 @@ def change(earlier, now):
     """Return in words what has changed between two Results."""
     line = 'Gone: %s. New: %s.' % (difference(earlier, now),
                                    difference(now, earlier))
-    if earlier.certificate != now.certificate:
+    if (earlier.certificate and now.certificate
+            and earlier.certificate != now.certificate):
         line += ' Another certificate.'
     return line
 
@@ -467,7 +468,7 @@ def legend():
 
 MEANING = {
     'strong': 'as the guidelines recommend',
-    'acceptable': 'no attack known, no longer recommended',
+    'acceptable': 'not recommended any more',
     'weak': 'to be taken away',
     'broken': 'gives no protection'}
 
@@ -525,7 +526,7 @@ def back(report):
         'Each suite, version and group on this page was accepted in a '
         'handshake with the console. A console passes if it accepted nothing '
         'beyond the policy of its VM and beyond the baseline; it is "not '
-        'scanned" if it could not be asked.')),
-        element('p', 'Page made by vdsm-tlsciphers %s.' % VERSION))
+        'scanned" if it could not be asked. Page made by vdsm-tlsciphers %s.'
+        % VERSION)))
     yield report.pictures.symbols()
     yield Markup('\n</body>\n</html>\n')

@@ -64,10 +64,7 @@ def write_html(path, documents, before=()):
     memory), compared with those of earlier scans. It is there as a whole or
     not at all. Returns the Report. Raises Problem.
     """
-    # Whoever names a scan here by mistake, or a device, shall not lose it.
-    if not path.endswith('.html'):
-        raise Problem('%s: give the page a name that ends in .html' % path)
-    path = os.path.realpath(path)
+    path = check_path(path)
     try:
         with tempfile.TemporaryFile(dir=os.path.dirname(path)) as parts:
             report = Report(parts, scans.Earlier(before))
@@ -77,6 +74,21 @@ def write_html(path, documents, before=()):
             return report
     except OSError as error:
         raise Problem('%s: cannot be written: %s' % (path, error.strerror))
+
+
+def check_path(path):
+    """
+    Return where a page is to be written. Raises Problem where it cannot be:
+    to be called before the work of a scan is done in vain.
+    """
+    # Whoever names a scan here by mistake, or a device, shall not lose it.
+    if not path.endswith('.html'):
+        raise Problem('%s: give the page a name that ends in .html' % path)
+    path = os.path.realpath(path)
+    if os.path.isdir(path) or not os.path.isdir(os.path.dirname(path)):
+        raise Problem('%s: cannot be a page; give the name of a file in a '
+                      'folder that exists' % path)
+    return path
 
 
 class Report:

@@ -73,6 +73,9 @@ def read(paths):
             raise Problem('%s: more than %d MiB, no scan is that large; give '
                           'what "scan --json" printed'
                           % (path, LARGEST >> 20))
+        if not text:
+            raise Problem('%s: empty, so this scan has failed; scan again'
+                          % path)
         try:
             document = json.loads(text.decode('utf-8-sig'))
         except (ValueError, RecursionError) as error:

@@ -75,7 +75,7 @@ th, td {
   border-bottom: 1px solid var(--line);
 }
 th { font-weight: 600; }
-th, td { max-width: 32rem; overflow-wrap: break-word; }
+th, td { max-width: 46rem; overflow-wrap: break-word; }
 .number { white-space: nowrap; }
 tbody th { font-weight: inherit; }
 thead th { border-bottom: 2px solid var(--line); white-space: nowrap; }
@@ -85,7 +85,7 @@ thead th { border-bottom: 2px solid var(--line); white-space: nowrap; }
 .share .failed { fill: var(--failed-bar); }
 .share .not-scanned { fill: var(--page); }
 .legend {
-  display: flex; flex-wrap: wrap; gap: .25rem 1.5rem; padding: 0;
+  display: flex; flex-wrap: wrap; gap: .25rem 1.25rem; padding: 0;
   list-style: none; font-size: .85rem; color: var(--quiet);
 }
 .legend svg { vertical-align: -.1em; }
@@ -170,15 +170,15 @@ footer {
   a { color: inherit; text-decoration: none; }
   h1, h2, h3, h4, h5, summary, caption { break-after: avoid; }
   .card > p, .card > div { break-after: avoid; }
-  footer { break-before: avoid; }
-  tr, dl > div, li, .card section, .certificate, .conclusion,
+  footer { margin-top: 1rem; break-before: avoid; }
+  tr, dl > div, footer, .card section, .certificate, .conclusion,
   .side, .result, .card > div, main > section:not(#results) {
     break-inside: avoid;
   }
   .host:not([open]) { display: none; }
-  .host, #results { break-before: page; }
+  main > .host, main > #results { margin-top: 0; break-before: page; }
   .result table { font-size: .8rem; line-height: 1.25; }
-  .host > summary::before { content: none; }
+  .host[open] > summary::before { content: none; }
   .pair { grid-template-columns: 1fr 1fr; }
   .picture { max-width: 26rem; }
 }

@@ -14,74 +14,93 @@ BROAD, MODERN, INTERMEDIATE, OFF, CLOSED = KINDS = (
     'without a policy', 'modern', 'intermediate', 'VNC not encrypted',
     'unreachable')
 
-TLS13 = [('TLS_AES_256_GCM_SHA384', '1302'),
-         ('TLS_CHACHA20_POLY1305_SHA256', '1303'),
-         ('TLS_AES_128_GCM_SHA256', '1301')]
-CCM13 = ('TLS_AES_128_CCM_SHA256', '1304')
-AEAD = [('ECDHE-RSA-AES256-GCM-SHA384', 'C030'),
-        ('ECDHE-RSA-CHACHA20-POLY1305', 'CCA8'),
-        ('ECDHE-RSA-AES128-GCM-SHA256', 'C02F')]
-CCM = [('ECDHE-RSA-AES256-CCM', 'C0A3'), ('DHE-RSA-AES256-CCM', 'C09F'),
-       ('DHE-RSA-AES128-CCM', 'C09E')]
-DHE = [('DHE-RSA-AES256-GCM-SHA384', '009F'),
-       ('DHE-RSA-CHACHA20-POLY1305', 'CCAA'),
-       ('DHE-RSA-AES128-GCM-SHA256', '009E')]
-CBC = [('ECDHE-RSA-AES256-SHA', 'C014'), ('ECDHE-RSA-AES128-SHA', 'C013')]
-DHE_CBC = [('DHE-RSA-AES256-SHA', '0039'), ('DHE-RSA-AES128-SHA', '0033')]
-RSA = [('AES256-GCM-SHA384', '009D'), ('AES128-GCM-SHA256', '009C'),
-       ('AES256-SHA256', '003D'), ('AES128-SHA256', '003C')]
-RSA_CBC = [('AES256-SHA', '0035'), ('AES128-SHA', '002F')]
+CODES = {
+    'TLS_AES_128_GCM_SHA256': '1301', 'TLS_AES_256_GCM_SHA384': '1302',
+    'TLS_CHACHA20_POLY1305_SHA256': '1303', 'TLS_AES_128_CCM_SHA256': '1304',
+    'ECDHE-RSA-AES128-GCM-SHA256': 'C02F',
+    'ECDHE-RSA-AES256-GCM-SHA384': 'C030',
+    'ECDHE-RSA-CHACHA20-POLY1305': 'CCA8', 'ECDHE-RSA-AES128-SHA': 'C013',
+    'ECDHE-RSA-AES128-SHA256': 'C027', 'ECDHE-RSA-AES256-SHA': 'C014',
+    'ECDHE-RSA-AES256-SHA384': 'C028', 'DHE-RSA-AES128-CCM': 'C09E',
+    'DHE-RSA-AES128-GCM-SHA256': '009E', 'DHE-RSA-AES128-SHA': '0033',
+    'DHE-RSA-AES256-CCM': 'C09F', 'DHE-RSA-AES256-GCM-SHA384': '009F',
+    'DHE-RSA-AES256-SHA': '0039', 'DHE-RSA-CHACHA20-POLY1305': 'CCAA',
+    'AES128-CCM': 'C09C', 'AES128-GCM-SHA256': '009C', 'AES128-SHA': '002F',
+    'AES128-SHA256': '003C', 'AES256-CCM': 'C09D',
+    'AES256-GCM-SHA384': '009D', 'AES256-SHA': '0035',
+    'AES256-SHA256': '003D'}
+TLS13 = ['TLS_AES_128_GCM_SHA256', 'TLS_AES_256_GCM_SHA384',
+         'TLS_CHACHA20_POLY1305_SHA256']
+AEAD = ['ECDHE-RSA-AES128-GCM-SHA256', 'ECDHE-RSA-AES256-GCM-SHA384',
+        'ECDHE-RSA-CHACHA20-POLY1305']
+ECDHE_CBC = ['ECDHE-RSA-AES128-SHA', 'ECDHE-RSA-AES256-SHA']
+DHE = [name for name in CODES if name.startswith('DHE')]
+RSA = ['AES128-GCM-SHA256', 'AES128-SHA', 'AES256-GCM-SHA384', 'AES256-SHA']
 
 
-def suites(names, strength, exchange=None):
-    """Return entries of a document for suites (list of (name, code))."""
-    return [{'suite': name, 'code': code, 'strength': strength,
-             'key_exchange': exchange or (
-                 'any' if name.startswith('TLS_') else
-                 name.split('-')[0] if 'DHE' in name else 'RSA')}
-            for name, code in names]
+def suites(strength, *names):
+    """Return entries of a document for suites."""
+    return [{'suite': name, 'code': CODES[name], 'strength': strength,
+             'key_exchange': 'any' if name.startswith('TLS_') else
+             name.split('-')[0] if 'DHE' in name else 'RSA'}
+            for name in names]
 
 
-STRONG13 = suites(TLS13, 'strong')
-OLD = suites(CBC + DHE_CBC + RSA_CBC, 'weak')
-# What consoles accept, by kind and display: counted on real ones.
+STRONG = {'TLSv1.2': suites('strong', *AEAD),
+          'TLSv1.3': suites('strong', *TLS13)}
+OLD = suites('weak', *ECDHE_CBC, 'DHE-RSA-AES128-SHA', 'DHE-RSA-AES256-SHA',
+             'AES128-SHA', 'AES256-SHA')
+# What consoles accept, by kind and display: taken from a real VM.
 PROTOCOLS = {
     (BROAD, 'spice'): {
-        'TLSv1.2': suites(AEAD, 'strong') + suites(
-            DHE + CBC[:1], 'acceptable') + suites(RSA + RSA_CBC, 'weak'),
-        'TLSv1.3': STRONG13},
+        'TLSv1.2': STRONG['TLSv1.2'] + suites(
+            'acceptable', *ECDHE_CBC, 'ECDHE-RSA-AES128-SHA256',
+            'ECDHE-RSA-AES256-SHA384') + suites(
+                'weak', *RSA, 'AES128-SHA256', 'AES256-SHA256'),
+        'TLSv1.3': STRONG['TLSv1.3']},
     (BROAD, 'vnc'): {
         'TLSv1': OLD, 'TLSv1.1': OLD,
-        'TLSv1.2': suites(AEAD + CCM[:1], 'strong') + suites(
-            CCM[1:] + DHE + CBC + DHE_CBC, 'acceptable') + suites(
-                RSA[:3] + RSA_CBC, 'weak'),
-        'TLSv1.3': STRONG13 + suites([CCM13], 'strong')},
-    (MODERN, 'spice'): {'TLSv1.3': STRONG13},
-    (MODERN, 'vnc'): {'TLSv1.3': STRONG13},
-    (INTERMEDIATE, 'spice'): {'TLSv1.2': suites(AEAD, 'strong'),
-                              'TLSv1.3': STRONG13},
-    (INTERMEDIATE, 'vnc'): {'TLSv1.2': suites(AEAD, 'strong'),
-                            'TLSv1.3': STRONG13},
+        'TLSv1.2': STRONG['TLSv1.2'] + suites(
+            'acceptable', *DHE, *ECDHE_CBC) + suites(
+                'weak', *RSA, 'AES128-CCM', 'AES256-CCM'),
+        'TLSv1.3': STRONG['TLSv1.3'] + suites(
+            'strong', 'TLS_AES_128_CCM_SHA256')},
+    (MODERN, 'spice'): {'TLSv1.3': STRONG['TLSv1.3']},
+    (MODERN, 'vnc'): {'TLSv1.3': STRONG['TLSv1.3']},
+    (INTERMEDIATE, 'spice'): STRONG, (INTERMEDIATE, 'vnc'): STRONG,
     (OFF, 'vnc'): {}}
 PROTOCOLS[OFF, 'spice'] = PROTOCOLS[BROAD, 'spice']
+GROUPS = ['P-256', 'P-384', 'X25519']
+EVERY_GROUP = GROUPS + ['P-521', 'X448', 'ffdhe2048', 'ffdhe3072',
+                        'ffdhe4096', 'ffdhe6144', 'ffdhe8192']
+REMEDY = '; set tlsprofile=intermediate on the VM, shut it down and start it'
+GROUPS_FINDING = ('keys are exchanged in the groups '
+                  + ', '.join(EVERY_GROUP[3:]) + REMEDY)
+
+
+def beyond(kind, display, version, allowed):
+    """Return the finding that names what is accepted beyond a baseline."""
+    return '%s is accepted with %s%s' % (version, ', '.join(
+        suite['suite'] for suite in PROTOCOLS[kind, display][version]
+        if suite['suite'] not in allowed), REMEDY)
+
+
 FINDINGS = {
-    (BROAD, 'spice'): [
-        '6 suites without forward secrecy are accepted, such as AES256-SHA; '
-        'set tlsprofile=intermediate or name suites in tlsciphers'],
-    (BROAD, 'vnc'): [
-        'TLSv1 is accepted; set tlsprofile=intermediate',
-        'TLSv1.1 is accepted; set tlsprofile=intermediate',
-        '5 suites without forward secrecy are accepted, such as AES256-SHA; '
-        'set tlsprofile=intermediate'],
+    (BROAD, 'spice'): [beyond(BROAD, 'spice', 'TLSv1.2', AEAD),
+                       GROUPS_FINDING],
+    (BROAD, 'vnc'): ['TLSv1, TLSv1.1 are accepted' + REMEDY,
+                     beyond(BROAD, 'vnc', 'TLSv1.2', AEAD),
+                     beyond(BROAD, 'vnc', 'TLSv1.3', TLS13),
+                     GROUPS_FINDING],
     (OFF, 'vnc'): [
-        'the console has no TLS; check Enable VNC Encryption in the engine '
-        'and reinstall the hosts of the cluster']}
+        'no TLS is on offer; check Enable VNC Encryption in the engine and '
+        'reinstall the hosts of the cluster']}
 FINDINGS[OFF, 'spice'] = FINDINGS[BROAD, 'spice']
-COMMON = {'ciphersuites': ':'.join(name for name, _ in TLS13),
+COMMON = {'ciphersuites': ':'.join(TLS13),
           'groups': 'X25519:prime256v1:secp384r1'}
 POLICIES = {
     MODERN: {'protocols': 'TLSv1.3', **COMMON},
-    INTERMEDIATE: {'ciphers': ':'.join(name for name, _ in AEAD),
+    INTERMEDIATE: {'ciphers': ':'.join(AEAD),
                    'protocols': 'TLSv1.2:TLSv1.3', **COMMON}}
 
 
@@ -109,7 +128,8 @@ def console(host, vm, kind, display, port):
         'display': display, 'address': '10.20.%d.%d' % divmod(
             sum(host.encode()), 256), 'port': port,
         'state': state, 'problem': problem, 'protocols': protocols,
-        'groups': ['X25519', 'P-256', 'P-384'] if protocols else [],
+        'groups': [] if not protocols else
+        GROUPS if kind in POLICIES else EVERY_GROUP,
         'certificate': certificate(host) if protocols else None,
         'policy': {key: {'value': value, 'required': True}
                    for key, value in POLICIES[kind].items()}

@@ -202,19 +202,30 @@ def test_console_that_failed_is_shown_with_all_that_was_found(make):
     assert words(vnc.find('h4')).endswith('Failed')
     assert pictures(vnc) == [
         'TLSv1: 6 weak; TLSv1.1: 6 weak; '
-        'TLSv1.2: 4 strong, 9 acceptable, 5 weak; TLSv1.3: 4 strong']
+        'TLSv1.2: 3 strong, 9 acceptable, 6 weak; TLSv1.3: 4 strong']
     assert [words(item) for item in vnc.iter('li')] == [
         'Baseline: ' + finding
         for finding in scan_documents.FINDINGS[BROAD, 'vnc']]
     assert {words(row[0]): words(row[1]) for row in vnc.iter('div')
             if len(row) == 2 and row[0].tag == 'dt'} == {
-        'Groups': 'X25519, P-256, P-384', 'Policy': 'none', 'Certificate':
-        'O=Example, CN=node1.example.com, RSA 2048, until 2031-01-06 09:12 '
-        'UTC'}
-    assert page.table('Findings, the most frequent first')[1:] == [
-        [finding, 'Baseline', '1', '1']
-        for display in ('spice', 'vnc')
-        for finding in scan_documents.FINDINGS[BROAD, display]]
+        'Groups': ', '.join(scan_documents.EVERY_GROUP), 'Policy': 'none',
+        'Certificate': 'O=Example, CN=node1.example.com, RSA 2048, until '
+        '2031-01-06 09:12 UTC'}
+    groups, *others = page.table('Findings, the most frequent first')[1:]
+    assert groups == [scan_documents.GROUPS_FINDING, 'Baseline', '2', '1']
+    assert others == [
+        [finding, 'Baseline', '1', '1'] for display in ('spice', 'vnc')
+        for finding in scan_documents.FINDINGS[BROAD, display][:-1]
+        if finding != groups[0]]
+
+
+def test_findings_are_counted_over_consoles_and_hosts(make):
+    page = make(document('node1.example.com', [BROAD] * 3),
+                document('node2.example.com', [OFF], 10))
+    assert [row[2:] for row in page.table(
+        'Findings, the most frequent first')[1:]] == [
+        ['7', '2'], ['4', '2'], ['3', '1'], ['3', '1'], ['3', '1'],
+        ['1', '1']]
 
 
 def test_picture_has_a_mark_for_each_suite(make):
@@ -225,7 +236,7 @@ def test_picture_has_a_mark_for_each_suite(make):
                if symbol.get('id') == link[1:]]
     marks = [use.get('href') for use in symbol.iter(SVG + 'use')]
     assert (len(marks), marks.count('#strong'), marks.count('#acceptable'),
-            marks.count('#weak')) == (34, 8, 9, 17)
+            marks.count('#weak')) == (34, 7, 9, 18)
     assert [words(text) for text in symbol.iter(SVG + 'text')] == [
         'TLSv1', '6', 'TLSv1.1', '6', 'TLSv1.2', '18', 'TLSv1.3', '4']
     # A mark can be told from others without its colour.
@@ -273,12 +284,13 @@ def test_page_shows_before_and_after_side_by_side(make):
         page.card('vm00000'))
     vnc = page.consoles('vm00000')['VNC']
     assert words(vnc.find('p')) == (
-        'Gone: 31 suites, TLSv1, TLSv1.1, TLSv1.2. New: nothing.')
+        'Gone: 31 suites, TLSv1, TLSv1.1, TLSv1.2, %s. New: nothing.'
+        % ', '.join(scan_documents.EVERY_GROUP[3:]))
     sides = [element for element in vnc.iter('div')
              if element.get('class') == 'side']
     assert [words(side.find('h5')) for side in sides] == [
         'Earlier Failed', 'Now Passed']
-    assert [len(list(side.iter('li'))) for side in sides] == [3, 0]
+    assert [len(list(side.iter('li'))) for side in sides] == [4, 0]
     assert pictures(sides[1]) == ['TLSv1.3: 3 strong']
     cells = [cell for row in page.table(
         '3 suites accepted, 34 in the earlier scan')[1:] for cell in row[3:]
@@ -294,11 +306,23 @@ def test_what_is_new_is_marked(make):
         document('node1.example.com', [MODERN], time=EARLIER)])
     vnc = page.consoles('vm00000')['VNC']
     assert words(vnc.find('p')) == (
-        'Gone: nothing. New: 31 suites, TLSv1, TLSv1.1, TLSv1.2.')
+        'Gone: nothing. New: 31 suites, TLSv1, TLSv1.1, TLSv1.2, %s.'
+        % ', '.join(scan_documents.EVERY_GROUP[3:]))
     assert all(words(item).endswith('(new)') for item in vnc.iter('li'))
     cells = [cell for row in page.table(
         '34 suites accepted, 3 in the earlier scan') for cell in row[3:]]
     assert sum(cell.startswith('new: ') for cell in cells) == 31
+
+
+def test_another_certificate_is_named(make):
+    now = document('node1.example.com', [MODERN])
+    before = document('node2.example.com', [MODERN], time=EARLIER)
+    now['consoles'][1]['certificate'] = None
+    page = make(now, before=[before])
+    assert [words(section.find('p')) for section
+            in page.card('vm00000').iter('section')] == [
+        'Gone: nothing. New: nothing. Another certificate.',
+        'Gone: nothing. New: nothing.']
 
 
 def test_console_that_has_not_changed_is_shown_once(make):
@@ -432,7 +456,8 @@ def damaged(change):
 
 
 @pytest.mark.parametrize('text, complaint', [
-    ('', 'no JSON'),
+    ('', 'empty, so this scan has failed; scan again'),
+    (' ', 'no JSON'),
     ('{"format": ', 'no JSON'),
     ('[' * 100000, 'no JSON'),
     (b'\xff\xfe\x00', 'no JSON'),
@@ -445,6 +470,8 @@ def damaged(change):
     (damaged(lambda scan: scan['consoles'].append(None)),
      'consoles is not as expected'),
     (damaged(lambda scan: scan['consoles'][0].update(port='5900')),
+     'consoles.port is not as expected'),
+    (damaged(lambda scan: scan['consoles'][0].update(port=True)),
      'consoles.port is not as expected'),
     (damaged(lambda scan: scan['consoles'][0].update(display=['x'])),
      'consoles.display is not as expected'),
@@ -537,12 +564,14 @@ def test_page_that_cannot_be_written_in_whole_is_not_written(
     assert sorted(os.listdir(tmp_path)) == ['now0.json', 'page.html']
 
 
-def test_folder_that_is_not_there_is_named(newest_command, tmp_path):
+@pytest.mark.parametrize('name', ['no/page.html', 'folder.html'])
+def test_page_that_cannot_be_there_is_named(newest_command, tmp_path, name):
+    (tmp_path / 'folder.html').mkdir()
     path, = save(tmp_path, 'now', [good()])
     assert newest_command.problem(
-        'report', '--html', tmp_path / 'no/page.html', path) == (
-        'vdsm-tlsciphers: %s/no/page.html: cannot be written: No such file '
-        'or directory' % tmp_path)
+        'report', '--html', tmp_path / name, path) == (
+        'vdsm-tlsciphers: %s: cannot be a page; give the name of a file in a '
+        'folder that exists' % (tmp_path / name))
 
 
 def test_scan_is_not_taken_for_the_page(newest_command, tmp_path):
