@@ -25,6 +25,8 @@ from vdsm_tlsciphers import (
     domains,
     judge,
     port,
+    report,
+    scans,
     suites,
     tls,
     vnc,
@@ -42,7 +44,6 @@ Examples:
   vdsm-tlsciphers scan --json >before.json
   vdsm-tlsciphers scan --before before.json --html after.html
 """
-FORMAT = 'vdsm-tlsciphers scan'
 # Ports at the same time; each has one connection at a time.
 WORKERS = 16
 
@@ -85,11 +86,12 @@ def run(options):
     baseline = judge.read_baseline(options.baseline)
     if options.before and not options.html:
         raise Problem('--before FILE is for the page; give --html FILE too')
-    before = [read_document(options.before)] if options.before else []
+    before = list(scans.read([options.before] if options.before else []))
+    if options.html:
+        report.check_path(options.html)
     document = make_document(scan(find_targets(options.targets), baseline,
                                   options.baseline), options.baseline)
     if options.html:
-        from vdsm_tlsciphers import report
         report.write_html(options.html, [document], before)
     if options.json:
         print_json(document)
@@ -98,25 +100,6 @@ def run(options):
         if options.html:
             print('The page is in %s.' % clean(options.html))
     return exit_status(document)
-
-
-def read_document(path):
-    """
-    Return the scan (dict) that a file holds. Raises Problem where it holds
-    none.
-    """
-    import json
-    try:
-        with open(path, encoding='utf-8') as file:
-            document = json.load(file)
-        if document['format'] == FORMAT and document['version'] == 1:
-            return document
-    except OSError as error:
-        raise Problem('%s: %s' % (path, error.strerror))
-    except (ValueError, TypeError, KeyError, RecursionError):
-        pass
-    raise Problem('%s: this is no scan; "vdsm-tlsciphers scan --json" prints '
-                  'one' % path)
 
 
 def find_targets(names):
@@ -246,7 +229,7 @@ def list_suites(version, accepted):
             suite['dh_bits'] = bits
         found.append(suite)
     return sorted(found, key=lambda suite: (
-        suites.STRENGTHS.index(suite['strength']), suite['suite']))
+        scans.STRENGTHS.index(suite['strength']), suite['suite']))
 
 
 def policy_of(machine, display):
@@ -276,7 +259,7 @@ def make_document(consoles, baseline):
     passed = sum(1 for console in consoles if not console['findings']
                  and console['state'] == 'scanned')
     return {
-        'format': FORMAT, 'version': 1, 'tool': VERSION,
+        'format': scans.FORMAT, 'version': scans.VERSION, 'tool': VERSION,
         'host': socket.gethostname(),
         'time': time.strftime(certificate.TIME, time.gmtime()),
         'baseline': baseline, 'consoles': consoles,
@@ -335,7 +318,7 @@ def row(console):
         clean(console['vm'] or '-'), console['display'], address_of(console),
         ', '.join('%s (%d)' % (version, len(found)) for version, found
                   in console['protocols'].items()) or '-',
-        max(accepted, key=suites.STRENGTHS.index) if accepted else '-',
+        max(accepted, key=scans.STRENGTHS.index) if accepted else '-',
         clean(result))
 
 
