@@ -105,6 +105,19 @@ def system_rpm(tmp_path_factory):
                       tmp_path_factory.mktemp('host'))
 
 
+def make_host(root, release='9'):
+    """Make a root what Ansible takes for an oVirt host with that EL."""
+    root.run('mkdir', '-p', '/etc/yum.repos.d', '/etc/pki/rpm-gpg')
+    root.run('ln', '-s', '/usr/bin/qemu-system-x86_64',
+             '/usr/libexec/qemu-kvm')
+    root.write('/etc/libvirt/qemu.conf', 'vnc_tls = 1\nspice_tls = 1\n')
+    root.run('rm', '-f', '/etc/os-release', '/etc/debian_version',
+             '/usr/bin/apt-get')
+    root.write('/etc/os-release', 'NAME="CentOS Stream"\nID="centos"\n'
+               'ID_LIKE="rhel fedora"\nVERSION_ID="%s"\n' % release)
+    root.write('/etc/redhat-release', 'CentOS Stream release %s\n' % release)
+
+
 @pytest.fixture
 def hosts(controller, built, system_rpm, tmp_path, tmp_path_factory):
     """Two hosts (Roots) without the package, which the controller knows."""
@@ -120,5 +133,6 @@ def hosts(controller, built, system_rpm, tmp_path, tmp_path_factory):
         for number, root in enumerate((first, second), 1)}
     for root in first, second:
         root.dnf('install', system_rpm)
+        make_host(root)
     yield first, second
     first.close()
