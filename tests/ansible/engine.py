@@ -23,7 +23,6 @@ import uuid
 from xml.etree import ElementTree
 
 ROOT = '/ovirt-engine/api'
-PASSWORD = 'engine-secret'
 
 
 class Engine:
@@ -31,6 +30,8 @@ class Engine:
     The state of an engine. Hosts, vms, clusters, labels and groups are lists
     of dict; changes is a list of (method, path) of what was not only asked.
     """
+
+    password = 'engine-secret'
 
     def __init__(self):
         self.clusters, self.hosts, self.vms = [], [], []
@@ -234,7 +235,8 @@ class Request(http.server.BaseHTTPRequestHandler):
     do_POST = do_PUT = do_DELETE = do_GET
 
     def sign_on(self, form):
-        if self.path.endswith('/token') and form['password'] != [PASSWORD]:
+        if self.path.endswith('/token') and form['password'] != [
+                self.state.password]:
             document = {'error_code': 'access_denied',
                         'error': 'Cannot authenticate user'}
         else:

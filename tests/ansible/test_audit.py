@@ -1,2 +1,0 @@
-# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
-# SPDX-License-Identifier: GPL-2.0-or-later
