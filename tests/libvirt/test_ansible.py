@@ -59,4 +59,4 @@ def test_package_is_not_removed_under_a_vm_with_a_policy(controller, start,
     outcome = controller.play('roll_back', status=2)
     assert 'VMs with a policy run here: strict; migrate' in ' '.join(
         outcome.text.split())
-    assert 'Remove the package' not in outcome.text
+    assert 'host : Remove the package]' not in outcome.text
