@@ -59,6 +59,12 @@ if [ "$what" != unit ]; then
         qemu-system-gui qemu-system-x86 qemu-utils rpm rpmlint
         selinux-policy-default selinux-utils spice-client-gtk strace
         systemd-container)
+    # ovirt-engine-sdk-python is compiled.
+    packages+=(gcc libxml2-dev python3-dev python3-wheel)
+fi
+requirements=(--requirement tests/requirements.txt)
+if [ "$what" != unit ]; then
+    requirements+=(--requirement tests/ansible/requirements.txt)
 fi
 step "Packages of the distribution"
 quietly tests/install-packages "${packages[@]}"
@@ -67,7 +73,7 @@ grep "^Installing" "$work/log" || echo "all are here"
 step "Python packages"
 quietly /usr/bin/python3 -m pip install --no-build-isolation \
     --root-user-action ignore --disable-pip-version-check \
-    --target "$work/python" --requirement tests/requirements.txt
+    --target "$work/python" "${requirements[@]}"
 export PYTHONPATH=$work/python PYTHONDONTWRITEBYTECODE=1
 export TEST_PYTHON=/usr/bin/python3 TMPDIR=$work/tmp
 mkdir "$work/tmp" "$work/source"
@@ -134,6 +140,9 @@ nodes=$!
 step "Tests of the hook, the wrapper, the build and the RPM"
 $TEST_PYTHON -m pytest -q -n auto tests/unit tests/openssl
 $TEST_PYTHON -m pytest -q tests/properties tests/package
+
+step "Tests of the playbooks"
+$TEST_PYTHON -m pytest -q -n auto tests/ansible
 
 step "Tests on real VMs"
 tests/lab "$rpm" $TEST_PYTHON -m pytest -q tests/libvirt
