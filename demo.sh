@@ -7,7 +7,8 @@
 # Builds the RPM and shows what it does to the SPICE and VNC consoles of a VM:
 # what a scanner sees without a property and with tlsprofile=modern. Everything
 # happens on a copy of this machine that vanishes at the end (tests/lab), but
-# for packages of the distribution, which stay installed.
+# for packages of the distribution, which stay installed, and the page for the
+# auditor, demo-report.html in this folder.
 #
 # --keep leaves the VM running, and says how to look at it and how to stop it.
 
@@ -64,47 +65,42 @@ as_vdsm() {
 
 # prepare_domain NAME: a VM with both consoles, as oVirt makes them.
 prepare_domain() {
-    tools "print(support.lab_domain('spice', 'vnc', name='$1'))" \
-        >"$LAB/domain.xml"
-}
-
-# tools PYTHON: run it with what the tests know of consoles.
-tools() {
     PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$source/tests python3 -c "
-import pathlib, support, vencrypt
-$1"
+import support
+print(support.lab_domain('spice', 'vnc', name='$1').replace(
+    '</name>', '</name><uuid>6b1ad32e-6bd2-4b3b-9f5c-5c02c9a7f1de</uuid>'))" \
+        >"$LAB/domain.xml"
 }
 
 virsh() {
     command virsh --quiet --connect qemu:///system "$@"
 }
 
-# port VM CONSOLE ATTRIBUTE: print the number of a port.
-port() {
-    virsh dumpxml "$1" | sed -n "s/.*<graphics type='$2'.* $3='\([0-9]*\)'.*/\1/p"
-}
-
-# scan VM: print what its consoles accept, by a handshake for each version and
-# suite that there is.
+# scan NAME [ARGUMENT...]: keep what vdsm-tlsciphers says of the VM's consoles,
+# which has findings in its exit status, and list it: display, version, suite.
 scan() {
-    tools "
-def show(console, port):
-    for version, suite in sorted(support.accepted(port)):
-        print(console, version, suite)
-
-show('SPICE', $(port "$1" spice tlsPort))
-with vencrypt.relay($(port "$1" vnc port)) as port:
-    show('VNC', port)
-"
+    local name=$1
+    shift
+    vdsm-tlsciphers scan --baseline "$profile" --json "$@" demo \
+        >"$LAB/$name.json" || [ $? = 1 ]
+    python3 -c "
+import json, sys
+for console in json.load(sys.stdin)['consoles']:
+    for version, suites in console['protocols'].items():
+        for suite in suites:
+            print(console['display'], version, suite['suite'])
+" <"$LAB/$name.json" >"$LAB/$name"
 }
 
 # What the policy means: OpenSSL and GnuTLS themselves say it.
 expected() {
     openssl ciphers -s -tls1_3 -ciphersuites "$(setting ciphersuites)" ECDHE |
-        tr : '\n' | sed 's/^/SPICE TLSv1.3 /'
-    tools "
+        tr : '\n' | sed 's/^/spice TLSv1.3 /'
+    PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$source/tests python3 -c "
+import support
 for pair in support.gnutls_suites('$(setting priority)'):
-    print('VNC %s %s' % pair)
+    print('vnc %s %s' % pair)
+    print('websocket %s %s' % pair)
 "
 }
 
@@ -115,15 +111,15 @@ setting() {
 
 show_table() {
     local console version
-    printf '\n%-8s %-9s %-19s %s\n' console version "without property" \
+    printf '\n%-10s %-9s %-19s %s\n' console version "without property" \
         "with tlsprofile=$profile"
     cut -d " " -f 1,2 "$LAB/without" "$LAB/with" | sort -u |
         while read -r console version; do
-            printf '%-8s %-9s %-19s %s\n' "$console" "$version" \
+            printf '%-10s %-9s %-19s %s\n' "$console" "$version" \
                 "$(count "$LAB/without" "$console $version ")" \
                 "$(count "$LAB/with" "$console $version ")"
         done
-    printf '%-18s %-19s %s\n\n' "suites in all" \
+    printf '%-20s %-19s %s\n\n' "suites in all" \
         "$(wc -l <"$LAB/without")" "$(wc -l <"$LAB/with")"
     echo "What is left:"
     sed 's/^/    /' "$LAB/with"
@@ -142,18 +138,21 @@ inside() {
         "$(rpm --dbpath "$LAB/rpmdb" --verify --nodeps vdsm-hook-tlsciphers)"
 
     step "2. A VM without a property: the hook leaves it alone"
-    prepare_domain without-property
+    prepare_domain demo
     cp "$LAB/domain.xml" "$LAB/before.xml"
     as_vdsm
     cmp -s "$LAB/before.xml" "$LAB/domain.xml" ||
         fail "the hook has changed the XML of a VM without a property"
     virsh create "$LAB/domain.xml"
-    echo "Scanning its consoles: a handshake for each version and suite ..."
-    scan without-property >"$LAB/without"
-    virsh destroy without-property
+    echo "Scanning its consoles: vdsm-tlsciphers scan demo"
+    scan without
+    virsh destroy demo
 
     step "3. The same VM with tlsprofile=$profile"
-    prepare_domain with-property
+    echo "What it would do: vdsm-tlsciphers check --xml demo.xml tlsprofile=$profile"
+    prepare_domain demo
+    vdsm-tlsciphers check --xml "$LAB/domain.xml" "tlsprofile=$profile" |
+        cut -c 1-110 | sed 's/^/    /'
     echo "What the hook says in vdsm.log:"
     as_vdsm "tlsprofile=$profile" 2>&1 | sed 's/^/    /'
     echo "What it has put into the domain XML:"
@@ -161,15 +160,18 @@ inside() {
         sed 's/></>\n</g' | sed 's/^/    /'
     cp "$LAB/domain.xml" "$LAB/policy.xml"
     virsh create "$LAB/domain.xml"
-    echo "Scanning its consoles again ..."
-    scan with-property >"$LAB/with"
+    echo "Scanning its consoles again: vdsm-tlsciphers scan --before before.json --html report.html demo"
+    scan with --before "$LAB/without.json" --html "$LAB/report.html"
+    cat "$LAB/report.html" >"$report"
 
     step "4. The process that runs the VM: QEMU itself, no Python in between"
-    pid=$(cat /run/libvirt/qemu/with-property.pid)
-    sed -n 's/.*qemu-kvm-modified: /    /p' /var/log/libvirt/qemu/with-property.log
-    echo "    and its OpenSSL reads:"
-    sed 's/^/        /' "/proc/$pid/fd/$(tr '\0' '\n' <"/proc/$pid/environ" |
-        sed -n 's|^OPENSSL_CONF=/proc/self/fd/||p')"
+    echo "vdsm-tlsciphers status:"
+    vdsm-tlsciphers status | cut -c 1-110 | sed 's/^/    /'
+    pid=$(cat /run/libvirt/qemu/demo.pid)
+    sed -n 's/.*qemu-kvm-modified: /    /p' /var/log/libvirt/qemu/demo.log
+    echo "    and what its OpenSSL reads, after the host's own settings, is:"
+    tail -n 9 "/proc/$pid/fd/$(tr '\0' '\n' <"/proc/$pid/environ" |
+        sed -n 's|^OPENSSL_CONF=/proc/self/fd/||p')" | sed 's/^/        /'
     [ "$(readlink "/proc/$pid/exe")" = "$(readlink -f /usr/libexec/qemu-kvm)" ] ||
         fail "the process that libvirt started is not QEMU"
     ! pgrep --full "^[^ ]*python[^ ]* .*qemu-kvm-modified" >/dev/null ||
@@ -187,7 +189,7 @@ inside() {
     echo "The hook's exit status is 2, so vdsm starts no VM; the XML is untouched."
 
     step "6. The VM of step 3 with its emulator put back: nobody would enforce it"
-    sed "s|<name>with-property|<name>put-back|
+    sed "s|<name>demo|<name>put-back|; s|<uuid>[^<]*</uuid>||
         s|<emulator>[^<]*|<emulator>/usr/libexec/qemu-kvm|" \
         "$LAB/policy.xml" >"$LAB/put-back.xml"
     if virsh create "$LAB/put-back.xml" 2>"$LAB/put-back"; then
@@ -215,7 +217,7 @@ case ${1-} in
     "") ;;
     --keep) keep=yes ;;
     --inside)
-        source=$2 keep=$3
+        source=$2 keep=$3 report=$4
         inside
         if [ "$keep" = yes ]; then
             echo kept >"$source/kept"
@@ -235,6 +237,8 @@ fi
 work=$(mktemp -d /tmp/tlsciphers-demo.XXXXXX)
 trap 'rm -rf "$work"' EXIT
 cd "$(dirname "$0")"
+report=$PWD/demo-report.html
+: >"$report" || fail "cannot write $report"
 
 step "Packages that are needed from the distribution"
 # shellcheck disable=SC2046 # one word each
@@ -259,10 +263,10 @@ echo "Built: ${rpm##*/}"
 step "A copy of this machine, with a libvirtd of its own"
 if [ "$keep" = no ]; then
     "$work/source/tests/lab" "$rpm" \
-        "$work/source/demo.sh" --inside "$work/source" no
+        "$work/source/demo.sh" --inside "$work/source" no "$report"
 else
     setsid "$work/source/tests/lab" "$rpm" \
-        "$work/source/demo.sh" --inside "$work/source" yes &
+        "$work/source/demo.sh" --inside "$work/source" yes "$report" &
     lab=$!
     while ! [ -e "$work/source/kept" ]; do
         kill -0 $lab 2>/dev/null || wait $lab
@@ -274,8 +278,11 @@ else
 
 The VM keeps running, in namespaces of its own. To look at it:
     nsenter --all --target $first virsh --connect qemu:///system list
-    nsenter --all --target $first cat /var/log/libvirt/qemu/with-property.log
+    nsenter --all --target $first cat /var/log/libvirt/qemu/demo.log
 To stop it and leave nothing behind:
     kill $lab
 END
 fi
+
+step "The page for the auditor"
+echo "$report"

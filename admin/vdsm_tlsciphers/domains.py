@@ -11,6 +11,7 @@ import tlsciphers
 from vdsm_tlsciphers import Problem
 
 URI = 'qemu:///system'
+OVIRT_VM = 'http://ovirt.org/vm/1.0'
 # Where vdsm keeps what libvirt asks its user for.
 VDSM_USER = 'vdsm@ovirt'
 VDSM_PASSWORD = '/etc/pki/vdsm/keys/libvirt_password'
@@ -26,7 +27,10 @@ class Machine:
     """
     A VM: name, uuid (str), document (xml.dom.minidom.Document), displays
     (frozenset: its types of graphics), consoles (list of Console: those that
-    listen and can have TLS), policy ({key of tlsciphers.KEYS: Setting}).
+    listen and can have TLS), unencrypted (list of Console: SPICE ports that
+    cannot), properties (dict: the custom properties of the engine that are
+    ours, which vdsm keeps in the metadata), policy ({key of tlsciphers.KEYS:
+    Setting}: what the VM was started with).
     """
 
     def __init__(self, xml):
@@ -47,7 +51,9 @@ class Machine:
                           % self.document.documentElement.tagName)
         self.name = self._text('name')
         self.uuid = self._text('uuid')
-        self.consoles = self._find_consoles()
+        self.consoles = self._find_consoles(PORTS)
+        self.unencrypted = self._find_consoles(UNENCRYPTED_PORTS)
+        self.properties = self._find_properties()
         self.policy = {}
         for option, setting in tlsciphers.read_policy(self.document):
             key, _, value = setting.partition('=')
@@ -61,7 +67,19 @@ class Machine:
                                if child.nodeType == child.TEXT_NODE).strip()
         return ''
 
-    def _find_consoles(self):
+    def _find_properties(self):
+        found = {}
+        for custom in self.document.getElementsByTagNameNS(OVIRT_VM,
+                                                           'custom'):
+            # Devices have some as well.
+            if custom.parentNode.localName == 'vm':
+                for node in custom.childNodes:
+                    if node.localName in tlsciphers.PROPERTIES:
+                        found[node.localName] = ''.join(
+                            child.data for child in node.childNodes)
+        return found
+
+    def _find_consoles(self, ports):
         consoles = []
         for graphics in self.document.getElementsByTagName('graphics'):
             address = graphics.getAttribute('listen')
@@ -70,7 +88,7 @@ class Machine:
             # An address for all can be reached through the loopback.
             address = {'': '127.0.0.1', '0.0.0.0': '127.0.0.1',
                        '::': '::1'}.get(address, address)
-            for display, attribute in PORTS.get(
+            for display, attribute in ports.get(
                     graphics.getAttribute('type'), ()):
                 port = graphics.getAttribute(attribute)
                 if port.isdigit() and int(port):
@@ -80,6 +98,7 @@ class Machine:
 
 PORTS = {'spice': (('spice', 'tlsPort'),),
          'vnc': (('vnc', 'port'), ('websocket', 'websocket'))}
+UNENCRYPTED_PORTS = {'spice': (('spice', 'port'),)}
 
 
 def connect(writable=False):

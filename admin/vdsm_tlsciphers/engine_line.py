@@ -1,15 +1,87 @@
 # SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""Prints the commands that define the properties in the engine."""
+"""
+Prints the commands that define the custom properties of VMs in the engine:
+to be run there, one for each cluster level that you have.
+"""
 
-EXAMPLES = ''
+import argparse
+import re
+
+from vdsm_tlsciphers import FINE
+
+EXAMPLES = """\
+Exit status: 0 they are printed; 2 an argument is wrong.
+
+Examples:
+  vdsm-tlsciphers engine-line
+  vdsm-tlsciphers engine-line --cver 4.6 4.7 4.8
+  vdsm-tlsciphers engine-line --properties tlsprofile --cver 4.7
+"""
+
+# The engine's format is NAME=REGEX;NAME=REGEX. Java and browsers read the
+# regexes; one of plain words becomes a list to choose from. They may become
+# wider, never narrower: VMs keep the values that they have.
+DEFINITIONS = {
+    'tlsciphers': '^[A-Za-z0-9._=@!+:-]+$',
+    'tlsprotocols': '^(TLSv1.2|TLSv1.3|TLSv1.2:TLSv1.3)$',
+    'tlsgroups': '^[A-Za-z0-9._:-]+$',
+    'tlspriority': '^[A-Za-z0-9._@%!+:-]+$',
+    'tlsprofile': '^[A-Za-z0-9._-]+$',
+}
+DEFAULT_LEVEL = '4.7'
 
 
 def add_arguments(parser):
     """Add what the command takes to its parser."""
+    parser.add_argument(
+        '--cver', metavar='LEVEL', nargs='+', action='append',
+        type=cluster_level,
+        help='the cluster levels (Compute > Clusters, Compatibility Version; '
+        'default: %s); a level without the definition drops the properties '
+        'from its VMs' % DEFAULT_LEVEL)
+    parser.add_argument(
+        '--properties', metavar='NAME,...', type=property_names,
+        default=list(DEFINITIONS), help='the properties to define, separated '
+        'by commas (default: %s)' % ','.join(DEFINITIONS))
+
+
+def cluster_level(text):
+    if not re.match(r'[0-9]+\.[0-9]+\Z', text):
+        raise argparse.ArgumentTypeError(
+            '%r is no cluster level; give one such as 4.7' % text)
+    return text
+
+
+def property_names(text):
+    given = text.split(',')
+    for name in given:
+        if name not in DEFINITIONS:
+            raise argparse.ArgumentTypeError(
+                '%r is no property of this package; there are %s'
+                % (name, ','.join(DEFINITIONS)))
+    return [name for name in DEFINITIONS if name in given]
 
 
 def run(options):
-    """Do the command's work; return its exit status."""
-    return 0
+    """Print the commands; return the exit status."""
+    levels = []
+    for given in options.cver or [[DEFAULT_LEVEL]]:
+        levels.extend(level for level in given if level not in levels)
+    print('# Run these on the machine of the engine, as root. Each cluster '
+          'level needs its line:\n'
+          '# a level without it drops the properties from its VMs, also when '
+          'a cluster is raised to it.')
+    for level in levels:
+        print(command(options.properties, level))
+    print('systemctl restart ovirt-engine')
+    return FINE
+
+
+def command(properties, level):
+    """Return the command (str) that defines properties (names) for a level."""
+    # -m adds to the properties of other hooks, which -s would replace.
+    return "engine-config -m UserDefinedVMProperties='%s' --cver=%s" % (
+        ';'.join('%s=%s' % (name, DEFINITIONS[name]) for name in properties),
+        level)

@@ -46,13 +46,13 @@ class Parser(argparse.ArgumentParser):
             self.prog, message.replace('\n', ' '), self.prog))
 
 
-def main(arguments=None):
-    """
-    Run the command that the arguments (list of str, by default those of the
-    process) name. Returns the exit status (int).
-    """
-    if arguments is None:
-        arguments = sys.argv[1:]
+def main():
+    """Do what the process's arguments say, and end the process."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments):
+    """Run the command that arguments (list of str) name: the exit status."""
     try:
         options = parse(arguments)
         status = options.run(options)

@@ -3,10 +3,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
 """
-Instructions that the wrapper and the hook need, counted by valgrind: the same
-number each time, whatever else the machine does. Those of the programs that
-judge values (openssl, gnutls-cli) are not in it; they run as processes of
-their own.
+Instructions that the wrapper, the hook and the start of vdsm-tlsciphers need,
+counted by valgrind: the same number each time, whatever else the machine
+does. Those of the programs that judge values (openssl, gnutls-cli) are not in
+it; they run as processes of their own.
 
     tests/bench/instructions.py
 """
@@ -64,12 +64,36 @@ def measure(version, directory):
     bare = count([python, '-ESs', execs], environment)
     nothing = count([python, '-Ss', empty], hook_environment)
     hook = [python, '-Ss', installation.hook]
-    return (
+    rows = (
         ('wrapper, probe', count(wrapper + PROBE, environment), bare),
         ('wrapper, both displays', count(wrapper + BOTH, environment), bare),
         ('hook, idle', count(hook, hook_environment), nothing),
         ('hook, tlsciphers', count(hook, dict(
             hook_environment, tlsciphers='ECDHE+AESGCM')), nothing))
+    return rows if version == '2.7' else rows + measure_command(installation,
+                                                                environment)
+
+
+# What any command line in Python needs.
+ARGPARSE = """
+import argparse
+parser = argparse.ArgumentParser()
+parser.add_argument('value', nargs='*')
+parser.add_argument('--version', action='version', version='1')
+parser.parse_args()
+"""
+
+
+def measure_command(installation, environment):
+    bare = installation.root / 'bare'
+    bare.write_text(ARGPARSE)
+    start = [installation.python, '-Es']
+    return tuple(
+        ('command, ' + ' '.join(arguments),
+         count([*start, installation.command, *arguments], environment),
+         count([*start, bare, arguments[-1]], environment))
+        for arguments in (['--version'], ['check', '--help'],
+                          ['scan', '--help'], ['status', '--help']))
 
 
 def main():

@@ -129,8 +129,13 @@ def held(domain, destination, way, uri=None):
     """
     wait_until(lambda: is_full(domain))
     with concurrent.futures.ThreadPoolExecutor(1) as executor:
-        migration = executor.submit(migrate, domain, destination, way, SLOW,
-                                    uri)
+        # With connections of its own: in libvirt's client (9.0) a call
+        # sometimes waits for the end of one that another thread makes.
+        apart = libvirt.open(domain.connect().getURI())
+        migration = executor.submit(
+            migrate, apart.lookupByUUID(domain.UUID()),
+            type(destination)(destination.uri, destination.root), way, SLOW,
+            uri)
         wait_until(lambda: migration.done() or processed(domain))
         assert not migration.done(), migration.result()
         try:

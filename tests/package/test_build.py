@@ -94,7 +94,8 @@ def test_summary_shows_what_was_chosen_and_found(make_build):
 def test_help_names_what_can_be_made(make_build):
     build = make_build()
     makefile = (build.source / 'Makefile.am').read_text()
-    targets = re.search(r'(?m)^\.PHONY: (.*)', makefile).group(1).split()
+    targets = re.search(r'(?s)\n\.PHONY: (.*)', makefile).group(1).replace(
+        '\\\n', ' ').split()
     text = build.run('make', 'help')
     assert [target for target in targets if target not in text] == ['help']
 
@@ -132,3 +133,17 @@ def test_values_are_taken_literally(tmp_path):
     source.write_text('a @PYTHON@ b\n\n')
     assert support.substitute(source, {'PYTHON': r'/x|y&z\1'}) == (
         b'a /x|y&z\\1 b\n\n')
+
+
+def test_command_is_also_one_file_for_machines_that_are_no_hosts(
+        make_build, tmp_path):
+    build = make_build()
+    build.run('make', 'pyz')
+    program = build.source / 'admin/vdsm-tlsciphers.pyz'
+    program.rename(tmp_path / 'program')
+    build.run('make', 'clean')
+    process = subprocess.run([tmp_path / 'program', 'check', 'AES256-SHA,x'],
+                             capture_output=True, text=True, cwd='/')
+    assert process.returncode == 1
+    assert 'tlsciphers: a comma is not allowed' in process.stdout
+    assert not (build.source / 'admin/pyz').exists()

@@ -30,6 +30,14 @@ def wrapper(make_installation):
         support.available_pythons()[-1]).wrapper)
 
 
+def test_command_prints_the_lines_of_the_readme(newest_installation):
+    printed = subprocess.run([newest_installation.command, 'engine-line'],
+                             capture_output=True, text=True, check=True)
+    commands = [line for line in printed.stdout.splitlines()
+                if not line.startswith('#')]
+    assert ''.join('    %s\n' % line for line in commands) in README
+
+
 def test_engine_defines_every_property(module):
     assert tuple(DEFINITIONS) == module['PROPERTIES']
 

@@ -1,0 +1,103 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""What a server's certificate says, as OpenSSL reads it."""
+
+import functools
+import hashlib
+import re
+import subprocess
+import time
+
+import tlsciphers
+from vdsm_tlsciphers import Problem
+from vdsm_tlsciphers.terminal import clean
+
+# Left is what the names below are read from: no text that its owner chose.
+OPTIONS = ('no_header,no_version,no_serial,no_issuer,no_validity,no_subject,'
+           'no_extensions,no_sigdump,no_aux')
+TIME = '%Y-%m-%dT%H:%M:%SZ'
+# Seconds.
+PATIENCE = 10
+
+# Bits that keys of other kinds than RSA's need for the same strength.
+LEAST_BITS = {'RSA': 2048, 'DSA': 2048, 'EC': 224}
+
+
+@functools.lru_cache(maxsize=1024)
+def describe(der):
+    """
+    Return what a certificate (bytes, DER) says: a dict of str with the keys
+    subject, issuer, not_before, not_after, key, signature, sha256. Raises
+    Problem where OpenSSL cannot read it.
+    """
+    try:
+        process = subprocess.run(
+            [tlsciphers.OPENSSL, 'x509', '-inform', 'DER', '-noout',
+             '-subject', '-issuer', '-dates', '-nameopt', 'RFC2253',
+             '-text', '-certopt', OPTIONS], input=der, env={'LC_ALL': 'C'},
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            timeout=PATIENCE)
+    except OSError as error:
+        raise Problem('%s: %s; install openssl' % (tlsciphers.OPENSSL,
+                                                   error.strerror))
+    except subprocess.TimeoutExpired:
+        raise Problem('openssl does not come to an end with its certificate')
+    text = clean_lines(process.stdout)
+    try:
+        return {
+            'subject': _find('subject= ?(.*)', text),
+            'issuer': _find('issuer= ?(.*)', text),
+            'not_before': _time(_find('notBefore=(.*)', text)),
+            'not_after': _time(_find('notAfter=(.*)', text)),
+            'key': _key(text),
+            'signature': _find(' *Signature Algorithm: (.*)', text),
+            'sha256': hashlib.sha256(der).hexdigest()}
+    except (AttributeError, ValueError):
+        raise Problem('OpenSSL cannot read its certificate')
+
+
+def clean_lines(output):
+    return '\n'.join(clean(line) for line in output.decode(
+        'utf-8', 'replace').split('\n'))
+
+
+def _find(pattern, text):
+    return re.search('(?m)^%s$' % pattern, text).group(1).strip()
+
+
+def _time(text):
+    return time.strftime(TIME, time.strptime(
+        text, '%b %d %H:%M:%S %Y %Z')).zfill(len('0000-00-00T00:00:00Z'))
+
+
+def _key(text):
+    kind = _find(' *Public Key Algorithm: (.*)', text)
+    kind = {'rsaEncryption': 'RSA', 'id-ecPublicKey': 'EC',
+            'dsaEncryption': 'DSA'}.get(kind, kind)
+    bits = re.search(r'(?m)^ *(?:RSA )?Public-Key: \((\d+) bit', text)
+    return '%s %s' % (kind, bits.group(1)) if bits else kind
+
+
+def flaws(certificate):
+    """
+    Return what is wrong with a certificate, as describe() has it: a list of
+    str.
+    """
+    found = []
+    kind, _, bits = certificate['key'].partition(' ')
+    if bits and int(bits) < LEAST_BITS.get(kind, 0):
+        found.append('the key of the certificate has %s bits only' % bits)
+    for digest in 'md5', 'sha1':
+        if re.search('(?i)' + digest + '(?![0-9])', certificate['signature']):
+            found.append('the certificate is signed with %s'
+                         % digest.upper().replace('SHA', 'SHA-'))
+    # In this form the order of text is that of time.
+    now = time.strftime(TIME, time.gmtime())
+    if certificate['not_after'] < now:
+        found.append('the certificate expired on %s'
+                     % certificate['not_after'][:10])
+    if certificate['not_before'] > now:
+        found.append('the certificate is not valid before %s'
+                     % certificate['not_before'][:10])
+    return found

@@ -1,0 +1,261 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""Whether what a console accepts is within its policy, and a baseline."""
+
+import functools
+import re
+
+import tlsciphers
+from vdsm_tlsciphers import Problem, certificate, suites
+
+NO_BASELINE = tlsciphers.NO_PROFILE
+
+# Other names of groups, of OpenSSL and (behind GROUP-) of GnuTLS.
+ALIASES = {
+    'prime192v1': 'p-192', 'secp192r1': 'p-192', 'secp224r1': 'p-224',
+    'prime256v1': 'p-256', 'secp256r1': 'p-256', 'secp384r1': 'p-384',
+    'secp521r1': 'p-521'}
+# What Mozilla's guidelines have beside the groups of our profiles.
+HYBRID_GROUP = 'x25519mlkem768'
+
+
+class Bounds:
+    """
+    What is permitted; None where anything is: versions (set of str), older
+    (set of int: suites before TLS 1.3), tls13 (set of int), groups (set of
+    str, as _group() has them).
+    """
+
+    def __init__(self, versions=None, older=None, tls13=None, groups=None):
+        self.versions = versions
+        self.older = older
+        self.tls13 = tls13
+        self.groups = groups
+
+    def excesses(self, protocols, groups):
+        """
+        Return what is accepted (as a scan has it) beyond the bounds: a list
+        of str.
+        """
+        found = []
+        versions = [version for version in protocols
+                    if self.versions is None or version in self.versions]
+        beyond = [version for version in protocols
+                  if version not in versions]
+        if beyond:
+            found.append('%s %s accepted' % (
+                ', '.join(beyond), 'are' if len(beyond) > 1 else 'is'))
+        for version in versions:
+            permitted = self.tls13 if version == 'TLSv1.3' else self.older
+            beyond = [suite['suite'] for suite in protocols[version]
+                      if permitted is not None
+                      and int(suite['code'], 16) not in permitted]
+            if beyond:
+                found.append('%s is accepted with %s'
+                             % (version, ', '.join(beyond)))
+        beyond = [group for group in groups if self.groups is not None
+                  and _group(group) not in self.groups]
+        if beyond:
+            found.append('keys are exchanged in the group%s %s' % (
+                's' if len(beyond) > 1 else '', ', '.join(beyond)))
+        return found
+
+
+def _group(name):
+    """Return a name of a group in the form in which names are compared."""
+    name = name.lower()
+    return ALIASES.get(name, name)
+
+
+def governing_keys(display):
+    """Return those of tlsciphers.KEYS that are for a display."""
+    if display in ('vnc', 'websocket'):
+        return ('priority',)
+    return tuple(key for key in tlsciphers.KEYS if key != 'priority')
+
+
+def policy_bounds(values):
+    """
+    Return the Bounds of a policy ({key of tlsciphers.KEYS: value}). Raises
+    Problem where the libraries of this host do not understand it.
+    """
+    if 'priority' in values:
+        return _priority_bounds(values['priority'])
+    bounds = Bounds()
+    if 'protocols' in values:
+        bounds.versions = set(values['protocols'].split(':'))
+    if 'ciphers' in values:
+        bounds.older = _cipher_list(values['ciphers'])
+    if 'ciphersuites' in values:
+        bounds.tls13 = {suites.CODES[name] for name in
+                        values['ciphersuites'].split(':')
+                        if name in suites.CODES}
+    if 'groups' in values:
+        bounds.groups = set(map(_group, values['groups'].split(':')))
+    return bounds
+
+
+@functools.lru_cache(maxsize=None)
+def _cipher_list(ciphers):
+    """Return the suites (frozenset of int) of an OpenSSL cipher list."""
+    names = ciphers.split(':')
+    if all(name in suites.CODES for name in names):
+        # Whatever this host's OpenSSL can do.
+        return frozenset(suites.CODES[name] for name in names)
+    known, lines = _ask(tlsciphers._openssl_ciphers, ciphers, '-s', '-V',
+                        '-tls1_2')
+    codes = re.findall(r'0x(\w\w),0x(\w\w) - ', '\n'.join(lines))
+    if not known or not codes:
+        raise Problem('OpenSSL of this host knows no suite of %s'
+                      % tlsciphers.printable(ciphers))
+    return frozenset(int(first + second, 16) for first, second in codes)
+
+
+@functools.lru_cache(maxsize=None)
+def _priority_bounds(priority):
+    """Return the Bounds of a GnuTLS priority string."""
+    status, output, errors = _ask(
+        tlsciphers._run, tlsciphers.GNUTLS_CLI, '--priority=' + priority,
+        '--list')
+    lists = dict(line.split(': ', 1) for line in output.splitlines()
+                 if ': ' in line)
+    if status or 'Protocols' not in lists:
+        raise Problem('GnuTLS of this host does not know %s: %s' % (
+            tlsciphers.printable(priority), tlsciphers.printable(
+                errors.partition('\n')[0], 100)))
+    codes = {int(first + second, 16) for first, second in re.findall(
+        r'\t0x(\w\w), 0x(\w\w)', output)}
+    return Bounds(
+        {re.sub('^VERS-', '', name).replace('TLS1.0', 'TLS1').replace(
+            'TLS', 'TLSv').replace('SSL3.0', 'SSLv3')
+         for name in lists['Protocols'].split(', ')},
+        codes.difference(suites.TLS13), codes.intersection(suites.TLS13),
+        {_group(name[len('GROUP-'):])
+         for name in lists.get('Groups', '').split(', ')})
+
+
+def _ask(function, *arguments):
+    try:
+        return function(*arguments)
+    except tlsciphers.Refused as refusal:
+        raise Problem(str(refusal))
+
+
+def read_baseline(name):
+    """
+    Return the settings ({name of tlsciphers.SETTINGS: value}) of a profile,
+    None for "none". Raises Problem where there is no such profile.
+    """
+    if name == NO_BASELINE:
+        return None
+    if name in tlsciphers.PROFILES:
+        return tlsciphers.PROFILES[name]
+    sections = _ask(tlsciphers.read_host_default)
+    if 'profile ' + name not in sections:
+        raise Problem('--baseline %s: no such profile; known are %s; add '
+                      '[profile %s] to %s or correct the name' % (
+                          name, ', '.join(tlsciphers.profile_names(sections)),
+                          name, tlsciphers.HOST_DEFAULT))
+    return {key: value for key, (value, _)
+            in sections['profile ' + name].items()}
+
+
+def baseline_bounds(settings, display):
+    """
+    Return the Bounds of a baseline (as read_baseline() has it) for a display.
+    Raises Problem where it has none, or is not understood.
+    """
+    is_vnc = display in ('vnc', 'websocket')
+    # Suites and versions are the same to both libraries. A built-in profile
+    # names them, so that it means the same on each host.
+    openssl = {key: value for key, value in settings.items()
+               if key != 'tlspriority'}
+    built_in = settings in tlsciphers.PROFILES.values()
+    if 'tlspriority' in settings and not built_in and (
+            is_vnc or not openssl):
+        return _priority_bounds(settings['tlspriority'])
+    values = {key[len('tls'):]: value for key, value in openssl.items()}
+    tokens = [token for token in values.pop('ciphers', '').split(':')
+              if token]
+    for key, is_tls13 in (('ciphers', False), ('ciphersuites', True)):
+        chosen = [token for token in tokens
+                  if token.startswith('TLS_') is is_tls13]
+        if chosen:
+            values[key] = ':'.join(chosen)
+    bounds = policy_bounds(values)
+    if built_in:
+        bounds.groups.add(HYBRID_GROUP)
+    return bounds
+
+
+def findings(console, exposed, baseline, name):
+    """
+    Return the findings (list of dict) about a console.
+
+    Arguments:
+        console (dict): as a scan has it, but for "findings".
+        exposed (list of str): what is open beside TLS.
+        baseline (dict or None): as read_baseline() has it.
+        name (str): of the baseline.
+    """
+    policy = console['policy']
+    found = []
+    if policy is not None:
+        values = {key: setting['value'] for key, setting in policy.items()}
+        found = _judge('policy', console, lambda: policy_bounds(values),
+                       'the policy is not in force: vdsm-tlsciphers status '
+                       'tells more; shut the VM down and start it')
+    if baseline is not None:
+        found += _judge('baseline', console, lambda: baseline_bounds(
+            baseline, console['display']), _remedy(console, name))
+        bits = [suite['dh_bits'] for accepted in console['protocols'].values()
+                for suite in accepted if 'dh_bits' in suite]
+        if bits and min(bits) < suites.LEAST_BITS:
+            found.append(_finding('baseline', 'keys are exchanged with a '
+                                  'Diffie-Hellman prime of %d bits'
+                                  % min(bits), _remedy(console, name)))
+        if console['certificate']:
+            found += [_finding('baseline', flaw, 'enroll the certificate of '
+                               'the host anew in the engine')
+                      for flaw in certificate.flaws(console['certificate'])]
+    against = 'policy' if policy is not None else 'baseline'
+    if console['state'] == 'no TLS':
+        found.append(_finding(against, console['problem'],
+                              _encryption(console)))
+    return found + [_finding(against, exposure, _encryption(console))
+                    for exposure in exposed]
+
+
+def _judge(against, console, make_bounds, remedy):
+    if not console['protocols']:
+        return []
+    try:
+        bounds = make_bounds()
+    except Problem as problem:
+        return [_finding(against, 'it cannot be judged: %s' % problem,
+                         'scan from a host that knows it')]
+    return [_finding(against, excess, remedy) for excess in bounds.excesses(
+        console['protocols'], console['groups'])]
+
+
+def _finding(against, what, remedy):
+    return {'against': against, 'finding': '%s; %s' % (what, remedy)}
+
+
+def _remedy(console, name):
+    if console['display'] == 'tls':
+        return 'narrow it down in the settings of what listens'
+    there = (' in place of its properties' if console['policy'] else '')
+    return ('set tlsprofile=%s on the VM%s, shut it down and start it'
+            % (name, there))
+
+
+def _encryption(console):
+    if console['display'] in ('vnc', 'websocket'):
+        return ('check Enable VNC Encryption in the engine (Compute > '
+                'Clusters > Edit > Console) and reinstall the hosts')
+    if console['display'] == 'spice':
+        return ('reinstall the host from the engine, which gives SPICE its '
+                'certificate')
+    return 'close the port, or put TLS before it'

@@ -1,0 +1,171 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""
+What the OpenSSL and GnuTLS of this machine make of policies: versions of TLS
+and suites, as {version: [suite]}, newest version first, with OpenSSL's names
+of suites where it has one.
+"""
+
+import functools
+import re
+import subprocess
+
+from tlsciphers import GNUTLS_CLI, OPENSSL
+from vdsm_tlsciphers import Problem
+
+# The client's option of openssl that leaves just that version.
+OPENSSL_VERSIONS = {'TLSv1.2': '-tls1_2', 'TLSv1.1': '-tls1_1',
+                    'TLSv1': '-tls1'}
+GNUTLS_VERSIONS = {'TLSv1.3': 'TLS1.3', 'TLSv1.2': 'TLS1.2',
+                   'TLSv1.1': 'TLS1.1', 'TLSv1': 'TLS1.0'}
+EVERY_TLS13_SUITE = (
+    'TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:'
+    'TLS_AES_128_GCM_SHA256:TLS_AES_128_CCM_SHA256:TLS_AES_128_CCM_8_SHA256')
+
+
+def ask(*command):
+    """
+    Return the standard output (str) of a program, also where it says that it
+    failed. Raises Problem where it cannot be run.
+    """
+    try:
+        return subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL, env={'LC_ALL': 'C'}
+            ).stdout.decode('ascii', 'replace')
+    except OSError as error:
+        raise Problem('%s cannot be run: %s; install %s' % (
+            command[0], error.strerror,
+            'openssl' if command[0] == OPENSSL else 'gnutls-utils'))
+
+
+def spice_suites(policy):
+    """
+    Return what a SPICE console with a policy ({key: value}) accepts: what
+    OpenSSL lists, but suites that libspice cannot use (it has no DH
+    parameters) or that the certificate of a console, of the RSA kind, cannot.
+    """
+    # libspice itself switches TLS 1.0 off (reds.cpp, SSL_OP_NO_TLSv1).
+    protocols = policy.get('protocols', 'TLSv1.1:TLSv1.2:TLSv1.3')
+    suites = {}
+    if 'TLSv1.3' in protocols.split(':'):
+        suites['TLSv1.3'] = tls13_suites(policy.get('ciphersuites'))
+    for version, option in OPENSSL_VERSIONS.items():
+        if version in protocols.split(':') and permits(
+                policy.get('ciphers', ''), version):
+            suites[version] = [
+                words[0] for words in list_suites(
+                    policy.get('ciphers'), option)
+                if 'Au=RSA' in words and 'Kx=DH' not in words]
+    return without_empty(suites)
+
+
+def permits(cipher_list, version):
+    """
+    Tell whether the security level of a list permits a version of TLS, which
+    "openssl ciphers" does not look at. What openssl.cnf says to it as well
+    (MinProtocol) is left out: that can only take versions away.
+    """
+    if version == 'TLSv1.2':
+        return True
+    _, command, level = cipher_list.rpartition('@SECLEVEL=')
+    if not command:
+        # The default of this machine; a suite without encryption needs 0.
+        level = '1' if not list_suites('eNULL', '-tls1_2') else '0'
+    # ssl_security_default_callback() of OpenSSL, since 3.0 and before.
+    is_old = ask(OPENSSL, 'version').startswith('OpenSSL 1.')
+    return level[:1] in ('0123' if is_old else '0')
+
+
+def spice_client_suites(cipher_list):
+    """
+    Return what a SPICE client with a cipher list for TLS 1.2 can use. Raises
+    Problem where that list leaves nothing.
+    """
+    suites = without_empty({
+        version: [words[0] for words in list_suites(cipher_list, option)]
+        for version, option in OPENSSL_VERSIONS.items()})
+    if not suites:
+        raise Problem('%s: a client with this list has no suite at all; give '
+                      'what "engine-config -g CipherSuite" prints on the '
+                      'engine' % cipher_list)
+    return dict(suites, **{'TLSv1.3': tls13_suites()})
+
+
+def without_empty(suites):
+    return {version: names for version, names in suites.items() if names}
+
+
+def list_suites(cipher_list, option):
+    """
+    Return the words of each line that openssl has for a suite of a list; of
+    this machine's default where the list is None.
+    """
+    lists = () if cipher_list is None else ('--', cipher_list)
+    output = ask(OPENSSL, 'ciphers', '-s', '-v', option, '-ciphersuites', '',
+                 *lists)
+    return [line.split() for line in output.splitlines() if line.strip()]
+
+
+def tls13_suites(ciphersuites=None):
+    """Return those (list) of suites for TLS 1.3, by default OpenSSL's own."""
+    options = () if ciphersuites is None else ('-ciphersuites', ciphersuites)
+    output = ask(OPENSSL, 'ciphers', '-s', '-tls1_3', *options)
+    return [name for name in output.strip().split(':')
+            if name.startswith('TLS_')]
+
+
+def vnc_suites(priority):
+    """
+    Return what a VNC console with a priority string accepts, and its groups
+    (list of str): what GnuTLS lists, but suites that the certificate of a
+    console, of the RSA kind, cannot be used with.
+    """
+    output = ask(GNUTLS_CLI, '--list', '--priority', priority)
+    lists = dict(re.findall(r'(?m)^([A-Z][\w -]*): (.*)$', output))
+    protocols = lists.get('Protocols', '').split(', ')
+    listed = re.findall(
+        r'(?m)^(TLS_\w+)\s+0x(\w\w), 0x(\w\w)\s+(\S+)', output)
+    suites = {}
+    for version, name in GNUTLS_VERSIONS.items():
+        if 'VERS-' + name in protocols:
+            suites[version] = [
+                suite_names().get((first + second).upper(), suite)
+                for suite, first, second, since in listed
+                if is_usable(suite, since, name)]
+    groups = lists.get('Groups', lists.get('Elliptic curves', ''))
+    return without_empty(suites), [
+        group[len('GROUP-'):] if group.startswith('GROUP-') else group
+        for group in groups.split(', ') if group]
+
+
+def is_usable(suite, since, version):
+    """Tell whether a VNC console can use a suite of GnuTLS."""
+    if re.search('_(PSK|SRP|ANON|ECDSA|DSS)_', suite):
+        return False
+    if 'TLS1.3' in (version, since):
+        return version == since
+    return since <= version or since == 'SSL3.0'
+
+
+@functools.lru_cache(maxsize=None)
+def suite_names():
+    """Return OpenSSL's names of suites by their codes, such as 'C030'."""
+    output = ask(OPENSSL, 'ciphers', '-V', '-ciphersuites', EVERY_TLS13_SUITE,
+                 'ALL:COMPLEMENTOFALL:@SECLEVEL=0')
+    return {first + second: name for first, second, name in re.findall(
+        r'0x(\w\w),0x(\w\w) - (\S+)', output)}
+
+
+def python_suites():
+    """Return what TLS clients that are written in Python can use."""
+    import ssl
+    context = ssl.create_default_context()
+    suites = {}
+    for cipher in context.get_ciphers():
+        name = suite_names().get('%04X' % (cipher['id'] & 0xffff))
+        version = ('TLSv1.3' if cipher['protocol'] == 'TLSv1.3'
+                   else 'TLSv1.2')
+        suites.setdefault(version, []).append(name or cipher['name'])
+    return suites

@@ -1,0 +1,296 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""What a port accepts, found out by handshakes, one after the other."""
+
+import contextlib
+import re
+import socket
+import struct
+import threading
+import time
+
+from vdsm_tlsciphers import suites, tls, vnc
+
+# Seconds for a connection, with all that is said in it, and for a port.
+PATIENCE = 10
+PORT_PATIENCE = 120
+# With whom TLS gets no answer from, and maybe HTTP does.
+HTTP_PATIENCE = 3
+# For a port. Consoles need some 40; who needs more answers in bad faith.
+MOST_CONNECTIONS = 1000
+
+HTTP = 'this port speaks HTTP without TLS'
+
+_interrupted = threading.Event()
+_connections = set()
+
+
+class Unreachable(Exception):
+    """Nobody takes connections, with the reason in a line."""
+
+
+class NoTLS(Exception):
+    """What listens speaks no TLS, with what is known of it in a line."""
+
+
+def interrupt():
+    """Have all that is going on here come to an end."""
+    _interrupted.set()
+    for connection in list(_connections):
+        try:
+            connection.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            continue  # It has ended in this very moment.
+
+
+class Port:
+    """
+    A port and what it accepts, as far as examine() has got.
+
+    Attributes:
+        vnc (vnc.Talk): the talk before TLS, or None.
+        suites ({version: {suite: bits of DH or None}}): those accepted.
+        groups (list of int): those accepted, with TLS 1.3 and ECDHE.
+        certificate (bytes): the first one of the server, DER, or None.
+        connections (int): how many were made.
+    """
+
+    def __init__(self, host, port, display='tls'):
+        self.vnc = vnc.Talk() if display == 'vnc' else None
+        self._display = display
+        self.suites = {}
+        self.groups = []
+        self.certificate = None
+        self.connections = 0
+        self._address = (host, port)
+        # A server can have one certificate for each of its names.
+        is_name = re.match('[A-Za-z0-9._-]*[A-Za-z_-][A-Za-z0-9._-]*$', host)
+        self._name = host if is_name else None
+        self._deadline = time.monotonic() + PORT_PATIENCE
+        self._speaks_tls = False
+        # Whether a refusal was just the end of a connection; the last alert.
+        self._silent = False
+        self._refusal = None
+
+    def examine(self):
+        """
+        Find out all that the attributes hold. Raises Unreachable, NoTLS, and
+        tls.Broken where it could not go on.
+        """
+        # QEMU's websocket without TLS would wait for the end of a request.
+        if self._display == 'websocket' and self._speaks_http():
+            raise NoTLS(HTTP)
+        for version in reversed(list(tls.VERSIONS)):
+            self._find_suites(version)
+        if not self.suites:
+            if self._speaks_tls or self.vnc:
+                raise tls.Broken('it accepts nothing of what a scan offers')
+            raise NoTLS('it does not answer to TLS')
+        self._find_groups()
+        if self._silent:
+            self._check_it_still_answers()
+        if self.certificate is None and not self._is_anonymous():
+            self.certificate = self._shake_hands()
+
+    def _find_suites(self, version):
+        if version == 'TLSv1.3':
+            self._find_suites_of(version, suites.TLS13, tls.GROUPS)
+            return
+        self._find_suites_of(version, suites.OLDER, tls.CURVES)
+        # Some servers fail at DHE although they choose it; what else they
+        # accept comes to light without it.
+        if version in self.suites and self._refusal not in (
+                tls.HANDSHAKE_FAILURE, tls.PROTOCOL_VERSION,
+                tls.INSUFFICIENT_SECURITY):
+            self._find_suites_of(version, self._left(version, False),
+                                 tls.CURVES)
+        # Others do DHE in the client's groups only (RFC 7919).
+        if version in self.suites or version == 'TLSv1.2':
+            self._find_suites_of(version, self._left(version, True),
+                                 tls.GROUPS)
+
+    def _left(self, version, dhe):
+        return [suite for suite in suites.OLDER if suites.is_dhe(suite) is dhe
+                and suite not in self.suites.get(version, ())]
+
+    def _find_suites_of(self, version, offered, groups):
+        left = list(offered)
+        while left:
+            # With TLS 1.3 one whole answer, then requests to go on.
+            answer = self._ask(version, left, groups,
+                               version not in self.suites)
+            if answer is None:
+                break
+            left.remove(answer.suite)
+            self.suites.setdefault(version, {})[
+                answer.suite] = answer.dh_bits
+            self._add_group(answer.group)
+
+    def _find_groups(self):
+        if 'TLSv1.3' in self.suites:
+            self._find_groups_of('TLSv1.3', list(self.suites['TLSv1.3']),
+                                 tls.GROUPS)
+        for version in 'TLSv1.2', 'TLSv1.1', 'TLSv1':
+            offered = [suite for suite in self.suites.get(version, ())
+                       if 'ECDHE' in suites.key_exchange(suite)]
+            if offered:
+                self._find_groups_of(version, offered, tls.CURVES)
+                break
+
+    def _find_groups_of(self, version, offered, groups):
+        left = [group for group in groups if group not in self.groups]
+        while left:
+            answer = self._ask(version, offered, left)
+            if answer is None:
+                break
+            if answer.group not in left:
+                raise tls.Broken('it chose a group that was not offered')
+            left.remove(answer.group)
+            self._add_group(answer.group)
+
+    def _add_group(self, group):
+        if group in tls.GROUPS and group not in self.groups:
+            self.groups.append(group)
+
+    def _check_it_still_answers(self):
+        # Whoever only ends a connection may do so for another reason.
+        version, accepted = next(iter(self.suites.items()))
+        if self._ask(version, list(accepted), tls.GROUPS) is None:
+            raise tls.Broken('it does not accept any more what it did before')
+
+    def _is_anonymous(self):
+        return not any(version == 'TLSv1.3' or not suites.key_exchange(
+            suite).startswith(('anonymous', 'PSK'))
+            for version, accepted in self.suites.items()
+            for suite in accepted)
+
+    def _ask(self, version, offered, groups, shares=False):
+        """
+        Return the tls.Answer to an offer, None where it is refused, with the
+        certificate as long as none is known.
+        """
+        try:
+            with self._connection() as connection:
+                stream = tls.Stream(connection,
+                                    time.monotonic() + PATIENCE)
+                self._begin(stream)
+                try:
+                    stream.send(tls.client_hello(version, offered, groups,
+                                                 self._name, shares))
+                    answer = tls.read_answer(stream, version, offered,
+                                             self.certificate is None)
+                except ConnectionError:
+                    raise tls.Refused()
+        except tls.Refused as refusal:
+            self._speaks_tls |= refusal.alert is not None
+            self._silent |= refusal.alert is None
+            self._refusal = refusal.alert
+            return None
+        except tls.NotTLS as other:
+            if self.suites or self._speaks_tls or self.vnc:
+                raise tls.Broken('its answer is not as TLS has it')
+            if not other.start.startswith(vnc.BANNER):
+                raise NoTLS(_describe(other.start))
+            self.vnc = vnc.Talk()
+            return self._ask(version, offered, groups, shares)
+        except socket.timeout:
+            if self.connections == 1 and self._speaks_http():
+                raise NoTLS(HTTP)
+            raise tls.Broken('no full answer came within %d seconds'
+                             % PATIENCE)
+        except OSError as error:
+            raise tls.Broken('the connection failed: %s'
+                             % (error.strerror or error))
+        self._speaks_tls = True
+        self.certificate = self.certificate or answer.certificate
+        return answer
+
+    def _speaks_http(self):
+        try:
+            with self._connection() as connection:
+                stream = tls.Stream(connection,
+                                    time.monotonic() + HTTP_PATIENCE)
+                stream.send(b'GET / HTTP/1.0\r\n\r\n')
+                return stream.read(5) == b'HTTP/'
+        except OSError:
+            return False
+
+    def _begin(self, stream):
+        if self.vnc is None:
+            return
+        if self.vnc.subtypes:
+            self.vnc.again(stream)
+            return
+        try:
+            self.vnc.begin(stream)
+        except vnc.NoTLS as reason:
+            raise NoTLS(str(reason))
+
+    @contextlib.contextmanager
+    def _connection(self):
+        with self._connect() as connection:
+            _connections.add(connection)
+            try:
+                yield connection
+            finally:
+                _connections.discard(connection)
+
+    def _connect(self):
+        if _interrupted.is_set():
+            raise tls.Broken('interrupted')
+        if self.connections >= MOST_CONNECTIONS:
+            raise tls.Broken('%d connections did not suffice'
+                             % MOST_CONNECTIONS)
+        if time.monotonic() > self._deadline:
+            raise tls.Broken('%d seconds did not suffice' % PORT_PATIENCE)
+        self.connections += 1
+        try:
+            connection = socket.create_connection(self._address, PATIENCE)
+        except (OSError, UnicodeError) as error:
+            reason = 'no host can have this name'
+            if isinstance(error, OSError):
+                reason = error.strerror or str(error)
+            if self.connections == 1:
+                raise Unreachable(reason)
+            raise tls.Broken('it takes no more connections: ' + reason)
+        # A reset at the end: SPICE writes one line to the VM's log instead of
+        # two, and no connection lingers.
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
+                              struct.pack('ii', 1, 0))
+        if self._name:
+            # The same one from now on, without asking for its name again.
+            self._address = connection.getpeername()[:2]
+        return connection
+
+    def _shake_hands(self):
+        """
+        Return the certificate (bytes, DER), from a whole handshake with TLS
+        1.3, which encrypts it.
+        """
+        import ssl
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        # It is judged elsewhere, and what this host forbids it may have.
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        context.set_ciphers('ALL:@SECLEVEL=0')
+        try:
+            with self._connection() as connection:
+                stream = tls.Stream(connection, time.monotonic() + PATIENCE)
+                self._begin(stream)
+                connection.settimeout(PATIENCE)
+                with context.wrap_socket(
+                        connection, server_hostname=self._name) as secured:
+                    return secured.getpeercert(True)
+        except OSError as error:
+            raise tls.Broken('its certificate cannot be read: %s' % (
+                getattr(error, 'reason', None) or error.strerror or error))
+
+
+def _describe(start):
+    """Return what is known of a server that begins so (bytes), in a line."""
+    if start.startswith(b'REDQ'):
+        return 'this SPICE port is not encrypted'
+    if start.startswith(b'HTTP/'):
+        return HTTP
+    return 'what listens does not speak TLS'

@@ -1,0 +1,181 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""
+Scan documents like those of real hosts, generated: hosts with VMs that have
+a SPICE and a VNC console each.
+"""
+
+import hashlib
+import json
+import uuid
+
+BROAD, MODERN, INTERMEDIATE, OFF, CLOSED = KINDS = (
+    'without a policy', 'modern', 'intermediate', 'VNC not encrypted',
+    'unreachable')
+
+CODES = {
+    'TLS_AES_128_GCM_SHA256': '1301', 'TLS_AES_256_GCM_SHA384': '1302',
+    'TLS_CHACHA20_POLY1305_SHA256': '1303', 'TLS_AES_128_CCM_SHA256': '1304',
+    'ECDHE-RSA-AES128-GCM-SHA256': 'C02F',
+    'ECDHE-RSA-AES256-GCM-SHA384': 'C030',
+    'ECDHE-RSA-CHACHA20-POLY1305': 'CCA8', 'ECDHE-RSA-AES128-SHA': 'C013',
+    'ECDHE-RSA-AES128-SHA256': 'C027', 'ECDHE-RSA-AES256-SHA': 'C014',
+    'ECDHE-RSA-AES256-SHA384': 'C028', 'DHE-RSA-AES128-CCM': 'C09E',
+    'DHE-RSA-AES128-GCM-SHA256': '009E', 'DHE-RSA-AES128-SHA': '0033',
+    'DHE-RSA-AES256-CCM': 'C09F', 'DHE-RSA-AES256-GCM-SHA384': '009F',
+    'DHE-RSA-AES256-SHA': '0039', 'DHE-RSA-CHACHA20-POLY1305': 'CCAA',
+    'AES128-CCM': 'C09C', 'AES128-GCM-SHA256': '009C', 'AES128-SHA': '002F',
+    'AES128-SHA256': '003C', 'AES256-CCM': 'C09D',
+    'AES256-GCM-SHA384': '009D', 'AES256-SHA': '0035',
+    'AES256-SHA256': '003D'}
+TLS13 = ['TLS_AES_128_GCM_SHA256', 'TLS_AES_256_GCM_SHA384',
+         'TLS_CHACHA20_POLY1305_SHA256']
+AEAD = ['ECDHE-RSA-AES128-GCM-SHA256', 'ECDHE-RSA-AES256-GCM-SHA384',
+        'ECDHE-RSA-CHACHA20-POLY1305']
+ECDHE_CBC = ['ECDHE-RSA-AES128-SHA', 'ECDHE-RSA-AES256-SHA']
+DHE = [name for name in CODES if name.startswith('DHE')]
+RSA = ['AES128-GCM-SHA256', 'AES128-SHA', 'AES256-GCM-SHA384', 'AES256-SHA']
+
+
+def suites(strength, *names):
+    """Return entries of a document for suites."""
+    return [{'suite': name, 'code': CODES[name], 'strength': strength,
+             'key_exchange': 'any' if name.startswith('TLS_') else
+             name.split('-')[0] if 'DHE' in name else 'RSA'}
+            for name in names]
+
+
+STRONG = {'TLSv1.2': suites('strong', *AEAD),
+          'TLSv1.3': suites('strong', *TLS13)}
+OLD = suites('weak', *ECDHE_CBC, 'DHE-RSA-AES128-SHA', 'DHE-RSA-AES256-SHA',
+             'AES128-SHA', 'AES256-SHA')
+# What consoles accept, by kind and display: taken from a real VM.
+PROTOCOLS = {
+    (BROAD, 'spice'): {
+        'TLSv1.2': STRONG['TLSv1.2'] + suites(
+            'acceptable', *ECDHE_CBC, 'ECDHE-RSA-AES128-SHA256',
+            'ECDHE-RSA-AES256-SHA384') + suites(
+                'weak', *RSA, 'AES128-SHA256', 'AES256-SHA256'),
+        'TLSv1.3': STRONG['TLSv1.3']},
+    (BROAD, 'vnc'): {
+        'TLSv1': OLD, 'TLSv1.1': OLD,
+        'TLSv1.2': STRONG['TLSv1.2'] + suites(
+            'acceptable', *DHE, *ECDHE_CBC) + suites(
+                'weak', *RSA, 'AES128-CCM', 'AES256-CCM'),
+        'TLSv1.3': STRONG['TLSv1.3'] + suites(
+            'strong', 'TLS_AES_128_CCM_SHA256')},
+    (MODERN, 'spice'): {'TLSv1.3': STRONG['TLSv1.3']},
+    (MODERN, 'vnc'): {'TLSv1.3': STRONG['TLSv1.3']},
+    (INTERMEDIATE, 'spice'): STRONG, (INTERMEDIATE, 'vnc'): STRONG,
+    (OFF, 'vnc'): {}}
+PROTOCOLS[OFF, 'spice'] = PROTOCOLS[BROAD, 'spice']
+GROUPS = ['P-256', 'P-384', 'X25519']
+EVERY_GROUP = GROUPS + ['P-521', 'X448', 'ffdhe2048', 'ffdhe3072',
+                        'ffdhe4096', 'ffdhe6144', 'ffdhe8192']
+REMEDY = '; set tlsprofile=intermediate on the VM, shut it down and start it'
+GROUPS_FINDING = ('keys are exchanged in the groups '
+                  + ', '.join(EVERY_GROUP[3:]) + REMEDY)
+
+
+def beyond(kind, display, version, allowed):
+    """Return the finding that names what is accepted beyond a baseline."""
+    return '%s is accepted with %s%s' % (version, ', '.join(
+        suite['suite'] for suite in PROTOCOLS[kind, display][version]
+        if suite['suite'] not in allowed), REMEDY)
+
+
+FINDINGS = {
+    (BROAD, 'spice'): [beyond(BROAD, 'spice', 'TLSv1.2', AEAD),
+                       GROUPS_FINDING],
+    (BROAD, 'vnc'): ['TLSv1, TLSv1.1 are accepted' + REMEDY,
+                     beyond(BROAD, 'vnc', 'TLSv1.2', AEAD),
+                     beyond(BROAD, 'vnc', 'TLSv1.3', TLS13),
+                     GROUPS_FINDING],
+    (OFF, 'vnc'): [
+        'no TLS is on offer; check Enable VNC Encryption in the engine and '
+        'reinstall the hosts of the cluster']}
+FINDINGS[OFF, 'spice'] = FINDINGS[BROAD, 'spice']
+COMMON = {'ciphersuites': ':'.join(TLS13),
+          'groups': 'X25519:prime256v1:secp384r1'}
+POLICIES = {
+    MODERN: {'protocols': 'TLSv1.3', **COMMON},
+    INTERMEDIATE: {'ciphers': ':'.join(AEAD),
+                   'protocols': 'TLSv1.2:TLSv1.3', **COMMON}}
+
+
+def certificate(host):
+    """Return the certificate of a host."""
+    return {'subject': 'O=Example, CN=%s' % host,
+            'issuer': 'O=Example, CN=engine.example.com.31415',
+            'not_before': '2026-01-07T09:12:44Z',
+            'not_after': '2031-01-06T09:12:44Z', 'key': 'RSA 2048',
+            'signature': 'sha256WithRSAEncryption',
+            'sha256': hashlib.sha256(host.encode()).hexdigest()}
+
+
+def console(host, vm, kind, display, port):
+    """Return a console of a document."""
+    if kind == CLOSED:
+        state, problem = 'unreachable', 'no answer within 5 seconds'
+    elif (kind, display) == (OFF, 'vnc'):
+        state, problem = 'no TLS', None
+    else:
+        state, problem = 'scanned', None
+    protocols = PROTOCOLS.get((kind, display), {})
+    return {
+        'vm': vm, 'uuid': str(uuid.uuid5(uuid.NAMESPACE_DNS, vm)),
+        'display': display, 'address': '10.20.%d.%d' % divmod(
+            sum(host.encode()), 256), 'port': port,
+        'state': state, 'problem': problem, 'protocols': protocols,
+        'groups': [] if not protocols else
+        GROUPS if kind in POLICIES else EVERY_GROUP,
+        'certificate': certificate(host) if protocols else None,
+        'policy': {key: {'value': value, 'required': True}
+                   for key, value in POLICIES[kind].items()}
+        if kind in POLICIES else None,
+        'findings': [{'against': 'baseline', 'finding': finding}
+                     for finding in FINDINGS.get((kind, display), ())]}
+
+
+def document(host, kinds, first=0, time='2026-11-24T03:00:00Z'):
+    """
+    Return the scan document of a host: a VM of each of the kinds, numbered
+    from the first on.
+    """
+    consoles = [console(host, 'vm%05d' % (first + number), kind, display,
+                        5900 + 2 * number + offset)
+                for number, kind in enumerate(kinds)
+                for offset, display in enumerate(('spice', 'vnc'))]
+    failed = sum(bool(each['findings']) for each in consoles)
+    not_scanned = sum(each['state'] == 'unreachable' for each in consoles)
+    return {
+        'format': 'vdsm-tlsciphers scan', 'version': 1, 'tool': '0.3.0',
+        'host': host, 'time': time, 'baseline': 'intermediate',
+        'consoles': consoles, 'summary': {
+            'consoles': len(consoles), 'failed': failed,
+            'not_scanned': not_scanned,
+            'passed': len(consoles) - failed - not_scanned}}
+
+
+def write(folder, documents):
+    """Write documents as files in a new folder; return it."""
+    folder.mkdir()
+    for each in documents:
+        (folder / (each['host'] + '.json')).write_text(json.dumps(each))
+    return folder
+
+
+def cluster(hosts, machines, time='2026-11-24T03:00:00Z', is_after=True):
+    """
+    Yield the documents of many hosts: before a roll-out, or during it, when
+    two of three VMs have been started again.
+    """
+    for host in range(hosts):
+        first = host * machines
+        yield document(
+            'node%03d.example.com' % (host + 1),
+            [BROAD if not is_after else CLOSED if number % 997 == 0 else
+             (BROAD, MODERN, INTERMEDIATE, MODERN, INTERMEDIATE, OFF)[
+                 (number * 7 + number // 11) % 6]
+             for number in range(first, first + machines)], first, time)

@@ -1,0 +1,165 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""vdsm-tlsciphers check: what a value would do."""
+
+import json
+from xml.sax import saxutils
+
+import pytest
+
+import support
+from support import GOOD_CIPHERS, SEED_CIPHERS
+
+SPICE, VNC = (support.lab_domain(console) for console in ('spice', 'vnc'))
+BOTH = support.lab_domain('spice', 'vnc')
+MODERN = ['TLS_AES_128_GCM_SHA256', 'TLS_AES_256_GCM_SHA384',
+          'TLS_CHACHA20_POLY1305_SHA256']
+
+
+def check(command, *arguments, status=0):
+    process = command.run('check', '--json', *arguments)
+    assert process.returncode == status, process.stderr + process.stdout
+    assert process.stderr == ''
+    return json.loads(process.stdout)
+
+
+@pytest.fixture
+def xml_file(tmp_path):
+    """A function that makes a file of a domain XML: its path."""
+    def xml_file(xml):
+        path = tmp_path / 'domain.xml'
+        path.write_text(xml)
+        return path
+    return xml_file
+
+
+def of_engine(xml, **properties):
+    """Return a domain XML with custom properties, as the engine sends it."""
+    return xml.replace('</name>', (
+        '</name><metadata xmlns:ovirt-vm="http://ovirt.org/vm/1.0">'
+        '<ovirt-vm:vm><ovirt-vm:device devtype="disk"><ovirt-vm:custom>'
+        '<ovirt-vm:tlsprofile>of-a-device</ovirt-vm:tlsprofile>'
+        '</ovirt-vm:custom></ovirt-vm:device><ovirt-vm:custom>%s'
+        '</ovirt-vm:custom></ovirt-vm:vm></metadata>') % ''.join(
+            '<ovirt-vm:%s>%s</ovirt-vm:%s>' % (name, saxutils.escape(value),
+                                               name)
+            for name, value in properties.items()))
+
+
+def test_profile_shows_the_suites_of_both_displays(command):
+    document = check(command, 'tlsprofile=modern')
+    for display in ('spice', 'vnc'):
+        assert document['displays'][display]['protocols'] == {
+            'TLSv1.3': MODERN}
+    assert document['findings'] == []
+    assert document['displays']['spice']['groups'] == [
+        'X25519', 'prime256v1', 'secp384r1']
+
+
+def test_list_shows_what_a_console_can_use_of_it(newest_command):
+    suites = check(newest_command, 'tlsciphers=' + SEED_CIPHERS, status=1)[
+        'displays']['spice']['protocols']['TLSv1.2']
+    assert len(suites) == 16
+    assert not [suite for suite in suites if suite.startswith('DHE')
+                or 'ECDSA' in suite]
+
+
+@pytest.mark.parametrize('value, name', [
+    ('modern', 'tlsprofile'), ('none', 'tlsprofile'),
+    ('TLSv1.3', 'tlsprotocols'), ('NORMAL:-VERS-TLS1.0', 'tlspriority'),
+    ('SECURE256', 'tlspriority'), (GOOD_CIPHERS, 'tlsciphers'),
+    ('@SECLEVEL=2:HIGH', 'tlsciphers'), ('tlsciphers=modern', 'tlsciphers'),
+    ('frobnicate', 'tlsciphers')])
+def test_value_without_a_name_is_taken_for_what_it_looks_like(
+        newest_command, value, name):
+    process = newest_command.run('check', '--json', value)
+    assert list(json.loads(process.stdout)['properties']) == [name]
+
+
+def test_ignored_words_are_findings(newest_command):
+    document = check(newest_command, GOOD_CIPHERS + ':FOO', status=1)
+    assert document['findings'] == [
+        'tlsciphers: OpenSSL ignores FOO: no suite here has that name']
+
+
+def test_refusal_is_that_of_the_hook(newest_command, newest_hook):
+    value = 'AES256-SHA,disable-ticketing=on'
+    document = check(newest_command, 'tlsciphers=' + value, status=1)
+    assert document['refused'] == newest_hook.refusal(BOTH, tlsciphers=value)
+    assert document['displays'] == {}
+
+
+def test_client_without_a_common_suite_is_a_finding(newest_command):
+    arguments = ('tlsciphers=AES256-SHA', 'tlsprotocols=TLSv1.2')
+    assert not check(newest_command, *arguments)['findings']
+    finding, = check(newest_command, *arguments, '--engine-ciphers',
+                     'ECDHE+AESGCM', status=1)['findings']
+    assert 'CipherSuite ECDHE+AESGCM has nothing in common' in finding
+
+
+def test_novnc_without_a_common_version_is_a_finding(newest_command):
+    document = check(newest_command,
+                     'tlspriority=NORMAL:-VERS-ALL:+VERS-TLS1.1', status=1)
+    assert [finding for finding in document['findings']
+            if 'noVNC' in finding and 'nothing in common' in finding]
+
+
+def test_vm_shows_only_its_own_displays(newest_command, xml_file):
+    document = check(newest_command, '--xml', xml_file(VNC), 'modern')
+    assert list(document['displays']) == ['vnc']
+    assert document['vm'] == 'lab'
+
+
+def test_display_of_a_vm_that_is_not_covered_is_a_finding(
+        newest_command, xml_file):
+    finding, = check(newest_command, '--xml', xml_file(BOTH), GOOD_CIPHERS,
+                     status=1)['findings']
+    assert 'the VNC console of this VM is not covered' in finding
+    check(newest_command, '--xml', xml_file(SPICE), GOOD_CIPHERS)
+
+
+def test_properties_of_a_vm_are_those_of_the_engine(newest_command, xml_file):
+    document = check(newest_command, '--xml', xml_file(
+        of_engine(BOTH, tlsprofile='modern')))
+    assert document['properties'] == {'tlsprofile': 'modern'}
+
+
+def test_policy_that_a_vm_carries_is_checked(newest_command, newest_hook,
+                                             xml_file):
+    policy = {'tlsciphers': GOOD_CIPHERS + ':' + MODERN[0],
+              'tlsgroups': 'P-384', 'tlspriority': 'NORMAL:-VERS-TLS1.0'
+              ':-VERS-TLS1.1', 'tlsprotocols': 'TLSv1.2:TLSv1.3'}
+    xml, _ = newest_hook.change(BOTH, **policy)
+    document = check(newest_command, '--xml', xml_file(xml))
+    assert document['properties'] == policy
+
+
+@pytest.mark.parametrize('text, words', [
+    ('', 'cannot be read'), ('<a/>', 'no domain XML'), ('\0', 'cannot be'),
+    ('<!DOCTYPE a><domain/>', 'DOCTYPE')])
+def test_file_that_is_no_domain_xml_is_a_problem(newest_command, xml_file,
+                                                 text, words):
+    assert words in newest_command.problem('check', '--xml', xml_file(text),
+                                           'modern')
+
+
+@pytest.mark.parametrize('arguments, words', [
+    ((), 'nothing to check'), (('modern', 'intermediate'), 'given twice'),
+    (('tlscipher=AES',), 'no such property'),
+    (('--xml', '/nonexistent', 'modern'), 'No such file'),
+    (('modern', '--engine-ciphers', 'FOO'), 'no suite at all')])
+def test_problems_are_named(newest_command, arguments, words):
+    assert words in newest_command.problem('check', *arguments)
+
+
+def test_default_of_the_host_counts_where_there_is_one(newest_command):
+    path = newest_command.installation.host_default
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text('[default]\ntlsprofile = modern\n')
+    try:
+        document = check(newest_command, 'tlsprotocols=TLSv1.3')
+    finally:
+        path.unlink()
+    assert document['displays']['vnc']['protocols'] == {'TLSv1.3': MODERN}
+    assert not document['displays']['vnc']['policy']['priority']['required']

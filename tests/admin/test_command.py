@@ -1,0 +1,117 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""What all commands of vdsm-tlsciphers have in common."""
+
+import os
+import pty
+import re
+import subprocess
+
+import pytest
+
+import support
+
+COMMANDS = ('check', 'status', 'scan', 'report', 'doctor', 'engine-line')
+
+
+def test_version_is_that_of_the_package(command):
+    process = command.run('--version')
+    assert process.stdout == 'vdsm-tlsciphers %s\n' % support.version()
+
+
+@pytest.mark.parametrize('name', COMMANDS)
+def test_help_of_each_command_has_examples_and_exit_statuses(command, name):
+    process = command.run(name, '--help')
+    assert (process.returncode, process.stderr) == (0, '')
+    assert 'Examples:\n  vdsm-tlsciphers %s' % name in process.stdout
+    assert 'Exit status: 0 ' in process.stdout
+
+
+def test_help_names_every_command(command):
+    process = command.run('--help')
+    assert process.returncode == 0
+    assert tuple(re.findall(r'(?m)^    ([a-z][a-z-]+)\b', process.stdout)
+                 ) == COMMANDS
+
+
+@pytest.mark.parametrize('arguments', [
+    (), ('frobnicate',), ('--frobnicate',), ('check', '--frobnicate'),
+    ('check', '--vm'), ('check', '--vm', 'a', '--xml', 'b'),
+    ('check', '\udcff'), ('check', 'tlsciphers=\x1b[2J')])
+def test_mistakes_in_the_command_line_are_one_line(command, arguments):
+    arguments = [os.fsencode(argument) for argument in arguments]
+    process = subprocess.run(
+        [command.installation.command, *arguments], capture_output=True,
+        stdin=subprocess.DEVNULL, env={'PATH': '/usr/bin:/bin'})
+    assert process.returncode in (1, 2)
+    assert b'Traceback' not in process.stderr
+    assert b'\x1b' not in process.stdout + process.stderr
+    if process.returncode == 2:
+        line, = process.stderr.decode('ascii').splitlines()
+        assert line.startswith('vdsm-tlsciphers')
+
+
+def test_mistake_in_the_program_is_one_line_that_says_where(
+        newest_command, tmp_path):
+    """Even that: a traceback would frighten who cannot read it."""
+    (tmp_path / 'vdsm_tlsciphers').mkdir()
+    source = newest_command.installation.module.parent / 'vdsm_tlsciphers'
+    for path in source.iterdir():
+        text = path.read_text()
+        if path.name == 'check.py':
+            text = text.replace('def run(options):',
+                                'def run(options):\n    options.nothing')
+        (tmp_path / 'vdsm_tlsciphers' / path.name).write_text(text)
+    (tmp_path / 'tlsciphers.py').symlink_to(newest_command.installation.module)
+    program = tmp_path / 'program'
+    program.write_text(
+        newest_command.installation.command.read_text().replace(
+            str(source.parent), str(tmp_path)))
+    program.chmod(0o755)
+    process = subprocess.run([program, 'check', 'modern'],
+                             capture_output=True, text=True)
+    assert process.returncode == 3
+    assert re.fullmatch(
+        r'vdsm-tlsciphers: mistake in this program: AttributeError: .*'
+        r'nothing.* \(check line \d+\); please report it\n', process.stderr)
+
+
+def test_reader_that_has_seen_enough_ends_it_quietly(newest_command):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, 'wb') as output:
+        process = subprocess.run(
+            [newest_command.installation.command, 'check', 'modern'],
+            stdout=output, stderr=subprocess.PIPE)
+    assert (process.returncode, process.stderr) == (2, b'')
+
+
+@pytest.mark.parametrize('environment, coloured', [
+    ({}, True), ({'NO_COLOR': '1'}, False), ({'TERM': 'dumb'}, False)])
+def test_colours_are_for_terminals_and_those_who_want_them(
+        newest_command, environment, coloured):
+    master, slave = pty.openpty()
+    arguments = [newest_command.installation.command, 'check', 'modern']
+    subprocess.run(arguments, stdout=slave, env={
+        'PATH': '/usr/bin', 'TERM': 'xterm', **environment})
+    os.close(slave)
+    assert (b'\x1b[' in os.read(master, 65536)) == coloured
+    os.close(master)
+    assert '\x1b[' not in newest_command.run('check', 'modern').stdout
+
+
+def test_nothing_is_left_beside_the_modules(command):
+    for name in ('check', 'engine-line'):
+        command.run(name, '--help')
+    command.run('check', 'modern')
+    folder = command.installation.module.parent
+    assert not [path for path in folder.rglob('*')
+                if path.name == '__pycache__' or path.suffix == '.pyc']
+
+
+def test_environment_of_python_does_not_count(newest_command, tmp_path):
+    (tmp_path / 'argparse.py').write_text('raise SystemExit(42)')
+    process = newest_command.run('--version', environment={
+        'PYTHONPATH': str(tmp_path), 'PYTHONHOME': '/nonexistent'})
+    assert process.returncode == 0

@@ -1,0 +1,51 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""
+vdsm-tlsciphers doctor, with each Python of EL, on a machine that is no host.
+What it finds on a host is in tests/libvirt/test_doctor.py.
+"""
+
+import json
+
+import pytest
+
+# Whatever this machine is: of its own files the command looks at these.
+OF_THE_INSTALLATION = ('hook', 'QEMU', 'wrapper', 'OpenSSL', 'openssl.cnf',
+                       'GnuTLS', 'profiles', 'host default')
+
+
+@pytest.fixture
+def qemu_kvm(command):
+    """A stand-in that tells a version, as the real one does."""
+    path = command.installation.qemu_kvm
+    path.write_text('#!/bin/sh\necho "QEMU emulator version 6.2.0"\n')
+    path.chmod(0o755)
+    yield path
+    path.unlink()
+
+
+def states(command):
+    process = command.run('doctor', '--json')
+    assert (process.returncode in (0, 1), process.stderr) == (True, '')
+    return {check['check']: check['state']
+            for check in json.loads(process.stdout)['checks']
+            if check['check'] in OF_THE_INSTALLATION}
+
+
+def test_files_of_the_installation_are_examined(command, qemu_kvm):
+    # The folders of tests are closed to others.
+    folder = command.installation.root
+    while folder.stat().st_mode & 0o5 != 0o5:
+        folder.chmod(0o755)
+        folder = folder.parent
+    assert states(command) == dict.fromkeys(OF_THE_INSTALLATION, 'ok')
+
+
+def test_machine_without_qemu_is_no_host(command):
+    found = states(command)
+    assert (found['QEMU'], found['wrapper']) == ('failed', 'failed')
+    process = command.run('doctor')
+    assert (process.returncode, process.stderr) == (1, '')
+    assert 'this host cannot enforce every policy' in process.stdout
+    assert '; remedy: install or repair qemu-kvm\n' in process.stdout

@@ -1,0 +1,96 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""vdsm-tlsciphers engine-line."""
+
+import re
+import shlex
+import subprocess
+
+import pytest
+
+# What an engine may hold since a version was published. Those of a newer
+# version must accept it all.
+PUBLISHED = {
+    'tlsciphers': '^[A-Za-z0-9._=@!+:-]+$',
+    'tlsprotocols': '^(TLSv1.2|TLSv1.3|TLSv1.2:TLSv1.3)$',
+    'tlsgroups': '^[A-Za-z0-9._:-]+$',
+    'tlspriority': '^[A-Za-z0-9._@%!+:-]+$',
+    'tlsprofile': '^[A-Za-z0-9._-]+$',
+}
+DEFAULT_PAIRS = ';'.join('%s=%s' % pair for pair in PUBLISHED.items())
+
+
+def lines_of(process):
+    """Return the commands (list of str) that were printed."""
+    assert (process.returncode, process.stderr) == (0, '')
+    return [line for line in process.stdout.splitlines()
+            if not line.startswith('#')]
+
+
+def read(line):
+    """Return the words of a command as a shell has them."""
+    return subprocess.run(
+        ['bash', '-c', 'engine-config() { printf "%s\\n" "$@"; }\n' + line],
+        capture_output=True, text=True, check=True).stdout.splitlines()
+
+
+def test_engine_gets_every_property_and_a_restart(command):
+    definition, restart = lines_of(command.run('engine-line'))
+    assert restart == 'systemctl restart ovirt-engine'
+    # A shell does not change the regexes.
+    assert read(definition) == [
+        '-m', 'UserDefinedVMProperties=' + DEFAULT_PAIRS, '--cver=4.7']
+
+
+@pytest.mark.parametrize('arguments', [
+    ['--cver', '4.6', '4.7', '4.8'],
+    ['--cver=4.6', '--cver=4.7', '--cver', '4.8', '4.6']])
+def test_each_cluster_level_gets_its_line_once(newest_command, arguments):
+    *definitions, restart = lines_of(newest_command.run('engine-line',
+                                                        *arguments))
+    assert [shlex.split(line)[-1] for line in definitions] == [
+        '--cver=4.6', '--cver=4.7', '--cver=4.8']
+    assert len({line.rpartition(' ')[0] for line in definitions}) == 1
+    assert restart.startswith('systemctl restart')
+
+
+def test_some_of_the_properties_can_be_chosen(newest_command):
+    definition, _ = lines_of(newest_command.run(
+        'engine-line', '--properties', 'tlsprofile,tlsciphers'))
+    assert read(definition)[1] == (
+        'UserDefinedVMProperties=tlsciphers=%s;tlsprofile=%s'
+        % (PUBLISHED['tlsciphers'], PUBLISHED['tlsprofile']))
+
+
+def test_output_says_what_happens_to_a_level_without_the_line(newest_command):
+    output = newest_command.run('engine-line').stdout
+    assert 'a level without it drops the properties' in output
+    # It can be given to a shell as it is.
+    assert subprocess.run(
+        ['bash', '-euc', 'engine-config() { :; }\nsystemctl() { :; }\n'
+         + output], capture_output=True).returncode == 0
+
+
+@pytest.mark.parametrize('arguments, message', [
+    (['--cver', '4'], "'4' is no cluster level; give one such as 4.7"),
+    (['--cver', "4.7' x"], "is no cluster level"),
+    (['--properties', 'tlscipher'], "'tlscipher' is no property of this "
+     'package; there are tlsciphers,tlsprotocols'),
+    (['--properties', ''], 'is no property')])
+def test_mistakes_are_one_line(newest_command, arguments, message):
+    assert message in newest_command.problem('engine-line', *arguments)
+
+
+def test_no_regex_is_narrower_than_a_published_one(newest_command):
+    definition, _ = lines_of(newest_command.run('engine-line'))
+    definitions = dict(pair.split('=', 1) for pair in read(definition)[1]
+                       .partition('=')[2].split(';'))
+    assert set(definitions) >= set(PUBLISHED)
+    for name, published in PUBLISHED.items():
+        values = [chr(code) * 2 for code in range(32, 127)] + [
+            'TLSv1.2', 'TLSv1.3', 'TLSv1.2:TLSv1.3', 'a' * 4000]
+        accepted = [value for value in values if re.match(published, value)]
+        assert len(accepted) > 2
+        for value in accepted:
+            assert re.match(definitions[name], value)

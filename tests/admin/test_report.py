@@ -1,0 +1,669 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""The command report, and the page that it makes of scans."""
+
+import copy
+import json
+import os
+import re
+import resource
+import subprocess
+
+import html5lib
+import pytest
+
+import scan_documents
+from scan_documents import (
+    BROAD,
+    CLOSED,
+    INTERMEDIATE,
+    MODERN,
+    OFF,
+    cluster,
+    document,
+    write,
+)
+
+EARLIER = '2026-11-20T03:00:00Z'
+SVG = '{http://www.w3.org/2000/svg}'
+HOSTILE = ('</style></svg><script>alert(1)</script><img src=x onerror=y>'
+           '"\' onload="z" &lt; %s {0} \\ \r\n\t\x1b[31m\x00\u202e\ud800')
+# What is left of it: what cannot be printed becomes a question mark.
+HARMLESS = ('</style></svg><script>alert(1)</script><img src=x onerror=y>'
+            '"\' onload="z" &lt; %s {0} \\ ????[31m???')
+
+
+class Page:
+    """A page, read as browsers do; a mistake in its HTML is an error."""
+
+    def __init__(self, path):
+        self.source = path.read_text(encoding='utf-8')
+        self.root = html5lib.HTMLParser(
+            strict=True, namespaceHTMLElements=False).parse(self.source)
+        self.body = self.root.find('body')
+
+    def table(self, caption):
+        """Return the rows (list of lists of str) of a table."""
+        table, = [table for table in self.root.iter('table')
+                  if words(table.find('caption')) == caption]
+        return [[words(cell) for cell in row] for row in table.iter('tr')]
+
+    def cards(self):
+        """Return the parts of VMs (list of Element)."""
+        return list(self.root.iter('article'))
+
+    def card(self, title):
+        """Return the part (Element) of the VM of that name."""
+        card, = [card for card in self.cards()
+                 if words(card.find('h3')).startswith(title + ' ')]
+        return card
+
+    def consoles(self, title):
+        """Return the parts of a VM's consoles, by display."""
+        return {words(section.find('h4')).split()[0]: section
+                for section in self.card(title).iter('section')}
+
+
+def words(element):
+    return ' '.join(''.join(element.itertext()).split())
+
+
+def pictures(element):
+    return [picture.get('aria-label') for picture in element.iter(SVG + 'svg')
+            if picture.get('class') == 'picture']
+
+
+@pytest.fixture
+def make(newest_command, tmp_path):
+    """A function that makes a Page of documents."""
+    def make(*documents, before=(), status=None):
+        arguments = ['--html', tmp_path / 'page.html',
+                     *save(tmp_path, 'now', documents)]
+        for path in save(tmp_path, 'before', before):
+            arguments += ['--before', path]
+        process = newest_command.run('report', *arguments)
+        assert process.stderr == ''
+        assert process.returncode in ((0, 1) if status is None else (status,))
+        return Page(tmp_path / 'page.html')
+    return make
+
+
+def save(folder, name, documents):
+    paths = []
+    for number, each in enumerate(documents):
+        paths.append(folder / ('%s%d.json' % (name, number)))
+        paths[-1].write_text(json.dumps(each))
+    return paths
+
+
+def mixed():
+    return [document('node1.example.com', [MODERN, BROAD, INTERMEDIATE]),
+            document('node2.example.com', [OFF, CLOSED, MODERN, MODERN], 10),
+            document('node3.example.com', [INTERMEDIATE], 20)]
+
+
+def strings(value, change):
+    """Return a document with each str that is free text changed."""
+    if isinstance(value, dict):
+        return {key: inner if key in ('format', 'display', 'state',
+                                      'strength', 'against')
+                else strings(inner, change) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [strings(inner, change) for inner in value]
+    return change(value) if isinstance(value, str) else value
+
+
+def test_each_python_makes_the_page(command, tmp_path):
+    folder = write(tmp_path / 'scans', mixed())
+    process = command.run('report', '--html', tmp_path / 'page.html', folder)
+    assert process.returncode == 1, process.stderr
+    assert process.stdout == """\
+host               consoles  passed  failed  not scanned
+node1.example.com         6       4       2            0
+node2.example.com         8       4       2            2
+all of 3 scans           16      10       4            2
+page: %s
+""" % (tmp_path / 'page.html')
+    assert Page(tmp_path / 'page.html').table('Consoles')[1][:5] == [
+        'Now', '16', '10', '4', '2']
+
+
+def test_page_needs_nothing_from_elsewhere_and_has_no_script(make):
+    page = make(*mixed(), before=mixed()[:1])
+    policy = page.root.find('head/meta[@http-equiv]')
+    assert policy.get('http-equiv') == 'Content-Security-Policy'
+    assert policy.get('content') == (
+        "default-src 'none'; style-src 'unsafe-inline'")
+    assert not re.search(r'https?:|url\(|@import|src=|data:', page.source)
+    names = {element.tag for element in page.root.iter()}
+    assert not names & {'script', 'link', 'img', 'iframe', 'object', 'form',
+                        SVG + 'script', SVG + 'image', SVG + 'foreignObject'}
+    ids = [element.get('id') for element in page.root.iter()
+           if element.get('id')]
+    assert len(set(ids)) == len(ids)
+    links = [element.get('href') for element in page.root.iter()
+             if element.get('href')]
+    assert links and {link[1:] for link in links} <= set(ids)
+    assert {link[0] for link in links} == {'#'}
+
+
+def test_page_can_be_read_out(make):
+    page = make(*mixed())
+    assert page.root.get('lang') == 'en'
+    for table in page.root.iter('table'):
+        assert words(table.find('caption'))
+        assert {cell.get('scope') for cell in table.find('thead/tr')} == {
+            'col'}
+        assert {row[0].tag + row[0].get('scope')
+                for row in table.find('tbody')} == {'throw'}
+    for picture in page.body.iter(SVG + 'svg'):
+        assert picture.get('aria-label') or picture.get('aria-hidden')
+    levels = [int(element.tag[1]) for element in page.body.iter()
+              if re.fullmatch('h[1-6]', element.tag)]
+    assert levels[0] == 1 and 1 not in levels[1:]
+    assert all(level - previous <= 1
+               for previous, level in zip(levels, levels[1:]))
+
+
+def test_numbers_are_those_of_the_documents(make):
+    documents = mixed()
+    page = make(*documents)
+    for row, each in zip(page.table('Hosts and their consoles')[1:],
+                         documents):
+        assert row[0] == each['host']
+        assert row[2:6] == [str(each['summary'][key]) for key in (
+            'consoles', 'passed', 'failed', 'not_scanned')]
+    assert page.table('Consoles')[1][1:5] == [
+        str(sum(each['summary'][key] for each in documents))
+        for key in ('consoles', 'passed', 'failed', 'not_scanned')]
+    suites = [suite['strength'] for each in documents
+              for console in each['consoles']
+              for suites in console['protocols'].values() for suite in suites]
+    assert page.table('Suites that they accepted, in all')[1][1:] == [
+        str(len(suites)), *[str(suites.count(strength)) for strength in (
+            'strong', 'acceptable', 'weak', 'broken')]]
+    assert words(page.body.find('header/p')) == (
+        '10 of 16 consoles passed, 4 failed, 2 not scanned')
+
+
+def test_every_vm_is_there_with_its_consoles(make):
+    documents = mixed()
+    text = words(make(*documents).body)
+    for each in documents:
+        for console in each['consoles']:
+            assert console['vm'] in text and console['uuid'] in text
+            assert '%(address)s:%(port)d' % console in text
+
+
+def test_console_that_failed_is_shown_with_all_that_was_found(make):
+    page = make(document('node1.example.com', [BROAD]), status=1)
+    vnc = page.consoles('vm00000')['VNC']
+    assert words(vnc.find('h4')).endswith('Failed')
+    assert pictures(vnc) == [
+        'TLSv1: 6 weak; TLSv1.1: 6 weak; '
+        'TLSv1.2: 3 strong, 9 acceptable, 6 weak; TLSv1.3: 4 strong']
+    assert [words(item) for item in vnc.iter('li')] == [
+        'Baseline: ' + finding
+        for finding in scan_documents.FINDINGS[BROAD, 'vnc']]
+    assert {words(row[0]): words(row[1]) for row in vnc.iter('div')
+            if len(row) == 2 and row[0].tag == 'dt'} == {
+        'Groups': ', '.join(scan_documents.EVERY_GROUP), 'Policy': 'none',
+        'Certificate': 'O=Example, CN=node1.example.com, RSA 2048, until '
+        '2031-01-06 09:12 UTC'}
+    groups, *others = page.table('Findings, the most frequent first')[1:]
+    assert groups == [scan_documents.GROUPS_FINDING, 'Baseline', '2', '1']
+    assert others == [
+        [finding, 'Baseline', '1', '1'] for display in ('spice', 'vnc')
+        for finding in scan_documents.FINDINGS[BROAD, display][:-1]
+        if finding != groups[0]]
+
+
+def test_findings_are_counted_over_consoles_and_hosts(make):
+    page = make(document('node1.example.com', [BROAD] * 3),
+                document('node2.example.com', [OFF], 10))
+    assert [row[2:] for row in page.table(
+        'Findings, the most frequent first')[1:]] == [
+        ['7', '2'], ['4', '2'], ['3', '1'], ['3', '1'], ['3', '1'],
+        ['1', '1']]
+
+
+def test_picture_has_a_mark_for_each_suite(make):
+    page = make(document('node1.example.com', [BROAD]))
+    vnc = page.consoles('vm00000')['VNC']
+    link, = [use.get('href') for use in vnc.iter(SVG + 'use')]
+    symbol, = [symbol for symbol in page.body.iter(SVG + 'symbol')
+               if symbol.get('id') == link[1:]]
+    marks = [use.get('href') for use in symbol.iter(SVG + 'use')]
+    assert (len(marks), marks.count('#strong'), marks.count('#acceptable'),
+            marks.count('#weak')) == (34, 7, 9, 18)
+    assert [words(text) for text in symbol.iter(SVG + 'text')] == [
+        'TLSv1', '6', 'TLSv1.1', '6', 'TLSv1.2', '18', 'TLSv1.3', '4']
+    # A mark can be told from others without its colour.
+    assert [words(text) for mark in ('strong', 'acceptable', 'weak', 'broken')
+            for symbol in page.body.iter(SVG + 'symbol')
+            if symbol.get('id') == mark for text in symbol
+            if text.tag == SVG + 'text'] == ['S', 'A', 'W', 'B']
+
+
+def test_every_suite_is_there_by_name(make):
+    page = make(document('node1.example.com', [BROAD]))
+    rows = page.table('34 suites accepted')
+    assert rows[0] == ['Suite', 'Code', 'Key exchange', 'TLSv1', 'TLSv1.1',
+                       'TLSv1.2', 'TLSv1.3']
+    protocols = scan_documents.PROTOCOLS[BROAD, 'vnc']
+    accepted = {(suite['suite'], suite['code'], suite['key_exchange'],
+                 version): suite['strength']
+                for version, suites in protocols.items() for suite in suites}
+    assert {(*row[:3], version): cell for row in rows[1:]
+            for version, cell in zip(rows[0][3:], row[3:]) if cell} == accepted
+
+
+def test_policy_of_the_vm_is_shown(make):
+    scan = document('node1.example.com', [MODERN])
+    scan['consoles'][0]['policy']['groups']['required'] = False
+    page = make(scan, status=0)
+    text = words(page.consoles('vm00000')['SPICE'])
+    assert 'protocols=TLSv1.3' in text
+    assert 'groups=X25519:prime256v1:secp384r1 (best effort)' in text
+
+
+def test_vms_with_the_same_results_share_a_description(make):
+    page = make(document('node1.example.com', [MODERN, BROAD] + [MODERN] * 3))
+    assert [words(card.find('h3')) for card in page.cards()] == [
+        'vm00001 Failed', '4 VMs with the same results Passed']
+    assert [row[0] for row in page.table('VMs and their consoles')] == [
+        'VM', 'vm00000', 'vm00002', 'vm00003', 'vm00004']
+
+
+def test_page_shows_before_and_after_side_by_side(make):
+    before = document('node1.example.com', [BROAD], time=EARLIER)
+    page = make(document('node1.example.com', [MODERN]), before=[before],
+                status=0)
+    assert 'Suites accepted: 50 earlier, 6 now.' in words(
+        page.card('vm00000'))
+    vnc = page.consoles('vm00000')['VNC']
+    assert words(vnc.find('p')) == (
+        'Gone: 31 suites, TLSv1, TLSv1.1, TLSv1.2, %s. New: nothing.'
+        % ', '.join(scan_documents.EVERY_GROUP[3:]))
+    sides = [element for element in vnc.iter('div')
+             if element.get('class') == 'side']
+    assert [words(side.find('h5')) for side in sides] == [
+        'Earlier Failed', 'Now Passed']
+    assert [len(list(side.iter('li'))) for side in sides] == [4, 0]
+    assert pictures(sides[1]) == ['TLSv1.3: 3 strong']
+    cells = [cell for row in page.table(
+        '3 suites accepted, 34 in the earlier scan')[1:] for cell in row[3:]
+        if cell]
+    assert (cells.count('strong'), len(cells)) == (3, 34)
+    assert sum(cell.startswith('gone: ') for cell in cells) == 31
+    assert [row[:5] for row in page.table('Consoles')[1:]] == [
+        ['Earlier', '2', '0', '2', '0'], ['Now', '2', '2', '0', '0']]
+
+
+def test_what_is_new_is_marked(make):
+    page = make(document('node1.example.com', [BROAD]), before=[
+        document('node1.example.com', [MODERN], time=EARLIER)])
+    vnc = page.consoles('vm00000')['VNC']
+    assert words(vnc.find('p')) == (
+        'Gone: nothing. New: 31 suites, TLSv1, TLSv1.1, TLSv1.2, %s.'
+        % ', '.join(scan_documents.EVERY_GROUP[3:]))
+    assert all(words(item).endswith('(new)') for item in vnc.iter('li'))
+    cells = [cell for row in page.table(
+        '34 suites accepted, 3 in the earlier scan') for cell in row[3:]]
+    assert sum(cell.startswith('new: ') for cell in cells) == 31
+
+
+def test_another_certificate_is_named(make):
+    now = document('node1.example.com', [MODERN])
+    before = document('node2.example.com', [MODERN], time=EARLIER)
+    now['consoles'][1]['certificate'] = None
+    page = make(now, before=[before])
+    assert [words(section.find('p')) for section
+            in page.card('vm00000').iter('section')] == [
+        'Gone: nothing. New: nothing. Another certificate.',
+        'Gone: nothing. New: nothing.']
+
+
+def test_console_that_has_not_changed_is_shown_once(make):
+    page = make(document('node1.example.com', [BROAD]), before=[
+        document('node1.example.com', [BROAD], time=EARLIER)])
+    vnc = page.consoles('vm00000')['VNC']
+    assert words(vnc.find('p')) == 'As in the earlier scan.'
+    assert len(pictures(vnc)) == 1 and not list(vnc.iter('ins'))
+
+
+def test_console_that_cannot_be_reached_has_lost_nothing(make):
+    page = make(document('node1.example.com', [CLOSED]), before=[
+        document('node1.example.com', [BROAD], time=EARLIER)], status=1)
+    vnc = page.consoles('vm00000')['VNC']
+    assert words(vnc.find('p')) == (
+        'Not compared: one of the two scans is incomplete.')
+    assert 'Not reached: no answer within 5 seconds' in words(vnc)
+    assert not re.search('[Gg]one:| 0 now', words(page.body))
+
+
+def change_uuid(console):
+    console['uuid'] = 'f' + console['uuid'][1:]
+
+
+def forget_vm(console):
+    console['vm'] = console['uuid'] = None
+
+
+@pytest.mark.parametrize('what, change, is_found', [
+    ('the UUID, on another host and port',
+     lambda console: console.update(vm='renamed', port=6923), True),
+    ('the name, with another UUID', change_uuid, True),
+    ('the address, where there is no VM', None, True),
+    ('not the address of another VM', lambda console: (
+        change_uuid(console), console.update(vm='other')), False)])
+def test_console_is_known_again_by(make, what, change, is_found):
+    now = document('node1.example.com', [MODERN])
+    before = document('node2.example.com' if change else 'node1.example.com',
+                      [BROAD], time=EARLIER)
+    for new, old in zip(now['consoles'], before['consoles']):
+        old['address'] = new['address']
+        for console in (new, old) if change is None else ():
+            forget_vm(console)
+        if change:
+            change(old)
+    page = make(now, before=[before])
+    assert ('Not in the earlier scan.' in words(page.body)) != is_found
+    gone = [words(heading) for heading in page.body.iter('h2')
+            if words(heading) == 'In the earlier scan only']
+    assert bool(gone) != is_found
+
+
+def test_loopback_of_another_host_is_another_console(make):
+    now, before = (document(host, [kind], time=time) for host, kind, time in (
+        ('node1.example.com', MODERN, '2026-11-24T03:00:00Z'),
+        ('node2.example.com', BROAD, EARLIER)))
+    for console in now['consoles'] + before['consoles']:
+        forget_vm(console)
+        console['address'] = '127.0.0.1'
+    assert 'Not in the earlier scan.' in words(
+        make(now, before=[before]).body)
+
+
+def test_newest_of_earlier_scans_counts(make):
+    page = make(document('node1.example.com', [MODERN]), before=[
+        document('node2.example.com', [INTERMEDIATE], time=EARLIER),
+        document('node1.example.com', [BROAD], time='2026-01-01T03:00:00Z')])
+    assert 'Suites accepted: 12 earlier, 6 now.' in words(page.body)
+    assert 'In the earlier scan only' not in words(page.body)
+
+
+def test_consoles_that_are_gone_are_listed(make):
+    page = make(document('node1.example.com', [MODERN]), before=[
+        document('node1.example.com', [BROAD] * 3, time=EARLIER)])
+    assert page.table('Consoles that are no longer there')[1:] == [
+        [vm, display, 'node1.example.com'] for vm in ('vm00001', 'vm00002')
+        for display in ('SPICE', 'VNC')]
+
+
+def test_text_from_elsewhere_stays_text(make):
+    scan = document('node1.example.com', [BROAD, OFF])
+    before = copy.deepcopy(scan)
+    before['consoles'][0]['problem'] = 'earlier'
+    harmless = make(scan, scan, before=[before])
+    scan, before = (strings(each, lambda text: text if text in PROTOCOLS
+                            else HOSTILE) for each in (scan, before))
+    for each in (scan, before):
+        for console in each['consoles']:
+            console['problem'] = HOSTILE
+            console['policy'] = {HOSTILE: {'value': HOSTILE,
+                                           'required': True}}
+    page = make(scan, scan, before=[before])
+
+    def names(page):
+        return {element.tag for element in page.root.iter()}
+
+    def attributes(page):
+        return {name for element in page.root.iter()
+                for name in element.attrib}
+
+    assert names(page) <= names(harmless) | {'br', 'ins'}
+    assert attributes(page) <= attributes(harmless)
+    text = ''.join(page.body.itertext())
+    assert HARMLESS in text
+    assert not re.search('[\x00-\x09\x0b-\x1f\x7f\u202e\ud800]', text)
+    # Host, VM, UUID, address, group, finding, certificate, policy, suite.
+    assert text.count(HARMLESS) > 100
+
+
+PROTOCOLS = ('SSLv3', 'TLSv1', 'TLSv1.1', 'TLSv1.2', 'TLSv1.3')
+
+
+def test_hostile_names_stay_away_from_the_terminal(newest_command, tmp_path):
+    scan = document('node1.example.com', [BROAD])
+    scan['host'] = 'node\x1b]0;x\x07\n\u202eexe'
+    path, = save(tmp_path, 'now', [scan])
+    process = newest_command.run('report', '--html', tmp_path / 'p.html',
+                                 path, path)
+    assert process.stdout.splitlines()[1].startswith('node?]0;x???exe ')
+    assert 'more than one scan of: node?]0;x???exe\n' in process.stdout
+
+
+def good():
+    return document('node1.example.com', [MODERN])
+
+
+def damaged(change):
+    scan = copy.deepcopy(good())
+    change(scan)
+    return json.dumps(scan)
+
+
+@pytest.mark.parametrize('text, complaint', [
+    ('', 'empty, so this scan has failed; scan again'),
+    (' ', 'no JSON'),
+    ('{"format": ', 'no JSON'),
+    ('[' * 100000, 'no JSON'),
+    (b'\xff\xfe\x00', 'no JSON'),
+    ('[]', 'JSON, but no scan'),
+    ('{"vms": []}', 'JSON, but no scan'),
+    (damaged(lambda scan: scan.update(version=2)), 'update it'),
+    (damaged(lambda scan: scan.pop('host')), 'host is missing'),
+    (damaged(lambda scan: scan.update(consoles={})),
+     'consoles is not as expected'),
+    (damaged(lambda scan: scan['consoles'].append(None)),
+     'consoles is not as expected'),
+    (damaged(lambda scan: scan['consoles'][0].update(port='5900')),
+     'consoles.port is not as expected'),
+    (damaged(lambda scan: scan['consoles'][0].update(port=True)),
+     'consoles.port is not as expected'),
+    (damaged(lambda scan: scan['consoles'][0].update(display=['x'])),
+     'consoles.display is not as expected'),
+    (damaged(lambda scan: scan['consoles'][0].update(policy={'x': 1})),
+     'consoles.policy is not as expected'),
+    (damaged(lambda scan: scan['consoles'][0]['certificate'].pop('key')),
+     'consoles.certificate.key is missing'),
+    (damaged(lambda scan: scan['consoles'][0]['protocols'].update(TLSv9=[])),
+     'consoles.protocols is not as expected'),
+    (damaged(lambda scan: scan['consoles'][1]['protocols']['TLSv1.3'][0]
+             .update(strength='fine')),
+     'consoles.protocols.strength is not as expected')],
+    ids=lambda value: value if isinstance(value, str)
+    and len(value) < 40 else '')
+@pytest.mark.parametrize('option', [[], ['--before']])
+def test_file_that_is_no_scan_is_named_in_one_line(
+        newest_command, tmp_path, text, complaint, option):
+    broken = tmp_path / 'broken.json'
+    broken.write_bytes(text if isinstance(text, bytes) else text.encode())
+    path, = save(tmp_path, 'now', [good()])
+    line = newest_command.problem(
+        'report', '--html', tmp_path / 'page.html', path, *option, broken)
+    assert line.startswith('vdsm-tlsciphers: %s: ' % broken)
+    assert complaint in line
+    assert not (tmp_path / 'page.html').exists()
+
+
+def test_file_that_is_too_large_is_not_read(newest_command, tmp_path):
+    huge = tmp_path / 'huge.json'
+    with open(huge, 'wb') as file:
+        file.truncate(100 << 30)
+    line = newest_command.problem('report', '--html', tmp_path / 'page.html',
+                                  huge)
+    assert 'huge.json: more than 64 MiB' in line
+
+
+@pytest.mark.parametrize('name, complaint', [
+    ('missing.json', 'missing.json: cannot be read: No such file'),
+    ('-', '-: cannot be read: No such file'),
+    ('empty', 'empty: no file *.json in this folder')])
+def test_scan_that_is_not_there_is_named(newest_command, tmp_path, name,
+                                         complaint):
+    (tmp_path / 'empty').mkdir()
+    (tmp_path / 'empty/readme.txt').write_text('')
+    line = newest_command.problem('report', '--html', 'page.html', name,
+                                  cwd=tmp_path)
+    assert complaint in line
+
+
+def test_report_needs_a_scan(newest_command):
+    assert 'SCAN' in newest_command.problem('report', '--html', 'x.html')
+
+
+def test_scan_without_consoles_is_a_page_too(make):
+    page = make(document('node1.example.com', []), status=0)
+    assert 'This scan has no consoles.' in words(page.body)
+    assert words(page.body.find('header/p')) == 'No consoles'
+
+
+def test_hosts_with_several_scans_are_named(make):
+    page = make(good(), good(), document('node2.example.com', [MODERN]))
+    assert 'Several scans of node1.example.com' in words(
+        page.body.find('header')).replace('ofnode', 'of node')
+
+
+def test_page_that_is_there_stays_whole_when_a_scan_is_broken(
+        newest_command, tmp_path):
+    (tmp_path / 'page.html').write_text('the old page')
+    paths = save(tmp_path, 'now', [good(), good()])
+    paths[1].write_text('{')
+    newest_command.problem('report', '--html', tmp_path / 'page.html', *paths)
+    assert (tmp_path / 'page.html').read_text() == 'the old page'
+    assert sorted(os.listdir(tmp_path)) == ['now0.json', 'now1.json',
+                                            'page.html']
+
+
+@pytest.mark.parametrize('size', [1000, 15000, 20000])
+def test_page_that_cannot_be_written_in_whole_is_not_written(
+        newest_command, tmp_path, size):
+    """Limits stand for a full disk: of the parts, and of the page."""
+    (tmp_path / 'page.html').write_text('the old page')
+    path, = save(tmp_path, 'now', [document('node1.example.com', [BROAD])])
+    line = newest_command.problem(
+        'report', '--html', tmp_path / 'page.html', path,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE,
+                                              (size, size)))
+    assert line == 'vdsm-tlsciphers: %s/page.html: cannot be written: File ' \
+        'too large' % tmp_path
+    assert (tmp_path / 'page.html').read_text() == 'the old page'
+    assert sorted(os.listdir(tmp_path)) == ['now0.json', 'page.html']
+
+
+@pytest.mark.parametrize('name', ['no/page.html', 'folder.html'])
+def test_page_that_cannot_be_there_is_named(newest_command, tmp_path, name):
+    (tmp_path / 'folder.html').mkdir()
+    path, = save(tmp_path, 'now', [good()])
+    assert newest_command.problem(
+        'report', '--html', tmp_path / name, path) == (
+        'vdsm-tlsciphers: %s: cannot be a page; give the name of a file in a '
+        'folder that exists' % (tmp_path / name))
+
+
+def test_scan_is_not_taken_for_the_page(newest_command, tmp_path):
+    """As in "report --html *.json"."""
+    paths = save(tmp_path, 'now', [good(), good()])
+    before = paths[0].read_bytes()
+    assert 'ends in .html' in newest_command.problem('report', '--html',
+                                                     *paths)
+    assert paths[0].read_bytes() == before
+
+
+def test_new_page_has_the_permissions_of_a_new_file(newest_command, tmp_path):
+    path, = save(tmp_path, 'now', [good()])
+    newest_command.run('report', '--html', tmp_path / 'page.html', path,
+                       preexec_fn=lambda: os.umask(0o027))
+    assert (tmp_path / 'page.html').stat().st_mode & 0o777 == 0o640
+
+
+def test_link_to_a_page_stays_a_link(newest_command, tmp_path):
+    path, = save(tmp_path, 'now', [good()])
+    (tmp_path / 'latest.html').symlink_to('page.html')
+    newest_command.run('report', '--html', tmp_path / 'latest.html', path)
+    assert (tmp_path / 'latest.html').is_symlink()
+    Page(tmp_path / 'page.html')
+
+
+def test_many_hosts_are_folded(make):
+    page = make(*cluster(21, 2))
+    assert {details.get('open') for details in page.body.iter('details')} == {
+        None}
+    page = make(*cluster(20, 2))
+    assert {details.get('open') for details in page.body.iter('details')} == {
+        ''}
+    # A link opens a host if it leads to what is folded away.
+    assert all(details.find('p').get('id')
+               for details in page.body.iter('details'))
+
+
+def luminance(colour):
+    """https://www.w3.org/TR/WCAG21/#dfn-relative-luminance"""
+    colour = colour[1:] if len(colour) == 7 else ''.join(
+        2 * digit for digit in colour[1:])
+    parts = [int(colour[i:i + 2], 16) / 255 for i in (0, 2, 4)]
+    red, green, blue = (
+        part / 12.92 if part <= .03928 else ((part + .055) / 1.055) ** 2.4
+        for part in parts)
+    return .2126 * red + .7152 * green + .0722 * blue
+
+
+@pytest.mark.parametrize('scheme', ['light', 'dark'])
+def test_contrast_is_enough_to_read(make, scheme):
+    """WCAG's level AA: 4.5 to 1."""
+    source = make(good()).source
+    light, dark = (dict(re.findall(r'--([a-z-]+): (#\w+);', block))
+                   for block in re.findall(r':root {(.*?)}', source, re.S))
+    colours = light if scheme == 'light' else {**light, **dark}
+    assert set(light) == set(dark)
+    for ink, paper in [
+            ('ink', 'page'), ('quiet', 'page'), ('link', 'page'),
+            ('passed', 'passed-soft'), ('failed', 'failed-soft'),
+            ('not-scanned', 'not-scanned-soft'), ('page', 'strong'),
+            ('acceptable', 'page'), ('ink', 'weak-soft'), ('page', 'broken')]:
+        brighter, darker = sorted((luminance(colours[ink]),
+                                   luminance(colours[paper])), reverse=True)
+        assert (brighter + .05) / (darker + .05) >= 4.5, (ink, paper)
+
+
+def test_merge_of_400_hosts_needs_little_memory(newest_command, tmp_path,
+                                                figure):
+    """400 hosts and 20,000 VMs, now and before."""
+    folders = [write(tmp_path / name, cluster(400, 50, time, is_after))
+               for name, time, is_after in (
+                   ('before', EARLIER, False),
+                   ('now', '2026-11-24T03:00:00Z', True))]
+    page = tmp_path / 'page.html'
+    process = subprocess.Popen(
+        [newest_command.installation.command, 'report', '--html', page,
+         '--before', *folders], stdout=subprocess.PIPE)
+    output = process.stdout.read().decode()
+    process.stdout.close()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.WEXITSTATUS(status)
+    assert process.returncode == 1
+    totals = output.splitlines()[21].split()
+    assert totals[:5] == ['all', 'of', '400', 'scans', '40000']
+    megabytes = usage.ru_maxrss / 1024
+    figure('report: memory to merge 400 hosts, 20,000 VMs, before and after',
+           '%.0f MB' % megabytes, '< 500 MB')
+    figure('report: the page of 400 hosts, 20,000 VMs',
+           '%.1f MB' % (page.stat().st_size / 1e6), '-')
+    assert megabytes < 500
+    source = page.read_text()
+    assert source.count('<details class="host">') == 400
+    assert set(re.findall(r'>(vm\d+)[ <]', source)) == {
+        'vm%05d' % number for number in range(20000)}

@@ -1,0 +1,403 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""What scan finds out about real servers."""
+
+import json
+import os
+import pty
+import re
+import select
+import socket
+import subprocess
+import threading
+from xml.etree import ElementTree
+
+import jsonschema
+import pytest
+
+import servers
+import support
+
+SCHEMA = json.loads((support.SOURCE / 'docs/scan.schema.json').read_text())
+MODERN = ('-tls1_3', '-groups', 'X25519:P-256')
+# Real servers, each with what `openssl s_server` is given.
+OPENSSL_SERVERS = {
+    'default': (),
+    'all': ('-cipher', 'ALL:COMPLEMENTOFALL:@SECLEVEL=0'),
+    'modern': MODERN,
+    'one suite': ('-tls1_2', '-cipher', 'ECDHE-RSA-AES256-GCM-SHA384'),
+    'TLS 1.0': ('-tls1', '-cipher', 'DEFAULT:@SECLEVEL=0'),
+    'every TLS 1.3 suite': ('-tls1_3', '-ciphersuites',
+                            ':'.join(support.TLS13_SUITES)),
+    'groups': ('-groups', 'X448:brainpoolP384r1:ffdhe3072'),
+}
+GNUTLS_SERVERS = {
+    'default': 'NORMAL',
+    'secure': 'SECURE256',
+    'old': 'NORMAL:+ARCFOUR-128:+3DES-CBC:+MD5:+NULL:+ANON-ECDH:+ANON-DH:'
+           '+CAMELLIA-128-GCM:+CAMELLIA-256-CBC',
+    'one group': 'NORMAL:-GROUP-ALL:+GROUP-SECP384R1',
+    'TLS 1.3': 'NORMAL:-VERS-ALL:+VERS-TLS1.3',
+}
+
+
+@pytest.fixture(scope='session')
+def certificate(tmp_path_factory):
+    return servers.make_certificate(tmp_path_factory.mktemp('rsa'), 'rsa')
+
+
+@pytest.fixture
+def scan(newest_command):
+    """
+    A function that scans local ports, and returns the consoles of a document
+    that the schema allows for.
+    """
+    def scan(*ports, options=(), status=1):
+        process = newest_command.run(
+            'scan', '--json', *options,
+            *('127.0.0.1:%d' % port for port in ports))
+        assert process.returncode == status, process.stderr
+        document = json.loads(process.stdout)
+        jsonschema.validate(document, SCHEMA)
+        assert [console['port'] for console in document['consoles']] == list(
+            ports)
+        return document['consoles']
+    return scan
+
+
+def accepted(console):
+    """Return the set of (version, code as on the wire) of a console."""
+    return {(version, suite['code'])
+            for version, found in console['protocols'].items()
+            for suite in found}
+
+
+def sslscan(port):
+    """
+    Return what sslscan finds: the set of (version, code), and the groups
+    (set of str: their names as OpenSSL has them).
+    """
+    xml = subprocess.run(
+        ['sslscan', '--no-heartbleed', '--no-renegotiation',
+         '--no-compression', '--no-fallback', '--no-check-certificate',
+         '--xml=-', '127.0.0.1:%d' % port], check=True, capture_output=True,
+        env={**os.environ, 'OPENSSL_CONF': os.devnull}).stdout
+    test = ElementTree.fromstring(xml).find('ssltest')
+    return ({(cipher.get('sslversion').replace('TLSv1.0', 'TLSv1'),
+              cipher.get('id')[2:].upper()) for cipher in test.iter('cipher')},
+            {re.sub(r'.*\((?:NIST )?(.*)\)', r'\1', group.get('name')).replace(
+                'x', 'X') for group in test.iter('group')})
+
+
+@pytest.mark.parametrize('options', OPENSSL_SERVERS.values(),
+                         ids=OPENSSL_SERVERS)
+def test_of_an_openssl_server_it_finds_what_sslscan_finds(
+        scan, certificate, options):
+    with servers.openssl(certificate, *options) as port:
+        console, = scan(port, options=['--baseline', 'none'], status=0)
+        suites, groups = sslscan(port)
+    assert suites
+    assert accepted(console) == suites
+    assert set(console['groups']) == groups
+
+
+@pytest.mark.parametrize('priority', GNUTLS_SERVERS.values(),
+                         ids=GNUTLS_SERVERS)
+def test_of_a_gnutls_server_it_finds_what_gnutls_lists(
+        scan, certificate, priority):
+    listed = subprocess.run(
+        ['gnutls-cli', '--priority', priority, '--list'], check=True,
+        capture_output=True, text=True).stdout
+    codes = {(first + second).upper() for name, first, second in re.findall(
+        r'(?m)^(TLS_\w+)\s+0x(\w\w), 0x(\w\w)', listed)
+        if 'ECDSA' not in name}
+    groups = re.search('(?m)^Groups: (.*)', listed).group(1).split(', ')
+    if priority == GNUTLS_SERVERS['one group']:
+        # It chooses DHE, and has no prime for it.
+        codes -= {'009E', '009F', '0033', '0039', 'C09E', 'C09F', 'CCAA'}
+    if 'VERS-TLS1.3' not in listed:
+        groups = [name for name in groups if 'FFDHE' not in name]
+    with servers.gnutls(certificate, priority) as port:
+        console, = scan(port, options=['--baseline', 'none'], status=0)
+        suites, sslscan_groups = sslscan(port)
+    assert {code for _, code in accepted(console)} == codes
+    # Its library has not all that GnuTLS has.
+    assert suites <= accepted(console)
+    assert set(console['groups']) == sslscan_groups
+    assert len(console['groups']) == len(groups)
+
+
+def test_each_suite_that_openssl_knows_has_its_name_there(
+        newest_installation):
+    names = load_table(newest_installation)
+    for name, (first, second) in support.suite_codes().items():
+        number = first << 8 | second
+        # Left out: those that need more than a scan has.
+        assert names.get(number) == name or re.search('SRP|GOST', name)
+
+
+def load_table(installation):
+    return support.run_file(installation.module.parent
+                            / 'vdsm_tlsciphers/suites.py')['NAMES']
+
+
+def test_a_server_within_the_baseline_passes(command, certificate):
+    with servers.openssl(certificate, *MODERN) as port:
+        process = command.run('scan', '--baseline', 'modern',
+                              '127.0.0.1:%d' % port)
+    assert process.returncode == 0
+    assert process.stderr == ''
+    assert process.stdout == """\
+VM  DISPLAY  ADDRESS%s  ACCEPTS      WEAKEST  RESULT
+-   tls      127.0.0.1:%d  TLSv1.3 (3)  strong   passed
+
+1 consoles: 1 passed, 0 with findings, 0 not scanned (baseline: modern)
+""" % (' ' * (len(str(port)) + 3), port)
+
+
+def test_what_is_beyond_the_baseline_is_a_finding_with_its_remedy(
+        command, certificate):
+    with servers.gnutls(certificate) as port:
+        process = command.run('scan', '127.0.0.1:%d' % port)
+    assert process.returncode == 1
+    text = re.sub(r'\s+', ' ', process.stdout)
+    assert ('Finding (baseline): TLSv1, TLSv1.1 are accepted Remedy: narrow '
+            'it down in the settings of what listens Where: tls 127.0.0.1:%d'
+            % port) in text
+    assert 'Finding (baseline): TLSv1.2 is accepted with DHE-RSA-' in text
+    assert ('keys are exchanged in the groups P-521, X448, ffdhe2048'
+            in text)
+
+
+def test_a_weak_certificate_is_a_finding(scan, tmp_path):
+    weak = servers.make_weak_certificate(tmp_path)
+    with servers.openssl(weak, '-tls1_3', '-groups', 'X25519', '-cipher',
+                         'ALL:@SECLEVEL=0') as port:
+        console, = scan(port)
+    assert console['certificate'] == {
+        'subject': 'CN=weak', 'issuer': 'CN=weak',
+        'not_before': '2020-01-01T00:00:00Z',
+        'not_after': '2020-02-01T00:00:00Z', 'key': 'RSA 1024',
+        'signature': 'sha1WithRSAEncryption',
+        'sha256': fingerprint(weak)}
+    assert [finding['finding'].partition(';')[0]
+            for finding in console['findings']] == [
+        'the key of the certificate has 1024 bits only',
+        'the certificate is signed with SHA-1',
+        'the certificate expired on 2020-02-01']
+
+
+def fingerprint(certificate):
+    said = subprocess.run(
+        ['openssl', 'x509', '-in', '%s.pem' % certificate, '-noout',
+         '-fingerprint', '-sha256'], check=True, capture_output=True,
+        text=True).stdout
+    return said.partition('=')[2].strip().replace(':', '').lower()
+
+
+def test_a_certificate_of_another_kind_is_described(scan, tmp_path):
+    ec = servers.make_certificate(
+        tmp_path, 'ec', '-newkey', 'ec', '-pkeyopt',
+        'ec_paramgen_curve:P-256', '-subj', '/CN=\x1b[31mred')
+    with servers.openssl(ec, '-groups', 'P-256') as port:
+        console, = scan(port)
+    assert console['certificate']['key'] == 'EC 256'
+    assert console['certificate']['signature'] == 'ecdsa-with-SHA256'
+    assert console['certificate']['subject'] == r'CN=\1B[31mred'
+    assert console['certificate']['sha256'] == fingerprint(ec)
+
+
+def test_a_short_diffie_hellman_prime_is_a_finding(scan, certificate):
+    with servers.openssl(certificate, '-tls1_2', '-cipher',
+                         'ADH-AES128-SHA:@SECLEVEL=0') as port:
+        console, = scan(port)
+    suite, = console['protocols']['TLSv1.2']
+    assert suite == {'suite': 'ADH-AES128-SHA', 'code': '0034',
+                     'key_exchange': 'anonymous DHE', 'strength': 'broken',
+                     'dh_bits': 1024}
+    assert console['certificate'] is None
+    assert any('prime of 1024 bits' in finding['finding']
+               for finding in console['findings'])
+
+
+STRENGTHS = {
+    'TLS_AES_128_GCM_SHA256': 'strong', 'TLS_AES_128_CCM_8_SHA256':
+    'acceptable', 'ECDHE-RSA-AES128-GCM-SHA256': 'strong',
+    'ECDHE-ECDSA-CHACHA20-POLY1305': 'strong',
+    'ECDHE-RSA-AES256-SHA384': 'acceptable',
+    'DHE-RSA-AES256-GCM-SHA384': 'acceptable',
+    'ECDHE-ECDSA-AES128-CCM8': 'acceptable', 'AES256-GCM-SHA384': 'weak',
+    'ECDH-RSA-AES128-GCM-SHA256': 'weak', 'EDH-RSA-DES-CBC3-SHA': 'weak',
+    'ECDHE-RSA-DES-CBC3-SHA': 'weak', 'IDEA-CBC-SHA': 'weak',
+    'PSK-AES128-GCM-SHA256': 'weak', 'DES-CBC-SHA': 'broken',
+    'ECDHE-RSA-RC4-SHA': 'broken', 'ECDHE-RSA-NULL-SHA': 'broken',
+    'AECDH-AES128-SHA': 'broken', 'EXP-RC4-MD5': 'broken',
+    'TLS_SHA256_SHA256': 'broken',
+}
+
+
+def test_strength_follows_the_guidelines(newest_installation):
+    table = support.run_file(newest_installation.module.parent
+                             / 'vdsm_tlsciphers/suites.py')
+    strength = table['strength']
+    found = {name: strength(table['CODES'][name], 'TLSv1.3' if name.startswith(
+        'TLS_') else 'TLSv1.2') for name in STRENGTHS}
+    assert found == STRENGTHS
+    good = table['CODES']['ECDHE-RSA-AES128-GCM-SHA256']
+    assert strength(good, 'TLSv1.1') == 'weak'
+    assert strength(good, 'SSLv3') == 'broken'
+    dhe = table['CODES']['DHE-RSA-AES256-GCM-SHA384']
+    assert strength(dhe, 'TLSv1.2', 1024) == 'weak'
+
+
+def test_ipv6_and_a_name_are_addresses_too(newest_command, certificate):
+    with servers.openssl(certificate, *MODERN, '-servername', 'localhost',
+                         '-servername_fatal', '-cert2', '%s.pem' % certificate,
+                         '-key2', '%s.key' % certificate) as port:
+        process = newest_command.run('scan', '[::1]:%d' % port,
+                                     'localhost:%d' % port)
+    assert process.returncode == 0, process.stdout
+    assert '[::1]:%d ' % port in process.stdout
+    assert 'localhost:%d ' % port in process.stdout
+
+
+def test_a_port_has_one_connection_at_a_time(scan, certificate):
+    with servers.openssl(certificate) as port:
+        def relay(client):
+            with socket.create_connection(('127.0.0.1', port)) as server:
+                other = {client: server, server: client}
+                while True:
+                    for end in select.select(list(other), [], [])[0]:
+                        data = end.recv(65536)
+                        if not data:
+                            return
+                        other[end].sendall(data)
+
+        with servers.fake(relay) as (server, relayed):
+            console, twice = scan(relayed, port)
+    assert console['protocols'] == twice['protocols']
+    assert server.most == 1
+    # One for each suite of each version, one that ends each; groups.
+    assert server.connections < 50
+
+
+def test_the_same_port_is_scanned_once(newest_command, certificate):
+    with servers.openssl(certificate) as port:
+        process = newest_command.run(
+            'scan', '--json', *['127.0.0.1:%d' % port] * 2)
+    assert len(json.loads(process.stdout)['consoles']) == 1
+
+
+def test_without_anybody_who_answers_one_line_says_so(newest_command):
+    with socket.create_server(('127.0.0.1', 0)) as free:
+        port = free.getsockname()[1]
+    line = newest_command.problem('scan', '127.0.0.1:%d' % port)
+    assert line == (
+        'vdsm-tlsciphers: nothing could be scanned: 127.0.0.1:%d: Connection '
+        'refused; check the address, and firewalls in between' % port)
+
+
+def test_who_does_not_answer_spoils_a_pass(newest_command, certificate):
+    with socket.create_server(('127.0.0.1', 0)) as free:
+        closed = free.getsockname()[1]
+    with servers.openssl(certificate, *MODERN) as port:
+        process = newest_command.run('scan', '127.0.0.1:%d' % port,
+                                     '127.0.0.1:%d' % closed)
+    assert process.returncode == 1
+    assert 'unreachable: Connection refused' in process.stdout
+    assert '1 passed, 0 with findings, 1 not scanned' in process.stdout
+
+
+@pytest.mark.parametrize('arguments, line', [
+    (['--baseline', 'old', 'a:1'],
+     '--baseline old: no such profile; known are intermediate, modern, none; '
+     'add [profile old] to HOST_DEFAULT or correct the name'),
+    (['a:0'], 'a:0: there is no such port; give 1 to 65535'),
+    (['a:65536'], 'a:65536: there is no such port; give 1 to 65535'),
+    (['a..b:1'], 'nothing could be scanned: a..b:1: no host can have this '
+     'name; check the address, and firewalls in between'),
+    (['--before', 'x', 'a:1'],
+     '--before FILE is for the page; give --html FILE too'),
+    (['--html', 'y', '--before', '/etc/passwd', 'a:1'],
+     '/etc/passwd: this is no scan; "vdsm-tlsciphers scan --json" prints one'),
+    (['--html', 'y', '--before', '/nonexistent', 'a:1'],
+     '/nonexistent: No such file or directory'),
+])
+def test_a_mistake_is_one_line(newest_command, arguments, line):
+    host_default = str(newest_command.installation.host_default)
+    assert newest_command.problem('scan', *arguments) == (
+        'vdsm-tlsciphers: ' + line.replace('HOST_DEFAULT', host_default))
+
+
+def test_a_site_profile_is_a_baseline(scan, certificate, newest_installation):
+    path = newest_installation.host_default
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(
+        '[profile site]\ntlsciphers = ECDHE+AESGCM:TLS_AES_256_GCM_SHA384\n'
+        'tlsprotocols = TLSv1.2:TLSv1.3\n'
+        '[profile vnc]\ntlspriority = NORMAL:-VERS-ALL:+VERS-TLS1.2\n')
+    try:
+        with servers.openssl(certificate) as port:
+            site, = scan(port, options=['--baseline', 'site'])
+            priority, = scan(port, options=['--baseline', 'vnc'])
+    finally:
+        path.unlink()
+    old, new = [finding['finding'] for finding in site['findings']]
+    assert old.startswith('TLSv1.2 is accepted with ECDHE-RSA-CHACHA20-')
+    assert 'ECDHE-RSA-AES128-GCM-SHA256' not in old
+    assert new.startswith('TLSv1.3 is accepted with TLS_AES_128_GCM_SHA256, '
+                          'TLS_CHACHA20_POLY1305_SHA256;')
+    assert priority['findings'][0]['finding'].startswith(
+        'TLSv1.3 is accepted;')
+
+
+def run_on_terminal(command, *arguments, **environment):
+    """Run the command on a terminal; return what it writes (str)."""
+    terminal, end = pty.openpty()
+    process = subprocess.Popen(
+        [command.installation.command, *arguments], stdin=end, stdout=end,
+        stderr=end, env={'PATH': '/usr/bin', 'TERM': 'xterm', **environment})
+    os.close(end)
+    said = b''
+    try:
+        while data := os.read(terminal, 4096):
+            said += data
+    except OSError:
+        # That is how a terminal ends.
+        pass
+    os.close(terminal)
+    process.wait()
+    return said.decode()
+
+
+def test_colours_and_progress_are_for_terminals(newest_command, certificate):
+    with servers.openssl(certificate, *MODERN) as port:
+        arguments = ['scan', '127.0.0.1:%d' % port]
+        on_terminal = run_on_terminal(newest_command, *arguments)
+        plain = run_on_terminal(newest_command, *arguments, NO_COLOR='1')
+        to_file = newest_command.run(*arguments)
+    assert '\r\x1b[Kscanned 1 of 1 ports\r\x1b[K' in on_terminal
+    assert '\x1b[32mpassed\x1b[0m' in on_terminal
+    assert '\x1b[3' not in plain
+    assert '\x1b' not in to_file.stdout + to_file.stderr
+
+
+def test_an_interrupted_scan_ends_at_once(newest_command):
+    arrived = threading.Event()
+
+    def stall(client):
+        arrived.set()
+        client.recv(65536)
+        client.recv(65536)
+
+    with servers.fake(stall) as (_, port):
+        process = subprocess.Popen(
+            [newest_command.installation.command, 'scan',
+             '127.0.0.1:%d' % port], stderr=subprocess.PIPE, text=True)
+        assert arrived.wait(20)
+        process.send_signal(2)
+        # Less than it has patience with who does not answer.
+        assert process.communicate(timeout=9)[1] == (
+            'vdsm-tlsciphers: interrupted\n')
+    assert process.returncode == 130

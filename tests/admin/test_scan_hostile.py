@@ -1,0 +1,306 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""What scan makes of servers that answer in bad faith, or not at all."""
+
+import contextlib
+import itertools
+import json
+import random
+import resource
+import struct
+import subprocess
+import time
+
+import jsonschema
+import pytest
+
+import servers
+import support
+
+SCHEMA = json.loads((support.SOURCE / 'docs/scan.schema.json').read_text())
+REFUSAL = b'\x15\x03\x01\0\2\2\x28'
+NOTICE = b'\x15\x03\x01\0\2\1\x70'
+# Megabytes that the scan of all of these may have in memory.
+MOST_MEMORY = 150
+
+
+def record(data, kind=22, version=0x0303):
+    return struct.pack('>BHH', kind, version, len(data)) + data
+
+
+def message(kind, body):
+    return bytes([kind]) + len(body).to_bytes(3, 'big') + body
+
+
+def server_hello(suite, version=0x0303, extensions=b''):
+    return message(2, struct.pack('>H', version) + bytes(32) + b'\0'
+                   + struct.pack('>H', suite) + b'\0'
+                   + struct.pack('>H', len(extensions)) + extensions)
+
+
+def read_hello(client):
+    """Return the version and the suites (list) that a client offers."""
+    data = client.recv(65536)
+    version, = struct.unpack_from('>H', data, 9)
+    if b'\0\x2b\0\3\2\3\4' in data:
+        version = 0x0304
+    length, = struct.unpack_from('>H', data, 44)
+    return version, list(struct.unpack_from('>%dH' % (length // 2), data, 46))
+
+
+def say(*parts):
+    """Return a server that reads something, says this and ends."""
+    def answer(client):
+        client.recv(65536)
+        for part in parts:
+            client.sendall(part)
+    return answer
+
+
+def say_for_tls12(*parts):
+    """The same for TLS 1.2; with what is older or newer it refuses."""
+    def answer(client):
+        version, suites = read_hello(client)
+        if version == 0x0303 and 0x002f in suites:
+            for part in parts:
+                client.sendall(part)
+            # Lest a reset takes it away from who has not read it.
+            client.recv(1)
+        else:
+            client.sendall(REFUSAL)
+    return answer
+
+
+def stall(client):
+    while client.recv(65536):
+        pass
+
+
+def drip(client):
+    client.recv(65536)
+    client.sendall(b'\x16\x03\x03\x40\0')
+    while True:
+        client.sendall(b'\0')
+        time.sleep(0.1)
+
+
+def accept_all(client):
+    version, suites = read_hello(client)
+    if version == 0x0304:
+        client.sendall(REFUSAL)
+    else:
+        client.sendall(record(server_hello(suites[0], version)
+                              + certificate_message(b'x') + message(14, b'')))
+
+
+def take_twice(client):
+    _, suites = read_hello(client)
+    client.sendall(record(server_hello(0x1301, extensions=(
+        b'\0\x2b\0\2\3\4\0\x33\0\2\0\x1d'))))
+
+
+def only_ssl3(client):
+    version, suites = read_hello(client)
+    if version == 0x0300 and 0x0005 in suites:
+        client.sendall(record(server_hello(0x0005, 0x0300)
+                              + certificate_message(b'x'), version=0x0300))
+    else:
+        client.sendall(b'\x15\x03\0\0\2\2\x28')
+
+
+def certificate_message(der):
+    entry = len(der).to_bytes(3, 'big') + der
+    return message(11, len(entry).to_bytes(3, 'big') + entry)
+
+
+def echo(client):
+    client.sendall(client.recv(65536))
+
+
+def vnc(*parts):
+    """Return a server that says this, one after each word of the client."""
+    def answer(client):
+        client.sendall(b'RFB 003.008\n')
+        # The client may say all words but the last at once.
+        for length, part in zip((12, 1, 2, 4, 65536), parts):
+            client.recv(length)
+            client.sendall(part)
+        stall(client)
+    return answer
+
+
+def endlessly(part):
+    return itertools.repeat(part * 1000)
+
+
+NOISE = random.Random(7).randbytes(100000)
+RSA_HELLO = record(server_hello(0x002f))
+# name: (server, state, the problem)
+SERVERS = {
+    'ends at once': (lambda client: None, 'no TLS',
+                     'it does not answer to TLS'),
+    'stalls': (stall, 'incomplete', 'no full answer came within 10 seconds'),
+    'drips': (drip, 'incomplete', 'no full answer came within 10 seconds'),
+    'noise': (say(b'\1' + NOISE), 'no TLS',
+              'what listens does not speak TLS'),
+    'noise after a header': (
+        say(record(NOISE[:9000])), 'incomplete', None),
+    'noise in a hello': (
+        say(record(message(2, NOISE[:300]))), 'incomplete', None),
+    'an endless message': (
+        say(*[record(b'\2\3\xff\xff' + bytes(16000))] * 40), 'incomplete',
+        'its answer is longer than any that TLS has'),
+    'a message that is too long': (
+        say(record(b'\2\xff\xff\xff' + bytes(100))), 'incomplete',
+        'its answer is longer than any that TLS has'),
+    'a record that is too long': (
+        say(b'\x16\3\3\xff\xff' + bytes(70000)), 'incomplete',
+        'its answer is not as TLS has it'),
+    'an empty record': (say(record(b'')), 'incomplete',
+                        'its answer is not as TLS has it'),
+    'a short alert': (say(record(b'\1', 21)), 'incomplete',
+                      'its answer is not as TLS has it'),
+    'a record that is cut off': (say(RSA_HELLO[:20]), 'no TLS',
+                                 'it does not answer to TLS'),
+    'a message that is cut off': (
+        say(record(message(2, server_hello(0x002f)[4:30]))), 'incomplete',
+        'its answer is not as TLS has it'),
+    'an extension that is cut off': (
+        say(record(server_hello(0x1301, extensions=b'\0\x2b\0'))),
+        'incomplete', 'its answer is not as TLS has it'),
+    'warnings without end': (
+        lambda client: [say(b'')(client)] + [
+            client.sendall(part) for part in endlessly(NOTICE)],
+        'incomplete', 'its answer is in more parts than any that TLS has'),
+    'records without end': (
+        lambda client: [say(b'')(client)] + [
+            client.sendall(part) for part in endlessly(record(b'\2'))],
+        'incomplete', None),
+    'an unknown suite': (
+        say(record(server_hello(0x0a0a, extensions=b'\0\x2b\0\2\3\4'))),
+        'incomplete', 'it chose suite 0A0A, which was not offered'),
+    'an unknown version': (
+        say(record(server_hello(0x002f, 0x0505))), 'incomplete',
+        'it chose version 0505 of TLS, which was not offered'),
+    'the same suite again': (
+        take_twice, 'incomplete',
+        'it chose suite 1301, which was not offered'),
+    'all that is offered': (
+        accept_all, 'incomplete', '1000 connections did not suffice'),
+    'refusals': (say(REFUSAL), 'incomplete',
+                 'it accepts nothing of what a scan offers'),
+    'an echo': (echo, 'incomplete',
+                'its answer begins with message 1 of TLS'),
+    'SSL 3.0': (only_ssl3, 'incomplete',
+                'OpenSSL cannot read its certificate'),
+    'a certificate that is none': (
+        say_for_tls12(RSA_HELLO, record(certificate_message(NOISE[:800]))),
+        'incomplete', 'OpenSSL cannot read its certificate'),
+    'a certificate that is cut off': (
+        say_for_tls12(RSA_HELLO, record(message(
+            11, b'\0\0\x09\0\0\x09abc'))), 'incomplete',
+        'its certificate is cut off'),
+    'SPICE': (say(b'REDQ' + bytes(30)), 'no TLS',
+              'this SPICE port is not encrypted'),
+    'HTTP': (say(b'HTTP/1.1 400 Bad Request\r\n\r\n'), 'no TLS',
+             'this port speaks HTTP without TLS'),
+    'half a banner': (lambda client: client.sendall(b'RFB '), 'incomplete',
+                      'it ended the connection before TLS began'),
+    'a strange banner': (
+        lambda client: client.sendall(b'RFB what is this?\n' + NOISE),
+        'incomplete', 'it does not begin as VNC does'),
+    'an old VNC': (
+        lambda client: [client.sendall(b'RFB 003.003\n'), stall(client)],
+        'no TLS', 'its version of VNC (3.3) is too old for TLS'),
+    'a VNC without VeNCrypt': (vnc(b'\2\1\2'), 'no TLS',
+                               'this VNC console is not encrypted'),
+    'a VNC that turns away': (vnc(b'\0\0\0\0\4busy'), 'incomplete',
+                              'it turns this VNC client away'),
+    'a VNC of an old VeNCrypt': (vnc(b'\1\x13', b'\0\1'), 'incomplete',
+                                 'its VeNCrypt is older than 0.2'),
+    'a VNC that refuses VeNCrypt': (
+        vnc(b'\1\x13', b'\0\2', b'\1\0'), 'incomplete',
+        'it turns VeNCrypt 0.2 away'),
+    'a VNC without TLS': (
+        vnc(b'\1\x13', b'\0\2', b'\0\1\0\0\1\0'), 'no TLS',
+        'its VeNCrypt has no TLS'),
+    'a VNC that refuses a sub-type': (
+        vnc(b'\1\x13', b'\0\2', b'\0\2\0\0\1\5\xff\xff\xff\xff', b'\0'),
+        'incomplete', 'it turns VeNCrypt sub-type 261 away'),
+    'a VNC that stalls': (vnc(b'\xff'), 'incomplete',
+                          'no full answer came within 10 seconds'),
+    'a VNC with noise for TLS': (
+        vnc(b'\1\x13', b'\0\2', b'\0\1\0\0\1\5', b'\1', NOISE),
+        'incomplete', 'its answer is not as TLS has it'),
+}
+
+
+@pytest.fixture(scope='module')
+def results(make_installation):
+    """What one scan of all of them finds: {name: console}."""
+    installation = make_installation(support.available_pythons()[-1])
+    with contextlib.ExitStack() as stack:
+        ports = {name: stack.enter_context(servers.fake(server))[1]
+                 for name, (server, *_) in SERVERS.items()}
+        command = subprocess.run(
+            [installation.command, 'scan', '--json', *(
+                '127.0.0.1:%d' % port for port in ports.values())],
+            capture_output=True, text=True, env={'PATH': '/usr/bin'})
+    assert command.stderr == ''
+    assert command.returncode == 1
+    document = json.loads(command.stdout)
+    jsonschema.validate(document, SCHEMA)
+    return dict(zip(ports, document['consoles']))
+
+
+@pytest.mark.parametrize('name, state, problem', [
+    (name, state, problem) for name, (_, state, problem) in SERVERS.items()],
+    ids=SERVERS)
+def test_one_line_says_why_a_server_is_not_scanned(
+        results, name, state, problem):
+    console = results[name]
+    assert console['state'] == state
+    assert console['problem'] and '\n' not in console['problem']
+    if problem is not None:
+        assert console['problem'] == problem
+    assert state != 'no TLS' or console['findings']
+
+
+def test_what_was_found_until_then_is_kept_and_judged(results):
+    assert list(results['SSL 3.0']['protocols']) == ['SSLv3']
+    suite, = results['SSL 3.0']['protocols']['SSLv3']
+    assert suite['suite'] == 'RC4-SHA'
+    assert suite['strength'] == 'broken'
+    assert results['SSL 3.0']['findings'][0]['finding'].startswith(
+        'SSLv3 is accepted;')
+
+
+def test_encryption_that_is_optional_is_a_finding(newest_command):
+    # A scan of a real VM shows that such a console passes otherwise.
+    with servers.fake(vnc(
+            b'\2\2\x13', b'\0\2', b'\0\3\0\0\1\0\0\0\1\2\0\0\1\5', b'\1',
+            REFUSAL)) as (_, port):
+        process = newest_command.run('scan', '127.0.0.1:%d' % port, '--json')
+    console, = json.loads(process.stdout)['consoles']
+    assert [finding['finding'].partition(';')[0]
+            for finding in console['findings']] == [
+        'TLS without a certificate is on offer',
+        'connections without encryption are on offer']
+
+
+def test_servers_cannot_fill_the_memory(newest_command):
+    def flood(client):
+        client.recv(65536)
+        while True:
+            client.sendall(record(b'\2\3\xff\xff' + bytes(16000)) * 100)
+
+    with contextlib.ExitStack() as stack:
+        ports = [stack.enter_context(servers.fake(flood))[1]
+                 for _ in range(50)]
+        process = newest_command.run(
+            'scan', *('127.0.0.1:%d' % port for port in ports),
+            preexec_fn=lambda: resource.setrlimit(
+                resource.RLIMIT_DATA, (MOST_MEMORY << 20,) * 2))
+    assert process.returncode == 2
+    assert process.stdout.count('longer than any that TLS has') == 50

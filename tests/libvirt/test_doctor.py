@@ -1,0 +1,418 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""
+vdsm-tlsciphers doctor on a host. Each test breaks one thing, and carries out
+the remedy that it is told.
+"""
+
+import json
+import os
+import pathlib
+import shlex
+import subprocess
+
+import pytest
+
+import support
+from support import GOOD_CIPHERS
+
+PACKAGE = 'vdsm-hook-tlsciphers'
+HOOKS = '/usr/libexec/vdsm/hooks'
+HOOK = HOOKS + '/before_vm_start/50_emulator'
+WRAPPER = '/usr/libexec/qemu-kvm-modified'
+EMULATOR = HOOKS + '/qemu-kvm-wrapper/qemu-kvm-modified'
+QEMU_KVM = '/usr/libexec/qemu-kvm'
+REINSTALL = 'dnf reinstall ' + PACKAGE
+FIX = 'vdsm-tlsciphers doctor --fix'
+DEFAULT = '/etc/vdsm/tlsciphers.conf'
+OPENSSL_CONF = '/etc/ssl/openssl.cnf'
+CHECKS = {'package', 'labels', 'SELinux module', 'hook', 'other hooks',
+          'QEMU', 'wrapper', 'OpenSSL', 'openssl.cnf', 'GnuTLS', 'profiles',
+          'host default', 'SPICE TLS', 'VNC TLS', 'capabilities', 'leftovers'}
+# The kernel of this machine may have no SELinux: this is what a host with it
+# shows of it.
+WITH_SELINUX = ['unshare', '--mount', 'sh', '-ec', """
+    mount -t tmpfs none /sys/fs
+    mkdir /sys/fs/selinux
+    echo 1 >/sys/fs/selinux/enforce
+    exec "$@" """, 'sh']
+
+
+def run(*arguments, enter=()):
+    return subprocess.run(
+        [*enter, 'vdsm-tlsciphers', 'doctor', *arguments],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+
+
+def doctor(*arguments, **keywords):
+    """Return the document of a run, whose exit status fits to it."""
+    process = run('--json', *arguments, **keywords)
+    assert process.stderr == ''
+    document = json.loads(process.stdout)
+    assert process.returncode == (1 if document['summary']['failed'] else 0)
+    return document
+
+
+def checks(document):
+    """Return those (dict) that are not ok, {check: (state, text, remedy)}."""
+    return {check['check']: (check['state'], check['text'], check['remedy'])
+            for check in document['checks'] if check['state'] != 'ok'}
+
+
+def shell(command):
+    subprocess.run(['bash', '-euc', command], check=True,
+                   stdin=subprocess.DEVNULL)
+
+
+def reinstall(*options):
+    support.lab_rpm('--install', '--nodeps', '--replacepkgs', *options,
+                    os.environ['LAB'] + '/package.rpm')
+
+
+def carry_out(remedy):
+    """Do what a remedy says, where it is a command."""
+    if remedy == REINSTALL:
+        # The scripts build the policy of SELinux anew, which takes long.
+        reinstall('--noscripts')
+    else:
+        shell(remedy.partition(', ')[0])
+
+
+def put(path, content, mode='644'):
+    """Return the command that writes a file, and keeps what was there."""
+    return ('mkdir -p {0}; [ ! -e {1} ] || cp -a {1} {1}.kept; rm -f {1}; '
+            'printf %s {2} >{1}; chmod {3} {1}'.format(
+                os.path.dirname(path), path, shlex.quote(content), mode))
+
+
+def put_back(path):
+    return 'rm -f {0}; [ ! -e {0}.kept ] || mv {0}.kept {0}'.format(path)
+
+
+def stand_in(path, script):
+    """Return the command that puts a script in the place of a program."""
+    return put(path, '#!/bin/bash\n%s\nexec -a %s %s.kept "$@"\n' % (
+        script, path, path), '755')
+
+
+@pytest.fixture(autouse=True)
+def rpm_database():
+    """Where rpm finds that of the lab."""
+    macros = pathlib.Path('/etc/rpm/macros')
+    macros.parent.mkdir(exist_ok=True)
+    macros.write_text('%%_dbpath %s/rpmdb\n' % os.environ['LAB'])
+    yield macros
+    macros.unlink(missing_ok=True)
+
+
+@pytest.fixture(autouse=True)
+def no_default():
+    yield
+    pathlib.Path(DEFAULT).unlink(missing_ok=True)
+
+
+def test_host_with_the_package_is_fine():
+    document = doctor()
+    assert {check['check'] for check in document['checks']} == CHECKS
+    assert checks(document) == {}
+    assert document['summary'] == {'ok': len(CHECKS), 'warnings': 0,
+                                   'failed': 0}
+    assert (document['format'], document['version'], document['tool'],
+            document['fixed']) == ('vdsm-tlsciphers doctor', 1,
+                                   support.version(), [])
+
+
+def test_lines_are_aligned_and_have_the_remedy():
+    shell('chmod 644 ' + HOOK)
+    process = run()
+    carry_out(REINSTALL)
+    *lines, empty, verdict = process.stdout.splitlines()
+    assert (process.returncode, process.stderr, empty) == (1, '', '')
+    assert {line[9:25].rstrip() for line in lines} == CHECKS
+    assert {line[:9] for line in lines} == {'ok       ', 'FAILED   '}
+    assert [line for line in lines if line[9:16] == 'hook   '] == [
+        'FAILED   hook            %s is not a file that everybody may '
+        'execute: vdsm does not see it; remedy: %s' % (HOOK, REINSTALL)]
+    assert verdict == ('this host cannot enforce every policy: %d ok, '
+                       '0 warnings, 2 FAILED' % (len(CHECKS) - 2))
+
+
+# name: what breaks it, the check that must not be ok then, its state, a part
+# of its text, its remedy, and how it is carried out where it is no command.
+BROKEN = {
+    'file changed': (
+        'echo "# x" >>' + WRAPPER, 'package', 'failed',
+        'not as they were installed: ' + WRAPPER, REINSTALL),
+    'file missing': (
+        'rm ' + HOOK, 'package', 'failed', HOOK, REINSTALL),
+    'documentation changed': (
+        'echo x >>$(ls /usr/share/doc/%s*/README.md)' % PACKAGE, 'package',
+        'warning', 'documentation or dates were changed', REINSTALL),
+    'no database of packages': (
+        'mv /etc/rpm/macros /etc/rpm/x', 'package', 'warning',
+        'not installed by rpm', 'install the RPM',
+        'mv /etc/rpm/x /etc/rpm/macros'),
+    'hook missing': (
+        'rm ' + HOOK, 'hook', 'failed', 'No such file', REINSTALL),
+    'hook not executable': (
+        'chmod 744 ' + HOOK, 'hook', 'failed', 'vdsm does not see it',
+        REINSTALL),
+    'folder of hooks closed': (
+        'chmod 750 %s/before_vm_start' % HOOKS, 'hook', 'failed',
+        'vdsm may not look into %s/before_vm_start' % HOOKS,
+        'chmod o+rx %s/before_vm_start' % HOOKS),
+    'hook without its interpreter': (
+        "sed -i '1s/.*/#!\\/nonexistent/' " + HOOK, 'hook', 'failed',
+        'is its interpreter there?', REINSTALL),
+    'hook damaged': (
+        'echo "raise SystemExit(3)" >' + HOOK, 'hook', 'failed', '',
+        REINSTALL),
+    'another hook': (
+        put(HOOKS + '/before_vm_start/60_other',
+            "#!/bin/sh\nsed 's/<emulator>/&/'\n", '755'),
+        'other hooks', 'warning', '/60_other seems to set the emulator',
+        'use properties of only one of them on a VM, or remove that hook',
+        put_back(HOOKS + '/before_vm_start/60_other')),
+    'QEMU missing': (
+        'mv {0} {0}.kept'.format(QEMU_KVM), 'QEMU', 'failed',
+        'No such file', 'install or repair qemu-kvm', put_back(QEMU_KVM)),
+    'QEMU damaged': (
+        stand_in(QEMU_KVM, 'echo broken >&2; exit 1'), 'QEMU', 'failed',
+        'has failed: broken', 'repair qemu-kvm', put_back(QEMU_KVM)),
+    'QEMU missing, as the wrapper sees it': (
+        'mv {0} {0}.kept'.format(QEMU_KVM), 'wrapper', 'failed',
+        'it refuses a good policy for VNC: cannot start ' + QEMU_KVM,
+        'install or repair the package qemu-kvm', put_back(QEMU_KVM)),
+    'wrapper of a manual installation': (
+        put(EMULATOR, support.MANUAL_WRAPPER, '755') + '; rm -f %s.kept'
+        % EMULATOR, 'wrapper', 'failed', 'is not the link of the package',
+        REINSTALL),
+    'wrapper not executable': (
+        'chmod 700 ' + WRAPPER, 'wrapper', 'failed',
+        'not a file that everybody may execute', REINSTALL),
+    'wrapper damaged': (
+        'sed -i "/^QEMU_KVM = /d" ' + WRAPPER, 'wrapper', 'failed',
+        'it refuses a good policy for SPICE: NameError', REINSTALL),
+    'OpenSSL missing': (
+        'mv /usr/bin/openssl /usr/bin/openssl.kept', 'OpenSSL', 'failed',
+        '/usr/bin/openssl cannot be run: No such file', 'install openssl',
+        put_back('/usr/bin/openssl')),
+    'old OpenSSL': (
+        stand_in('/usr/bin/openssl', '[ "$1" != version ] || '
+                 '{ echo OpenSSL 1.0.2k-fips; exit; }'),
+        'OpenSSL', 'warning', '1.0.2k-fips has no TLS 1.3',
+        'use newer hosts for tlsprotocols, tlsgroups and tlsprofile',
+        put_back('/usr/bin/openssl')),
+    'openssl.cnf that cannot be followed': (
+        put(OPENSSL_CONF, 'openssl_conf = "a"\n'), 'openssl.cnf', 'failed',
+        'cannot tell what /etc/ssl/openssl.cnf means: openssl_conf = "a"',
+        'write out variables, quotes and relative paths where it names its '
+        'sections', put_back(OPENSSL_CONF)),
+    'openssl.cnf that cannot be followed, as the wrapper sees it': (
+        put(OPENSSL_CONF, 'openssl_conf = "a"\n'), 'wrapper', 'failed',
+        'cannot tell what /etc/ssl/openssl.cnf means',
+        'see "openssl.cnf" below', put_back(OPENSSL_CONF)),
+    'openssl.cnf that QEMU cannot read': (
+        'chmod 640 ' + OPENSSL_CONF, 'openssl.cnf', 'failed',
+        'cannot be read by the user of QEMU', 'chmod o+r ' + OPENSSL_CONF),
+    'GnuTLS missing': (
+        'mv /usr/bin/gnutls-cli /usr/bin/gnutls-cli.kept', 'GnuTLS',
+        'failed', '/usr/bin/gnutls-cli cannot be run: No such file',
+        'install gnutls-utils', put_back('/usr/bin/gnutls-cli')),
+    'old GnuTLS': (
+        stand_in('/usr/bin/gnutls-cli', '[ "$1" != --version ] || '
+                 '{ echo gnutls-cli 3.3.29; exit; }'),
+        'GnuTLS', 'warning', '3.3.29 has no TLS 1.3',
+        'use newer hosts for TLS 1.3 on VNC consoles',
+        put_back('/usr/bin/gnutls-cli')),
+    'host in FIPS mode': (
+        stand_in('/usr/bin/openssl', 'case "$*" in *X25519*) exit 1; esac'),
+        'profiles', 'warning', 'left out, since this host does not know it: '
+        'X25519', 'none is needed, if VMs need not migrate to hosts that '
+        'know it', put_back('/usr/bin/openssl')),
+    'host without what profiles need': (
+        stand_in('/usr/bin/gnutls-cli', 'case "$*" in *GROUP-X25519*) '
+                 'echo Syntax error >&2; exit 1; esac'),
+        'profiles', 'failed', 'GnuTLS says: Syntax error',
+        'use other profiles or properties here, or change the crypto-policy '
+        'of this host', put_back('/usr/bin/gnutls-cli')),
+    'default that is malformed': (
+        put(DEFAULT, '[default]\ntlsciper = x\n'), 'host default', 'failed',
+        DEFAULT + ': line 2: [default]: tlsciper: no such key',
+        'there are tlsciphers, tlsprotocols, tlsgroups, tlspriority, '
+        'tlsprofile', put_back(DEFAULT)),
+    'default that vdsm cannot read': (
+        put(DEFAULT, '[default]\ntlsprofile = modern\n', '600'),
+        'host default', 'failed', 'vdsm cannot read it',
+        'chmod 644 ' + DEFAULT),
+    'default that others can write': (
+        put(DEFAULT, '[default]\ntlsprofile = modern\n', '666'),
+        'host default', 'failed', 'others than root can write it',
+        'chown root:root and chmod 644', 'chmod 644 ' + DEFAULT),
+    'default of which a part does not apply': (
+        put(DEFAULT, '[default]\ntlsgroups = P-999\n'), 'host default',
+        'warning', 'P-999: OpenSSL does not know this group', 'correct %s, '
+        'or leave it' % DEFAULT, put_back(DEFAULT)),
+    'profile of the site that cannot be enforced': (
+        put(DEFAULT, '[profile site]\ntlspriority = NORMAL:+FOO\n'),
+        'host default', 'failed', 'Syntax error at: +FOO',
+        'correct it (to see what a string means: gnutls-cli --list '
+        '--priority STRING)', put_back(DEFAULT)),
+    'VNC without encryption': (
+        'sed -i s/^vnc_tls.*/vnc_tls=0/ /etc/libvirt/qemu.conf', 'VNC TLS',
+        'warning', 'vnc_tls is off', 'check Enable VNC Encryption in the '
+        'engine (Compute > Clusters > Edit > Console) and reinstall this '
+        'host', 'sed -i "s/^vnc_tls.*/vnc_tls = 1/" /etc/libvirt/qemu.conf'),
+    'no encryption at all': (
+        'sed -i "s/^\\(vnc\\|spice\\)_tls =/#&/" /etc/libvirt/qemu.conf',
+        'SPICE TLS', 'failed', 'spice_tls is off', 'set spice_tls = 1 in '
+        '/etc/libvirt/qemu.conf and restart libvirtd (the engine does that '
+        'when it installs a host)',
+        'sed -i "s/^#\\(\\(vnc\\|spice\\)_tls =\\)/\\1/" '
+        '/etc/libvirt/qemu.conf'),
+    'files kept from a manual installation': (
+        'mkdir -p /etc/vdsm/tlsciphers-manual', 'leftovers', 'warning',
+        'kept in /etc/vdsm/tlsciphers-manual',
+        'rm -r /etc/vdsm/tlsciphers-manual, when you need them no more'),
+    'misplaced wrapper': (
+        'mkdir /usr/libexec/vdsm/qemu-kvm-wrapper', 'leftovers', 'warning',
+        '/usr/libexec/vdsm/qemu-kvm-wrapper is of no use',
+        'rm -r /usr/libexec/vdsm/qemu-kvm-wrapper, when no VM runs through '
+        'it'),
+    'file beside the wrapper': (
+        'touch %s.old' % EMULATOR, 'leftovers', 'warning',
+        '%s.old is not of the package' % EMULATOR,
+        'rm -r %s.old' % EMULATOR),
+    'compiled hook': (
+        'mkdir %s/before_vm_start/__pycache__' % HOOKS, 'leftovers',
+        'warning', 'vdsm of oVirt 4.3 would run what is in it',
+        'rm -r %s/before_vm_start/__pycache__' % HOOKS),
+}
+
+
+@pytest.mark.parametrize('name', BROKEN)
+def test_remedy_of_what_is_broken_makes_it_ok_again(name):
+    break_it, check, state, text, remedy, *by_hand = BROKEN[name]
+    shell(break_it)
+    try:
+        found = checks(doctor())
+    finally:
+        carry_out(*by_hand or [remedy])
+    assert (found[check][0], found[check][2]) == (state, remedy)
+    assert text in found[check][1]
+    assert checks(doctor()) == {}
+
+
+def test_host_whose_qemu_has_no_spice_needs_encryption_of_vnc():
+    """As those of EL9 and EL10."""
+    shell(stand_in(QEMU_KVM, 'case "$*" in *-spice*) exit 1; esac'))
+    try:
+        document = doctor()
+        assert checks(document) == {}
+        texts = {check['check']: check['text']
+                 for check in document['checks']}
+        assert 'SPICE TLS' not in texts
+        assert texts['QEMU'].endswith('without SPICE: VNC is the only '
+                                      'console')
+        assert 'takes policies for VNC, and starts QEMU' in texts['wrapper']
+        shell(BROKEN['VNC without encryption'][0])
+        assert checks(doctor())['VNC TLS'][0] == 'failed'
+    finally:
+        shell(put_back(QEMU_KVM))
+        shell(BROKEN['VNC without encryption'][5])
+
+
+def test_libvirt_that_knows_an_older_qemu_is_made_to_ask_anew(
+        start, run_hook):
+    xml = run_hook(support.lab_domain('spice'), tlsciphers=GOOD_CIPHERS)
+    start(xml)
+    assert checks(doctor()) == {}
+    # As an update that rpm does not do.
+    shell('chmod --reference {0} $(readlink -e {0})'.format(QEMU_KVM))
+    assert checks(doctor()) == {'capabilities': (
+        'failed', 'libvirt knows of an older %s: VMs with a policy may not '
+        'start' % QEMU_KVM, FIX)}
+    process = run('--fix')
+    assert process.returncode == 0
+    assert process.stdout.startswith(
+        'fixed    capabilities: renewed the change time of %s\n' % WRAPPER)
+    assert checks(doctor()) == {}
+    # What it has learned then is newer than QEMU.
+    start(xml.replace('lab<', 'other<'))
+    assert checks(doctor()) == {}
+
+
+def test_fix_touches_nothing_where_nothing_is_wrong_that_it_could_mend():
+    shell('chmod 744 ' + HOOK)
+    before = [os.stat(path).st_ctime_ns for path in (WRAPPER, HOOK)]
+    document = doctor('--fix')
+    assert document['fixed'] == []
+    assert checks(document)['hook'][0] == 'failed'
+    assert before == [os.stat(path).st_ctime_ns for path in (WRAPPER, HOOK)]
+    carry_out(REINSTALL)
+
+
+@pytest.fixture
+def labelled():
+    """Labels as on a host with SELinux, which this machine may not give."""
+    for path, name in ((WRAPPER, 'qemu_exec_t'), (EMULATOR, 'bin_t'),
+                       (HOOK, 'bin_t')):
+        set_label(path, name)
+
+
+def set_label(path, name):
+    os.setxattr(path, 'security.selinux',
+                b'system_u:object_r:%s:s0\0' % name.encode(),
+                follow_symlinks=False)
+
+
+def test_wrong_label_of_a_file_is_named(labelled):
+    assert checks(doctor(enter=WITH_SELINUX)) == {}
+    for path, right in ((WRAPPER, 'qemu_exec_t'), (EMULATOR, 'bin_t'),
+                        (HOOK, 'bin_t')):
+        set_label(path, 'user_tmp_t')
+        assert checks(doctor(enter=WITH_SELINUX)) == {'labels': (
+            'failed', '%s has user_tmp_t instead of %s' % (path, right),
+            FIX)}
+        set_label(path, right)
+    os.removexattr(WRAPPER, 'security.selinux')
+    assert checks(doctor(enter=WITH_SELINUX))['labels'][1] == (
+        WRAPPER + ' has no label instead of qemu_exec_t')
+
+
+def test_label_that_was_customised_is_named(labelled):
+    customisations = pathlib.Path(
+        '/etc/selinux/default/contexts/files/file_contexts.local')
+    kept = customisations.read_text() if customisations.exists() else ''
+    customisations.write_text(
+        kept + WRAPPER + '\t--\tsystem_u:object_r:bin_t:s0\n')
+    try:
+        found = checks(doctor(enter=WITH_SELINUX))
+    finally:
+        customisations.write_text(kept)
+    state, text, remedy = found['labels']
+    assert state == 'failed'
+    assert text.startswith('the policy of this host gives ' + WRAPPER)
+    assert remedy.startswith('semanage fcontext -d %s ' % WRAPPER)
+    assert found['leftovers'][1:] == (
+        'a label of this host\'s own for ' + WRAPPER,
+        'semanage fcontext -d \'%s\'' % WRAPPER)
+    assert checks(doctor(enter=WITH_SELINUX)) == {}
+
+
+def test_module_that_is_missing_is_named(labelled):
+    shell('semodule -n -r tlsciphers')
+    found = checks(doctor(enter=WITH_SELINUX))
+    assert found['SELinux module'][0] == 'warning'
+    assert found['SELinux module'][2] == REINSTALL
+    reinstall()
+    assert 'SELinux module' not in checks(doctor(enter=WITH_SELINUX))
+
+
+def test_only_root_can_ask():
+    process = run(enter=['setpriv', '--reuid=65534', '--clear-groups'])
+    assert (process.returncode, process.stdout, process.stderr) == (
+        2, '', 'vdsm-tlsciphers: doctor reads what only root may (the policy '
+        'store, the cache and the configuration of libvirt); run it as '
+        'root\n')

@@ -1,0 +1,236 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""vdsm-tlsciphers scan and the consoles of real VMs."""
+
+import json
+import subprocess
+
+import jsonschema
+import libvirt_qemu
+import pytest
+
+import clients
+import support
+import vencrypt
+
+SCHEMA = json.loads((support.SOURCE / 'docs/scan.schema.json').read_text())
+BOTH = support.lab_domain('spice', 'vnc')
+DISPLAYS = ('spice', 'vnc', 'websocket')
+# Bytes that the log of a VM may grow by with a scan of both its consoles.
+LOG = 10000
+
+
+def run(*arguments):
+    return subprocess.run(['vdsm-tlsciphers', 'scan', *map(str, arguments)],
+                          capture_output=True, text=True, timeout=60)
+
+
+def scan(*arguments, status=1):
+    """Return the consoles ({display: dict}) that a scan finds."""
+    process = run('--json', *arguments)
+    assert process.returncode == status, process.stderr
+    document = json.loads(process.stdout)
+    jsonschema.validate(document, SCHEMA)
+    return {console['display']: console for console in document['consoles']}
+
+
+def accepted(console):
+    return {(version, suite['suite'])
+            for version, suites in console['protocols'].items()
+            for suite in suites}
+
+
+def ask(connection, vm, command):
+    """Return the answer of a VM's QEMU to a command (str)."""
+    return json.loads(libvirt_qemu.qemuMonitorCommand(
+        connection.lookupByName(vm.name), command, 0))['return']
+
+
+POLICIES = {
+    'none': {},
+    'intermediate': {'tlsprofile': 'intermediate'},
+    'one group': {'tlsciphers': 'ECDHE+AES256', 'tlsgroups': 'P-384',
+                  'tlspriority': 'NORMAL:-VERS-ALL:+VERS-TLS1.2'},
+}
+
+
+@pytest.mark.parametrize('properties', POLICIES.values(), ids=POLICIES)
+def test_it_finds_what_handshakes_one_by_one_find(
+        start, run_hook, properties):
+    vm = start(run_hook(BOTH, **properties))
+    consoles = scan(vm.name, status=int(
+        properties.get('tlsprofile') != 'intermediate'))
+    assert tuple(consoles) == DISPLAYS
+    with vencrypt.relay(vm.vnc_port) as vnc_port:
+        ports = dict(zip(DISPLAYS, (vm.tls_port, vnc_port,
+                                    vm.websocket_port)))
+        for display, port in ports.items():
+            console = consoles[display]
+            assert console['state'] == 'scanned'
+            assert accepted(console) == support.accepted(port)
+            groups = support.accepted_groups(port)
+            if 'TLSv1.2' in console['protocols']:
+                groups |= support.accepted_groups(port, 'TLSv1.2')
+            assert set(console['groups']) == groups
+            assert not [finding for finding in console['findings']
+                        if finding['against'] == 'policy']
+
+
+def test_the_vms_of_the_host_are_scanned_and_those_that_comply_pass(
+        start, run_hook):
+    start(support.lab_domain('spice', 'vnc', name='plain'))
+    start(run_hook(support.lab_domain('spice', 'vnc', name='modern'),
+                   tlsprofile='modern'))
+    process = run('--baseline', 'modern')
+    assert process.returncode == 1
+    assert process.stderr == ''
+    results = {tuple(line.split()[:2]): line.split('  ')[-1].strip()
+               for line in process.stdout.splitlines()[1:7]}
+    assert {key: result == 'passed' for key, result in results.items()} == {
+        (name, display): name == 'modern'
+        for name in ('modern', 'plain') for display in DISPLAYS}
+    assert '6 consoles: 3 passed, 3 with findings' in process.stdout
+
+
+def test_the_document_names_vm_certificate_and_policy(
+        connection, start, run_hook):
+    vm = start(run_hook(BOTH, tlsprotocols='TLSv1.3'))
+    consoles = scan(vm.name)
+    fingerprint = subprocess.run(
+        ['openssl', 'x509', '-noout', '-fingerprint', '-sha256', '-in',
+         '/etc/pki/vdsm/libvirt-spice/server-cert.pem'], check=True,
+        capture_output=True, text=True).stdout.partition('=')[2]
+    for console in consoles.values():
+        assert console['vm'] == 'lab'
+        assert console['uuid'] == connection.lookupByName('lab').UUIDString()
+        assert console['certificate']['subject'] == 'CN=localhost'
+        assert console['certificate']['issuer'] == 'CN=lab CA'
+        assert console['certificate']['key'] == 'RSA 2048'
+        assert console['certificate']['sha256'] == (
+            fingerprint.strip().replace(':', '').lower())
+    assert consoles['spice']['policy'] == {
+        'protocols': {'value': 'TLSv1.3', 'required': True}}
+    assert consoles['vnc']['policy'] is None
+
+
+def test_a_policy_that_is_not_in_force_is_a_finding(
+        connection, start, run_hook):
+    vm = start(run_hook(BOTH, tlsprofile='intermediate'))
+    # QEMU lets it be changed, for new connections.
+    ask(connection, vm, json.dumps({'execute': 'qom-set', 'arguments': {
+        'path': '/objects/vnc-tls-creds0', 'property': 'priority',
+        'value': 'NORMAL:-VERS-ALL:+VERS-TLS1.1:+VERS-TLS1.2'}}))
+    consoles = scan(vm.name)
+    assert consoles['spice']['findings'] == []
+    against_policy = [finding['finding'] for finding in consoles['vnc'][
+        'findings'] if finding['against'] == 'policy']
+    assert against_policy[0] == (
+        'TLSv1.1 is accepted; the policy is not in force: vdsm-tlsciphers '
+        'status tells more; shut the VM down and start it')
+    assert against_policy[1].startswith('TLSv1.2 is accepted with DHE-RSA-')
+
+
+def test_a_port_tells_by_itself_what_it_is(start):
+    vm = start(BOTH)
+    ports = (vm.tls_port, vm.vnc_port, vm.websocket_port)
+    by_vm = scan(vm.name)
+    document = json.loads(run('--json', *(
+        '127.0.0.1:%d' % port for port in ports)).stdout)
+    found = document['consoles']
+    assert [console['display'] for console in found] == ['tls', 'vnc', 'tls']
+    for console, display in zip(found, DISPLAYS):
+        assert console['protocols'] == by_vm[display]['protocols']
+        assert console['groups'] == by_vm[display]['groups']
+
+
+def test_consoles_without_encryption_are_findings(
+        start, host_without_vnc_tls):
+    vm = start(support.lab_domain('vnc'), host_without_vnc_tls)
+    vnc = scan('127.0.0.1:%d' % vm.vnc_port)['vnc']
+    assert vnc['state'] == 'no TLS'
+    assert vnc['problem'] == 'this VNC console is not encrypted'
+    assert vnc['findings'][0]['finding'] == (
+        'this VNC console is not encrypted; check Enable VNC Encryption in '
+        'the engine (Compute > Clusters > Edit > Console) and reinstall the '
+        'hosts')
+    websocket = scan('127.0.0.1:%d' % vm.websocket_port)['tls']
+    assert websocket['state'] == 'no TLS'
+    assert websocket['problem'] == 'this port speaks HTTP without TLS'
+
+
+def test_a_websocket_without_encryption_is_known_at_once(
+        host_without_vnc_tls, start):
+    # What only the VM's XML tells: the command asks another libvirt for it.
+    vm = start(support.lab_domain('vnc'), host_without_vnc_tls)
+    script = (
+        'import sys; sys.path.insert(0, "/usr/share/vdsm-hook-tlsciphers"); '
+        'from vdsm_tlsciphers import port, scan; '
+        'examined = port.Port("127.0.0.1", %d, "websocket"); '
+        'print(scan.examine(examined), examined.connections)'
+        % vm.websocket_port)
+    said = subprocess.run(['/usr/bin/python3', '-Bc', script], check=True,
+                          capture_output=True, text=True).stdout
+    assert said == "('no TLS', 'this port speaks HTTP without TLS') 1\n"
+
+
+def test_a_spice_port_beside_the_encrypted_one_is_a_finding(start):
+    vm = start(support.lab_domain('spice').replace(
+        'defaultMode="secure"', 'defaultMode="any"'))
+    document = json.loads(run('--json', vm.name).stdout)
+    states = {console['state']: console['problem']
+              for console in document['consoles']}
+    assert states == {'scanned': None,
+                      'no TLS': 'this SPICE port is not encrypted'}
+
+
+def connected(connection, vm):
+    """Return who is connected to a VM's consoles, as QEMU has it (set)."""
+    found = {(client['connection-id'], client['port']) for client in ask(
+        connection, vm, '{"execute": "query-spice"}').get('channels', ())}
+    return found | {client['service'] for client in ask(
+        connection, vm, '{"execute": "query-vnc"}')['clients']}
+
+
+def test_users_who_are_connected_stay_so(connection, start):
+    vm = start(BOTH)
+    with clients.Viewer('spice', vm.tls_port) as spice, clients.Viewer(
+            'vnc', vm.vnc_port) as vnc:
+        before = connected(connection, vm)
+        # Four channels of SPICE at least, and one of VNC.
+        assert len(before) >= 5
+        for _ in range(5):
+            scan(vm.name)
+            assert connected(connection, vm) == before
+        for viewer in (spice, vnc):
+            assert viewer.process.poll() is None
+            viewer.process.terminate()
+            said = viewer.process.stdout.read()
+            assert 'closed' not in said and 'error' not in said
+
+
+def test_a_scan_leaves_little_in_the_log_of_a_vm(start, figure):
+    vm = start(BOTH)
+    before = vm.log
+    scan(vm.name)
+    written = vm.log[len(before):]
+    assert 'SSL_accept failed' in written
+    figure('log of a VM after a scan of SPICE and VNC, bytes', len(written),
+           LOG)
+    assert len(written) < LOG
+    assert all('Spice' in line for line in written.splitlines())
+
+
+def test_a_vm_that_is_not_there_is_one_line(connection):
+    process = run('nobody')
+    assert process.returncode == 2
+    assert process.stdout == ''
+    assert process.stderr == (
+        'vdsm-tlsciphers: nobody: no VM of this host has that name; "virsh '
+        '-r list --all" has those that there are\n')
+
+
+def test_a_host_without_consoles_has_nothing_to_scan(connection):
+    process = run()
+    assert process.returncode == 0
+    assert process.stdout == 'No VM with a console runs on this host.\n'

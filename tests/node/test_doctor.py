@@ -1,0 +1,47 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""vdsm-tlsciphers doctor where SELinux is enforcing."""
+
+import json
+
+from host import EMULATOR, GCM, HOOK, PLAIN_VM, POLICIES, WRAPPER, is_enforced
+
+
+def doctor(node, *options):
+    """Return what is not ok, {check: text}, and what was fixed (list)."""
+    document = json.loads(node.run(' '.join((
+        'vdsm-tlsciphers doctor --json', *options)), check=False).stdout)
+    return {check['check']: check['text'] for check in document['checks']
+            if check['state'] != 'ok'}, document['fixed']
+
+
+def test_node_with_the_package_is_fine(node):
+    assert doctor(node) == ({}, [])
+    lines = node.read('vdsm-tlsciphers doctor')
+    assert 'labels          %s has qemu_exec_t\n' % WRAPPER in lines
+    assert 'SELinux module  tlsciphers is in the policy store\n' in lines
+    assert node.denials() == []
+
+
+def test_wrong_labels_are_repaired(node):
+    node.run('chcon --type bin_t ' + WRAPPER)
+    node.run('chcon --no-dereference --type user_tmp_t %s %s' % (EMULATOR,
+                                                                 HOOK))
+    wrong = ('%s has bin_t instead of qemu_exec_t, %s has user_tmp_t instead '
+             'of bin_t, %s has user_tmp_t instead of bin_t' % (
+                 WRAPPER, EMULATOR, HOOK))
+    assert doctor(node) == ({'labels': wrong}, [])
+    assert doctor(node, '--fix') == ({}, [
+        'labels: restorecon -F %s %s %s' % (WRAPPER, EMULATOR, HOOK)])
+    assert node.label(WRAPPER) == 'qemu_exec_t'
+    vm = node.start(node.hook(PLAIN_VM, tlsciphers=GCM))
+    assert is_enforced(vm, POLICIES['cipher list'][1][:2])
+
+
+def test_module_that_is_missing_is_a_warning(node):
+    node.run('semodule --remove tlsciphers')
+    found, _ = doctor(node)
+    assert found == {'SELinux module': 'tlsciphers is not in the policy '
+                     'store; the label of the wrapper comes from the base '
+                     'policy alone'}
