@@ -54,11 +54,12 @@ packages=(autoconf automake bzip2 checkpolicy gnutls-bin make openssl
 if [ "$what" != unit ]; then
     packages+=(cpio createrepo-c debootstrap dnf e2fsprogs faketime
         gir1.2-gtk-vnc-2.0 gir1.2-spiceclientglib-2.0 git gnupg gvncviewer
-        iproute2 libvirt-clients libvirt-daemon-system openssh-client
+        iproute2 libvirt-clients libvirt-daemon-system man-db mandoc
+        openssh-client
         policycoreutils procps python3-gi python3-libvirt python3-yaml
         qemu-system-gui qemu-system-x86 qemu-utils rpm rpmlint
         selinux-policy-default selinux-utils spice-client-gtk strace
-        systemd-container)
+        systemd-container zsh)
     # ovirt-engine-sdk-python is compiled.
     packages+=(gcc libxml2-dev python3-dev python3-wheel)
 fi
@@ -90,7 +91,7 @@ quietly make
 step "shellcheck, ruff, and the syntax of Python 2.6"
 mapfile -t scripts < <(grep -rlE '^#!/bin/(ba)?sh' --exclude='*.py' . |
     grep -vE '^./(configure|config.status|build-aux/(install-sh|missing))$')
-shellcheck "${scripts[@]}"
+shellcheck "${scripts[@]}" admin/completion/vdsm-tlsciphers.bash
 "$work/python/bin/ruff" check --no-cache .
 /usr/bin/python3 "$work/python/bin/vermin" --quiet --no-tips \
     --target=2.6- --target=3.6- --exclude argparse --exclude os.getxattr \
@@ -137,8 +138,8 @@ step "Tests on nodes with SELinux enforcing start, in the background"
 $TEST_PYTHON -m pytest -q tests/node --rpm "$rpm" >"$work/nodes.log" 2>&1 &
 nodes=$!
 
-step "Tests of the hook, the wrapper, the build and the RPM"
-$TEST_PYTHON -m pytest -q -n auto tests/unit tests/openssl
+step "Tests of the hook, the wrapper, the command, the build and the RPM"
+$TEST_PYTHON -m pytest -q -n auto tests/unit tests/openssl tests/admin
 $TEST_PYTHON -m pytest -q tests/properties tests/package
 
 step "Tests of the playbooks"

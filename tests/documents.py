@@ -48,6 +48,7 @@ ELSEWHERE = {
     './autogen.sh && ./configure && make rpm':
         'package/test_rpm.py::test_each_release_gets_what_it_can_use',
     'make check': 'check.sh',
+    'make help': 'package/test_build.py::test_help_names_what_can_be_made',
     'make install DESTDIR=...':
         'package/test_build.py::test_install_and_uninstall_are_complete',
     'make dist distcheck srpm rpm':

@@ -91,6 +91,15 @@ def test_summary_shows_what_was_chosen_and_found(make_build):
     assert re.search(r'interpreter +/usr/bin/python3 \(found\)', summary)
 
 
+def test_help_names_what_can_be_made(make_build):
+    build = make_build()
+    makefile = (build.source / 'Makefile.am').read_text()
+    targets = re.search(r'(?s)\n\.PHONY: (.*)', makefile).group(1).replace(
+        '\\\n', ' ').split()
+    text = build.run('make', 'help')
+    assert [target for target in targets if target not in text] == ['help']
+
+
 def test_relative_path_is_refused(make_build):
     build = make_build()
     process = subprocess.run(['./configure', '--with-qemu-kvm=qemu-kvm'],
