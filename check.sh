@@ -48,9 +48,8 @@ quietly() {
 
 # python3-pytest is for "make check" without this script.
 packages=(autoconf automake bzip2 checkpolicy gnutls-bin make openssl
-    python3-pip python3-pytest python3-pytest-xdist python3-rpm
-    python3-setuptools semodule-utils
-    shellcheck)
+    python3-jsonschema python3-pip python3-pytest python3-pytest-xdist
+    python3-rpm python3-setuptools semodule-utils shellcheck sslscan)
 if [ "$what" != unit ]; then
     packages+=(cpio createrepo-c debootstrap dnf e2fsprogs faketime
         gir1.2-gtk-vnc-2.0 gir1.2-spiceclientglib-2.0 git gnupg gvncviewer
