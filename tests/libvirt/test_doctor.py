@@ -260,10 +260,11 @@ BROKEN = {
         'correct it (to see what a string means: gnutls-cli --list '
         '--priority STRING)', put_back(DEFAULT)),
     'VNC without encryption': (
-        'sed -i "s/^vnc_tls = 1/vnc_tls = 0/" /etc/libvirt/qemu.conf', 'VNC TLS',
-        'warning', 'vnc_tls is off', 'check Enable VNC Encryption in the '
-        'engine (Compute > Clusters > Edit > Console) and reinstall this '
-        'host', 'sed -i "s/^vnc_tls = 0/vnc_tls = 1/" /etc/libvirt/qemu.conf'),
+        'sed -i "s/^vnc_tls = 1/vnc_tls = 0/" /etc/libvirt/qemu.conf',
+        'VNC TLS', 'warning', 'vnc_tls is off', 'check Enable VNC '
+        'Encryption in the engine (Compute > Clusters > Edit > Console) and '
+        'reinstall this host',
+        'sed -i "s/^vnc_tls = 0/vnc_tls = 1/" /etc/libvirt/qemu.conf'),
     'no encryption at all': (
         'sed -i "s/^\\(vnc\\|spice\\)_tls =/#&/" /etc/libvirt/qemu.conf',
         'SPICE TLS', 'failed', 'spice_tls is off', 'set spice_tls = 1 in '
