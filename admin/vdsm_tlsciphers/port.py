@@ -232,6 +232,9 @@ class Port:
         with self._connect() as connection:
             _connections.add(connection)
             try:
+                # From here on interrupt() knows it; before, it did not.
+                if _interrupted.is_set():
+                    raise tls.Broken('interrupted')
                 yield connection
             finally:
                 _connections.discard(connection)

@@ -87,9 +87,11 @@ def scan(targets, baseline, name):
     Returns a dict for JSON, with the consoles in the order of the targets.
     """
     executor = concurrent.futures.ThreadPoolExecutor(WORKERS)
-    futures = [executor.submit(scan_target, target, baseline, name)
-               for target in targets]
+    futures = []
     try:
+        for target in targets:
+            futures.append(executor.submit(scan_target, target, baseline,
+                                           name))
         for done, _ in enumerate(concurrent.futures.as_completed(futures), 1):
             show_progress('scanned %d of %d ports' % (done, len(targets)))
     except BaseException:
