@@ -244,7 +244,8 @@ class Request(http.server.BaseHTTPRequestHandler):
         self.send(200, 'application/json', json.dumps(document).encode())
 
     def answer(self, status, node):
-        self.send(status, 'application/xml', ElementTree.tostring(node))
+        self.send(status, 'application/xml', ElementTree.tostring(
+            node, short_empty_elements=False))
 
     def send(self, status, content_type, body):
         self.send_response(status)

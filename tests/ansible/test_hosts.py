@@ -16,11 +16,14 @@ def roll_out(controller, built):
     """A function that rolls out from the repository."""
     def roll_out(*options, **keywords):
         repository = built.source / 'repo'
-        return controller.play('roll_out', *options, **{
+        variables = {
             'tlsciphers_host_repository': repository.as_uri(),
             'tlsciphers_host_gpg_key': str(repository / (
                 'RPM-GPG-KEY-' + NAME)),
-            'tlsciphers_host_default': HOST_DEFAULT, **keywords})
+            'tlsciphers_host_default': HOST_DEFAULT, **keywords}
+        if variables['tlsciphers_host_default'] is None:
+            del variables['tlsciphers_host_default']
+        return controller.play('roll_out', *options, **variables)
     return roll_out
 
 
@@ -81,7 +84,7 @@ def test_default_with_a_mistake_never_takes_effect(hosts, roll_out):
     roll_out('--limit', 'host1')
     before = read(host, DEFAULT)
     for default, line in [
-            ({'default': {'tlsciphers': 'eNULL'}}, 'eNULL'),
+            ({'default': {'tlsciphers': 'AES256-SHA,x'}}, 'a comma'),
             ({'profile x': {'tlsprotocols': 'TLSv1.1'}}, 'TLSv1.1'),
             ({'defaults': {'tlsprofile': 'modern'}}, 'no such section')]:
         outcome = roll_out('--limit', 'host1', status=2,
