@@ -120,7 +120,8 @@ NEEDS = {
 
 # Blocks that are no commands, by the beginning of their first line.
 NO_COMMANDS = (
-    'console  version', 'engine           the host', '<qemu:commandline>',
+    'console  ', 'engine           the host', 'ok       package',
+    'db2: in force', '<qemu:commandline>',
     'vdsm-hook-tlsciphers: files of a manual', 'priority: the VNC console',
     'ECDHE+AESGCM:TLS_AES', 'NORMAL:-VERS-ALL', '[default]', 'wrapper: ')
 
