@@ -48,9 +48,8 @@ quietly() {
 
 # python3-pytest is for "make check" without this script.
 packages=(autoconf automake bzip2 checkpolicy gnutls-bin make openssl
-    python3-pip python3-pytest python3-pytest-xdist python3-rpm
-    python3-setuptools semodule-utils
-    shellcheck)
+    python3-jsonschema python3-pip python3-pytest python3-pytest-xdist
+    python3-rpm python3-setuptools semodule-utils shellcheck sslscan)
 if [ "$what" != unit ]; then
     packages+=(cpio createrepo-c debootstrap dnf e2fsprogs faketime
         gir1.2-gtk-vnc-2.0 gir1.2-spiceclientglib-2.0 git gnupg gvncviewer
@@ -60,6 +59,12 @@ if [ "$what" != unit ]; then
         qemu-system-gui qemu-system-x86 qemu-utils rpm rpmlint
         selinux-policy-default selinux-utils spice-client-gtk strace
         systemd-container zsh)
+    # ovirt-engine-sdk-python is compiled.
+    packages+=(gcc libxml2-dev python3-dev python3-wheel)
+fi
+requirements=(--requirement tests/requirements.txt)
+if [ "$what" != unit ]; then
+    requirements+=(--requirement tests/ansible/requirements.txt)
 fi
 step "Packages of the distribution"
 quietly tests/install-packages "${packages[@]}"
@@ -68,7 +73,7 @@ grep "^Installing" "$work/log" || echo "all are here"
 step "Python packages"
 quietly /usr/bin/python3 -m pip install --no-build-isolation \
     --root-user-action ignore --disable-pip-version-check \
-    --target "$work/python" --requirement tests/requirements.txt
+    --target "$work/python" "${requirements[@]}"
 export PYTHONPATH=$work/python PYTHONDONTWRITEBYTECODE=1
 export TEST_PYTHON=/usr/bin/python3 TMPDIR=$work/tmp
 mkdir "$work/tmp" "$work/source"
@@ -135,6 +140,9 @@ nodes=$!
 step "Tests of the hook, the wrapper, the command, the build and the RPM"
 $TEST_PYTHON -m pytest -q -n auto tests/unit tests/openssl tests/admin
 $TEST_PYTHON -m pytest -q tests/properties tests/package
+
+step "Tests of the playbooks"
+$TEST_PYTHON -m pytest -q -n auto tests/ansible
 
 step "Tests on real VMs"
 tests/lab "$rpm" $TEST_PYTHON -m pytest -q tests/libvirt

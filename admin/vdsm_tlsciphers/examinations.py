@@ -125,10 +125,14 @@ def labels():
         if not os.path.lexists(path):
             continue  # The package's or the wrapper's line says so.
         expected = first_line(ask('matchpathcon', '-n', path).stdout)
+        if not expected:
+            return Finding(check, WARNING, 'matchpathcon does not tell which '
+                           'label %s must have' % path,
+                           'install libselinux-utils')
         if path == WRAPPER and selinux_type(expected) != 'qemu_exec_t':
             return Finding(
                 check, FAILED, 'the policy of this host gives %s the label '
-                '%s instead of qemu_exec_t' % (path, expected or 'of nobody'),
+                '%s instead of qemu_exec_t' % (path, selinux_type(expected)),
                 'semanage fcontext -d %s if that was set here, else %s; then '
                 'restorecon -v %s' % (path, REINSTALL, path))
         label = read_label(path)
@@ -224,7 +228,7 @@ def other_hooks():
                 text = other.read(1 << 20)
         except OSError:
             continue
-        if re.search(rb'<emulator|[\'"]emulator[\'"]', text):
+        if re.search(rb'<emulator\b|[\'"]emulator[\'"]', text):
             findings.append(Finding(
                 check, WARNING, '%s seems to set the emulator, too: only one '
                 'of the hooks can, for a VM' % path, 'use properties of '

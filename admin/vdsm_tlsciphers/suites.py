@@ -344,8 +344,6 @@ TLS13 = tuple(code for code, name in IANA_NAMES.items()
               if '_WITH_' not in name)
 OLDER = tuple(code for code in IANA_NAMES if code not in TLS13)
 
-# From the best to the worst.
-STRENGTHS = ('strong', 'acceptable', 'weak', 'broken')
 # The two of RFC 9150 do not encrypt.
 BROKEN = ('NULL', 'EXPORT', 'anon', 'RC4', 'RC2', '_DES_', 'DES40',
           'SHA256_SHA256', 'SHA384_SHA384')

@@ -260,10 +260,11 @@ BROKEN = {
         'correct it (to see what a string means: gnutls-cli --list '
         '--priority STRING)', put_back(DEFAULT)),
     'VNC without encryption': (
-        'sed -i s/^vnc_tls.*/vnc_tls=0/ /etc/libvirt/qemu.conf', 'VNC TLS',
-        'warning', 'vnc_tls is off', 'check Enable VNC Encryption in the '
-        'engine (Compute > Clusters > Edit > Console) and reinstall this '
-        'host', 'sed -i "s/^vnc_tls.*/vnc_tls = 1/" /etc/libvirt/qemu.conf'),
+        'sed -i "s/^vnc_tls = 1/vnc_tls = 0/" /etc/libvirt/qemu.conf',
+        'VNC TLS', 'warning', 'vnc_tls is off', 'check Enable VNC '
+        'Encryption in the engine (Compute > Clusters > Edit > Console) and '
+        'reinstall this host',
+        'sed -i "s/^vnc_tls = 0/vnc_tls = 1/" /etc/libvirt/qemu.conf'),
     'no encryption at all': (
         'sed -i "s/^\\(vnc\\|spice\\)_tls =/#&/" /etc/libvirt/qemu.conf',
         'SPICE TLS', 'failed', 'spice_tls is off', 'set spice_tls = 1 in '
@@ -302,6 +303,19 @@ def test_remedy_of_what_is_broken_makes_it_ok_again(name):
     assert (found[check][0], found[check][2]) == (state, remedy)
     assert text in found[check][1]
     assert checks(doctor()) == {}
+
+
+@pytest.mark.parametrize('name', [
+    'default that is malformed', 'default that vdsm cannot read',
+    'another hook', 'documentation changed', 'VNC without encryption',
+    'compiled hook', 'old GnuTLS'])
+def test_nothing_else_is_wrong_then(name):
+    break_it, check, _, _, remedy, *by_hand = BROKEN[name]
+    shell(break_it)
+    try:
+        assert list(checks(doctor())) == [check]
+    finally:
+        carry_out(*by_hand or [remedy])
 
 
 def test_host_whose_qemu_has_no_spice_needs_encryption_of_vnc():
@@ -399,6 +413,16 @@ def test_label_that_was_customised_is_named(labelled):
         'a label of this host\'s own for ' + WRAPPER,
         'semanage fcontext -d \'%s\'' % WRAPPER)
     assert checks(doctor(enter=WITH_SELINUX)) == {}
+
+
+def test_host_that_cannot_tell_labels_is_named(labelled):
+    shell('mv /usr/sbin/matchpathcon /usr/sbin/matchpathcon.kept')
+    try:
+        assert checks(doctor(enter=WITH_SELINUX)) == {'labels': (
+            'warning', 'matchpathcon does not tell which label %s must have'
+            % WRAPPER, 'install libselinux-utils')}
+    finally:
+        shell(put_back('/usr/sbin/matchpathcon'))
 
 
 def test_module_that_is_missing_is_named(labelled):

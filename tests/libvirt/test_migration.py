@@ -83,7 +83,7 @@ def start_domain(make_host, start, lab):
 
 # A guest whose memory has something in it that takes its time to migrate: a
 # multiboot kernel that fills its memory from FILLED on with a word, and halts.
-FILLED, WORDS, WORD = 0x200000, 10 << 20, 0x2badb002
+FILLED, WORDS, WORD = 0x200000, 24 << 20, 0x2badb002
 
 
 @pytest.fixture
@@ -96,8 +96,9 @@ def full_guest():
     kernel.write_bytes(struct.pack(
         '<8I', 0x1badb002, flags, -(0x1badb002 + flags) & 0xffffffff, load,
         load, load + 32 + len(code), load + 32 + len(code), load + 32) + code)
-    return lambda xml: xml.replace('</os>', '<kernel>%s</kernel></os>'
-                                   % kernel)
+    return lambda xml: xml.replace(
+        '</os>', '<kernel>%s</kernel></os>' % kernel).replace(
+            '<memory unit="MiB">64<', '<memory unit="MiB">128<')
 
 
 def is_full(domain):

@@ -165,9 +165,9 @@ def test_a_websocket_without_encryption_is_known_at_once(
     vm = start(support.lab_domain('vnc'), host_without_vnc_tls)
     script = (
         'import sys; sys.path.insert(0, "/usr/share/vdsm-hook-tlsciphers"); '
-        'from vdsm_tlsciphers import port, scan; '
+        'from vdsm_tlsciphers import port, scanner; '
         'examined = port.Port("127.0.0.1", %d, "websocket"); '
-        'print(scan.examine(examined), examined.connections)'
+        'print(scanner.examine(examined), examined.connections)'
         % vm.websocket_port)
     said = subprocess.run(['/usr/bin/python3', '-Bc', script], check=True,
                           capture_output=True, text=True).stdout

@@ -72,14 +72,14 @@ def set_priority(domain, priority):
 
 
 @contextlib.contextmanager
-def instead_of(vm, program):
+def instead_of(vm, program, name='qemu-other'):
     """
     Have libvirt's file of PIDs name another process than the emulator: the
-    code (str) of Python, run by a program that has QEMU's name. It has the
-    VM's UUID among its arguments, and ends with the context.
+    code (str) of Python, run by a program of that name. It has the VM's UUID
+    among its arguments, and ends with the context.
     """
     pid_file = pathlib.Path('/run/libvirt/qemu/%s.pid' % vm.name)
-    interpreter = pathlib.Path(os.environ['LAB'], 'qemu-other')
+    interpreter = pathlib.Path(os.environ['LAB'], name)
     shutil.copy(sys.executable, interpreter)
     uuid = vm.arguments[vm.arguments.index('-uuid') + 1]
     process = subprocess.Popen(
@@ -304,6 +304,15 @@ def test_other_process_is_not_taken_for_the_emulator(start_with):
     assert 'lab: UNKNOWN\n  ' in text.stdout
     pid_file.write_text(str(vm.pid))
     assert only_vm()['state'] == 'in force'
+
+
+def test_program_that_is_no_qemu_is_not_taken_for_the_emulator(start_with):
+    vm = start_with('spice', tlsciphers=GOOD_CIPHERS)
+    with instead_of(vm, POSE + 'pose([], {})', name='python'):
+        found = only_vm(exit_status=2)
+    assert found['problem'].endswith(
+        ' is not the emulator of this VM; does it just start or end? then '
+        'ask again')
 
 
 @pytest.mark.parametrize('arguments, environment, problem', [

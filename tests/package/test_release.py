@@ -60,8 +60,9 @@ def test_build_that_depends_on_the_day_is_found(make_build):
 
 @pytest.fixture
 def documents(tmp_path):
-    for name in ('NEWS.md', 'README.md', SPEC):
-        shutil.copy(support.SOURCE / name, tmp_path)
+    (tmp_path / 'ansible').mkdir()
+    for name in ('NEWS.md', 'README.md', 'ansible/galaxy.yml', SPEC):
+        shutil.copy(support.SOURCE / name, tmp_path / name)
     return tmp_path
 
 
@@ -72,6 +73,7 @@ def test_versions_agree(documents):
 @pytest.mark.parametrize('name, pattern, replacement', [
     ('NEWS.md', r'^## .*', '## 98.7'),
     ('README.md', r'tlsciphers-[0-9.]+-', 'tlsciphers-98.7-'),
+    ('ansible/galaxy.yml', r'^version: .*', 'version: 98.7'),
     (SPEC, r'^(\* .*) - [0-9.]+-', r'\1 - 98.7-'),
     (SPEC, r'^(\* .*) - ([0-9.]+)-.*', r'\1 - \2-65'),
 ])

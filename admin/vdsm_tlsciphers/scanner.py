@@ -1,0 +1,206 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""Scans of several ports at a time, and what they find as JSON."""
+
+import concurrent.futures
+import re
+import socket
+import sys
+import time
+
+from vdsm_tlsciphers import (
+    VERSION,
+    Problem,
+    certificate,
+    domains,
+    judge,
+    port,
+    scans,
+    suites,
+    tls,
+    vnc,
+)
+
+# Ports at the same time; each has one connection at a time.
+WORKERS = 16
+
+
+class Target:
+    """
+    A port to be scanned: display ('spice', 'vnc', 'websocket', or 'tls' where
+    it is not known), address (str), port (int), machine (domains.Machine or
+    None).
+    """
+
+    def __init__(self, display, address, number, machine=None):
+        self.display = display
+        self.address = address
+        self.port = number
+        self.machine = machine
+
+
+def find_targets(names):
+    """
+    Return what is to be scanned (list of Target) for the names (list of str)
+    of the command line. Raises Problem.
+    """
+    if not names:
+        return [target for machine in domains.running(domains.connect())
+                for target in targets_of(machine)]
+    targets = []
+    connection = None
+    for name in names:
+        found = re.match(r'(?:\[([^\]]+)\]|([^:\[\]]+)):(\d{1,5})$', name)
+        if found:
+            number = int(found.group(3))
+            if not 0 < number < 65536:
+                raise Problem('%s: there is no such port; give 1 to 65535'
+                              % name)
+            targets.append(Target('tls', found.group(1) or found.group(2),
+                                  number))
+            continue
+        connection = connection or domains.connect()
+        consoles = targets_of(domains.find(connection, name))
+        if not consoles:
+            raise Problem('%s: it has no console that listens; is it running? '
+                          '"virsh -r domdisplay %s" tells' % (name, name))
+        targets.extend(consoles)
+    # Never two connections to a port at the same time.
+    return list({(target.address, target.port): target
+                 for target in targets}.values())
+
+
+def targets_of(machine):
+    """Return the ports (list of Target) of a domains.Machine."""
+    return [Target(*console, machine)
+            for console in machine.consoles + machine.unencrypted]
+
+
+def scan(targets, baseline, name):
+    """
+    Scan targets (list of Target), several at a time.
+
+    Arguments:
+        baseline (dict or None), name (str): as judge.findings() has them.
+
+    Returns a dict for JSON, with the consoles in the order of the targets.
+    """
+    executor = concurrent.futures.ThreadPoolExecutor(WORKERS)
+    futures = [executor.submit(scan_target, target, baseline, name)
+               for target in targets]
+    try:
+        for done, _ in enumerate(concurrent.futures.as_completed(futures), 1):
+            show_progress('scanned %d of %d ports' % (done, len(targets)))
+    except BaseException:
+        port.interrupt()
+        for future in futures:
+            future.cancel()
+        raise
+    finally:
+        show_progress('')
+        executor.shutdown()
+    return make_document([future.result() for future in futures], name)
+
+
+def show_progress(line):
+    """Put a line in place of the last one, if somebody is there to see it."""
+    if sys.stderr.isatty():
+        sys.stderr.write('\r\x1b[K' + line)
+        sys.stderr.flush()
+
+
+def scan_target(target, baseline, name):
+    """Return what a scan of a Target has found, as a dict for JSON."""
+    examined = port.Port(target.address, target.port, target.display)
+    state, problem = examine(examined)
+    machine = target.machine
+    display = target.display
+    if display == 'tls' and examined.vnc:
+        display = 'vnc'
+    console = {
+        'vm': machine.name if machine else None,
+        'uuid': machine.uuid if machine else None,
+        'display': display, 'address': target.address, 'port': target.port,
+        'state': state, 'problem': problem,
+        'protocols': {version: list_suites(version, examined.suites[version])
+                      for version in tls.VERSIONS
+                      if version in examined.suites},
+        'groups': [group for number, group in tls.GROUPS.items()
+                   if number in examined.groups],
+        'certificate': None,
+        'policy': policy_of(machine, display) if machine else None}
+    if examined.certificate:
+        try:
+            console['certificate'] = certificate.describe(
+                examined.certificate)
+        except Problem as unreadable:
+            if state == 'scanned':
+                console['state'] = 'incomplete'
+                console['problem'] = str(unreadable)
+    console['findings'] = judge.findings(console, exposed(examined), baseline,
+                                         name)
+    return console
+
+
+def examine(examined):
+    """Examine a port.Port; return its state, and a problem (str or None)."""
+    try:
+        examined.examine()
+    except port.Unreachable as reason:
+        return 'unreachable', str(reason)
+    except port.NoTLS as reason:
+        return 'no TLS', str(reason)
+    except tls.Broken as reason:
+        return 'incomplete', str(reason)
+    return 'scanned', None
+
+
+def list_suites(version, accepted):
+    """Return the suites of a version for JSON, the strongest first."""
+    found = []
+    for code, bits in accepted.items():
+        suite = {'suite': suites.NAMES[code], 'code': '%04X' % code,
+                 'key_exchange': suites.key_exchange(code),
+                 'strength': suites.strength(code, version, bits)}
+        if bits is not None:
+            suite['dh_bits'] = bits
+        found.append(suite)
+    return sorted(found, key=lambda suite: (
+        scans.STRENGTHS.index(suite['strength']), suite['suite']))
+
+
+def policy_of(machine, display):
+    """Return the part of a VM's policy for a display, or None."""
+    return {key: {'value': machine.policy[key].value,
+                  'required': machine.policy[key].required}
+            for key in judge.governing_keys(display)
+            if key in machine.policy} or None
+
+
+def exposed(examined):
+    """Return what a VNC port has open beside TLS with a certificate."""
+    if examined.vnc is None or not examined.vnc.subtypes:
+        return []
+    found = []
+    if any(number in vnc.ANONYMOUS for number in examined.vnc.subtypes):
+        found.append('TLS without a certificate is on offer')
+    if (vnc.PLAIN in examined.vnc.subtypes
+            or examined.vnc.types != [vnc.VENCRYPT]):
+        found.append('connections without encryption are on offer')
+    return found
+
+
+def make_document(consoles, baseline):
+    """Return the scan (dict) of consoles (list of dict), for JSON."""
+    failed = sum(1 for console in consoles if console['findings'])
+    passed = sum(1 for console in consoles if not console['findings']
+                 and console['state'] == 'scanned')
+    return {
+        'format': scans.FORMAT, 'version': scans.VERSION, 'tool': VERSION,
+        'host': socket.gethostname(),
+        'time': time.strftime(certificate.TIME, time.gmtime()),
+        'baseline': baseline, 'consoles': consoles,
+        'summary': {'consoles': len(consoles), 'passed': passed,
+                    'failed': failed,
+                    'not_scanned': len(consoles) - passed - failed}}

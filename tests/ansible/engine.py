@@ -1,0 +1,368 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""
+A stand-in for the oVirt engine, which cannot be had here: the part of its
+REST API, version 4, that ovirtsdk4 and the modules of ovirt.ovirt use for the
+playbooks, as the API's documentation has it (ovirt-engine-api-model). What
+matters here, and is like in the real one:
+
+- A VM that is given custom properties has these, and no others.
+- What changes on a VM that runs waits for its next start (next_run).
+- A host goes to maintenance, and comes up again, by way of another status.
+- A label's and a group's members come by their own requests.
+"""
+
+import contextlib
+import http.server
+import json
+import re
+import threading
+import urllib.parse
+import uuid
+from xml.etree import ElementTree
+
+ROOT = '/ovirt-engine/api'
+
+
+class Engine:
+    """
+    The state of an engine. Hosts, vms, clusters, labels and groups are lists
+    of dict; changes is a list of (method, path) of what was not only asked.
+    """
+
+    password = 'engine-secret'
+
+    def __init__(self):
+        self.clusters, self.hosts, self.vms = [], [], []
+        self.labels, self.groups, self.changes = [], [], []
+
+    def add_cluster(self, name):
+        self.clusters.append({'id': new_id(), 'name': name})
+        return self.clusters[-1]
+
+    def add_host(self, name, cluster, hook=True):
+        self.hosts.append({
+            'id': new_id(), 'name': name, 'cluster': cluster, 'status': 'up',
+            'coming': [], 'hooks': [('before_vm_start', '50_emulator')
+                                    ] if hook else []})
+        return self.hosts[-1]
+
+    def add_vm(self, name, cluster, tags=(), status='down', **properties):
+        self.vms.append({
+            'id': new_id(), 'name': name, 'cluster': cluster, 'tags': tags,
+            'status': status, 'properties': properties, 'next_run': None})
+        return self.vms[-1]
+
+    @property
+    def url(self):
+        return 'http://127.0.0.1:%d%s' % (self.port, ROOT)
+
+    @contextlib.contextmanager
+    def serve(self):
+        """Answer requests on a port of the loopback."""
+        engine = self
+
+        class Handler(Request):
+            state = engine
+
+        with http.server.ThreadingHTTPServer(('127.0.0.1', 0),
+                                             Handler) as server:
+            self.port = server.server_address[1]
+            thread = threading.Thread(target=server.serve_forever)
+            thread.start()
+            try:
+                yield self
+            finally:
+                server.shutdown()
+                thread.join()
+
+
+def new_id():
+    return str(uuid.uuid4())
+
+
+def by_id(objects, wanted):
+    return next(item for item in objects if item['id'] == wanted)
+
+
+def search(objects, expression):
+    """Return those objects that "name=X and cluster=Y" (or tag=) finds."""
+    for part in filter(None, expression.split(' and ')):
+        key, value = re.fullmatch(r'\s*(\w+)\s*=\s*"?(.*?)"?\s*',
+                                  part).groups()
+        pattern = re.escape(value).replace(r'\*', '.*')
+        if key == 'tag':
+            objects = [item for item in objects if value in item['tags']]
+        elif key == 'cluster':
+            objects = [item for item in objects
+                       if item['cluster']['name'] == value]
+        elif key == 'name':
+            objects = [item for item in objects
+                       if re.fullmatch(pattern, item['name'])]
+        else:
+            raise ValueError('the stand-in cannot search for %s' % key)
+    return objects
+
+
+def element(tag, /, *children, **texts):
+    """Return an element with children; texts become attributes or more."""
+    node = ElementTree.Element(tag)
+    for key, value in texts.items():
+        if key in ('id', 'href', 'rel'):
+            node.set(key, value)
+        else:
+            ElementTree.SubElement(node, key).text = str(value).lower() if (
+                isinstance(value, bool)) else str(value)
+    node.extend(children)
+    return node
+
+
+def path_of(kind, item):
+    return '%s/%s/%s' % (ROOT, kind, item['id'])
+
+
+def cluster_element(cluster, whole):
+    return element('cluster', id=cluster['id'],
+                   href=path_of('clusters', cluster),
+                   **({'name': cluster['name']} if whole else {}))
+
+
+def host_element(host, follow=()):
+    path = path_of('hosts', host)
+    node = element(
+        'host', cluster_element(host['cluster'], 'cluster' in follow),
+        element('os', custom_kernel_cmdline=''), element('spm', priority=5),
+        element('power_management', enabled=False, kdump_detection=True),
+        id=host['id'], href=path, name=host['name'], status=host['status'])
+    if 'hooks' in follow:
+        node.append(hooks_element(host))
+    else:
+        node.append(element('link', rel='hooks', href=path + '/hooks'))
+    return node
+
+
+def hooks_element(host):
+    return element('hooks', *(
+        element('hook', id=new_id(), event_name=event, name=name, md5='0')
+        for event, name in host['hooks']))
+
+
+# What a VM has of its own, which here is nothing.
+VM_PARTS = {'diskattachments': 'disk_attachments', 'nics': 'nics',
+            'numanodes': 'vm_numa_nodes', 'watchdogs': 'watchdogs'}
+
+
+def vm_element(vm, follow=(), properties=None):
+    path = path_of('vms', vm)
+    properties = vm['properties'] if properties is None else properties
+    node = element(
+        'vm', cluster_element(vm['cluster'], 'cluster' in follow),
+        element('cpu', architecture='x86_64'), id=vm['id'], href=path,
+        name=vm['name'], status=vm['status'],
+        next_run_configuration_exists=vm['next_run'] is not None)
+    if properties:
+        node.append(element('custom_properties', *(
+            element('custom_property', name=name, value=value)
+            for name, value in properties.items())))
+    for rel in VM_PARTS:
+        node.append(element('link', rel=rel, href='%s/%s' % (path, rel)))
+    return node
+
+
+def label_element(label, engine, follow=()):
+    path = path_of('affinitylabels', label)
+    node = element('affinity_label', id=label['id'], href=path,
+                   name=label['name'])
+    for kind in ('vms', 'hosts'):
+        if kind in follow:
+            node.append(element(kind, *(
+                ELEMENTS[kind](by_id(getattr(engine, kind), member))
+                for member in label[kind])))
+        else:
+            node.append(element('link', rel=kind, href='%s/%s' % (path,
+                                                                  kind)))
+    return node
+
+
+def group_element(group):
+    path = '%s/clusters/%s/affinitygroups/%s' % (ROOT, group['cluster'],
+                                                 group['id'])
+    return element(
+        'affinity_group', element('hosts_rule', **group['hosts_rule']),
+        element('vms_rule', **group['vms_rule']), element('hosts'),
+        *(element(kind, *(element('affinity_label', id=label)
+                          for label in group[kind]))
+          for kind in ('host_labels', 'vm_labels')),
+        element('link', rel='vms', href=path + '/vms'), id=group['id'],
+        href=path, name=group['name'], description=group['description'],
+        positive=group['vms_rule']['positive'], enforcing=False)
+
+
+ELEMENTS = {'hosts': host_element, 'vms': vm_element}
+
+
+class Request(http.server.BaseHTTPRequestHandler):
+    """Answers one request with what the engine has (Engine: state)."""
+
+    protocol_version = 'HTTP/1.1'
+
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        url = urllib.parse.urlsplit(self.path)
+        self.query = {key: values[-1] for key, values in
+                      urllib.parse.parse_qs(url.query).items()}
+        self.follow = self.query.get('follow', '').split(',')
+        length = int(self.headers.get('Content-Length') or 0)
+        body = self.rfile.read(length).decode()
+        if url.path.startswith('/ovirt-engine/s'):
+            return self.sign_on(urllib.parse.parse_qs(body))
+        if self.headers['Authorization'] != 'Bearer token':
+            return self.answer(401, element('fault', reason='no token'))
+        self.body = ElementTree.fromstring(body) if body else None
+        parts = tuple(url.path[len(ROOT):].strip('/').split('/'))
+        if self.command != 'GET':
+            self.state.changes.append((self.command, '/'.join(parts)))
+        name = '%s_%s' % (self.command.lower(), parts[0] or 'api')
+        try:
+            self.answer(200, getattr(self, name)(*parts[1:]))
+        except (AttributeError, StopIteration):
+            self.answer(404, element('fault', reason='Not Found', detail=(
+                '%s %s' % (self.command, self.path))))
+
+    do_POST = do_PUT = do_DELETE = do_GET
+
+    def sign_on(self, form):
+        if self.path.endswith('/token') and form['password'] != [
+                self.state.password]:
+            document = {'error_code': 'access_denied',
+                        'error': 'Cannot authenticate user'}
+        else:
+            document = {'access_token': 'token', 'token_type': 'bearer'}
+        self.send(200, 'application/json', json.dumps(document).encode())
+
+    def answer(self, status, node):
+        self.send(status, 'application/xml', ElementTree.tostring(node))
+
+    def send(self, status, content_type, body):
+        self.send_response(status)
+        self.send_header('Content-Type', content_type)
+        self.send_header('Content-Length', str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def get_api(self):
+        return element('api', element('product_info', element(
+            'version', major=4, minor=5, build=0, revision=0)))
+
+    def get_events(self):
+        return element('events', element('event', id='1', index=1, code=1,
+                                         description='-'))
+
+    def get_clusters(self, cluster=None, kind=None, group=None, members=None):
+        if cluster is None:
+            return element('clusters', *(
+                cluster_element(item, True) for item in search(
+                    self.state.clusters, self.query.get('search', ''))))
+        if kind is None:
+            return cluster_element(by_id(self.state.clusters, cluster), True)
+        if members is not None:
+            return element(members)
+        if group is None:
+            return element('affinity_groups', *(
+                group_element(item) for item in self.state.groups
+                if item['cluster'] == cluster))
+        return group_element(by_id(self.state.groups, group))
+
+    def post_clusters(self, cluster, kind):
+        def flags(name):
+            return {child.tag: child.text == 'true'
+                    for child in self.body.find(name)}
+        self.state.groups.append({
+            'id': new_id(), 'cluster': cluster,
+            'name': self.body.findtext('name'),
+            'description': self.body.findtext('description'),
+            'hosts_rule': {'enabled': True, **flags('hosts_rule')},
+            'vms_rule': flags('vms_rule'),
+            **{kind: [label.get('id') for label in self.body.find(kind)]
+               for kind in ('host_labels', 'vm_labels')}})
+        return group_element(self.state.groups[-1])
+
+    def get_hosts(self, host=None, kind=None):
+        if host is None:
+            return element('hosts', *(
+                host_element(item, self.follow) for item in search(
+                    self.state.hosts, self.query.get('search', ''))))
+        host = by_id(self.state.hosts, host)
+        if kind == 'hooks':
+            return hooks_element(host)
+        node = host_element(host)
+        if host['coming']:
+            host['status'] = host['coming'].pop(0)
+        return node
+
+    def post_hosts(self, host, action):
+        host = by_id(self.state.hosts, host)
+        host['status'], *host['coming'] = {
+            'deactivate': ['preparing_for_maintenance', 'maintenance'],
+            'activate': ['initializing', 'up']}[action]
+        return element('action', status='complete')
+
+    def get_templates(self):
+        return element('templates', element('template', id=new_id(),
+                                            name='Blank'))
+
+    def get_vms(self, vm=None, kind=None):
+        if vm is None:
+            return element('vms', *(
+                vm_element(item, self.follow) for item in search(
+                    self.state.vms, self.query.get('search', ''))))
+        if kind is not None:
+            return element(VM_PARTS[kind])
+        vm = by_id(self.state.vms, vm)
+        next_run = self.query.get('next_run') == 'true'
+        return vm_element(vm, properties=vm['next_run'] if next_run else None)
+
+    def put_vms(self, vm):
+        vm = by_id(self.state.vms, vm)
+        given = self.body.find('custom_properties')
+        properties = {item.findtext('name'): item.findtext('value')
+                      for item in given}
+        if vm['status'] == 'down':
+            vm['properties'] = properties
+        elif self.query.get('next_run') == 'true':
+            vm['next_run'] = properties
+        else:
+            # The real engine begins from the VM that runs, and what else
+            # waited for the next start is lost.
+            raise AssertionError('next_run was not asked for')
+        return vm_element(vm)
+
+    def get_affinitylabels(self, label=None, kind=None):
+        if label is None:
+            return element('affinity_labels', *(
+                label_element(item, self.state, self.follow)
+                for item in self.state.labels))
+        label = by_id(self.state.labels, label)
+        if kind is None:
+            return label_element(label, self.state)
+        return element(kind, *(
+            element(kind[:-1], id=member, href='%s/%s/%s' % (ROOT, kind,
+                                                             member))
+            for member in label[kind]))
+
+    def post_affinitylabels(self, label=None, kind=None):
+        if label is None:
+            self.state.labels.append({
+                'id': new_id(), 'name': self.body.findtext('name'),
+                'vms': [], 'hosts': []})
+            return label_element(self.state.labels[-1], self.state)
+        members = by_id(self.state.labels, label)[kind]
+        members.append(self.body.get('id'))
+        return element(kind[:-1], id=members[-1])
+
+    def delete_affinitylabels(self, label, kind, member):
+        by_id(self.state.labels, label)[kind].remove(member)
+        return element('action', status='complete')
