@@ -25,12 +25,23 @@ ON_A_HOST = {
     'openssl s_client -connect HOST:PORT -tls1_3 -groups P-521 </dev/null':
         {1},
     'openssl s_client -connect HOST:PORT -tls1_3 </dev/null': {0},
+    'OPENSSL_CONF=/dev/null openssl s_client -connect HOST:PORT -tls1_2 '
+    '-cipher AES128-SHA:@SECLEVEL=0 </dev/null': {1},
+    'OPENSSL_CONF=/dev/null openssl s_client -connect HOST:PORT -tls1_3 '
+    '-ciphersuites TLS_AES_128_CCM_SHA256 </dev/null': {1},
+    'OPENSSL_CONF=/dev/null openssl s_client -connect HOST:PORT -tls1_3 '
+    '-groups X448 </dev/null': {1},
+    'gnutls-cli --insecure --priority NORMAL:-VERS-ALL:+VERS-TLS1.1 '
+    '--port PORT HOST </dev/null': {1},
     'virsh -r dumpxml NAME | grep tlsPort': {0},
     'grep "QEMU gets" /var/log/libvirt/qemu/NAME.log': {0},
     # The machine of the tests is no host of oVirt: there is no vdsm.
     'vdsm-tlsciphers doctor': {0, 1},
     'vdsm-tlsciphers check tlsprofile=modern': {0},
     'vdsm-tlsciphers status': {0},
+    'vdsm-tlsciphers scan': {0},
+    'vdsm-tlsciphers scan --baseline modern webserver1': {0},
+    'vdsm-tlsciphers scan node1.example.com:5900 [fd00::7]:5901': {0},
     'vdsm-tlsciphers scan --json >before.json': {0},
     'vdsm-tlsciphers scan --html after.html': {0},
     'vdsm-tlsciphers scan --before before.json --html after.html': {0},
@@ -104,6 +115,30 @@ ELSEWHERE = {
         'test_legacy_node_has_the_files_after_a_reboot',
     'tests/lab rpmbuild/RPMS/noarch/*.rpm python3 -m pytest tests/libvirt '
     '-k NAME': 'check.sh',
+    'make collection': 'ansible/test_collection.py::'
+                       'test_collection_can_be_built_and_installed',
+    'ansible-galaxy collection install vdsm_hooks-tlsciphers-*.tar.gz':
+        'ansible/test_collection.py::'
+        'test_collection_can_be_built_and_installed',
+    'ansible-playbook vdsm_hooks.tlsciphers.roll_out --check':
+        'ansible/test_hosts.py::test_roll_out',
+    'ansible-playbook vdsm_hooks.tlsciphers.roll_out':
+        'ansible/test_hosts.py::test_roll_out',
+    'ansible-playbook vdsm_hooks.tlsciphers.roll_back':
+        'ansible/test_hosts.py::test_roll_out',
+    'ansible-playbook vdsm_hooks.tlsciphers.engine_properties --check':
+        'ansible/test_engine_properties.py::test_properties_are_defined_for_'
+        'each_level_beside_those_of_others',
+    'ansible-playbook vdsm_hooks.tlsciphers.engine_properties':
+        'ansible/test_engine_properties.py::test_properties_are_defined_for_'
+        'each_level_beside_those_of_others',
+    'ansible-playbook vdsm_hooks.tlsciphers.hosts_with_hook':
+        'ansible/test_vm_policy.py::'
+        'test_hosts_with_and_without_the_hook_are_shown',
+    'ansible-playbook vdsm_hooks.tlsciphers.vm_policy -e \'{"tlsciphers_vms": '
+    '"tag=pci", "tlsciphers_properties": {"tlsprofile": "modern"}}\'':
+        'ansible/test_vm_policy.py::test_vms_with_a_tag_get_the_policy_and_'
+        'keep_their_other_properties',
     'python3 -m pytest tests/node --rpm rpmbuild/RPMS/noarch/*.rpm':
         'check.sh',
 }
@@ -114,20 +149,26 @@ NEEDS = {
         'an engine; unit/test_documentation.py compares the definition with '
         'what the hook takes',
     'systemctl restart ovirt-engine': 'an engine',
+    'ansible-playbook vdsm_hooks.tlsciphers.audit': 'several hosts with VMs',
+    'ansible-playbook vdsm_hooks.tlsciphers.audit -e tlsciphers_audit=$PWD/'
+    'after -e tlsciphers_before=$PWD/tlsciphers-audit':
+        'several hosts with VMs',
     'mount -o remount,ro /': 'a legacy oVirt Node',
     'git tag vVERSION': 'a release',
 }
 
 # Blocks that are no commands, by the beginning of their first line.
 NO_COMMANDS = (
-    'console  version', 'engine           the host', '<qemu:commandline>',
+    'console  ', 'engine           the host', 'ok       package',
+    'db2: in force', 'ovirt_hosts:', 'tlsciphers_host_repository:', '<qemu:commandline>',
     'vdsm-hook-tlsciphers: files of a manual', 'priority: the VNC console',
     'ECDHE+AESGCM:TLS_AES', 'NORMAL:-VERS-ALL', '[default]', 'wrapper: ')
 
 
 def paths():
     """Return the documents (list of pathlib.Path)."""
-    return [path for pattern in ('*.md', 'docs/*.md', 'man/*.[58]')
+    return [path for pattern in ('*.md', 'docs/*.md', 'ansible/*.md',
+                                   'man/*.[58]')
             for path in sorted(support.SOURCE.glob(pattern))]
 
 

@@ -21,7 +21,7 @@ def type_in(start, run_hook, tmp_path):
     A function that types a command on a host with a VM of tlsprofile=modern,
     in a folder with what the commands need; returns the process.
     """
-    vm = start(run_hook(support.lab_domain('spice', 'vnc'),
+    vm = start(run_hook(support.lab_domain('spice', 'vnc', name='webserver1'),
                         tlsprofile='modern'))
     # vdsm has brought this one.
     HOST_DEFAULT.parent.mkdir(exist_ok=True)
@@ -30,6 +30,10 @@ def type_in(start, run_hook, tmp_path):
 
     def type_in(command):
         for word, value in (('HOST:PORT', '127.0.0.1:%d' % vm.tls_port),
+                            ('node1.example.com:5900',
+                             '127.0.0.1:%d' % vm.tls_port),
+                            ('[fd00::7]:5901', '127.0.0.1:%d' % vm.vnc_port),
+                            ('PORT HOST', '%d 127.0.0.1' % vm.tls_port),
                             ('NAME.log', vm.name + '.log'),
                             ('dumpxml NAME', 'dumpxml ' + vm.name)):
             command = command.replace(word, value)
