@@ -251,15 +251,20 @@ def test_strength_follows_the_guidelines(newest_installation):
     assert strength(dhe, 'TLSv1.2', 1024) == 'weak'
 
 
-def test_ipv6_and_a_name_are_addresses_too(newest_command, certificate):
+def test_ipv6_and_a_name_are_addresses_too(
+        newest_command, certificate, tmp_path):
+    named = servers.make_certificate(tmp_path, 'named')
     with servers.openssl(certificate, *MODERN, '-servername', 'localhost',
-                         '-servername_fatal', '-cert2', '%s.pem' % certificate,
-                         '-key2', '%s.key' % certificate) as port:
-        process = newest_command.run('scan', '[::1]:%d' % port,
-                                     'localhost:%d' % port)
-    assert process.returncode == 0, process.stdout
-    assert '[::1]:%d ' % port in process.stdout
-    assert 'localhost:%d ' % port in process.stdout
+                         '-cert2', '%s.pem' % named, '-key2',
+                         '%s.key' % named) as port:
+        process = newest_command.run(
+            'scan', '--json', '[::1]:%d' % port, 'localhost:%d' % port)
+    assert process.returncode == 0
+    consoles = json.loads(process.stdout)['consoles']
+    # The server has one certificate for its name, and another one.
+    assert {console['address']: console['certificate']['subject']
+            for console in consoles} == {'::1': 'CN=rsa',
+                                         'localhost': 'CN=named'}
 
 
 def test_a_port_has_one_connection_at_a_time(scan, certificate):

@@ -114,6 +114,19 @@ def certificate_message(der):
     return message(11, len(entry).to_bytes(3, 'big') + entry)
 
 
+def tire():
+    """Return a server that accepts a single suite, and nothing afterwards."""
+    accepted = []
+
+    def answer(client):
+        version, suites = read_hello(client)
+        if version == 0x0303 and 0x002f in suites and not accepted:
+            accepted.append(suites)
+            client.sendall(RSA_HELLO + record(certificate_message(b'x')))
+            client.recv(1)
+    return answer
+
+
 def echo(client):
     client.sendall(client.recv(65536))
 
@@ -145,14 +158,11 @@ SERVERS = {
     'noise': (say(b'\1' + NOISE), 'no TLS',
               'what listens does not speak TLS'),
     'noise after a header': (
-        say(record(NOISE[:9000])), 'incomplete', None),
+        say(record(NOISE[:9000])), 'no TLS', 'it does not answer to TLS'),
     'noise in a hello': (
         say(record(message(2, NOISE[:300]))), 'incomplete', None),
     'an endless message': (
-        say(*[record(b'\2\3\xff\xff' + bytes(16000))] * 40), 'incomplete',
-        'its answer is longer than any that TLS has'),
-    'a message that is too long': (
-        say(record(b'\2\xff\xff\xff' + bytes(100))), 'incomplete',
+        say(*[record(b'\2\xff\xff\xff' + bytes(16000))] * 40), 'incomplete',
         'its answer is longer than any that TLS has'),
     'a record that is too long': (
         say(b'\x16\3\3\xff\xff' + bytes(70000)), 'incomplete',
@@ -190,6 +200,8 @@ SERVERS = {
         accept_all, 'incomplete', '1000 connections did not suffice'),
     'refusals': (say(REFUSAL), 'incomplete',
                  'it accepts nothing of what a scan offers'),
+    'no more answers': (tire(), 'incomplete',
+                        'it does not accept any more what it did before'),
     'an echo': (echo, 'incomplete',
                 'its answer begins with message 1 of TLS'),
     'SSL 3.0': (only_ssl3, 'incomplete',
@@ -293,7 +305,7 @@ def test_servers_cannot_fill_the_memory(newest_command):
     def flood(client):
         client.recv(65536)
         while True:
-            client.sendall(record(b'\2\3\xff\xff' + bytes(16000)) * 100)
+            client.sendall(record(b'\2\xff\xff\xff' + bytes(16000)) * 100)
 
     with contextlib.ExitStack() as stack:
         ports = [stack.enter_context(servers.fake(flood))[1]

@@ -201,7 +201,8 @@ def test_users_who_are_connected_stay_so(connection, start):
         assert len(before) >= 5
         for _ in range(5):
             scan(vm.name)
-            assert connected(connection, vm) == before
+            # QEMU takes some time to forget those who have gone.
+            assert before <= connected(connection, vm)
         for viewer in (spice, vnc):
             assert viewer.process.poll() is None
             viewer.process.terminate()
