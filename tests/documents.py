@@ -122,7 +122,8 @@ NEEDS = {
 NO_COMMANDS = (
     'console  version', 'engine           the host', '<qemu:commandline>',
     'vdsm-hook-tlsciphers: files of a manual', 'priority: the VNC console',
-    'ECDHE+AESGCM:TLS_AES', 'NORMAL:-VERS-ALL', '[default]', 'wrapper: ')
+    'ECDHE+AESGCM:TLS_AES', 'NORMAL:-VERS-ALL', '[default]', 'wrapper: ',
+    'ok       package', 'db2: in force')
 
 
 def paths():
