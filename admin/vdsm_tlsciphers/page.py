@@ -405,7 +405,7 @@ def conclusion(tally):
 def front(report):
     """
     Return the page up to the hosts' parts (Markup), of a finished
-    report.Report.
+    merge.Report.
     """
     tally = report.tally
     heading = 'TLS of the consoles of ' + (

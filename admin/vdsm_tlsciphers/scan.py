@@ -47,7 +47,7 @@ def run(options):
     # What --help does not need.
     from vdsm_tlsciphers import (
         judge,
-        report,
+        merge,
         scan_text,
         scanner,
         scans,
@@ -58,11 +58,11 @@ def run(options):
         raise Problem('--before FILE is for the page; give --html FILE too')
     before = list(scans.read([options.before] if options.before else []))
     if options.html:
-        report.check_path(options.html)
+        merge.check_path(options.html)
     document = scanner.scan(scanner.find_targets(options.targets), baseline,
                             options.baseline)
     if options.html:
-        report.write_html(options.html, [document], before)
+        merge.write_html(options.html, [document], before)
     if options.json:
         terminal.print_json(document)
     else:

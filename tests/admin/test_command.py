@@ -28,6 +28,13 @@ def test_help_of_each_command_has_examples_and_exit_statuses(command, name):
     assert 'Exit status: 0 ' in process.stdout
 
 
+def test_help_of_check_names_every_property(newest_command):
+    """It has them written down, to be quick."""
+    module = support.run_file(newest_command.installation.module)
+    words = newest_command.run('check', '--help').stdout.split()
+    assert ' '.join(words).count(', '.join(module['PROPERTIES'])) == 1
+
+
 def test_help_names_every_command(command):
     process = command.run('--help')
     assert process.returncode == 0

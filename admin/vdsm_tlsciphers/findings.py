@@ -1,0 +1,72 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""What was found on this host, for people and for JSON."""
+
+import os
+import time
+
+from vdsm_tlsciphers import FINDINGS, FINE, VERSION, Problem, examinations
+from vdsm_tlsciphers.examinations import FAILED, OK, WARNING
+from vdsm_tlsciphers.terminal import clean, paint, print_json
+
+COLOURS = {OK: 'green', WARNING: 'yellow', FAILED: 'red'}
+
+
+def run(options):
+    """Do the command's work; return its exit status."""
+    if os.geteuid():
+        raise Problem('doctor reads what only root may (the policy store, '
+                      'the cache and the configuration of libvirt); run it '
+                      'as root')
+    findings = examinations.examine()
+    fixed = []
+    if options.fix:
+        fixed = examinations.fix(findings)
+        if fixed:
+            findings = examinations.examine()
+    document = describe(findings, fixed)
+    if options.json:
+        print_json(document)
+    else:
+        show(document)
+    return FINDINGS if document['summary']['failed'] else FINE
+
+
+def describe(findings, fixed):
+    """Return a document (dict) for JSON."""
+    states = [finding.state for finding in findings]
+    return {
+        'format': 'vdsm-tlsciphers doctor', 'version': 1, 'tool': VERSION,
+        'host': os.uname().nodename,
+        'time': time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime()),
+        'checks': [{
+            'check': finding.check, 'state': finding.state.lower(),
+            'text': clean(finding.text),
+            'remedy': finding.remedy and clean(finding.remedy)}
+            for finding in findings],
+        'fixed': [clean(line) for line in fixed],
+        'summary': {'ok': states.count(OK),
+                    'warnings': states.count(WARNING),
+                    'failed': states.count(FAILED)}}
+
+
+def show(document):
+    """Print a document of doctor."""
+    for line in document['fixed']:
+        print('fixed    ' + line)
+    width = max(len(check['check']) for check in document['checks'])
+    for check in document['checks']:
+        state = {state.lower(): state for state in COLOURS}[check['state']]
+        print('%s%s  %-*s  %s%s' % (
+            paint(state, COLOURS[state]), ' ' * (7 - len(state)), width,
+            check['check'], check['text'],
+            '; remedy: ' + check['remedy'] if check['remedy'] else ''))
+    summary = document['summary']
+    if summary['failed']:
+        verdict = 'this host cannot enforce every policy'
+    else:
+        verdict = 'this host can enforce policies'
+    print('\n%s: %d ok, %d warning%s, %d FAILED' % (
+        verdict, summary['ok'], summary['warnings'],
+        '' if summary['warnings'] == 1 else 's', summary['failed']))

@@ -1,0 +1,204 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""Scans of many hosts, merged into one page."""
+
+import collections
+import os
+import tempfile
+
+from vdsm_tlsciphers import (
+    FINDINGS,
+    FINE,
+    Problem,
+    markup,
+    page,
+    scans,
+    terminal,
+)
+
+# More hosts than these are folded on the page.
+UNFOLDED = 20
+# More hosts that did not pass are not printed, but are on the page.
+PRINTED = 20
+
+
+def run(options):
+    """Do the command's work; return its exit status."""
+    report = write_html(options.html, scans.read(options.scans),
+                        scans.read(options.before))
+    print_summary(report, options.html)
+    passed = report.tally.verdicts[scans.PASSED] == report.tally.consoles
+    return FINE if passed else FINDINGS
+
+
+def write_html(path, documents, before=()):
+    """
+    Write the page of scan documents (iterable of dict; one at a time is in
+    memory), compared with those of earlier scans. It is there as a whole or
+    not at all. Returns the Report. Raises Problem.
+    """
+    path = check_path(path)
+    try:
+        with tempfile.TemporaryFile(dir=os.path.dirname(path)) as parts:
+            report = Report(parts, scans.Earlier(before))
+            for document in documents:
+                report.add(document)
+            replace(path, report.write)
+            return report
+    except OSError as error:
+        raise Problem('%s: cannot be written: %s' % (path, error.strerror))
+
+
+def check_path(path):
+    """
+    Return where a page is to be written. Raises Problem where it cannot be:
+    to be called before the work of a scan is done in vain.
+    """
+    # Whoever names a scan here by mistake, or a device, shall not lose it.
+    if not path.endswith('.html'):
+        raise Problem('%s: give the page a name that ends in .html' % path)
+    path = os.path.realpath(path)
+    if os.path.isdir(path) or not os.path.isdir(os.path.dirname(path)):
+        raise Problem('%s: cannot be a page; give the name of a file in a '
+                      'folder that exists' % path)
+    return path
+
+
+class Report:
+    """
+    Scans of hosts, merged: tally (scans.Tally), rows (list of (host, time,
+    Tally)), findings and finding_hosts (Counters of (against, finding), over
+    consoles and over hosts), times, tools, baselines (sets of str), earlier
+    (scans.Earlier or None), pictures (page.Pictures).
+    """
+
+    def __init__(self, parts, earlier):
+        """Take a binary file to keep the hosts' parts of the page in."""
+        self.tally = scans.Tally()
+        self.rows = []
+        self.findings = collections.Counter()
+        self.finding_hosts = collections.Counter()
+        self.times, self.tools, self.baselines = set(), set(), set()
+        self.earlier = earlier if earlier.times else None
+        self.pictures = page.Pictures()
+        self._parts = parts
+        self._sizes = []
+
+    @property
+    def repeated(self):
+        """Those hosts (list of str) that have more than one scan here."""
+        scanned = collections.Counter(host for host, _, _ in self.rows)
+        return [host for host, times in scanned.items() if times > 1]
+
+    @property
+    def folded(self):
+        """Whether the hosts are folded (bool)."""
+        return len(self.rows) > UNFOLDED
+
+    def add(self, document):
+        """Take a scan document in."""
+        tally = scans.Tally()
+        found = collections.Counter()
+        certificates = collections.Counter()
+        cards = collections.OrderedDict()
+        for machine in machines(document):
+            results = []
+            for console in machine:
+                result = scans.result(console)
+                tally.add(result)
+                found.update(dict.fromkeys(result.findings, 1))
+                if result.certificate:
+                    certificates[result.certificate] += 1
+                results.append((
+                    console['display'], result, self.earlier and
+                    self.earlier.find(console, document['host'])))
+            cards.setdefault(tuple(results), []).append(machine)
+        self.rows.append((document['host'], document['time'], tally))
+        self.tally += tally
+        self.findings.update(found)
+        self.finding_hosts.update(found.keys())
+        self.times.add(document['time'])
+        self.tools.add(document['tool'])
+        self.baselines.add(document['baseline'] or 'none')
+        self._keep(page.host(len(self.rows), document, tally, [
+            page.card(group, results, self.earlier is not None, self.pictures)
+            for results, group in sorted(cards.items(), key=worst_first)],
+            certificates))
+
+    def _keep(self, part):
+        self._sizes.append(self._parts.write(part.encode()))
+
+    def write(self, target):
+        """Write the page to a binary file."""
+        target.write(page.front(self).encode())
+        self._parts.seek(0)
+        for size in self._sizes:
+            target.write(page.fold(self.folded).encode())
+            target.write(self._parts.read(size))
+            target.write(b'</details>\n')
+        for part in page.back(self):
+            target.write(part.encode())
+
+
+def machines(document):
+    """
+    Return the consoles (list of lists) of a scan document by VM; where the
+    VM is not known, each is by itself.
+    """
+    found = collections.OrderedDict()
+    for number, console in enumerate(document['consoles']):
+        found.setdefault(console['uuid'] or console['vm'] or number,
+                         []).append(console)
+    return list(found.values())
+
+
+def worst_first(item):
+    """Sort groups of VMs: those that failed first, then not scanned ones."""
+    results, _ = item
+    order = (scans.FAILED, scans.NOT_SCANNED, scans.PASSED)
+    return min(order.index(result.verdict) for _, result, _ in results)
+
+
+def replace(path, write):
+    """
+    Put a file in the place of path that write(file) has written in whole,
+    with the permissions of any new file.
+    """
+    umask = os.umask(0)
+    os.umask(umask)
+    target = tempfile.NamedTemporaryFile(
+        dir=os.path.dirname(path), prefix='.', suffix='.html', delete=False)
+    try:
+        with target:
+            write(target)
+            os.fchmod(target.fileno(), 0o666 & ~umask)
+        os.replace(target.name, path)
+    except BaseException:
+        os.unlink(target.name)
+        raise
+
+
+def print_summary(report, path):
+    """Print what a report says, in short, and where the page is."""
+    rows = [('host', 'consoles') + scans.VERDICTS]
+    bad = [(host, tally) for host, _, tally in report.rows
+           if tally.verdicts[scans.PASSED] < tally.consoles]
+    rows += [row(terminal.clean(host), tally) for host, tally in bad[:PRINTED]]
+    rows.append(row('all of %s' % markup.count(len(report.rows), 'scan'),
+                    report.tally))
+    width = max(len(name) for name, *_ in rows)
+    for name, *numbers in rows:
+        print('%-*s  %8s  %6s  %6s  %11s' % (width, name, *numbers))
+    if len(bad) > PRINTED:
+        print('%s more did not pass: see the page'
+              % markup.count(len(bad) - PRINTED, 'scan'))
+    if report.repeated:
+        print('more than one scan of: %s' % ', '.join(
+            map(terminal.clean, report.repeated)))
+    print('page: %s' % path)
+
+
+def row(name, tally):
+    return (name, tally.consoles) + tuple(
+        tally.verdicts[verdict] for verdict in scans.VERDICTS)
