@@ -10,7 +10,12 @@ import sys
 sys.dont_write_bytecode = True
 sys.path.insert(0, '@PKGDATADIR@')
 
-from vdsm_tlsciphers import main  # noqa: E402
+try:
+    from vdsm_tlsciphers import main
+except ImportError as error:
+    sys.stderr.write('vdsm-tlsciphers: a file of it is missing: %s; dnf '
+                     'reinstall vdsm-hook-tlsciphers\n' % error)
+    sys.exit(2)
 
 if __name__ == '__main__':
     main.main()

@@ -477,7 +477,7 @@ def _judge_cipher_list(value, tokens, label):
                       % (label, len(value), LONGEST_CIPHER_LIST))
     # As the library would take it: with the security level applied (-s), and
     # without the TLS 1.3 suites that are in every list otherwise (-tls1_2).
-    known, suites = _openssl_ciphers(value, '-s', '-v', '-tls1_2')
+    known, suites = openssl_ciphers(value, '-s', '-v', '-tls1_2')
     suites = [line.split() for line in suites]
     if not known or not suites:
         raise NotHere('%s: %s: this leaves no cipher suite; correct '
@@ -518,13 +518,13 @@ def _tls13_suites(suites):
     """Return those suites that OpenSSL offers; its own for none."""
     options = ('-ciphersuites', ':'.join(suites)) if suites else ()
     return [suite for suite in ':'.join(
-                _openssl_ciphers('ECDHE', *options)[1]).split(':')
+                openssl_ciphers('ECDHE', *options)[1]).split(':')
             if suite.startswith('TLS_')]
 
 
 def _version_note():
     """Return what to say where OpenSSL is too old for TLS 1.3, or ''."""
-    words = _run(OPENSSL, 'version')[1].split()
+    words = run_program(OPENSSL, 'version')[1].split()
     if words[1:] and words[1] < '1.1.1':
         return ' (OpenSSL %s is older than 1.1.1)' % printable(words[1])
     return ''
@@ -578,7 +578,7 @@ def judge_groups(setting):
 
 def _knows_groups(groups):
     # Where they are good it goes on, to a connection that must fail.
-    return 'connect:errno=' in _run(
+    return 'connect:errno=' in run_program(
         OPENSSL, 's_client', '-no-CAfile', '-no-CApath', '-unix',
         '/nonexistent', '-groups', groups)[2]
 
@@ -594,7 +594,8 @@ def judge_priority(setting):
     value = setting.value
     label = setting.label
     check_characters('tlspriority', value, label)
-    status, output, errors = _run(GNUTLS_CLI, '--priority=' + value, '--list')
+    status, output, errors = run_program(
+        GNUTLS_CLI, '--priority=' + value, '--list')
     lines = output.splitlines()
     if status:
         raise NotHere('%s: %s: GnuTLS says: %s; correct it (to see what a '
@@ -699,7 +700,7 @@ def _combination_warnings(values):
 def _has_static_rsa(values):
     ciphers = values['ciphers'][0] if 'ciphers' in values else 'DEFAULT'
     return 'Kx=RSA' in ' '.join(
-        _openssl_ciphers(ciphers, '-s', '-v', '-tls1_2')[1]).split()
+        openssl_ciphers(ciphers, '-s', '-v', '-tls1_2')[1]).split()
 
 
 def _describe(values, displays):
@@ -735,7 +736,7 @@ def _offending_token(value, tokens):
     """Return the token without which a list would do, or the whole value."""
     for token in tokens:
         others = ':'.join(other for other in tokens if other != token)
-        if others and all(_openssl_ciphers(others, '-s', '-tls1_2')):
+        if others and all(openssl_ciphers(others, '-s', '-tls1_2')):
             return token
     return value
 
@@ -782,22 +783,28 @@ def _is_ignored(token, first):
         return False
     # DEFAULT and some others count only at the beginning of a list: what
     # stands further back is asked for behind a separator.
-    return not word or not _openssl_ciphers(word if first else ':' + word)[0]
+    return not word or not openssl_ciphers(word if first else ':' + word)[0]
 
 
-def _openssl_ciphers(cipher_list, *options):
-    """Return (bool: exit status 0, list of str: lines that it printed)."""
+def openssl_ciphers(cipher_list, *options):
+    """
+    Ask `openssl ciphers` about a list (str); return (bool: exit status 0,
+    list of str: lines that it printed). Raises Refused where it is missing.
+    """
     if cipher_list.startswith('-'):
         # OpenSSL 1.0.2 takes it for an option even after "--".
         cipher_list = ':' + cipher_list
-    status, output, _ = _run(
+    status, output, _ = run_program(
         OPENSSL, *(('ciphers',) + options + ('--', cipher_list)))
     return status == 0, [line for line in output.splitlines()
                          if line.strip()]
 
 
-def _run(program, *arguments):
-    """Return a program's (exit status, standard output, standard error)."""
+def run_program(program, *arguments):
+    """
+    Return a program's (exit status, standard output, standard error), both
+    str. Raises Refused where it cannot be run.
+    """
     try:
         with open(os.devnull) as nothing:
             # The emulator's environment, as far as the libraries care for it.

@@ -148,6 +148,8 @@ def running(connection):
             machines.append(Machine(domain.XMLDesc()))
         except libvirt.libvirtError:
             continue  # It has ended, or left, in this very moment.
+        except Problem as problem:
+            raise Problem('%s: %s' % (domain.name(), problem))
     return sorted(machines, key=lambda machine: machine.name)
 
 

@@ -103,7 +103,7 @@ def _cipher_list(ciphers):
     if all(name in suites.CODES for name in names):
         # Whatever this host's OpenSSL can do.
         return frozenset(suites.CODES[name] for name in names)
-    known, lines = _ask(tlsciphers._openssl_ciphers, ciphers, '-s', '-V',
+    known, lines = _ask(tlsciphers.openssl_ciphers, ciphers, '-s', '-V',
                         '-tls1_2')
     codes = re.findall(r'0x(\w\w),0x(\w\w) - ', '\n'.join(lines))
     if not known or not codes:
@@ -116,8 +116,8 @@ def _cipher_list(ciphers):
 def _priority_bounds(priority):
     """Return the Bounds of a GnuTLS priority string."""
     status, output, errors = _ask(
-        tlsciphers._run, tlsciphers.GNUTLS_CLI, '--priority=' + priority,
-        '--list')
+        tlsciphers.run_program, tlsciphers.GNUTLS_CLI,
+        '--priority=' + priority, '--list')
     lists = dict(line.split(': ', 1) for line in output.splitlines()
                  if ': ' in line)
     if status or 'Protocols' not in lists:

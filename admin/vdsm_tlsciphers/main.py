@@ -68,6 +68,11 @@ def run(arguments):
         return FAILED
     except OSError as error:
         return end('vdsm-tlsciphers: %s' % error, FAILED)
+    except ImportError as error:
+        return end('vdsm-tlsciphers: a file of it is missing: %s; dnf '
+                   'reinstall vdsm-hook-tlsciphers' % error, FAILED)
+    except MemoryError:
+        return end('vdsm-tlsciphers: there is not enough memory', FAILED)
     except Exception as error:
         return end('vdsm-tlsciphers: mistake in this program: %s: %s (%s); '
                    'please report it' % (type(error).__name__, error,

@@ -45,19 +45,13 @@ def add_arguments(parser):
 def run(options):
     """Do the command's work; return its exit status."""
     # What --help does not need.
-    from vdsm_tlsciphers import (
-        judge,
-        merge,
-        scan_text,
-        scanner,
-        scans,
-        terminal,
-    )
+    from vdsm_tlsciphers import judge, scan_text, scanner, scans, terminal
     baseline = judge.read_baseline(options.baseline)
     if options.before and not options.html:
         raise Problem('--before FILE is for the page; give --html FILE too')
     before = list(scans.read([options.before] if options.before else []))
     if options.html:
+        from vdsm_tlsciphers import merge
         merge.check_path(options.html)
     document = scanner.scan(scanner.find_targets(options.targets), baseline,
                             options.baseline)

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
 import subprocess
+import sys
 
 import pytest
 
@@ -10,6 +11,13 @@ import support
 # Those of the hook that the command runs on as well.
 PYTHONS = [version for version in support.available_pythons()
            if version != '2.7']
+
+MEASURE = """
+import resource, subprocess, sys
+status = subprocess.run(sys.argv[1:]).returncode
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, end='')
+sys.exit(status)
+"""
 
 
 class Command:
@@ -25,6 +33,16 @@ class Command:
             stdin=subprocess.DEVNULL, capture_output=True, text=True,
             env={'PATH': '/usr/bin:/bin', 'LC_ALL': 'C.UTF-8',
                  **dict(environment)}, **keywords)
+
+    def measure(self, *arguments):
+        """Run it; return (exit status, stdout (str), peak memory in MiB)."""
+        # A process counts what its parent had at the fork: a small one here.
+        process = subprocess.run(
+            [sys.executable, '-ISc', MEASURE, self.installation.command,
+             *map(str, arguments)], stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, text=True)
+        output, kilobytes = process.stdout.rsplit('\n', 1)
+        return process.returncode, output, int(kilobytes) / 1024
 
     def problem(self, *arguments, status=2, **keywords):
         """Run it, which must fail, and return its one line."""

@@ -6,6 +6,7 @@
 import os
 import pty
 import re
+import shutil
 import subprocess
 
 import pytest
@@ -59,29 +60,46 @@ def test_mistakes_in_the_command_line_are_one_line(command, arguments):
         assert line.startswith('vdsm-tlsciphers')
 
 
-def test_mistake_in_the_program_is_one_line_that_says_where(
-        newest_command, tmp_path):
-    """Even that: a traceback would frighten who cannot read it."""
-    (tmp_path / 'vdsm_tlsciphers').mkdir()
-    source = newest_command.installation.module.parent / 'vdsm_tlsciphers'
-    for path in source.iterdir():
-        text = path.read_text()
-        if path.name == 'check.py':
-            text = text.replace('def run(options):',
-                                'def run(options):\n    options.nothing')
-        (tmp_path / 'vdsm_tlsciphers' / path.name).write_text(text)
-    (tmp_path / 'tlsciphers.py').symlink_to(newest_command.installation.module)
+@pytest.fixture
+def copy(newest_command, tmp_path):
+    """The command in tmp_path, where its modules can be changed."""
+    folder = newest_command.installation.module.parent
+    shutil.copytree(folder, tmp_path / 'modules')
     program = tmp_path / 'program'
     program.write_text(
         newest_command.installation.command.read_text().replace(
-            str(source.parent), str(tmp_path)))
+            str(folder), str(tmp_path / 'modules')))
     program.chmod(0o755)
-    process = subprocess.run([program, 'check', 'modern'],
-                             capture_output=True, text=True)
-    assert process.returncode == 3
+
+    def run(*arguments):
+        process = subprocess.run([program, *arguments], capture_output=True,
+                                 text=True)
+        return process.returncode, process.stderr
+
+    return run
+
+
+def test_mistake_in_the_program_is_one_line_that_says_where(copy, tmp_path):
+    """Even that: a traceback would frighten who cannot read it."""
+    module = tmp_path / 'modules/vdsm_tlsciphers/check.py'
+    module.write_text(module.read_text().replace(
+        'def run(options):', 'def run(options):\n    options.nothing'))
+    status, said = copy('check', 'modern')
+    assert status == 3
     assert re.fullmatch(
         r'vdsm-tlsciphers: mistake in this program: AttributeError: .*'
-        r'nothing.* \(check line \d+\); please report it\n', process.stderr)
+        r'nothing.* \(check line \d+\); please report it\n', said)
+
+
+@pytest.mark.parametrize('missing', [
+    'tlsciphers.py', 'vdsm_tlsciphers/main.py', 'vdsm_tlsciphers/check.py',
+    'vdsm_tlsciphers/checker.py'])
+def test_damaged_package_is_one_line(copy, tmp_path, missing):
+    (tmp_path / 'modules' / missing).unlink()
+    status, said = copy('check', 'modern')
+    assert status == 2
+    assert re.fullmatch(r'vdsm-tlsciphers: a file of it is missing: .*; dnf '
+                        r'reinstall vdsm-hook-tlsciphers\n', said)
 
 
 def test_reader_that_has_seen_enough_ends_it_quietly(newest_command):

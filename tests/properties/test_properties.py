@@ -702,7 +702,8 @@ class Module:
         # What the functions themselves see, so that it can be replaced.
         names = support.run_file(installation.module)[
             'resolve'].__globals__
-        names['_run'] = functools.lru_cache(maxsize=None)(names['_run'])
+        names['run_program'] = functools.lru_cache(maxsize=None)(
+            names['run_program'])
         self.names = types.SimpleNamespace(**names)
 
     def run(self, path, properties):
