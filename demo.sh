@@ -45,11 +45,13 @@ packages() {
     if command -v apt-get >/dev/null; then
         echo autoconf automake bzip2 checkpolicy gnutls-bin iproute2 \
             libvirt-clients libvirt-daemon-system make openssl procps \
-            python3 qemu-system-gui qemu-system-x86 rpm semodule-utils
+            python3 python3-libvirt qemu-system-gui qemu-system-x86 rpm \
+            semodule-utils
     else
         echo autoconf automake bzip2 checkpolicy gnutls-utils iproute \
             libvirt-client libvirt-daemon libvirt-daemon-driver-qemu make \
-            openssl policycoreutils procps-ng python3 qemu-kvm rpm-build
+            openssl policycoreutils procps-ng python3 python3-libvirt \
+            qemu-kvm rpm-build
     fi
 }
 
