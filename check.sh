@@ -23,6 +23,8 @@ esac
 
 cd "$(dirname "$0")"
 work=$(mktemp -d /tmp/tlsciphers-check.XXXXXX)
+# As the folders of a host are: doctor looks at what others may do.
+chmod 755 "$work"
 nodes=
 end() {
     if [ -n "$nodes" ]; then

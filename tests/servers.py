@@ -5,13 +5,11 @@
 
 import contextlib
 import re
+import select
 import socket
 import socketserver
 import subprocess
 import threading
-
-# tcp(7), TCP_INFO: the state is its first byte.
-TCP_ESTABLISHED = 1
 
 
 def make_certificate(folder, name, *options):
@@ -97,6 +95,8 @@ class Fake(socketserver.ThreadingTCPServer):
     """
     A server that treats each connection (socket) as a function does.
     connections (int) counts them, most (int) is how many there were at once.
+    The lock is held while that is found out: who answers in between could
+    bring an earlier connection to its end.
     """
 
     daemon_threads = True
@@ -107,10 +107,12 @@ class Fake(socketserver.ThreadingTCPServer):
         self.answer = answer
         self.connections = 0
         self.most = 0
+        self.lock = threading.Lock()
         self._clients = []
 
     def process_request(self, request, client_address):
-        self._clients = [*filter(is_open, self._clients), request]
+        with self.lock:
+            self._clients = [*filter(stays_open, self._clients), request]
         self.connections += 1
         self.most = max(self.most, len(self._clients))
         super().process_request(request, client_address)
@@ -121,13 +123,16 @@ class Fake(socketserver.ThreadingTCPServer):
             self.answer(request)
 
 
-def is_open(connection):
-    """Tell whether neither side has ended a connection."""
-    try:
-        return connection.getsockopt(
-            socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == TCP_ESTABLISHED
-    except OSError:
+def stays_open(connection):
+    """
+    Tell whether the other side has not ended a connection. A second is for
+    the kernel, which may be slow to say so.
+    """
+    if connection.fileno() < 0:
         return False
+    poll = select.poll()
+    poll.register(connection, select.POLLRDHUP)
+    return not poll.poll(1000)
 
 
 @contextlib.contextmanager

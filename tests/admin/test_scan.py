@@ -270,14 +270,15 @@ def test_ipv6_and_a_name_are_addresses_too(
 def test_a_port_has_one_connection_at_a_time(scan, certificate):
     with servers.openssl(certificate) as port:
         def relay(client):
-            with socket.create_connection(('127.0.0.1', port)) as server:
-                other = {client: server, server: client}
+            with socket.create_connection(('127.0.0.1', port)) as target:
+                other = {client: target, target: client}
                 while True:
                     for end in select.select(list(other), [], [])[0]:
                         data = end.recv(65536)
                         if not data:
                             return
-                        other[end].sendall(data)
+                        with server.lock:
+                            other[end].sendall(data)
 
         with servers.fake(relay) as (server, relayed):
             console, twice = scan(relayed, port)
