@@ -31,19 +31,16 @@ vdsm runs it; it is of no use from a command line, except:
 import posix
 import sys
 
-# Nothing is to be written beside what is imported.
-sys.dont_write_bytecode = True
-
 PROPERTIES = ('tlsciphers', 'tlsprotocols', 'tlsgroups', 'tlspriority',
               'tlsprofile')
 HOST_DEFAULT = '@HOST_DEFAULT@'
+PKGDATADIR = '@PKGDATADIR@'
 
 
 def main():
     if (len(sys.argv) > 1 or b'_hook_domxml' not in posix.environ
             or has_properties() or has_host_default()):
-        exec(compile(globals()['DEFERRED'], __file__, 'exec'), globals())
-        work()
+        load().main(__doc__, has_properties())
 
 
 def has_properties():
@@ -59,212 +56,20 @@ def has_host_default():
     return True
 
 
-# Compiling the rest of this file takes longer than all else that a VM without
-# a policy needs from it. Where it is installed, the rest is therefore a string
-# (build-aux/substitute adds the quotes), which main() compiles if need be.
-#@DEFERRED@
-
-SAMPLE_CIPHERS = 'ECDHE-RSA-AES256-GCM-SHA384:ECDHE-RSA-AES128-GCM-SHA256'
-SAMPLE_XML = """\
-<domain type="kvm">
-  <name>sample</name>
-  <devices>
-    <graphics type="spice" port="-1" tlsPort="-1" autoport="yes"/>
-    <graphics type="vnc" port="-1" autoport="yes"/>
-  </devices>
-</domain>"""
-
-
-def work():
-    if len(sys.argv) > 1:
-        command_line()
-    elif b'_hook_domxml' not in posix.environ:
+def load():
+    # Nothing is to be written beside what is imported.
+    sys.dont_write_bytecode = True
+    sys.path.insert(0, PKGDATADIR)
+    try:
+        import tlsciphers_hook
+    except Exception as error:
         sys.stderr.write(
-            '50_emulator: there is no _hook_domxml in the environment: this '
-            'is a hook that vdsm runs\n' + __doc__)
-        sys.exit(2)
-    else:
-        run()
+            'tlsciphers: the package is damaged: %s; remedy: dnf reinstall '
+            'vdsm-hook-tlsciphers\n' % str(error).replace("'", ''))
+        # The default of a host is best effort.
+        sys.exit(2 if has_properties() else 0)
+    return tlsciphers_hook
 
-
-def command_line():
-    enable_imports()
-    import argparse
-    parser = argparse.ArgumentParser(
-        prog='50_emulator', usage='50_emulator [--help] [--test]',
-        description=__doc__, add_help=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('-h', '--help', action='help',
-                        help=argparse.SUPPRESS)
-    parser.add_argument('-t', '--test', action='store_true',
-                        help=argparse.SUPPRESS)
-    parser.parse_args()
-    test()
-
-
-def test():
-    """Show a sample domain XML before and after, without vdsm."""
-    import os
-    from xml.dom import minidom
-    policy = load_policy_module()
-    properties = dict((name, os.environ[name]) for name in PROPERTIES
-                      if name in os.environ) or {'tlsciphers': SAMPLE_CIPHERS}
-    document = minidom.parseString(SAMPLE_XML)
-    try:
-        settings, notes = policy.resolve(properties,
-                                         policy.displays(document))
-    except policy.Refused as refusal:
-        sys.exit('50_emulator: ' + str(refusal))
-    if settings:
-        policy.set_policy(document, settings)
-    print('Before:\n%s\n\nAfter:\n%s\n' % (
-        SAMPLE_XML, document.documentElement.toxml()))
-    for note in notes:
-        print('vdsm.log: ' + note)
-
-
-def run():
-    """Do a hook's work: vdsm gives the VM's properties and domain XML."""
-    enable_imports()
-    try:
-        import hooking
-    except ImportError as error:
-        sys.stderr.write('tlsciphers: cannot import hooking, which vdsm puts '
-                         'on PYTHONPATH: %s\n' % error)
-        sys.exit(0 if is_default_of_hosted_engine() else 2)
-    try:
-        policy = load_policy_module()
-        notes = enforce(hooking, policy)
-    except Exception as error:
-        line = one_line(error)
-        if is_default_of_hosted_engine():
-            line += ' (not refused: it is the hosted engine)'
-        elif is_resume(hooking):
-            line += (' (not refused: the VM resumes, with the policy that was '
-                     'saved)')
-        else:
-            hooking.exit_hook(line)
-        notes = [line]
-    for note in notes:
-        hooking.log(note)
-
-
-def one_line(error):
-    """Return what an exception says: a traceback would bury the cause."""
-    if isinstance(error, ImportError):
-        text = ('the package is damaged: %s; remedy: dnf reinstall '
-                'vdsm-hook-tlsciphers' % error)
-    elif type(error).__name__ in ('Refused', 'NotHere'):
-        return str(error)
-    else:
-        text = 'unexpected error: %s: %s' % (type(error).__name__, error)
-    return 'tlsciphers: ' + ''.join(
-        c if ' ' <= c <= '~' and c not in '"\'\\' else '?' for c in text[:400])
-
-
-def enforce(hooking, policy):
-    """
-    Write the policy of this VM into its domain XML.
-
-    Returns:
-        list of str: lines for vdsm.log.
-
-    Raises:
-        policy.Refused: the VM must not start; the XML is untouched.
-    """
-    import os
-    with open(os.environ['_hook_domxml'], 'rb') as domxml:
-        before = domxml.read()
-    document = hooking.read_domxml()
-    settings, notes = policy.resolve(os.environ, policy.displays(document),
-                                     policy.is_hosted_engine(document))
-    if not settings:
-        return notes
-    try:
-        policy.check_emulator(document)
-        notes.extend(policy.check_wrapper())
-    except policy.Refused as refusal:
-        if policy.REQUIREMENT in [option for option, _ in settings]:
-            raise
-        return ['%s; the default of the host does not apply' % refusal]
-    if policy.set_policy(document, settings):
-        if b'&#' in before:
-            document = policy.ExactDocument(document)
-        write(hooking, policy, document, before)
-    return notes
-
-
-def write(hooking, policy, document, before):
-    """
-    Write the domain XML, or put back the bytes that were there before: vdsm
-    parses the file even when a hook fails, and would report what is wrong
-    with half a file instead of the cause.
-    """
-    import os
-    try:
-        hooking.write_domxml(document)
-    except Exception as error:
-        outcome = 'it is as it was'
-        try:
-            with open(os.environ['_hook_domxml'], 'wb') as domxml:
-                domxml.write(before)
-        except EnvironmentError:
-            outcome = 'nor could it be put back as it was'
-        raise policy.Refused(
-            'tlsciphers: cannot write the domain XML: %s; %s; make room in '
-            'the folder of %s' % (
-                policy.printable(str(error), 100), outcome,
-                policy.printable(os.environ['_hook_domxml'], 100)))
-
-
-def is_default_of_hosted_engine():
-    """
-    Tell whether it is only the host's default that brought us here, and the
-    VM is the one in which the engine runs: nothing may keep that from
-    starting.
-    """
-    if has_properties():
-        return False
-    try:
-        with open(posix.environ[b'_hook_domxml'], 'rb') as domxml:
-            return b'<name>HostedEngine</name>' in domxml.read()
-    except EnvironmentError:
-        return False
-
-
-def is_resume(hooking):
-    """
-    Tell whether the VM resumes from a saved state: vdsm then runs this hook
-    on an XML that it throws away. Since 4.2 it writes launch flags just
-    before a real start, and only then. Where this cannot be told, it is a
-    start.
-    """
-    import os
-    return (hasattr(hooking, 'load_vm_launch_flags_from_file')
-            and os.path.isdir('@VDSM_RUN_DIR@') and 'vmId' in os.environ
-            and not os.path.exists(os.path.join(
-                '@VDSM_RUN_DIR@', os.environ['vmId'], 'launchflags')))
-
-
-def enable_imports():
-    """
-    Undo the -S of the first line: find installed modules. Python 3 then still
-    runs no sitecustomize (vdsm's reads its whole configuration).
-    """
-    import site
-    site.addsitepackages(set())
-
-
-def load_policy_module():
-    sys.path.insert(0, '@PKGDATADIR@')
-    try:
-        import tlsciphers
-    finally:
-        del sys.path[0]
-    return tlsciphers
-
-
-#@END@
 
 if __name__ == '__main__':
     main()

@@ -13,10 +13,17 @@ import errno
 import io
 import os
 import stat
-import subprocess
 
-OPENSSL = '@OPENSSL@'
-GNUTLS_CLI = '@GNUTLS_CLI@'
+from tlsciphers_wrapper import (
+    GNUTLS_CLI,
+    LETTERS_AND_DIGITS,
+    LONGEST_CIPHER_LIST,
+    OPENSSL,
+    PROTOCOLS,
+    run,
+    usable,
+)
+
 HOST_DEFAULT = '@HOST_DEFAULT@'
 QEMU_KVM = '@QEMU_KVM@'
 WRAPPER = '@WRAPPER@'
@@ -33,8 +40,6 @@ BEST_EFFORT = '-vdsm-tls-default'
 SETTINGS = ('tlsciphers', 'tlsprotocols', 'tlsgroups', 'tlspriority')
 PROPERTIES = SETTINGS + ('tlsprofile',)
 
-LETTERS_AND_DIGITS = (
-    'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789')
 # What the syntax of each value needs. Other separators that the libraries
 # take stay out: in QEMU's syntax a comma would begin another parameter.
 CHARACTERS = {
@@ -53,7 +58,6 @@ SYNTAX = {
                    'NORMAL:-VERS-ALL:+VERS-TLS1.3',
     'tlsprofile': 'give the name of a profile, such as intermediate',
 }
-PROTOCOLS = ('TLSv1.2', 'TLSv1.3', 'TLSv1.2:TLSv1.3')
 
 # Mozilla's Server Side TLS guidelines, version 6.0 (6 April 2026); version 5.8
 # has the same for these two. Suites, versions and curves are theirs, but for
@@ -90,10 +94,6 @@ PROFILES = {
 }
 NO_PROFILE = 'none'
 HOST_ORIGIN = 'default of the host'
-
-# libspice (RedSSLParameters) holds a cipher list in 256 bytes and drops the
-# rest without a word: exclusions at the end first of all.
-LONGEST_CIPHER_LIST = 255
 
 # Words of ciphers(1) that match nothing where OpenSSL is built without such
 # suites: excluding them is no mistake.
@@ -524,7 +524,7 @@ def _tls13_suites(suites):
 
 def _version_note():
     """Return what to say where OpenSSL is too old for TLS 1.3, or ''."""
-    words = run_program(OPENSSL, 'version')[1].split()
+    words = ' '.join(ask(OPENSSL, 'version')[1]).split()
     if words[1:] and words[1] < '1.1.1':
         return ' (OpenSSL %s is older than 1.1.1)' % printable(words[1])
     return ''
@@ -578,9 +578,9 @@ def judge_groups(setting):
 
 def _knows_groups(groups):
     # Where they are good it goes on, to a connection that must fail.
-    return 'connect:errno=' in run_program(
+    return 'connect:errno=' in '\n'.join(ask(
         OPENSSL, 's_client', '-no-CAfile', '-no-CApath', '-unix',
-        '/nonexistent', '-groups', groups)[2]
+        '/nonexistent', '-groups', groups)[1])
 
 
 def judge_priority(setting):
@@ -594,14 +594,14 @@ def judge_priority(setting):
     value = setting.value
     label = setting.label
     check_characters('tlspriority', value, label)
-    status, output, errors = run_program(
-        GNUTLS_CLI, '--priority=' + value, '--list')
-    lines = output.splitlines()
+    status, lines = ask(GNUTLS_CLI, '--priority=' + value, '--list')
     if status:
+        errors = [line for line in lines
+                  if not line.startswith('Cipher suites for ')]
         raise NotHere('%s: %s: GnuTLS says: %s; correct it (to see what a '
                       'string means: gnutls-cli --list --priority STRING)'
                       % (label, printable(value),
-                         printable((errors.splitlines() or ['no'])[0], 100)))
+                         printable((errors or ['no'])[0], 100)))
     lists = dict((line.partition(': ')[0], line.partition(': ')[2].split(', '))
                  for line in lines)
     suites = [line.split() for line in lines if '0x' in line]
@@ -611,9 +611,9 @@ def judge_priority(setting):
                           'encryption or authentication; remove +NULL and '
                           '+ANON' % (label, printable(value), suite[0]))
     versions = [name[len('VERS-'):] for name in lists.get('Protocols', [])
-                if name.startswith('VERS-TLS') and [
-                    suite for suite in suites
-                    if _is_usable(suite, name[len('VERS-'):])]]
+                if name.startswith('VERS-TLS')
+                and any(usable(suite, name[len('VERS-'):])
+                        for suite in suites)]
     for what, there in (
             ('TLS version with a cipher suite', versions),
             # Before GnuTLS 3.6 the groups are curves.
@@ -631,15 +631,6 @@ def judge_priority(setting):
                         '+VERS-TLS1.2' % (label, printable(value),
                                           ', '.join(old)))
     return [('priority', value)], warnings
-
-
-def _is_usable(suite, version):
-    """Tell whether a console can use a suite of GnuTLS with that version."""
-    if '_PSK_' in suite[0] or '_SRP_' in suite[0]:
-        return False
-    if version == 'TLS1.3' or suite[-1] == 'TLS1.3':
-        return version == suite[-1]
-    return suite[-1] <= version or suite[-1] == 'SSL3.0'
 
 
 JUDGES = {'tlsciphers': judge_ciphers, 'tlsprotocols': judge_protocols,
@@ -789,38 +780,34 @@ def _is_ignored(token, first):
 def openssl_ciphers(cipher_list, *options):
     """
     Ask `openssl ciphers` about a list (str); return (bool: exit status 0,
-    list of str: lines that it printed). Raises Refused where it is missing.
+    list of str: lines that it printed). Raises Refused where it cannot be
+    asked.
     """
     if cipher_list.startswith('-'):
         # OpenSSL 1.0.2 takes it for an option even after "--".
         cipher_list = ':' + cipher_list
-    status, output, _ = run_program(
+    status, lines = ask(
         OPENSSL, *(('ciphers',) + options + ('--', cipher_list)))
-    return status == 0, [line for line in output.splitlines()
-                         if line.strip()]
+    return status == 0, lines
 
 
-def run_program(program, *arguments):
+def ask(program, *arguments):
     """
-    Return a program's (exit status, standard output, standard error), both
-    str. Raises Refused where it cannot be run.
+    Return a program's (exit status, list of str: lines that it printed).
+    Raises Refused where it cannot be run.
     """
     try:
-        with open(os.devnull) as nothing:
-            # The emulator's environment, as far as the libraries care for it.
-            process = subprocess.Popen(
-                (program,) + arguments, stdin=nothing, env={'LC_ALL': 'C'},
-                stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                close_fds=True)
-            outputs = process.communicate()
-    except OSError as error:
-        raise Refused('tlsciphers: cannot check the values: %s: %s; install '
-                      '%s' % (program, error.strerror,
-                              'openssl' if program == OPENSSL
-                              else 'gnutls-utils'))
-    return (process.returncode,) + tuple(
-        str(output.decode('ascii', 'replace').encode(
-            'ascii', 'replace').decode('ascii')) for output in outputs)
+        # The emulator's environment, as far as the libraries care for it. The
+        # errors of "openssl ciphers" would stand among its suites.
+        status, lines = run(
+            program, arguments, {'LC_ALL': 'C'}, arguments[0] != 'ciphers')
+    except EnvironmentError as error:
+        status, lines = 127, [error.strerror]
+    if status == 127:
+        raise Refused('tlsciphers: cannot check the values: %s; install %s' % (
+            printable(lines[0], 200),
+            'openssl' if program == OPENSSL else 'gnutls-utils'))
+    return status, lines
 
 
 def check_wrapper():

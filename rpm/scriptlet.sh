@@ -113,7 +113,7 @@ find_ciphers() {
 
 # Legacy oVirt Node forgets every file at a reboot that is not persisted.
 for_each_file() {
-    for file in "$hook" "$wrapper" "$emulator" "$data/tlsciphers.py" \
+    for file in "$hook" "$wrapper" "$emulator" "$data"/*.py \
         "$data/scriptlet" "$selinux_module" "$kept"/*; do
         [ -e "$file" ] || continue
         "$1" "$file" || say "$1 $file has failed; run it again by hand"

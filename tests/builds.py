@@ -9,6 +9,30 @@ import subprocess
 
 import support
 
+# What hook and wrapper import, in /usr/share/vdsm-hook-tlsciphers.
+MODULES = ('tlsciphers', 'tlsciphers_hook', 'tlsciphers_wrapper')
+
+
+def compiled(module, python='/usr/bin/python3'):
+    """Return the path of a module's compiled form, beside the module."""
+    tag = subprocess.run(
+        [python, '-c', 'import sys; print(sys.implementation.cache_tag)'],
+        check=True, capture_output=True, text=True).stdout.strip()
+    return '__pycache__/%s.%s.pyc' % (module, tag)
+
+
+def shared_files():
+    """
+    Return what the package has in /usr/share/vdsm-hook-tlsciphers (list of
+    str: folders and files, but for the scriptlet).
+    """
+    return [
+        '__pycache__', 'vdsm_tlsciphers',
+        *(name for module in MODULES
+          for name in (module + '.py', compiled(module))),
+        *('vdsm_tlsciphers/' + path.name for path in
+          (support.SOURCE / 'admin/vdsm_tlsciphers').glob('*.py'))]
+
 
 class Build:
     """A copy of the source (pathlib.Path source) that was configured."""

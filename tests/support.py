@@ -9,7 +9,6 @@ import glob
 import os
 import pathlib
 import re
-import runpy
 import shutil
 import subprocess
 import sys
@@ -98,8 +97,9 @@ class Installation:
     substitution.
 
     Attributes (pathlib.Path): hook, wrapper, emulator (the link to the
-    wrapper), module, command, qemu_kvm and host_default (nothing is there
-    yet), run_dir (vdsm's).
+    wrapper), their modules hook_module and wrapper_module, module (what they
+    share), command, qemu_kvm and host_default (nothing is there yet), run_dir
+    (vdsm's).
     """
 
     def __init__(self, root, python, openssl='/usr/bin/openssl',
@@ -113,6 +113,8 @@ class Installation:
         self.emulator = (libexec / 'vdsm/hooks/qemu-kvm-wrapper'
                          / 'qemu-kvm-modified')
         self.module = root / 'share/vdsm-hook-tlsciphers/tlsciphers.py'
+        self.hook_module = self.module.parent / 'tlsciphers_hook.py'
+        self.wrapper_module = self.module.parent / 'tlsciphers_wrapper.py'
         self.qemu_kvm = libexec / 'qemu-kvm'
         self.run_dir = root / 'run/vdsm'
         self.host_default = root / 'etc/vdsm/tlsciphers.conf'
@@ -126,7 +128,11 @@ class Installation:
             'SELINUX_MODULE':
                 root / 'share/selinux/packages/tlsciphers.pp.bz2'}
         self._make('hooks/before_vm_start.py', self.hook)
-        self._make('hooks/tlsciphers.py', self.module, mode=0o644)
+        for source, path in (
+                ('hooks/tlsciphers.py', self.module),
+                ('hooks/tlsciphers_hook.py', self.hook_module),
+                ('wrapper/tlsciphers_wrapper.py', self.wrapper_module)):
+            self._make(source, path, mode=0o644)
         self._make('wrapper/qemu-kvm-modified.py', self.wrapper)
         self.emulator.parent.mkdir(parents=True)
         self.emulator.symlink_to(os.path.relpath(self.wrapper,
@@ -141,6 +147,11 @@ class Installation:
                 ('zsh', 'zsh/site-functions/_vdsm-tlsciphers')):
             self._make('admin/completion/vdsm-tlsciphers.' + kind,
                        root / 'share' / path, mode=0o644)
+
+    def byte_compile(self):
+        """Compile the modules as "make install" does."""
+        subprocess.run([self.python, SOURCE / 'build-aux/byte-compile',
+                        self.module.parent, self.module.parent], check=True)
 
     def _make(self, source, path, mode=0o755):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -164,13 +175,21 @@ def substitute(source, values):
 
 
 def run_file(path):
-    """
-    Return the names (dict) that an installed file of Python defines, with
-    those of its part that it compiles only if need be.
-    """
-    names = runpy.run_path(str(path))
-    exec(compile(names.get('DEFERRED', ''), str(path), 'exec'), names)
-    return names
+    """Return the names (dict) that an installed file of Python defines."""
+    # Modules of another installation may be there already.
+    shared = ('tlsciphers', 'tlsciphers_hook', 'tlsciphers_wrapper')
+    known = {name: sys.modules.pop(name) for name in shared
+             if name in sys.modules}
+    sys.path.insert(0, str(path.parent))
+    try:
+        names = {'__name__': path.stem, '__file__': str(path)}
+        exec(compile(path.read_bytes(), str(path), 'exec'), names)
+        return names
+    finally:
+        sys.path.remove(str(path.parent))
+        for name in shared:
+            sys.modules.pop(name, None)
+        sys.modules.update(known)
 
 
 def read_arguments(name):

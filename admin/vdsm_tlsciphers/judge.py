@@ -7,7 +7,7 @@ import functools
 import re
 
 import tlsciphers
-from vdsm_tlsciphers import Problem, certificate, suites
+from vdsm_tlsciphers import Problem, certificate, libraries, suites
 
 NO_BASELINE = tlsciphers.NO_PROFILE
 
@@ -103,10 +103,9 @@ def _cipher_list(ciphers):
     if all(name in suites.CODES for name in names):
         # Whatever this host's OpenSSL can do.
         return frozenset(suites.CODES[name] for name in names)
-    known, lines = _ask(tlsciphers.openssl_ciphers, ciphers, '-s', '-V',
-                        '-tls1_2')
-    codes = re.findall(r'0x(\w\w),0x(\w\w) - ', '\n'.join(lines))
-    if not known or not codes:
+    codes = re.findall(r'0x(\w\w),0x(\w\w) - ', libraries.ask(
+        tlsciphers.OPENSSL, 'ciphers', '-s', '-V', '-tls1_2', '--', ciphers))
+    if not codes:
         raise Problem('OpenSSL of this host knows no suite of %s'
                       % tlsciphers.printable(ciphers))
     return frozenset(int(first + second, 16) for first, second in codes)
@@ -115,15 +114,13 @@ def _cipher_list(ciphers):
 @functools.lru_cache(maxsize=None)
 def _priority_bounds(priority):
     """Return the Bounds of a GnuTLS priority string."""
-    status, output, errors = _ask(
-        tlsciphers.run_program, tlsciphers.GNUTLS_CLI,
-        '--priority=' + priority, '--list')
+    output = libraries.ask(tlsciphers.GNUTLS_CLI, '--priority=' + priority,
+                           '--list')
     lists = dict(line.split(': ', 1) for line in output.splitlines()
                  if ': ' in line)
-    if status or 'Protocols' not in lists:
-        raise Problem('GnuTLS of this host does not know %s: %s' % (
-            tlsciphers.printable(priority), tlsciphers.printable(
-                errors.partition('\n')[0], 100)))
+    if 'Protocols' not in lists:
+        raise Problem('GnuTLS of this host does not know %s'
+                      % tlsciphers.printable(priority))
     codes = {int(first + second, 16) for first, second in re.findall(
         r'\t0x(\w\w), 0x(\w\w)', output)}
     return Bounds(
@@ -135,13 +132,6 @@ def _priority_bounds(priority):
          for name in lists.get('Groups', '').split(', ')})
 
 
-def _ask(function, *arguments):
-    try:
-        return function(*arguments)
-    except tlsciphers.Refused as refusal:
-        raise Problem(str(refusal))
-
-
 def read_baseline(name):
     """
     Return the settings ({name of tlsciphers.SETTINGS: value}) of a profile,
@@ -151,7 +141,10 @@ def read_baseline(name):
         return None
     if name in tlsciphers.PROFILES:
         return tlsciphers.PROFILES[name]
-    sections = _ask(tlsciphers.read_host_default)
+    try:
+        sections = tlsciphers.read_host_default()
+    except tlsciphers.Refused as refusal:
+        raise Problem(str(refusal))
     if 'profile ' + name not in sections:
         raise Problem('--baseline %s: no such profile; known are %s; add '
                       '[profile %s] to %s or correct the name' % (

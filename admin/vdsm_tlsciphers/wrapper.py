@@ -2,39 +2,24 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
 """
-The installed wrapper as a module: how it reads command lines and OpenSSL's
-configuration is written there and nowhere else.
+The wrapper's functions: how it reads command lines and OpenSSL's configuration
+is written there and nowhere else.
 """
 
-import functools
-import types
-
-import tlsciphers
-from vdsm_tlsciphers import Problem
+import tlsciphers_wrapper
 
 
 class Refused(Exception):
     """What the wrapper would refuse to start a VM for: its line."""
 
 
-@functools.lru_cache(maxsize=None)
 def load():
     """
-    Return the wrapper (module), whose functions raise Refused where it would
-    end. Raises Problem where it is missing or damaged.
+    Return the wrapper's module, whose functions raise Refused where it would
+    end the process.
     """
-    module = types.ModuleType('qemu_kvm_modified')
-    try:
-        with open(tlsciphers.WRAPPER, 'rb') as source:
-            exec(compile(source.read(), tlsciphers.WRAPPER, 'exec'),
-                 module.__dict__)
-        exec(compile(module.DEFERRED, tlsciphers.WRAPPER, 'exec'),
-             module.__dict__)
-    except (OSError, SyntaxError, ValueError, AttributeError) as error:
-        raise Problem('the wrapper %s cannot be read: %s; dnf reinstall '
-                      'vdsm-hook-tlsciphers' % (tlsciphers.WRAPPER, error))
-    module.refuse = refuse
-    return module
+    tlsciphers_wrapper.refuse = refuse
+    return tlsciphers_wrapper
 
 
 def refuse(line):

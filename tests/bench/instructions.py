@@ -49,6 +49,7 @@ def measure(version, directory):
     """Return ((name, instructions, those of the reference), ...)."""
     installation = support.Installation(directory,
                                         support.find_python(version))
+    installation.byte_compile()
     installation.qemu_kvm.symlink_to('/bin/true')
     environment = {'LC_ALL': 'C', 'PATH': '/usr/bin:/bin'}
     domxml = directory / 'domxml'
@@ -70,8 +71,8 @@ def measure(version, directory):
         ('hook, idle', count(hook, hook_environment), nothing),
         ('hook, tlsciphers', count(hook, dict(
             hook_environment, tlsciphers='ECDHE+AESGCM')), nothing))
-    return rows if version == '2.7' else rows + measure_command(installation,
-                                                                environment)
+    return rows
+
 
 
 # What any command line in Python needs.

@@ -170,7 +170,8 @@ def takes_a_value(option):
 
 
 def test_table_of_options_without_a_value_is_that_of_this_qemu():
-    table = support.run_file(EMULATOR)['WITHOUT_VALUE']
+    table = support.run_file(pathlib.Path(
+        '/usr/share/vdsm-hook-tlsciphers/tlsciphers_wrapper.py'))['WITHOUT_VALUE']
     text = subprocess.run([QEMU_KVM, '-help'], check=True,
                           capture_output=True, text=True).stdout
     # "-fda/-fdb file  use ...", "-h or -help     display ..."

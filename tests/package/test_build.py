@@ -10,6 +10,7 @@ import subprocess
 
 import pytest
 
+import builds
 import support
 
 SPEC = 'vdsm-hook-tlsciphers.spec'
@@ -24,9 +25,7 @@ def test_install_and_uninstall_are_complete(make_build, tmp_path):
     build = make_build('--prefix=/usr')
     root = tmp_path / 'root'
     build.run('make', 'install', 'DESTDIR=%s' % root)
-    modules = sorted(path.name for path in (
-        support.SOURCE / 'admin/vdsm_tlsciphers').glob('*.py'))
-    assert installed_files(root) == [
+    assert installed_files(root) == sorted([
         'usr/bin/vdsm-tlsciphers',
         'usr/libexec/qemu-kvm-modified',
         'usr/libexec/vdsm/hooks/before_vm_start/50_emulator',
@@ -37,10 +36,9 @@ def test_install_and_uninstall_are_complete(make_build, tmp_path):
         'usr/share/man/man8/vdsm-tlsciphers.8',
         'usr/share/selinux/packages/tlsciphers.pp.bz2',
         'usr/share/vdsm-hook-tlsciphers/scriptlet',
-        'usr/share/vdsm-hook-tlsciphers/tlsciphers.py'] + [
-        'usr/share/vdsm-hook-tlsciphers/vdsm_tlsciphers/' + name
-        for name in modules] + [
-        'usr/share/zsh/site-functions/_vdsm-tlsciphers']
+        *('usr/share/vdsm-hook-tlsciphers/' + name
+          for name in builds.shared_files() if '.py' in name),
+        'usr/share/zsh/site-functions/_vdsm-tlsciphers'])
     hooks = root / 'usr/libexec/vdsm/hooks'
     assert os.readlink(hooks / 'qemu-kvm-wrapper/qemu-kvm-modified') == (
         '../../../qemu-kvm-modified')
@@ -60,20 +58,22 @@ def test_what_configure_is_told_arrives_in_the_files(make_build, tmp_path):
     hook = (root / 'srv/hooks/before_vm_start/50_emulator').read_text()
     wrapper = (root / 'opt/a_b/libexec/qemu-kvm-modified').read_text()
     share = root / 'opt/a_b/share'
-    module = (share / 'vdsm-hook-tlsciphers/tlsciphers.py').read_text()
+    module, _, wrapper_module = (
+        (share / 'vdsm-hook-tlsciphers' / (name + '.py')).read_text()
+        for name in builds.MODULES)
     assert hook.startswith('#!/opt/python -Ss\n')
     assert wrapper.startswith('#!/opt/python -ESs\n')
     assert "QEMU_KVM = '/opt/qemu'" in wrapper
     assert "QEMU_KVM = '/opt/qemu'" in module
-    for text in wrapper, module:
-        assert "OPENSSL = '/opt/openssl'" in text
-        assert "GNUTLS_CLI = '/opt/gnutls'" in text
-    assert "OPENSSL_CONF = '/opt/conf'" in wrapper
+    assert "\nOPENSSL = '/opt/openssl'" in wrapper_module
+    assert "\nGNUTLS_CLI = '/opt/gnutls'" in wrapper_module
+    assert "OPENSSL_CONF = '/opt/conf'" in wrapper_module
+    for text in hook, wrapper:
+        assert "PKGDATADIR = '/opt/a_b/share/vdsm-hook-tlsciphers'" in text
     for text in hook, module:
         assert "HOST_DEFAULT = '/etc/vdsm/tlsciphers.conf'" in text
     assert ("EMULATOR = '/srv/hooks/qemu-kvm-wrapper/qemu-kvm-modified'"
             in module)
-    assert "sys.path.insert(0, '/opt/a_b/share/vdsm-hook-tlsciphers')" in hook
     package = bz2.decompress(
         (share / 'selinux/packages/tlsciphers.pp.bz2').read_bytes())
     for path in (b'/opt/a_b/libexec/qemu-kvm-modified',

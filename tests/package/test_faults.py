@@ -5,6 +5,7 @@
 
 import os
 import posix
+import types
 
 import mock
 import pytest
@@ -14,8 +15,9 @@ import support
 
 def test_write_and_restore_that_both_fail_are_said(newest_installation,
                                                    tmp_path):
-    hook = support.run_file(newest_installation.hook)
-    policy = hook['load_policy_module']()
+    hook = support.run_file(newest_installation.hook_module)
+    policy = types.SimpleNamespace(**support.run_file(
+        newest_installation.module))
     hooking = mock.Mock()
     hooking.write_domxml.side_effect = IOError(28, 'No space left on device')
     gone = str(tmp_path / 'gone' / 'domxml')
@@ -28,13 +30,13 @@ def test_write_and_restore_that_both_fail_are_said(newest_installation,
 
 def test_broken_module_is_one_line(newest_installation, tmp_path):
     """The package is damaged: its module cannot be loaded."""
-    hook = support.run_file(newest_installation.hook)
+    hook = support.run_file(newest_installation.hook_module)
     hooking = mock.Mock()
     hooking.exit_hook.side_effect = SystemExit
     with mock.patch.dict('sys.modules', hooking=hooking, tlsciphers=None), \
             mock.patch.dict(posix.environ, {b'tlsciphers': b'HIGH'}):
         with pytest.raises(SystemExit):
-            hook['run']()
+            hook['run'](True)
     hooking.exit_hook.assert_called_once()
     line, = hooking.exit_hook.call_args.args
     assert line.startswith('tlsciphers: the package is damaged')

@@ -10,6 +10,8 @@ import signal
 
 import pytest
 
+import builds
+
 NAME = 'vdsm-hook-tlsciphers'
 HOOK = '/usr/libexec/vdsm/hooks/before_vm_start/50_emulator'
 WRAPPER = '/usr/libexec/qemu-kvm-modified'
@@ -20,7 +22,8 @@ FILES = {HOOK, WRAPPER, EMULATOR, SCRIPTLET,
          '/usr/libexec/vdsm/hooks/qemu-kvm-wrapper',
          '/usr/share/selinux/packages/tlsciphers.pp.bz2',
          '/usr/share/vdsm-hook-tlsciphers',
-         '/usr/share/vdsm-hook-tlsciphers/tlsciphers.py'}
+         *('/usr/share/vdsm-hook-tlsciphers/' + name
+           for name in builds.shared_files())}
 
 
 def modules(root, store='default'):

@@ -270,7 +270,7 @@ class Wrapper:
 @pytest.fixture(scope='module')
 def wrapper(make_installation):
     installation = make_installation(support.available_pythons()[-1])
-    return Wrapper(installation.wrapper)
+    return Wrapper(installation.wrapper_module)
 
 
 # Any text that an argument can be; what is no UTF-8 arrives as surrogates.
@@ -698,12 +698,11 @@ class Module:
 
     def __init__(self, installation):
         self.emulator = str(installation.emulator)
-        self.enforce = support.run_file(installation.hook)['enforce']
+        self.enforce = support.run_file(installation.hook_module)['enforce']
         # What the functions themselves see, so that it can be replaced.
         names = support.run_file(installation.module)[
             'resolve'].__globals__
-        names['run_program'] = functools.lru_cache(maxsize=None)(
-            names['run_program'])
+        names['ask'] = functools.lru_cache(maxsize=None)(names['ask'])
         self.names = types.SimpleNamespace(**names)
 
     def run(self, path, properties):

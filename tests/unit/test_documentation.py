@@ -27,7 +27,7 @@ def module(make_installation):
 @pytest.fixture(scope='module')
 def wrapper(make_installation):
     return support.run_file(make_installation(
-        support.available_pythons()[-1]).wrapper)
+        support.available_pythons()[-1]).wrapper_module)
 
 
 def test_command_prints_the_lines_of_the_readme(newest_installation):

@@ -18,6 +18,7 @@ import support
 PAGE = (support.SOURCE / 'docs/troubleshooting.md').read_text()
 # In these every text of several words is a message, or a part of one ...
 HOST_CODE = ('hooks/before_vm_start.py', 'hooks/tlsciphers.py',
+             'hooks/tlsciphers_hook.py', 'wrapper/tlsciphers_wrapper.py',
              'wrapper/qemu-kvm-modified.py')
 # ... but for what only completes another one,
 COMPLETIONS = {'CHARACTER_NAMES', 'SYNTAX', 'remedy', 'shown'}
@@ -30,6 +31,7 @@ SHELL_CODE = ('rpm/scriptlet.sh', 'vdsm-hook-tlsciphers.spec')
 
 def key(message):
     """Return the key (str) of a message's template, '' where it has none."""
+    message = message.replace('qemu-kvm-modified: ', '')
     for text in (message.split('; ')[0], message):
         runs = re.split(r'%\(?[\w.]*\)?[a-z]|%\{\w+\}|\$\{?[\w*#/%]+\}?'
                         r'|[][:;,()<>="`|\n]', text)

@@ -341,7 +341,7 @@ def test_malformed_default_does_not_stop_the_hosted_engine(
     newest_hook.refusal(HOSTED_ENGINE, tlsciphers='NOSUCH')
 
 
-@pytest.mark.parametrize('damage', ['module', 'wrapper'])
+@pytest.mark.parametrize('damage', ['hook_module', 'module', 'wrapper'])
 def test_damaged_package_does_not_stop_the_hosted_engine(
         hook, host_default, damage):
     host_default(FILE)

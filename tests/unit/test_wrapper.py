@@ -309,14 +309,18 @@ POLICY = ['-spice', SPICE, '{0}', 'ciphers=ECDHE+AESGCM', '{0}',
 
 
 @pytest.mark.parametrize('option', ['-vdsm-tls', '-vdsm-tls-default'])
-def test_host_without_a_descriptor_left_is_named(run, option):
+def test_host_without_a_descriptor_left_is_named(run, installation, option):
+    # Python 2.7 holds a module while it reads those that this one imports.
+    files = 6 if '/2.7' in str(installation.python) else 5
+
     def limit():
-        resource.setrlimit(resource.RLIMIT_NOFILE, (5, 5))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
 
     outcome = run(*(argument.format(option) for argument in POLICY),
                   preexec_fn=limit)
     lines = outcome.stderr.splitlines()
-    assert 'cannot be put into effect: Too many open files; ' in lines[0]
+    assert re.search('cannot be put into effect: (cannot run [^ ]+: )?Too '
+                     'many open files; ', lines[0])
     if option == '-vdsm-tls':
         assert len(lines) == 1
         assert lines[0].startswith('qemu-kvm-modified: ')
