@@ -74,8 +74,9 @@ print(support.lab_domain('spice', 'vnc', name='$1').replace(
         >"$LAB/domain.xml"
 }
 
+# Without a terminal it asks no polkit, which the lab has not got.
 virsh() {
-    command virsh --quiet --connect qemu:///system "$@"
+    setsid --wait virsh --quiet --connect qemu:///system "$@"
 }
 
 # scan NAME [ARGUMENT...]: keep what vdsm-tlsciphers says of the VM's consoles,

@@ -501,10 +501,8 @@ def leftovers():
     for path in sorted(glob.glob(folder + '/*')):
         if path != EMULATOR:
             found.append(('%s is not of the package' % path, 'rm -r ' + path))
-    for path in sorted(glob.glob(HOOKS + '/*/__pycache__')
-                       + glob.glob('@PKGDATADIR@/__pycache__')):
-        found.append(('%s: vdsm of oVirt 4.3 would run what is in it' % path
-                      if path.startswith(HOOKS) else path + ' is not needed',
+    for path in sorted(glob.glob(HOOKS + '/*/__pycache__')):
+        found.append(('%s: vdsm of oVirt 4.3 would run what is in it' % path,
                       'rm -r ' + path))
     for path in glob.glob(CUSTOMISATIONS):
         with open(path, encoding='utf-8', errors='replace') as contexts:
