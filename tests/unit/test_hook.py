@@ -4,6 +4,7 @@
 """The hook, run as vdsm runs it, on domain XML as engines write it."""
 
 import json
+import os
 import re
 import resource
 import subprocess
@@ -487,3 +488,26 @@ def test_nothing_is_left_beside_what_the_hook_reads(hook, tmp_path):
     hook.change(X86, tlsciphers=GOOD_CIPHERS,
                 environment={'PYTHONPATH': str(hooking.parent)})
     assert [set(folder.iterdir()) for folder in folders] == before
+
+
+def test_compiled_modules_count_for_their_own_source_alone(
+        tmp_path, make_hook, installation):
+    hook = make_hook(support.Installation(tmp_path, installation.python))
+    hook.installation.byte_compile()
+    module = hook.installation.module
+
+    def refusal(environment=()):
+        return hook.run(X86, environment=environment, tlsciphers='A,B').stderr
+
+    assert re.search('(precompiled from|code object from) .?%s.*[.]pyc'
+                     % module.parent, refusal({'PYTHONVERBOSE': '1'}))
+    assert 'a comma is not allowed' in refusal()
+    status = module.stat()
+    module.write_text(module.read_text().replace("'a comma'", "'A COMMA'"))
+    # Before Python 3.7 only the time tells a source of the same size.
+    knows_hashes = subprocess.run(
+        [installation.python, '-c', 'import py_compile; '
+         'py_compile.PycInvalidationMode'], capture_output=True)
+    later = 10 if knows_hashes.returncode else 0
+    os.utime(module, (status.st_atime, status.st_mtime + later))
+    assert 'A COMMA is not allowed' in refusal()
