@@ -17,7 +17,7 @@ def test_write_and_restore_that_both_fail_are_said(newest_installation,
     hook = support.run_file(newest_installation.hook)
     policy = hook['load_policy_module']()
     hooking = mock.Mock()
-    hooking.write_domxml.side_effect = IOError(28, 'No space left on device')
+    hooking.write_domxml.side_effect = OSError(28, 'No space left on device')
     gone = str(tmp_path / 'gone' / 'domxml')
     with mock.patch.dict(os.environ, _hook_domxml=gone):
         with pytest.raises(policy.Refused) as refusal:
