@@ -30,7 +30,8 @@ def main():
     text = '\n'.join(arguments)
     if ('-vdsm-tls' in text or 'tls-port=' in text
             or b'LC_CTYPE' in posix.environ):
-        exec(compile(globals()['DEFERRED'], __file__, 'exec'), globals())
+        exec(compile(globals()['DEFERRED'], __file__, 'exec'),  # nosec B102
+             globals())
         restore_locale()
         arguments = final_arguments(arguments)
     try:
@@ -587,7 +588,7 @@ def nameless_file():
     """Return the descriptor of a new file that QEMU inherits."""
     if hasattr(posix, 'memfd_create'):
         return posix.memfd_create('vdsm-tls', 0)
-    for folder in ('/tmp', '/dev/shm', '/var/tmp'):
+    for folder in ('/tmp', '/dev/shm', '/var/tmp'):  # nosec B108 # no name
         try:
             descriptor = posix.open(
                 folder, posix.O_RDWR | getattr(posix, 'O_TMPFILE', 0o20200000),
