@@ -176,7 +176,9 @@ def read_png(data):
         at += length + 12
     width, height, depth, colour, _, _, interlaced = struct.unpack(
         '>IIBBBBB', dict(chunks)[b'IHDR'])
-    assert depth == 8 and colour in (2, 6) and not interlaced
+    assert depth == 8
+    assert colour in (2, 6)
+    assert not interlaced
     channels = {2: 3, 6: 4}[colour]
     packed = zlib.decompress(b''.join(part for kind, part in chunks
                                       if kind == b'IDAT'))

@@ -1,6 +1,8 @@
 # SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
 # SPDX-License-Identifier: GPL-2.0-or-later
 
+"""Fixtures for all tests: the installed wrapper and hook, and figures."""
+
 import functools
 import os
 import pathlib
@@ -70,7 +72,7 @@ def soak(request):
 @pytest.fixture(scope='session')
 def make_installation(tmp_path_factory):
     """A function that installs for a version of Python, once for each."""
-    @functools.lru_cache(maxsize=None)
+    @functools.cache
     def make(version):
         return support.Installation(
             tmp_path_factory.mktemp('python' + version),

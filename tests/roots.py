@@ -49,8 +49,9 @@ class Root:
                  'sh', base, size, shared],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
             assert self.holder.stdout.readline() == 'ready\n'
-            children = pathlib.Path('/proc/{0}/task/{0}/children'.format(
-                self.holder.pid)).read_text()
+            pid = self.holder.pid
+            children = pathlib.Path(
+                f'/proc/{pid}/task/{pid}/children').read_text()
             self.enter = ['nsenter', '--target', children.strip(), '--mount',
                           '--pid']
         # Where oVirt Node has it: each layer knows its own packages.

@@ -86,6 +86,8 @@ class Shell:
 
 
 class Bash(Shell):
+    """bash, with a file of its own at its start."""
+
     COMMAND = ('bash', '--rcfile', 'rc', '-i')
     KEYS = '\x0f\x14'
 
@@ -100,6 +102,8 @@ class Bash(Shell):
 
 
 class Zsh(Shell):
+    """zsh, with a file of its own at its start."""
+
     COMMAND = ('zsh', '-i')
     KEYS = '\t'
 

@@ -59,7 +59,7 @@ GROUPS = ('X25519', 'X448', 'P-256', 'P-384', 'P-521', 'ffdhe2048',
           'ffdhe3072', 'ffdhe4096', 'ffdhe6144', 'ffdhe8192')
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def find_python(version):
     """Return the path of a Python of that version (like '3.6'), or None."""
     try:
@@ -70,7 +70,7 @@ def find_python(version):
     candidates = sorted(glob.glob('%s/versions/%s.*/bin/python'
                                   % (root, version))) if root else []
     on_path = shutil.which('python' + version)
-    for candidate in candidates + [on_path or sys.executable]:
+    for candidate in [*candidates, on_path or sys.executable]:
         # A pyenv shim of a version that is not selected fails here.
         answer = subprocess.run(
             [candidate, '-c', 'import sys; print("%d.%d" % '
@@ -159,7 +159,7 @@ class Installation:
         path.chmod(mode)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def version():
     """Return the version (str) of the package."""
     spec = (SOURCE / 'vdsm-hook-tlsciphers.spec').read_text()
@@ -197,7 +197,7 @@ def read_arguments(name):
     return (DATA / name).read_bytes().split(b'\n')[:-1]
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def suites(cipher_list, *options):
     """Return the suites (tuple) of a list as `openssl ciphers` has them."""
     answer = subprocess.run(
@@ -228,7 +228,7 @@ def lab_domain(*consoles, name='lab', password=CONSOLE_PASSWORD):
     return ElementTree.tostring(root, encoding='unicode')
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def suite_codes():
     """Return the codes that suites have on the wire, by OpenSSL's names."""
     answer = subprocess.run(
@@ -240,7 +240,7 @@ def suite_codes():
                 r'0x(\w\w),0x(\w\w) - (\S+)', answer.stdout)}
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def gnutls_suites(priority):
     """
     Return the set of (version, suite) that a VNC console with a priority
@@ -293,7 +293,7 @@ def spice_tls_port(domain):
     return console_port(domain, 'spice', 'tlsPort')
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def every_suite(version):
     """
     Return the suites (tuple of str) that a client can try with a version of

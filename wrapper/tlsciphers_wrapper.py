@@ -551,7 +551,7 @@ def nameless_file():
     """Return the descriptor of a new file that QEMU inherits."""
     if hasattr(posix, 'memfd_create'):
         return posix.memfd_create('vdsm-tls', 0)
-    for folder in ('/tmp', '/dev/shm', '/var/tmp'):
+    for folder in ('/tmp', '/dev/shm', '/var/tmp'):  # nosec B108 # no name
         try:
             descriptor = posix.open(
                 folder, posix.O_RDWR | getattr(posix, 'O_TMPFILE', 0o20200000),
@@ -896,7 +896,7 @@ def run(program, arguments, environment=None, errors=True):
             nothing = posix.open('/dev/null', posix.O_RDWR)
             posix.dup2(nothing, 0)
             posix.dup2(writer, 1)
-            posix.dup2(errors and writer or nothing, 2)
+            posix.dup2(writer if errors else nothing, 2)
             if environment is None:
                 posix.execv(program, (program,) + arguments)
             posix.execve(program, (program,) + arguments, environment)

@@ -63,7 +63,7 @@ def parse_value(argument):
     first = argument.lstrip('@').split(':')[0].split(',')[0]
     if first in PRIORITY_WORDS:
         return PRIORITY, argument
-    profiles = list(tlsciphers.PROFILES) + [tlsciphers.NO_PROFILE]
+    profiles = [*tlsciphers.PROFILES, tlsciphers.NO_PROFILE]
     try:
         profiles = tlsciphers.profile_names(tlsciphers.read_host_default())
     except tlsciphers.Refused:

@@ -73,7 +73,7 @@ def run(arguments):
                    'reinstall vdsm-hook-tlsciphers' % error, FAILED)
     except MemoryError:
         return end('vdsm-tlsciphers: there is not enough memory', FAILED)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 (none may be a traceback)
         return end('vdsm-tlsciphers: mistake in this program: %s: %s (%s); '
                    'please report it' % (type(error).__name__, error,
                                          place(error)), INTERNAL_ERROR)

@@ -14,6 +14,8 @@ from vdsm_tlsciphers import terminal
 class Markup(str):
     """Text that is HTML already."""
 
+    __slots__ = ()
+
 
 NEWLINE = Markup('\n')
 
@@ -81,4 +83,4 @@ def count(number, noun):
 
 def thousands(number):
     """Return a number as people write it."""
-    return '{:,}'.format(number)
+    return f'{number:,}'

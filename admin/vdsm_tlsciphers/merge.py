@@ -167,7 +167,7 @@ def replace(path, write):
     """
     umask = os.umask(0)
     os.umask(umask)
-    target = tempfile.NamedTemporaryFile(
+    target = tempfile.NamedTemporaryFile(  # noqa: SIM115 (it is kept)
         dir=os.path.dirname(path), prefix='.', suffix='.html', delete=False)
     try:
         with target:
@@ -181,7 +181,7 @@ def replace(path, write):
 
 def print_summary(report, path):
     """Print what a report says, in short, and where the page is."""
-    rows = [('host', 'consoles') + scans.VERDICTS]
+    rows = [('host', 'consoles', *scans.VERDICTS)]
     bad = [(host, tally) for host, _, tally in report.rows
            if tally.verdicts[scans.PASSED] < tally.consoles]
     rows += [row(terminal.clean(host), tally) for host, tally in bad[:PRINTED]]
@@ -200,5 +200,5 @@ def print_summary(report, path):
 
 
 def row(name, tally):
-    return (name, tally.consoles) + tuple(
-        tally.verdicts[verdict] for verdict in scans.VERDICTS)
+    return (name, tally.consoles,
+            *(tally.verdicts[verdict] for verdict in scans.VERDICTS))

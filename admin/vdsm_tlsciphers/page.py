@@ -200,7 +200,7 @@ def cell(before, now, is_comparison):
     """Return a comparison's cell: strengths (str), or None."""
     if not before and not now:
         return Markup('')
-    if not is_comparison or before and now:
+    if not is_comparison or (before and now):
         return now
     if now:
         return element('ins', 'new: ' + now)

@@ -181,7 +181,7 @@ class Port:
                     answer = tls.read_answer(stream, version, offered,
                                              self.certificate is None)
                 except ConnectionError:
-                    raise tls.Refused()
+                    raise tls.Refused
         except tls.Refused as refusal:
             self._speaks_tls |= refusal.alert is not None
             self._silent |= refusal.alert is None

@@ -166,6 +166,8 @@ class Result(collections.namedtuple(
     VM is not known), findings (tuple of (against, finding)).
     """
 
+    __slots__ = ()
+
     @property
     def is_whole(self):
         """Whether the console could be asked all (bool)."""

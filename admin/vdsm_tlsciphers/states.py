@@ -120,11 +120,11 @@ class Monitor:
                         'path': '/objects/' + credentials,
                         'property': 'priority'}}), 0))
             if not isinstance(answer.get('return', ''), str):
-                raise ValueError('it answers with something else than a text')
+                raise TypeError('it answers with something else than a text')
             if 'error' in answer:
                 raise ValueError(str(answer['error'].get('desc')))
             answers.put(answer.get('return') or None)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (the other thread's)
             answers.put(error)
 
 
@@ -205,9 +205,9 @@ def examine_display(vm, display, machine, emulator, monitor):
         found, note = vnc_in_force(machine, emulator, monitor)
     keys = [key for key in tlsciphers.KEYS
             if (key == 'priority') == (display == VNC)
-            and (key in machine.policy or key in found and key in (
+            and (key in machine.policy or (key in found and key in (
                 # What the host's own OpenSSL file has is nobody's policy.
-                'ciphers', 'priority'))]
+                'ciphers', 'priority')))]
     vm['displays'].append({'display': display, 'tls': tls,
                            'covered': bool(keys)})
     for key in keys:

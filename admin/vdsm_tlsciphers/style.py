@@ -1,9 +1,7 @@
 # SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""
-The look of a page: on a screen, light and dark, wide and narrow, and on paper.
-"""
+"""The look of a page: on screens, light, dark, wide, narrow, and on paper."""
 
 STYLE = """
 :root {

@@ -225,10 +225,10 @@ def _read_answer(stream, version, offered, certificate):
         elif kind == SERVER_HELLO_DONE:
             return answer
         if version == 'TLSv1.3' or not (
-                certificate and answer.certificate is None
+                (certificate and answer.certificate is None)
                 or suites.is_ephemeral(answer.suite)):
             return answer
-    raise Refused()
+    raise Refused
 
 
 def _messages(stream):

@@ -1,6 +1,8 @@
 # SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
 # SPDX-License-Identifier: GPL-2.0-or-later
 
+"""The installed command, on every Python that it runs on."""
+
 import subprocess
 import sys
 

@@ -71,8 +71,8 @@ PROTOCOLS = {
     (OFF, 'vnc'): {}}
 PROTOCOLS[OFF, 'spice'] = PROTOCOLS[BROAD, 'spice']
 GROUPS = ['P-256', 'P-384', 'X25519']
-EVERY_GROUP = GROUPS + ['P-521', 'X448', 'ffdhe2048', 'ffdhe3072',
-                        'ffdhe4096', 'ffdhe6144', 'ffdhe8192']
+EVERY_GROUP = [*GROUPS, 'P-521', 'X448', 'ffdhe2048', 'ffdhe3072', 'ffdhe4096',
+               'ffdhe6144', 'ffdhe8192']
 REMEDY = '; set tlsprofile=intermediate on the VM, shut it down and start it'
 GROUPS_FINDING = ('keys are exchanged in the groups '
                   + ', '.join(EVERY_GROUP[3:]) + REMEDY)

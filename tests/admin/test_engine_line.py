@@ -74,7 +74,7 @@ def test_output_says_what_happens_to_a_level_without_the_line(newest_command):
 
 @pytest.mark.parametrize('arguments, message', [
     (['--cver', '4'], "'4' is no cluster level; give one such as 4.7"),
-    (['--cver', "4.7' x"], "is no cluster level"),
+    (['--cver', "4.7' x"], 'is no cluster level'),
     (['--properties', 'tlscipher'], "'tlscipher' is no property of this "
      'package; there are tlsciphers,tlsprotocols'),
     (['--properties', ''], 'is no property')])

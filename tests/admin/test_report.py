@@ -143,7 +143,8 @@ def test_page_needs_nothing_from_elsewhere_and_has_no_script(make):
     assert len(set(ids)) == len(ids)
     links = [element.get('href') for element in page.root.iter()
              if element.get('href')]
-    assert links and {link[1:] for link in links} <= set(ids)
+    assert links
+    assert {link[1:] for link in links} <= set(ids)
     assert {link[0] for link in links} == {'#'}
 
 
@@ -160,7 +161,8 @@ def test_page_can_be_read_out(make):
         assert picture.get('aria-label') or picture.get('aria-hidden')
     levels = [int(element.tag[1]) for element in page.body.iter()
               if re.fullmatch('h[1-6]', element.tag)]
-    assert levels[0] == 1 and 1 not in levels[1:]
+    assert levels[0] == 1
+    assert 1 not in levels[1:]
     assert all(level - previous <= 1
                for previous, level in zip(levels, levels[1:]))
 
@@ -191,7 +193,8 @@ def test_every_vm_is_there_with_its_consoles(make):
     text = words(make(*documents).body)
     for each in documents:
         for console in each['consoles']:
-            assert console['vm'] in text and console['uuid'] in text
+            assert console['vm'] in text
+            assert console['uuid'] in text
             assert '%(address)s:%(port)d' % console in text
 
 
@@ -329,7 +332,8 @@ def test_console_that_has_not_changed_is_shown_once(make):
         document('node1.example.com', [BROAD], time=EARLIER)])
     vnc = page.consoles('vm00000')['VNC']
     assert words(vnc.find('p')) == 'As in the earlier scan.'
-    assert len(pictures(vnc)) == 1 and not list(vnc.iter('ins'))
+    assert len(pictures(vnc)) == 1
+    assert not list(vnc.iter('ins'))
 
 
 def test_console_that_cannot_be_reached_has_lost_nothing(make):
@@ -557,8 +561,9 @@ def test_page_that_cannot_be_written_in_whole_is_not_written(
         'report', '--html', tmp_path / 'page.html', path,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE,
                                               (size, size)))
-    assert line == 'vdsm-tlsciphers: %s/page.html: cannot be written: File ' \
-        'too large' % tmp_path
+    assert line == (
+        'vdsm-tlsciphers: %s/page.html: cannot be written: File too large'
+        % tmp_path)
     assert (tmp_path / 'page.html').read_text() == 'the old page'
     assert sorted(os.listdir(tmp_path)) == ['now0.json', 'page.html']
 
@@ -625,7 +630,7 @@ def test_contrast_is_enough_to_read(make, scheme):
     """WCAG's level AA: 4.5 to 1."""
     source = make(good()).source
     light, dark = (dict(re.findall(r'--([a-z-]+): (#\w+);', block))
-                   for block in re.findall(r':root {(.*?)}', source, re.S))
+                   for block in re.findall(r'(?s):root {(.*?)}', source))
     colours = light if scheme == 'light' else {**light, **dark}
     assert set(light) == set(dark)
     for ink, paper in [

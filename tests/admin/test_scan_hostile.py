@@ -94,7 +94,7 @@ def accept_all(client):
 
 
 def take_twice(client):
-    _, suites = read_hello(client)
+    read_hello(client)
     client.sendall(record(server_hello(0x1301, extensions=(
         b'\0\x2b\0\2\3\4\0\x33\0\2\0\x1d'))))
 
@@ -272,7 +272,8 @@ def test_one_line_says_why_a_server_is_not_scanned(
         results, name, state, problem):
     console = results[name]
     assert console['state'] == state
-    assert console['problem'] and '\n' not in console['problem']
+    assert console['problem']
+    assert '\n' not in console['problem']
     if problem is not None:
         assert console['problem'] == problem
     assert state != 'no TLS' or console['findings']

@@ -1,6 +1,8 @@
 # SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
 # SPDX-License-Identifier: GPL-2.0-or-later
 
+"""A controller, hosts and an engine."""
+
 import pytest
 
 import builds

@@ -65,7 +65,7 @@ def test_properties_are_defined_for_each_level_beside_those_of_others(
         controller, machine):
     machine.set({'4.6': '', '4.7': OTHERS, '4.8': OTHERS + ';' + OURS})
     outcome = controller.play('engine_properties', '--check')
-    assert outcome.changed["engine"] > 0
+    assert outcome.changed['engine'] > 0
     assert machine.get()['4.6'] == ''
     assert machine.restarts() == 0
     controller.play('engine_properties')

@@ -18,7 +18,7 @@ import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-import support  # noqa: E402
+import support
 
 # libvirt's probe of an emulator.
 PROBE = ['-S', '-no-user-config', '-nodefaults', '-nographic', '-machine',
@@ -37,7 +37,7 @@ def count(command, environment):
         subprocess.run(
             ['valgrind', '--tool=callgrind', '--dump-before=execve',
              '--callgrind-out-file=%s/out' % directory, *map(str, command)],
-            env=environment, capture_output=True)
+            env=environment, capture_output=True, check=True)
         return max(
             int(line.split()[1])
             for path in pathlib.Path(directory).iterdir()
@@ -65,13 +65,12 @@ def measure(version, directory):
     bare = count([python, '-ESs', execs], environment)
     nothing = count([python, '-Ss', empty], hook_environment)
     hook = [python, '-Ss', installation.hook]
-    rows = (
+    return (
         ('wrapper, probe', count(wrapper + PROBE, environment), bare),
         ('wrapper, both displays', count(wrapper + BOTH, environment), bare),
         ('hook, idle', count(hook, hook_environment), nothing),
         ('hook, tlsciphers', count(hook, dict(
             hook_environment, tlsciphers='ECDHE+AESGCM')), nothing))
-    return rows
 
 
 

@@ -20,7 +20,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-import support  # noqa: E402
+import support
 
 
 def seconds(command, environment):

@@ -36,7 +36,8 @@ def test_audit_makes_one_page_of_all_hosts(controller, start, run_hook):
         assert {console['vm'] for console in scan['consoles']} == {
             'plain', 'strict'}
     page = (folder / 'report.html').read_text()
-    assert 'plain' in page and 'strict' in page
+    assert 'plain' in page
+    assert 'strict' in page
     # It compares with the earlier one.
     assert page != (controller.folder / 'before/report.html').read_text()
 

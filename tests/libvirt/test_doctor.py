@@ -81,13 +81,13 @@ def carry_out(remedy):
 
 def put(path, content, mode='644'):
     """Return the command that writes a file, and keeps what was there."""
-    return ('mkdir -p {0}; [ ! -e {1} ] || cp -a {1} {1}.kept; rm -f {1}; '
-            'printf %s {2} >{1}; chmod {3} {1}'.format(
-                os.path.dirname(path), path, shlex.quote(content), mode))
+    return (f'mkdir -p {os.path.dirname(path)}; '
+            f'[ ! -e {path} ] || cp -a {path} {path}.kept; rm -f {path}; '
+            f'printf %s {shlex.quote(content)} >{path}; chmod {mode} {path}')
 
 
 def put_back(path):
-    return 'rm -f {0}; [ ! -e {0}.kept ] || mv {0}.kept {0}'.format(path)
+    return f'rm -f {path}; [ ! -e {path}.kept ] || mv {path}.kept {path}'
 
 
 def stand_in(path, script):
@@ -175,13 +175,13 @@ BROKEN = {
         'use properties of only one of them on a VM, or remove that hook',
         put_back(HOOKS + '/before_vm_start/60_other')),
     'QEMU missing': (
-        'mv {0} {0}.kept'.format(QEMU_KVM), 'QEMU', 'failed',
+        f'mv {QEMU_KVM} {QEMU_KVM}.kept', 'QEMU', 'failed',
         'No such file', 'install or repair qemu-kvm', put_back(QEMU_KVM)),
     'QEMU damaged': (
         stand_in(QEMU_KVM, 'echo broken >&2; exit 1'), 'QEMU', 'failed',
         'has failed: broken', 'repair qemu-kvm', put_back(QEMU_KVM)),
     'QEMU missing, as the wrapper sees it': (
-        'mv {0} {0}.kept'.format(QEMU_KVM), 'wrapper', 'failed',
+        f'mv {QEMU_KVM} {QEMU_KVM}.kept', 'wrapper', 'failed',
         'it refuses a good policy for VNC: cannot start ' + QEMU_KVM,
         'install or repair the package qemu-kvm', put_back(QEMU_KVM)),
     'wrapper of a manual installation': (
@@ -343,7 +343,7 @@ def test_libvirt_that_knows_an_older_qemu_is_made_to_ask_anew(
     start(xml)
     assert checks(doctor()) == {}
     # As an update that rpm does not do.
-    shell('chmod --reference {0} $(readlink -e {0})'.format(QEMU_KVM))
+    shell(f'chmod --reference {QEMU_KVM} $(readlink -e {QEMU_KVM})')
     assert checks(doctor()) == {'capabilities': (
         'failed', 'libvirt knows of an older %s: VMs with a policy may not '
         'start' % QEMU_KVM, FIX)}

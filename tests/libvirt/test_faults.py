@@ -87,7 +87,8 @@ def policy_of(vm):
                if name in ('-spice', '-vnc') or 'tls-creds-x509' in value]
     environment = pathlib.Path('/proc/%d/environ' % vm.pid).read_text()
     file = re.search(r'OPENSSL_CONF=/proc/self(/fd/\d+)\0', environment)
-    assert len(options) == 3 and file
+    assert len(options) == 3
+    assert file
     return options, pathlib.Path(
         '/proc/%d%s' % (vm.pid, file.group(1))).read_text()
 
@@ -145,7 +146,8 @@ def test_wrapper_that_is_killed_at_any_step_leaves_nothing(
         start, around, undisturbed, soak, await_nothing_left, figure):
     xml, policy, steps = undisturbed
     chosen = sample(steps, soak)
-    assert len(chosen) > 40 and ('execve', 1) in chosen
+    assert len(chosen) > 40
+    assert ('execve', 1) in chosen
     killed = 0
     for name, number in chosen:
         injected = around.strace(
@@ -214,7 +216,7 @@ def test_host_whose_own_policy_cannot_be_read_now_starts_no_vm(
         xml.replace('lab', 'other'), '--trace-path=/etc/ssl/openssl.cnf',
         '--inject=openat:error=EMFILE:when=1')
     with pytest.raises(libvirt.libvirtError, match='groups: cannot be put '
-                       'into effect: /etc/ssl/openssl.cnf: Too many open '
+                       r'into effect: /etc/ssl/openssl\.cnf: Too many open '
                        'files; remedy: '):
         start(xml)
 
@@ -408,7 +410,8 @@ def test_few_descriptors_leave_no_vm_without_its_policy(
             held.append(limit)
         stop(vm)
     await_nothing_left()
-    assert min(refused) == 3 and max(refused) < min(held)
+    assert min(refused) == 3
+    assert max(refused) < min(held)
     figure('limits of open files from 3 to %d (%d start no VM): consoles '
            'without their policy' % (limit, len(refused)), 0, 0)
 
@@ -437,13 +440,14 @@ def test_wrapper_without_proc_starts_no_vm(start, run_hook, around):
         mount -t tmpfs none /proc && exec "$@"' sh "$@"\n"""
     xml = run_hook(support.lab_domain('spice'), **CONFIGURED)
     with pytest.raises(libvirt.libvirtError, match='cannot be put into effect'
-                       ': /proc/self/fd/[0-9]+: No such file or directory; '
+                       r': /proc/self/fd/\d+: No such file or directory; '
                        'remedy: '):
         start(around(without_proc, xml))
     # What needs no /proc holds.
     vm = start(around(without_proc, run_hook(
         support.lab_domain('spice', name='other'), tlsciphers='AES256-SHA')))
-    assert vm.accepts('AES256-SHA') and not vm.accepts('AES128-SHA')
+    assert vm.accepts('AES256-SHA')
+    assert not vm.accepts('AES128-SHA')
 
 
 def enter(host, *command):
@@ -583,7 +587,8 @@ def test_hook_with_few_descriptors_writes_the_policy_or_nothing(tmp_path):
             assert domxml.read_text().count('"-vdsm-tls"') == 2
         outcomes.append(hook.returncode == 0)
     assert outcomes == sorted(outcomes)
-    assert outcomes[0] is False and outcomes[-1] is True
+    assert outcomes[0] is False
+    assert outcomes[-1] is True
 
 
 @pytest.mark.parametrize('around', [

@@ -207,7 +207,8 @@ def test_users_who_are_connected_stay_so(connection, start):
             assert viewer.process.poll() is None
             viewer.process.terminate()
             said = viewer.process.stdout.read()
-            assert 'closed' not in said and 'error' not in said
+            assert 'closed' not in said
+            assert 'error' not in said
 
 
 def test_a_scan_leaves_little_in_the_log_of_a_vm(start, figure):

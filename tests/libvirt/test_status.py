@@ -322,10 +322,10 @@ def test_program_that_is_no_qemu_is_not_taken_for_the_emulator(start_with):
      "b'tls-creds-x509 \"x\"']", '{}', None),
     ("[b'-spice']", '{}', '-spice has no value'),
     ("[b'-chardev', b'-spice', b'-spice', b'x']", '{}', 'cannot tell'),
-    ("[]", "{'OPENSSL_CONF': '/proc/self/fd/' + str(pipe)}", 'regular file'),
-    ("[]", "{'OPENSSL_CONF': '/proc/self/fd/999999999'}", 'cannot be read'),
-    ("[]", "{'OPENSSL_CONF': '/proc/self/fd/' + str(endless)}", 'too long'),
-    ("[]", "{'OPENSSL_CONF': '/proc/self/fd/../../../etc/passwd'}", None)])
+    ('[]', "{'OPENSSL_CONF': '/proc/self/fd/' + str(pipe)}", 'regular file'),
+    ('[]', "{'OPENSSL_CONF': '/proc/self/fd/999999999'}", 'cannot be read'),
+    ('[]', "{'OPENSSL_CONF': '/proc/self/fd/' + str(endless)}", 'too long'),
+    ('[]', "{'OPENSSL_CONF': '/proc/self/fd/../../../etc/passwd'}", None)])
 def test_emulator_that_was_taken_over_does_no_harm(
         start_with, arguments, environment, problem):
     vm = start_with('spice', tlsciphers=GOOD_CIPHERS)

@@ -107,8 +107,8 @@ class Host:
         """Do what the seed document does, but for its hook."""
         self.run('mkdir -p $(dirname %s)' % EMULATOR)
         self.write(EMULATOR, support.MANUAL_WRAPPER)
-        self.run('chcon --reference /usr/libexec/qemu-kvm {0} && '
-                 'chmod +x {0}'.format(EMULATOR))
+        self.run(f'chcon --reference /usr/libexec/qemu-kvm {EMULATOR} && '
+                 f'chmod +x {EMULATOR}')
 
 
 def domain(context):

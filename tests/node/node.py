@@ -155,7 +155,7 @@ class Node:
                 '-o', 'ConnectTimeout=20', '-o', 'ServerAliveInterval=30',
                 '-o', 'Port=%d' % self.forward(22)]
 
-    def run(self, command, check=True, input=''):
+    def run(self, command, check=True, input=''):  # noqa: A002
         """
         Run a shell command as root; return the process, with its output.
         Raise Failed with that if it fails.

@@ -74,7 +74,7 @@ def test_node_without_the_package_refuses_and_the_vm_goes_on(pair):
     source, destination = pair
     properties, expected = POLICIES['cipher list']
     vm = source.start(source.hook(PLAIN_VM, **properties))
-    destination.run("rpm --erase vdsm-hook-tlsciphers")
+    destination.run('rpm --erase vdsm-hook-tlsciphers')
     with pytest.raises(nodes.Failed, match='qemu-kvm-modified'):
         migrate(source, destination, vm)
     assert source.read('virsh domstate --reason ' + vm.name).startswith(

@@ -1,6 +1,8 @@
 # SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
 # SPDX-License-Identifier: GPL-2.0-or-later
 
+"""Hosts with other configurations of OpenSSL."""
+
 import subprocess
 
 import pytest

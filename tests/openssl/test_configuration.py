@@ -118,7 +118,8 @@ def test_what_the_policy_does_not_name_stays_as_the_host_has_it(
     host = make_host(version, name, policy)
     with host.start() as port:
         own = versions(port), suites(port), groups(port)
-    assert own[0] and own[1]
+    assert own[0]
+    assert own[1]
 
     with host.start('ciphersuites=TLS_AES_256_GCM_SHA384') as port:
         assert versions(port) == own[0]

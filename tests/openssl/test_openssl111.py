@@ -30,8 +30,8 @@ COMMANDS = (
     ('ciphers', '--', '-ALL'),
     ('ciphers', '-ALL'),
     ('ciphers', 'ECDHE', 'RSA'),
-    GROUPS + ('P-256:X25519',),
-    GROUPS + ('P-256:P-257',),
+    (*GROUPS, 'P-256:X25519'),
+    (*GROUPS, 'P-256:P-257'),
 )
 
 

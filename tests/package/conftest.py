@@ -1,6 +1,8 @@
 # SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
 # SPDX-License-Identifier: GPL-2.0-or-later
 
+"""Builds of the source, and roots to install RPMs in."""
+
 import functools
 
 import pytest

@@ -19,7 +19,7 @@ def test_write_and_restore_that_both_fail_are_said(newest_installation,
     policy = types.SimpleNamespace(**support.run_file(
         newest_installation.module))
     hooking = mock.Mock()
-    hooking.write_domxml.side_effect = IOError(28, 'No space left on device')
+    hooking.write_domxml.side_effect = OSError(28, 'No space left on device')
     gone = str(tmp_path / 'gone' / 'domxml')
     with mock.patch.dict(os.environ, _hook_domxml=gone):
         with pytest.raises(policy.Refused) as refusal:

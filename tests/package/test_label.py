@@ -46,7 +46,7 @@ def run(newest_installation, tmp_path):
             if selinux_type:
                 os.removexattr(wrapper, 'security.selinux')
 
-    yield run
+    return run
 
 
 @pytest.mark.parametrize('enforcing', [True, False])

@@ -97,7 +97,8 @@ def test_update_keeps_the_module_all_the_time(root, built_rpm, newer_rpm):
     root.dnf('upgrade', newer_rpm)
     calls = root.run('cat', '/semodule.log').stdout.splitlines()
     assert len(calls) == 1
-    assert ' -i ' in calls[0] and calls[0].startswith('-n ')
+    assert ' -i ' in calls[0]
+    assert calls[0].startswith('-n ')
 
 
 def test_helper_run_again_changes_nothing(root, built_rpm):

@@ -9,6 +9,7 @@ import pathlib
 import re
 import stat
 import struct
+import subprocess
 
 import pytest
 import rpm
@@ -150,6 +151,18 @@ def test_scriptlets_are_calls_of_the_helper(header):
                              text)
     for tag in (rpm.RPMTAG_POSTUN, rpm.RPMTAG_POSTTRANS):
         assert not header[tag]
+
+
+@pytest.mark.parametrize('tag', [
+    'PREIN', 'POSTIN', 'PREUN', 'POSTUN', 'POSTTRANS', 'TRIGGERSCRIPTS',
+    'FILETRIGGERSCRIPTS', 'TRANSFILETRIGGERSCRIPTS'])
+def test_shellcheck_has_nothing_to_say_about_a_scriptlet(header, tag):
+    scripts = header[getattr(rpm, 'RPMTAG_' + tag)] or []
+    for script in [scripts] if isinstance(scripts, str) else scripts:
+        lint = subprocess.run(['shellcheck', '--shell=sh', '-'], input=script,
+                              stdout=subprocess.PIPE, text=True)
+        assert lint.stdout == ''
+        assert lint.returncode == 0
 
 
 def test_every_package_of_the_emulator_has_a_trigger(header):

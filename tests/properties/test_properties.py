@@ -179,7 +179,7 @@ def read_object(value):
 
 
 class Refusal(Exception):
-    pass
+    """The line of a wrapper that starts no VM."""
 
 
 class Process:
@@ -336,7 +336,7 @@ VNC_PARAMETER = st.one_of(
     SYNTAX)
 VNC = st.builds(
     lambda option, address, parameters: [
-        option[0], option[1] + ','.join([address] + parameters)],
+        option[0], option[1] + ','.join([address, *parameters])],
     st.sampled_from([('-vnc', ''), ('--vnc', ''), ('-display', 'vnc=')]),
     st.sampled_from(['192.0.2.1:0', '[2001:db8::1]:0', 'none', '', ':0',
                      'vnc=unix:/run/a=b', 'unix:/run/a,,b']),
@@ -344,7 +344,7 @@ VNC = st.builds(
 KIND = st.sampled_from(['tls-creds-x509', 'tls-creds-x509', 'secret'])
 KEYED_OBJECT = st.builds(
     lambda kind, identity, members: ['-object', ','.join(
-        [kind, 'id=' + identity] + members)],
+        [kind, 'id=' + identity, *members])],
     st.one_of(KIND, KIND.map('qom-type={}'.format)), IDENTITY, st.lists(
         st.one_of(st.builds('dir={}'.format, ESCAPED), st.sampled_from([
             'endpoint=server', 'verify-peer=no', 'priority=NORMAL',
@@ -357,9 +357,9 @@ MEMBER = st.one_of(
                      ('verify-peer', True), ('priority', 'NORMAL'),
                      ('size', 1), ('list', [{}]), ('none', None)]))
 JSON_OBJECT = st.builds(
-    lambda kind, identity, members, style, ascii: ['-object', json.dumps(
-        dict([('qom-type', kind), ('id', identity)] + members),
-        separators=style, ensure_ascii=ascii)],
+    lambda kind, identity, members, style, is_ascii: ['-object', json.dumps(
+        dict([('qom-type', kind), ('id', identity), *members]),
+        separators=style, ensure_ascii=is_ascii)],
     KIND, IDENTITY, st.lists(MEMBER, max_size=4),
     st.sampled_from([(',', ':'), (', ', ': ')]), st.booleans())
 OTHER = st.one_of(
@@ -476,7 +476,8 @@ def check_environment(asked, wanted, environment, exported, configuration):
     environment = dict(environment)
     exported = dict(exported)
     if configuration is not None:
-        assert keys and asked.has_tls_port
+        assert keys
+        assert asked.has_tls_port
         exported.pop(b'OPENSSL_CONF')
         environment.pop(b'OPENSSL_CONF', None)
     enforced = set()
@@ -901,7 +902,7 @@ def domains(draw):
         'type': draw(st.sampled_from(['spice', 'vnc', 'sdl', 'vnc'])),
         'port': '-1', 'keymap': draw(XML_TEXT)}))
         for _ in range(draw(st.sampled_from([1, 2, 0, 3])))]
-    devices = draw(st.permutations([emulator] + graphics))
+    devices = draw(st.permutations([emulator, *graphics]))
     devices = ''.join(draw(noise()) + device for device in devices)
     parts = ['<name>%s</name>' % saxutils.escape(draw(XML_TEXT)).replace(
         '\r', '&#13;'), '<devices>%s</devices>' % devices, draw(METADATA)]

@@ -354,7 +354,8 @@ def test_damaged_package_does_not_stop_the_hosted_engine(
         away.rename(path)
     assert changed == HOSTED_ENGINE
     assert len(log) == 1
-    assert 'dnf reinstall' in log[0] and 'dnf reinstall' in own
+    assert 'dnf reinstall' in log[0]
+    assert 'dnf reinstall' in own
 
 
 @pytest.mark.parametrize('mode', [0o646, 0o666, 0o602])
@@ -437,7 +438,8 @@ def test_default_gives_way_to_the_wrapper_of_another_hook(newest_hook,
     xml = X86.replace('<devices>', '<devices><emulator>/opt/x</emulator>')
     changed, log = newest_hook.change(xml)
     assert changed == xml
-    assert len(log) == 1 and '/opt/x' in log[0]
+    assert len(log) == 1
+    assert '/opt/x' in log[0]
     assert '/opt/x' in newest_hook.refusal(xml, tlsgroups='P-256')
 
 
