@@ -24,7 +24,7 @@ import support
 import vencrypt
 
 BOTH = support.lab_domain('spice', 'vnc')
-WRAPPER = '/usr/libexec/qemu-kvm-modified'
+WRAPPER_MODULE = '/usr/share/vdsm-hook-tlsciphers/tlsciphers_wrapper.py'
 HOST_DEFAULT = '/etc/vdsm/tlsciphers.conf'
 GNUTLS_CONFIG = '/etc/gnutls/config'
 TROUBLESHOOTING = (support.SOURCE / 'docs/troubleshooting.md').read_text()
@@ -307,13 +307,12 @@ def with_a_manual_installation(folder):
 
 def with_version_0_1(folder):
     """It knows cipher lists only."""
-    text = pathlib.Path(WRAPPER).read_text()
+    text = pathlib.Path(WRAPPER_MODULE).read_text()
     older = text.replace('if key not in PROPERTIES:',
                          "if key not in ('ciphers',):")
     assert older != text
     (folder / 'older').write_text(older)
-    (folder / 'older').chmod(0o755)
-    return {WRAPPER: folder / 'older'}
+    return {WRAPPER_MODULE: folder / 'older'}
 
 
 def with_another_openssl_conf(folder):
