@@ -2,21 +2,22 @@
 # SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# check.sh [all|unit|soak]
+# check.sh [all|unit|fuzz|soak]
 #
 # Installs what the tests need and runs them, on a copy of this folder that is
 # removed at the end. "unit" runs the quick ones, "all" (as without an
-# argument) also those on RPMs, on real VMs and on nodes with SELinux, "soak"
-# the long form of those under load. Needs root on Debian 12; what stays is
-# the packages that it installs, and the cached image of the nodes.
+# argument) also those on RPMs, on real VMs and on nodes with SELinux, "fuzz"
+# only fuzzing, "soak" the long form of that and of those under load. Needs
+# root on Debian 12; what stays is the packages that it installs, and the
+# cached image of the nodes.
 
 set -euo pipefail
 
 what=${1-all}
 case $what in
-    all | unit | soak) ;;
+    all | unit | fuzz | soak) ;;
     *)
-        echo "usage: check.sh [all|unit|soak]" >&2
+        echo "usage: check.sh [all|unit|fuzz|soak]" >&2
         exit 2
         ;;
 esac
@@ -52,7 +53,7 @@ quietly() {
 packages=(autoconf automake bzip2 checkpolicy gnutls-bin make openssl
     python3-jsonschema python3-pip python3-pytest python3-pytest-xdist
     python3-rpm python3-setuptools semodule-utils shellcheck sslscan)
-if [ "$what" != unit ]; then
+if [ "$what" = all ] || [ "$what" = soak ]; then
     packages+=(cpio createrepo-c debootstrap dnf e2fsprogs faketime
         gir1.2-gtk-vnc-2.0 gir1.2-spiceclientglib-2.0 git gnupg gvncviewer
         iproute2 libvirt-clients libvirt-daemon-system man-db mandoc
@@ -65,7 +66,7 @@ if [ "$what" != unit ]; then
     packages+=(gcc libxml2-dev python3-dev python3-wheel)
 fi
 requirements=(--requirement tests/requirements.txt)
-if [ "$what" != unit ]; then
+if [ "$what" = all ] || [ "$what" = soak ]; then
     requirements+=(--requirement tests/ansible/requirements.txt)
 fi
 step "Packages of the distribution"
@@ -88,6 +89,16 @@ quietly ./autogen.sh
 quietly ./configure
 sed -n '/^configure:$/,$p' "$work/log"
 quietly make
+
+fuzz() {
+    step "Fuzzing, $1 cases"
+    $TEST_PYTHON tests/fuzz/fuzz.py --cases "$1"
+}
+
+if [ "$what" = fuzz ]; then
+    fuzz 100000
+    exit
+fi
 
 step "shellcheck, ruff, and the syntax of Python 2.6"
 mapfile -t scripts < <(grep -rlE '^#!/bin/(ba)?sh' --exclude='*.py' . |
@@ -131,6 +142,7 @@ closing_table() {
 if [ "$what" = soak ]; then
     step "Load and faults on real VMs, the long form"
     tests/lab "$rpm" $TEST_PYTHON -m pytest -q --soak tests/libvirt
+    fuzz 1000000
     closing_table
     exit
 fi
@@ -142,6 +154,7 @@ nodes=$!
 step "Tests of the hook, the wrapper, the command, the build and the RPM"
 $TEST_PYTHON -m pytest -q -n auto tests/unit tests/openssl tests/admin
 $TEST_PYTHON -m pytest -q tests/properties tests/package
+fuzz 100000
 
 step "Tests of the playbooks"
 $TEST_PYTHON -m pytest -q -n auto tests/ansible

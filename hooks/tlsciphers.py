@@ -313,7 +313,8 @@ def read_host_default():
                           printable(str(error).replace('\n', ' '), 120)))
     if parser.defaults():
         raise Refused('%s: line %d: [DEFAULT]: no such section; write '
-                      '[default]' % (HOST_DEFAULT, _lines(text, 'DEFAULT')[0]))
+                      '[default]' % (HOST_DEFAULT, _lines(
+                          parser, text, 'DEFAULT')[0]))
     sections = {}
     for section in parser.sections():
         profile = section.startswith('profile ')
@@ -321,17 +322,17 @@ def read_host_default():
         if section != 'default' and not profile:
             raise Refused('%s: line %d: [%s]: no such section; there are '
                           '[default] and [profile NAME]' % (
-                              HOST_DEFAULT, _lines(text, section)[0],
+                              HOST_DEFAULT, _lines(parser, text, section)[0],
                               printable(section)))
         if profile and (not name or set(name) - set(CHARACTERS['tlsprofile'])
                         or name in PROFILES or name == NO_PROFILE):
             raise Refused('%s: line %d: [%s]: a profile cannot have this '
                           'name; choose another of letters, digits, . _ -'
-                          % (HOST_DEFAULT, _lines(text, section)[0],
+                          % (HOST_DEFAULT, _lines(parser, text, section)[0],
                              printable(section)))
         sections[str(section)] = {}
         for key, value in parser.items(section):
-            lines = _lines(text, section, key)
+            lines = _lines(parser, text, section, key)
             place = _place(lines[-1], section, key)
             if len(lines) > 1:
                 raise Refused('%s: the key stands in line %d already; remove '
@@ -375,13 +376,14 @@ def _host_default_text():
         os.close(descriptor)
 
 
-def _lines(text, section, key=None):
+def _lines(parser, text, section, key=None):
     """Return the numbers (list) of the lines with a section, or with a key."""
     numbers = []
     current = None
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.startswith('['):
-            current = line[1:].partition(']')[0]
+    for number, line in enumerate(text.split('\n'), 1):
+        header = parser.SECTCRE.match(line.strip())
+        if header:
+            current = header.group('header')
             found = key is None
         else:
             name = line.replace(':', '=').partition('=')[0]

@@ -53,7 +53,9 @@ ON_A_HOST = {
 ELSEWHERE = {
     './check.sh': 'check.sh',
     './check.sh unit': 'check.sh',
+    './check.sh fuzz': 'check.sh',
     './check.sh soak': 'check.sh',
+    'tests/fuzz/fuzz.py xml -max_total_time=600': 'check.sh',
     './demo.sh': 'demo.sh',
     './autogen.sh && ./configure && make': 'check.sh',
     './autogen.sh && ./configure && make rpm':

@@ -139,6 +139,9 @@ class VM:
         self.has_spice = 'spice' in [name for name, _, _ in self.options]
         port = last(self.spice, 'tls-port', '0')
         self.has_tls_port = self.has_spice and port.strip('0') != ''
+        if port in ('on', 'off'):
+            self.runs = False  # A number is expected.
+            return
         self.vnc = []
         for name, value, _ in self.options:
             if name == 'display' and value.startswith('vnc='):
@@ -297,6 +300,8 @@ GOOD = {
         [VALUES['ciphersuites'][0], VALUES['ciphersuites'][3]],
     'protocols': VALUES['protocols'][:3], 'groups': VALUES['groups'][:2],
     'priority': VALUES['priority'][:2]}
+# By a configuration of OpenSSL.
+CONFIGURED = {'ciphersuites', 'protocols', 'groups'}
 OPTION = st.sampled_from(['-vdsm-tls', '--vdsm-tls', '-vdsm-tls-default',
                           '--vdsm-tls-default'])
 
@@ -407,8 +412,11 @@ def check_refusal(line):
     assert re.fullmatch('[ -~]+', line)
 
 
-def check_started(arguments, environment, outcome):
-    """Check what the emulator got against what it was asked to get."""
+def check_started(arguments, environment, outcome, good=GOOD):
+    """
+    Check what the emulator got against what it was asked to get; good are the
+    values that can be enforced, None where that is not known.
+    """
     final, exported, configuration = outcome
     asked, got = VM(arguments), VM(final)
     if not asked.runs:
@@ -426,7 +434,12 @@ def check_started(arguments, environment, outcome):
     assert set(wanted) <= set(GOOD)
     check_spice(asked, got, wanted)
     check_vnc(asked, got, wanted)
-    check_environment(asked, wanted, environment, exported, configuration)
+    enforced = check_environment(asked, wanted, environment, exported,
+                                 configuration)
+    if good:
+        assert enforced == {
+            key for key in enforced | (set(wanted) & CONFIGURED)
+            if asked.has_tls_port and wanted[key][1] in good[key]}
 
 
 def check_spice(asked, got, wanted):
@@ -471,8 +484,7 @@ def check_vnc(asked, got, wanted):
 
 
 def check_environment(asked, wanted, environment, exported, configuration):
-    keys = {key for key in ('ciphersuites', 'protocols', 'groups')
-            if key in wanted}
+    keys = CONFIGURED & set(wanted)
     environment = dict(environment)
     exported = dict(exported)
     if configuration is not None:
@@ -490,8 +502,6 @@ def check_environment(asked, wanted, environment, exported, configuration):
             'groups': ['Groups = ' + value]}[key]
         if set(lines) <= set((configuration or '').split('\n')):
             enforced.add(key)
-    assert enforced == {key for key in keys if asked.has_tls_port
-                        and wanted[key][1] in GOOD[key]}
     assert bool(enforced) == (configuration is not None)
     if asked.has_tls_port and wanted.get('ciphers', (False, None))[1] in (
             GOOD['ciphers']):
@@ -499,6 +509,7 @@ def check_environment(asked, wanted, environment, exported, configuration):
     required = {key for key in keys if wanted[key][0]}
     assert required <= enforced or not asked.has_spice
     assert exported == environment
+    return enforced
 
 
 def check_wrapper(wrapper, arguments, environment):
@@ -990,8 +1001,12 @@ HOOK_PROPERTIES = st.one_of(
 @given(data=domains(), properties=HOOK_PROPERTIES)
 def test_hook_refuses_or_adds_the_policy_and_nothing_else(
         module, tmp_path_factory, data, properties):
+    check_hook(module, tmp_path_factory.getbasetemp() / 'domxml', data,
+               properties)
+
+
+def check_hook(module, path, data, properties):
     xml = data.replace('<emulator>@<', '<emulator>%s<' % module.emulator)
-    path = tmp_path_factory.getbasetemp() / 'domxml'
     path.write_bytes(xml.encode())
     displays = frozenset(element.get('type') for element in parse(
         xml).findall('devices/graphics'))

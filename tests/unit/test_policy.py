@@ -295,6 +295,8 @@ MALFORMED = [
     ('[default]\ntlsprotocols = TLSv1.3\ntlsciphers = AES256-SHA\n',
      'line 2: [default]: tlsprotocols: TLSv1.3: '),
     (b'[default]\ntlsciphers = \xff\n', 'no UTF-8'),
+    # No section without its "]", found by fuzzing.
+    ('[default]\n[prof = HIGH\n', 'line 2: [default]: [prof: no such key'),
 ]
 
 
