@@ -142,7 +142,8 @@ def enforce(hooking, policy):
             raise
         return ['%s; the default of the host does not apply' % refusal]
     if policy.set_policy(document, settings):
-        if b'&#' in before:
+        # In UTF-16 a zero byte stands between the two.
+        if b'&#' in before.replace(b'\0', b''):
             document = policy.ExactDocument(document)
         write(hooking, policy, document, before)
     return notes

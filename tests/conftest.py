@@ -206,7 +206,8 @@ class Hook:
         self.domxml = directory / 'domxml'
 
     def run(self, xml, environment=(), start=True, **properties):
-        self.domxml.write_text(xml)
+        self.domxml.write_bytes(
+            xml if isinstance(xml, bytes) else xml.encode())
         flags = self.installation.run_dir / 'VMID' / 'launchflags'
         flags.parent.mkdir(parents=True, exist_ok=True)
         if start:

@@ -95,6 +95,14 @@ def test_domain_gets_the_wrapper_and_the_policy_and_nothing_else(hook, xml):
     assert again == changed
 
 
+def test_line_breaks_survive_in_utf_16(hook):
+    xml = X86.replace('"UTF-8"', '"UTF-16"').replace(
+        '</domain>', NOTES + '</domain>')
+    changed, _ = hook.change(xml.encode('utf-16'), tlsciphers=GOOD_CIPHERS)
+    assert canonical(parse(changed)) == expected(xml, hook.installation,
+                                                 GOOD_CIPHERS)
+
+
 def test_domain_of_one_megabyte_is_no_exception(newest_hook):
     xml = PPC.replace('<devices>', '<devices>' + (
         '<disk type="file" device="disk"><source file="/x\u00e4"/>'
