@@ -32,7 +32,7 @@ class Emulator:
     """A running QEMU, or a wrapper of it, until the end of a "with"."""
 
     def __init__(self, program, arguments, folder):
-        self.stderr = tempfile.TemporaryFile()
+        self.stderr = tempfile.TemporaryFile()  # noqa: SIM115
         self.process = subprocess.Popen(
             [program, *BASE, *arguments], stdin=subprocess.PIPE,
             stdout=subprocess.PIPE, stderr=self.stderr, cwd=folder,

@@ -181,7 +181,8 @@ class Domain:
                          '<m:emulator>/x</m:emulator></m:devices>%s</m:a>'
                          '<n:vm xmlns:n="urn:n"><graphics type="vnc"/>'
                          '<devices><emulator>/x</emulator></devices></n:vm>'
-                         '</metadata>' % self.written(self.chance.choice(TEXTS)))
+                         '</metadata>' % self.written(
+                             self.chance.choice(TEXTS)))
         parts += [self.command_line()
                   for _ in range(self.chance.choice((0, 0, 1, 1, 2)))]
         self.chance.shuffle(parts)
@@ -211,7 +212,7 @@ class Domain:
 
     def attribute(self, value):
         return ''.join(
-            character if character.isalnum() and character.isascii()
+            character if (character.isalnum() and character.isascii())
             or character in '-=.,_/$:' else '&#%d;' % ord(character)
             for character in value)
 
@@ -379,7 +380,7 @@ def test_libvirt_reads_the_policy_in_a_domain_xml_and_nothing_else_new(
         try:
             return check_domain(domain, connection,
                                 tmp_path / str(domain.number))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             different.append((domain.text, repr(error)))
             return 'different'
 

@@ -15,17 +15,13 @@ is what QEMU says.
 
 import collections
 import concurrent.futures
-import contextlib
 import json
-import os
 import pathlib
 import random
 import re
 
 import pytest
-
 import qmp
-import support
 
 QEMU_KVM = '/usr/libexec/qemu-kvm'
 WRAPPER = '/usr/libexec/qemu-kvm-modified'
@@ -72,7 +68,8 @@ FOLDERS = (PKI, 'a,,b', 'c=d', './', './a,,b')
 SPICE = ['addr=127.0.0.1', 'disable-ticketing=on', 'tls-channel=main',
          'tls-channel=inputs', 'seamless-migration=on', 'agent-mouse=off',
          'password=a,,tls-port=0', 'password=tls-port=0', 'password=,,',
-         'disable-copy-paste', 'addr=127.0.0.1,ipv4=on', 'image-compression=off',
+         'disable-copy-paste', 'addr=127.0.0.1,ipv4=on',
+         'image-compression=off',
          'tls-ciphers=AES256-SHA', 'tls-ciphers=HIGH', 'playback-compression',
          'x509-key-password=a,,,,b', 'nodisable-ticketing', 'noipv6']
 ODD_SPICE = ['tls-port=0', 'tls-port=00', 'tls-port={:#x}', 'tls-port=0{:o}',
@@ -88,7 +85,8 @@ ADDRESSES = ['127.0.0.1:{}', '127.0.0.1:{}', 'localhost:{}', ':{}',
              '127.0.0.1:{},vnc=127.0.0.1:{}']
 ODD_ADDRESSES = ['', '{}', 'vnc=none', '127.0.0.1:{},vnc=none',
                  'none,vnc=127.0.0.1:{}', 'unix:', ',vnc=127.0.0.1:{}',
-                 '127.0.0.1:{},,x', '[::1]:{}', 'vnc', 'novnc', 'help', 'none,']
+                 '127.0.0.1:{},,x', '[::1]:{}', 'vnc', 'novnc', 'help',
+                 'none,']
 VNC = ['share=ignore', 'password=on', 'password=off', 'lossy=on',
        'websocket={}', 'key-delay-ms=1', 'power-control=on',
        'nolossy', 'share=force-shared']
@@ -418,7 +416,7 @@ def test_wrapper_reads_a_command_line_as_qemu_does(folder, soak, figure):
     def check(line):
         try:
             return check_line(line, folder)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             different.append((line.for_wrapper(), repr(error)))
             return 'different'
 
