@@ -908,7 +908,7 @@ def set_policy(document, settings):
         bool: whether anything had to be changed.
     """
     if (read_policy(document) == settings
-            and _emulators(document) == [EMULATOR]):
+            and _emulators(document)[:1] == [EMULATOR]):
         return False
     _set_emulator(document)
     for pair in _policy_arguments(document):

@@ -103,6 +103,15 @@ def test_line_breaks_survive_in_utf_16(hook):
                                                  GOOD_CIPHERS)
 
 
+def test_second_list_of_devices_changes_nothing(newest_hook):
+    """libvirt takes the first emulator that there is."""
+    xml = X86.replace('</domain>', '<devices><emulator>/usr/bin/qemu-kvm'
+                      '</emulator></devices></domain>')
+    changed, _ = newest_hook.change(xml, tlsciphers=GOOD_CIPHERS)
+    again, _ = newest_hook.change(changed, tlsciphers=GOOD_CIPHERS)
+    assert again == changed
+
+
 def test_domain_of_one_megabyte_is_no_exception(newest_hook):
     xml = PPC.replace('<devices>', '<devices>' + (
         '<disk type="file" device="disk"><source file="/x\u00e4"/>'
