@@ -1,0 +1,198 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""
+A plugin of pytest: hook and wrapper run in forks of the tests' own process,
+by the modules that are imported here, instead of in interpreters that begin
+with the installed files. All else of a process is theirs: arguments,
+environment, descriptors, signals, exit status, and the program that takes
+over.
+"""
+
+import functools
+import importlib
+import io
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+
+import support
+
+# Where a test starts one of the two, by the name of the file.
+SCRIPTS = {'50_emulator': 'before_vm_start',
+           'qemu-kvm-modified': 'qemu_kvm_modified'}
+SHARED = {'hook_module': 'tlsciphers_hook', 'module': 'tlsciphers',
+          'wrapper_module': 'tlsciphers_wrapper'}
+MODULES = [importlib.import_module(name)
+           for name in (*SCRIPTS.values(), *SHARED.values())]
+PLACEHOLDER = re.compile('@([A-Z_]+)@')
+
+# Processor time (s) that a process may need, and time (s) until it is ended.
+PROCESSOR_TIME = 5
+TIME = 60
+
+installations = {}
+
+
+class Popen(subprocess.Popen):
+    """A process; that of hook or wrapper goes on as a fork of this one."""
+
+    def __init__(self, args, *, env=None, preexec_fn=None, pass_fds=(),
+                 **keywords):
+        installation = installations.get(os.fspath(args[0]))
+        if installation:
+            preexec_fn = functools.partial(
+                become, installation, [os.fsdecode(arg) for arg in args],
+                os.environ if env is None else env, set(pass_fds), preexec_fn)
+        super().__init__(args, env=env, preexec_fn=preexec_fn,
+                         pass_fds=pass_fds, **keywords)
+
+
+def become(installation, arguments, environment, descriptors, prepare):
+    """Do in a new process all that the interpreter would do there."""
+    status = 70
+    try:
+        signal.alarm(TIME)
+        signal.setitimer(signal.ITIMER_VIRTUAL, PROCESSOR_TIME)
+        for name in os.listdir('/proc/self/fd'):
+            if int(name) not in descriptors | {0, 1, 2, calls.descriptor}:
+                try:
+                    os.close(int(name))
+                except OSError:
+                    pass  # It was that of the folder.
+        if prepare:
+            prepare()
+        status = interpret(installation, arguments, {
+            os.fsencode(name): os.fsencode(value)
+            for name, value in environment.items()})
+    finally:
+        os._exit(status)
+
+
+def interpret(installation, arguments, environment):
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    sys.stdin = sys.stdout = sys.stderr = None
+    sys.stdout, sys.stderr = open_output(1), open_output(2)
+    sys.argv = arguments
+    set_environment(environment)
+    set_paths(installation)
+    try:
+        sys.modules[SCRIPTS[os.path.basename(arguments[0])]].main()
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            sys.stderr.write(end.code + '\n')
+            return 1
+        return end.code or 0
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        return 1
+    else:
+        return 0
+    finally:
+        for stream in sys.stdout, sys.stderr:
+            if stream:
+                stream.flush()
+
+
+def open_output(descriptor):
+    try:
+        return open(descriptor, 'w', buffering=1, errors='backslashreplace',
+                    closefd=False)
+    except OSError:
+        return None
+
+
+def set_environment(environment):
+    os.environb.clear()
+    for name in 'LINES', 'COLUMNS':
+        os.unsetenv(name)  # Those of readline, which Python does not see.
+    os.environb.update(environment)
+    # As PEP 538 has it.
+    locale = next((environment[name] for name in (
+        b'LC_ALL', b'LC_CTYPE', b'LANG') if environment.get(name)), b'C')
+    if locale in (b'C', b'POSIX') and not environment.get(b'LC_ALL'):
+        os.environb[b'LC_CTYPE'] = b'C.UTF-8'
+
+    def open_as_if_started(path, *options):
+        if path == '/proc/self/environ':
+            return io.BytesIO(b''.join(
+                b'%s=%s\0' % pair for pair in environment.items()))
+        return open(path, *options)
+
+    sys.modules['tlsciphers_wrapper'].open = open_as_if_started
+
+
+def set_paths(installation):
+    for module in MODULES:
+        for name, value in list(vars(module).items()):
+            if isinstance(value, str):
+                setattr(module, name, PLACEHOLDER.sub(
+                    lambda match: str(installation.values[match.group(1)]),
+                    value))
+    here = os.path.dirname(MODULES[0].__file__)
+    sys.path = os.environ.get('PYTHONPATH', '').split(':') + [
+        path for path in sys.path if os.path.realpath(path) != here]
+    for attribute, name in SHARED.items():
+        if not getattr(installation, attribute).exists():
+            del sys.modules[name]
+
+
+class Calls(set):
+    """
+    The functions that were called, those in the forks included: a set that
+    mutmut fills and empties. It is a file that all of them share.
+    """
+
+    def __init__(self):
+        super().__init__()
+        file = tempfile.TemporaryFile()
+        # Above what a test may limit descriptors to.
+        self.descriptor = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 1
+        os.dup2(file.fileno(), self.descriptor, inheritable=False)
+        file.close()
+
+    def add(self, name):
+        if name not in self:
+            super().add(name)
+            os.write(self.descriptor, name.encode() + b'\n')
+
+    def __iter__(self):
+        size = os.fstat(self.descriptor).st_size
+        self.update(os.pread(self.descriptor, size, 0).decode().split())
+        return super().__iter__()
+
+    def clear(self):
+        super().clear()
+        os.ftruncate(self.descriptor, 0)
+        os.lseek(self.descriptor, 0, os.SEEK_SET)
+
+
+def substitute(source, values):
+    return re.sub(b'@([A-Z_]+)@', lambda match: str(values.get(
+        match.group(1).decode(), match.group().decode())).encode(),
+        source.read_bytes())
+
+
+class Installation(support.Installation):
+    def __init__(self, *arguments, **keywords):
+        super().__init__(*arguments, **keywords)
+        for path in self.hook, self.wrapper, self.emulator:
+            installations[str(path)] = self
+
+
+calls = Calls()
+subprocess.Popen = Popen
+support.Installation = Installation
+support.substitute = substitute
+support.TARGET_PYTHONS = ('%d.%d' % sys.version_info[:2],)
+try:
+    from mutmut.state import state
+except ImportError:
+    pass
+else:
+    state()._stats = calls
