@@ -9,6 +9,8 @@ environment, descriptors, signals, exit status, and the program that takes
 over.
 """
 
+import argparse  # noqa: F401 # these two for the forks, which need them
+import configparser  # noqa: F401
 import functools
 import importlib
 import io
@@ -19,6 +21,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from xml.dom import expatbuilder, minidom  # noqa: F401
 
 import support
 
@@ -81,6 +84,7 @@ def interpret(installation, arguments, environment):
     sys.argv = arguments
     set_environment(environment)
     set_paths(installation)
+    calls.begin()
     try:
         sys.modules[SCRIPTS[os.path.basename(arguments[0])]].main()
     except SystemExit as end:
@@ -142,34 +146,40 @@ def set_paths(installation):
             del sys.modules[name]
 
 
-class Calls(set):
+class Calls:
     """
-    The functions that were called, those in the forks included: a set that
-    mutmut fills and empties. It is a file that all of them share.
+    Which functions a test calls, those calls in the forks included. They are
+    written into a file that all of them share.
+
+    functions ({code: name}): those that count; none is looked for at first.
     """
 
     def __init__(self):
-        super().__init__()
-        file = tempfile.TemporaryFile()
-        # Above what a test may limit descriptors to.
-        self.descriptor = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 1
-        os.dup2(file.fileno(), self.descriptor, inheritable=False)
-        file.close()
+        self.functions = {}
+        with tempfile.TemporaryFile() as file:
+            # Above what a test may limit descriptors to.
+            self.descriptor = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 1
+            os.dup2(file.fileno(), self.descriptor, inheritable=False)
 
-    def add(self, name):
-        if name not in self:
-            super().add(name)
-            os.write(self.descriptor, name.encode() + b'\n')
+    def begin(self):
+        """Look for them in this process from now on."""
+        left = dict(self.functions)
 
-    def __iter__(self):
+        def profile(frame, event, argument):
+            name = left.pop(frame.f_code, None)
+            if name:
+                os.write(self.descriptor, name.encode() + b'\n')
+
+        if left:
+            sys.setprofile(profile)
+
+    def take(self):
+        """Return the names (set) of those called since the last time."""
         size = os.fstat(self.descriptor).st_size
-        self.update(os.pread(self.descriptor, size, 0).decode().split())
-        return super().__iter__()
-
-    def clear(self):
-        super().clear()
+        names = set(os.pread(self.descriptor, size, 0).decode().split())
         os.ftruncate(self.descriptor, 0)
         os.lseek(self.descriptor, 0, os.SEEK_SET)
+        return names
 
 
 def substitute(source, values):
@@ -190,9 +200,3 @@ subprocess.Popen = Popen
 support.Installation = Installation
 support.substitute = substitute
 support.TARGET_PYTHONS = ('%d.%d' % sys.version_info[:2],)
-try:
-    from mutmut.state import state
-except ImportError:
-    pass
-else:
-    state()._stats = calls

@@ -20,16 +20,19 @@ import gc
 import json
 import os
 import pathlib
+import random
 import re
 import resource
+import shutil
 import signal
 import sys
 import tempfile
 import textwrap
 import time
 import traceback
+import types
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 HERE = pathlib.Path(__file__).resolve().parent
 TESTS = HERE.parent
@@ -52,24 +55,38 @@ PROCESSOR_TIME = 120
 
 
 class Mutant(NamedTuple):
-    """A mutant: of which module and function, and the lines it changes."""
+    """A mutant of a function: source is its whole text, lines what differs."""
 
     module: str
     function: str
+    source: str
     lines: 'list[str]'
 
     def __str__(self) -> str:
-        return '%s.%s: %s' % (self.module, self.function.strip('\u01c1x_'
-                              ).replace('\u01c1', '.'), ' '.join(
-                                  line[0] + line[1:].strip()
-                                  for line in self.lines))
+        return '%s.%s: %s' % (self.module, self.function, ' '.join(
+            line[0] + line[1:].strip() for line in self.lines))
+
+    def put_in_place(self) -> None:
+        """Have the function do in this process what the mutant does."""
+        names = dict(vars(sys.modules[self.module]))
+        exec(self.source, names)
+        function = find(self.module, self.function)
+        function.__code__ = names['mutant'].__code__
+        function.__defaults__ = names['mutant'].__defaults__
 
 
-def generate(folder: pathlib.Path) -> 'dict[str, Mutant]':
-    """Write the modules with all their mutants; return those by name."""
+def find(module: str, name: str) -> types.FunctionType:
+    found = sys.modules[module]
+    for part in name.split('.'):
+        found = getattr(found, part)
+    return found
+
+
+def generate() -> 'dict[str, Mutant]':
+    """Return all mutants by their names, in an order of no meaning."""
     from mutmut.mutation import file_mutation, mutators
 
-    def mutate_string(node: object) -> 'Iterator[object]':
+    def mutate_string(node):
         # A text of several words is a message, or a part of one: what
         # tests/unit/test_messages.py looks at.
         if not re.search('[A-Za-z] +[A-Za-z]', getattr(node, 'value', '')):
@@ -79,27 +96,25 @@ def generate(folder: pathlib.Path) -> 'dict[str, Mutant]':
         (kind, mutate_string if operator is mutators.operator_string
          else operator) for kind, operator in mutators.mutation_operators]
     mutants = {}
-    for module, source in MODULES.items():
-        path = folder / (module + '.py')
+    for module, path in MODULES.items():
         made = file_mutation.mutate_file_contents(
-            str(path), (TESTS.parent / source).read_text())
-        path.write_text(made.code)
-        code = made.code.splitlines()
-
-        def lines_of(name: str, code: 'list[str]' = code,
-                     made: object = made) -> 'list[str]':
-            span = made.line_span_by_function_name[name]
-            return [line.replace(name, 'f')
-                    for line in code[span.start - 1:span.end]]
-
+            path, (TESTS.parent / path).read_text())
+        code = made.code.splitlines(keepends=True)
+        sources = {name: textwrap.dedent(''.join(
+                       code[span.start - 1:span.end])).replace(name, 'mutant')
+                   for name, span in made.line_span_by_function_name.items()}
         for name in made.mutant_names:
-            function = name.partition('__mutmut_')[0]
-            mutants['%s.%s' % (module, name)] = Mutant(module, function, [
-                line for line in difflib.unified_diff(
-                    lines_of(function + '__mutmut_orig'), lines_of(name),
-                    n=0, lineterm='')
-                if line[:2] not in ('--', '++', '@@')])
-    return mutants
+            mangled = name.partition('__mutmut_')[0]
+            mutants['%s.%s' % (module, name)] = Mutant(
+                module, mangled.replace('x_', '', 1).replace(
+                    '\u01c1', '.').replace('x.', ''), sources[name], [
+                    line for line in difflib.unified_diff(
+                        sources[mangled + '__mutmut_orig'].splitlines(),
+                        sources[name].splitlines(), n=0, lineterm='')
+                    if line[:2] not in ('--', '++', '@@')])
+    names = sorted(mutants)
+    random.Random(0).shuffle(names)
+    return {name: mutants[name] for name in names}
 
 
 class Trial:
@@ -108,8 +123,8 @@ class Trial:
     that call its function until one fails, in a process of its own.
     """
 
-    def __init__(self, mutants: 'list[tuple[str, Mutant]]',
-                 workers: int, results: pathlib.Path) -> None:
+    def __init__(self, mutants: 'dict[str, Mutant]', workers: int,
+                 results: pathlib.Path) -> None:
         self.mutants = mutants
         self.workers = workers
         self.results = results
@@ -125,7 +140,6 @@ class Trial:
         self.find_items(session)
         if session.testsfailed:
             raise session.Failed('without a mutant, too')
-        gc.freeze()
         workers = [self.start_worker(number, session)
                    for number in range(self.workers)]
         for worker in workers:
@@ -136,8 +150,11 @@ class Trial:
     def find_items(self, session) -> None:
         """Find the tests of each function, those first that take least."""
         from in_process import calls
-        from mutmut.mutation.trampoline import set_mutant_under_test
-        set_mutant_under_test('stats')
+        # Else a fork would copy each page on which an object is.
+        gc.freeze()
+        for mutant in self.mutants.values():
+            calls.functions[find(mutant.module, mutant.function).__code__] = (
+                '%s.%s' % mutant[:2])
         times = {}
         for item, following in zip(session.items,
                                    [*session.items[1:], None]):
@@ -145,9 +162,9 @@ class Trial:
             session.config.hook.pytest_runtest_protocol(
                 item=item, nextitem=following)
             times[item] = time.monotonic() - start
-            for function in calls:
+            for function in calls.take():
                 self.items[function].append(item)
-            calls.clear()
+        calls.functions.clear()
         for items in self.items.values():
             items.sort(key=times.get)
 
@@ -158,13 +175,12 @@ class Trial:
         try:
             # Its own fixtures of the session: two would share a folder.
             run_item(session.items[0], session)
-            assert survives('', session.items[-9:])
+            assert survives(None, session.items[-9:])
             with open(self.results, 'a', buffering=1) as results:
-                for name, mutant in self.mutants[number::self.workers]:
-                    items = self.items.get('%s.%s' % (
-                        mutant.module, mutant.function), [])
-                    results.write(json.dumps([name, survives(name, items)])
-                                  + '\n')
+                for name in list(self.mutants)[number::self.workers]:
+                    mutant = self.mutants[name]
+                    results.write(json.dumps([name, survives(
+                        mutant, self.items['%s.%s' % mutant[:2]])]) + '\n')
             os._exit(0)
         except BaseException:
             traceback.print_exc()
@@ -179,15 +195,15 @@ def run_item(item, following) -> bool:
         item, log=False, nextitem=following))
 
 
-def survives(name: str, items: list) -> bool:
+def survives(mutant: 'Optional[Mutant]', items: list) -> bool:
     """Tell whether none of these tests fails with a mutant."""
-    from mutmut.mutation.trampoline import set_mutant_under_test
     child = os.fork()
     if child == 0:
         try:
             os.setsid()
             resource.setrlimit(resource.RLIMIT_CPU, (PROCESSOR_TIME,) * 2)
-            set_mutant_under_test(name)
+            if mutant:
+                mutant.put_in_place()
             for item, following in zip(items, [*items[1:], None]):
                 if run_item(item, following):
                     os._exit(1)
@@ -255,14 +271,16 @@ def main() -> int:
     import pytest
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
-        # mutmut takes it for the source of a project.
+        # mutmut looks for a project to read its settings from.
         os.chdir(folder)
         (folder / 'src').mkdir()
-        mutants = generate(folder / 'src')
+        mutants = generate()
         if options.mutants:
             mutants = {name: mutant for name, mutant in mutants.items() if any(
                 fnmatch.fnmatch(name, pattern)
                 for pattern in options.mutants)}
+        for module, path in MODULES.items():
+            shutil.copy(TESTS.parent / path, folder / 'src' / (module + '.py'))
         sys.path[:0] = [str(folder / 'src'), str(HERE), str(TESTS)]
         # Other plugins have nothing to do here.
         os.environ['PYTEST_DISABLE_PLUGIN_AUTOLOAD'] = '1'
@@ -271,7 +289,7 @@ def main() -> int:
         status = pytest.main(
             ['-q', '-x', '-p', 'in_process', '--rootdir', str(TESTS),
              '--config-file', str(TESTS / 'pytest.ini'), *SELECTED],
-            plugins=[Trial(list(mutants.items()), options.workers, results)])
+            plugins=[Trial(mutants, options.workers, results)])
         return status or report(mutants, results, not options.mutants)
 
 
