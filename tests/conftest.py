@@ -3,6 +3,7 @@
 
 """Fixtures for all tests: the installed wrapper and hook, and figures."""
 
+import contextlib
 import functools
 import os
 import pathlib
@@ -180,6 +181,14 @@ def run(installation):
 @pytest.fixture
 def newest_run(newest_installation):
     yield from run_with_stand_in(newest_installation)
+
+
+@pytest.fixture
+def run_on():
+    """A function that gives a "run" for an Installation."""
+    with contextlib.ExitStack() as stack:
+        yield lambda installation: stack.enter_context(
+            contextlib.contextmanager(run_with_stand_in)(installation))
 
 
 def run_with_stand_in(installation):

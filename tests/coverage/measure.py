@@ -31,13 +31,15 @@ measure.launch({python!r}, {data!r})
 def pytest_load_initial_conftests(early_config):
     """Have what the tests install start with the launcher."""
     import support
-    launcher = os.path.join(os.environ['COVERAGE_FOLDER'], 'python')
-    with open(launcher, 'w') as file:
-        file.write(LAUNCHER.format(
-            python=sys.executable, path=[os.path.dirname(__file__), *(
-                path for path in sys.path if path)],
-            data=os.environ['COVERAGE_FILE']))
-    os.chmod(launcher, 0o755)
+    data = os.environ['COVERAGE_FILE']
+    launcher = os.path.join(os.path.dirname(data), 'python')
+    # Workers of pytest-xdist do the same.
+    new = '%s.%d' % (launcher, os.getpid())
+    with open(new, 'w') as file:
+        file.write(LAUNCHER.format(python=sys.executable, data=data, path=[
+            os.path.dirname(__file__), *(path for path in sys.path if path)]))
+    os.chmod(new, 0o755)
+    os.rename(new, launcher)
     support.TARGET_PYTHONS = ('%d.%d' % sys.version_info[:2],)
     support.find_python = lambda version: launcher
 

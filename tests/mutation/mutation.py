@@ -43,7 +43,7 @@ MODULES = {
     'qemu_kvm_modified': 'wrapper/qemu-kvm-modified.py',
     'tlsciphers_wrapper': 'wrapper/tlsciphers_wrapper.py'}
 SELECTED = [str(TESTS / 'unit' / ('test_%s.py' % name))
-            for name in ('hook', 'policy', 'spellings', 'wrapper')]
+            for name in ('hook', 'lines', 'policy', 'spellings', 'wrapper')]
 # What looks at the start of an interpreter, or compares two.
 LEFT_OUT = ('compiled_modules_count_for_their_own_source_alone',
             'every_python_finds_the_same_line', 'every_python_judges_alike',
@@ -84,17 +84,8 @@ def find(module: str, name: str) -> types.FunctionType:
 
 def generate() -> 'dict[str, Mutant]':
     """Return all mutants by their names, in an order of no meaning."""
-    from mutmut.mutation import file_mutation, mutators
+    from mutmut.mutation import file_mutation
 
-    def mutate_string(node):
-        # A text of several words is a message, or a part of one: what
-        # tests/unit/test_messages.py looks at.
-        if not re.search('[A-Za-z] +[A-Za-z]', getattr(node, 'value', '')):
-            yield from mutators.operator_string(node)
-
-    mutators.mutation_operators[:] = [
-        (kind, mutate_string if operator is mutators.operator_string
-         else operator) for kind, operator in mutators.mutation_operators]
     mutants = {}
     for module, path in MODULES.items():
         made = file_mutation.mutate_file_contents(
