@@ -33,6 +33,10 @@ SHARED = {'hook_module': 'tlsciphers_hook', 'module': 'tlsciphers',
 MODULES = [importlib.import_module(name)
            for name in (*SCRIPTS.values(), *SHARED.values())]
 PLACEHOLDER = re.compile('@([A-Z_]+)@')
+# What "make install" puts paths into: {(module, name): text}.
+TEMPLATES = {(module, name): value for module in MODULES
+             for name, value in vars(module).items()
+             if isinstance(value, str) and PLACEHOLDER.search(value)}
 
 # Processor time (s) that a process may need, and time (s) until it is ended.
 PROCESSOR_TIME = 5
@@ -84,6 +88,7 @@ def interpret(installation, arguments, environment):
     sys.argv = arguments
     set_environment(environment)
     set_paths(installation)
+    import_from(installation)
     calls.begin()
     try:
         sys.modules[SCRIPTS[os.path.basename(arguments[0])]].main()
@@ -132,12 +137,13 @@ def set_environment(environment):
 
 
 def set_paths(installation):
-    for module in MODULES:
-        for name, value in list(vars(module).items()):
-            if isinstance(value, str):
-                setattr(module, name, PLACEHOLDER.sub(
-                    lambda match: str(installation.values[match.group(1)]),
-                    value))
+    for (module, name), text in TEMPLATES.items():
+        setattr(module, name, PLACEHOLDER.sub(
+            lambda match: str(installation.values[match.group(1)]), text))
+
+
+def import_from(installation):
+    """Have modules found where an interpreter would look for them."""
     here = os.path.dirname(MODULES[0].__file__)
     sys.path = os.environ.get('PYTHONPATH', '').split(':') + [
         path for path in sys.path if os.path.realpath(path) != here]
@@ -191,12 +197,21 @@ def substitute(source, values):
 class Installation(support.Installation):
     def __init__(self, *arguments, **keywords):
         super().__init__(*arguments, **keywords)
-        for path in self.hook, self.wrapper, self.emulator:
+        for path in (self.hook, self.wrapper, self.emulator, self.module,
+                     self.hook_module, self.wrapper_module):
             installations[str(path)] = self
+
+
+def run_file(path):
+    """Return what the module defines that stands for an installed file."""
+    set_paths(installations[str(path)])
+    calls.begin()
+    return vars(sys.modules[path.stem])
 
 
 calls = Calls()
 subprocess.Popen = Popen
 support.Installation = Installation
+support.run_file = run_file
 support.substitute = substitute
 support.TARGET_PYTHONS = ('%d.%d' % sys.version_info[:2],)

@@ -43,7 +43,8 @@ MODULES = {
     'qemu_kvm_modified': 'wrapper/qemu-kvm-modified.py',
     'tlsciphers_wrapper': 'wrapper/tlsciphers_wrapper.py'}
 SELECTED = [str(TESTS / 'unit' / ('test_%s.py' % name))
-            for name in ('hook', 'lines', 'policy', 'spellings', 'wrapper')]
+            for name in ('functions', 'hook', 'lines', 'policy',
+                             'spellings', 'wrapper')]
 # What looks at the start of an interpreter, or compares two.
 LEFT_OUT = ('compiled_modules_count_for_their_own_source_alone',
             'every_python_finds_the_same_line', 'every_python_judges_alike',
@@ -153,6 +154,7 @@ class Trial:
             session.config.hook.pytest_runtest_protocol(
                 item=item, nextitem=following)
             times[item] = time.monotonic() - start
+            sys.setprofile(None)
             for function in calls.take():
                 self.items[function].append(item)
         calls.functions.clear()

@@ -3,6 +3,7 @@
 
 """The hook, run as vdsm runs it, on domain XML as engines write it."""
 
+import ast
 import json
 import os
 import re
@@ -422,7 +423,9 @@ def test_resume_is_never_refused(hook, xml, properties):
     changed, log = hook.change(xml, start=False, **properties)
     assert changed == xml
     assert len(log) == 1
-    assert 'resumes' in log[0]
+    assert log[0].startswith('tls')
+    assert log[0].endswith(' (not refused: the VM resumes, with the policy '
+                           'that was saved)')
 
 
 def test_where_a_resume_cannot_be_told_it_is_a_start(hook):
@@ -453,7 +456,10 @@ def test_help_explains(installation, option):
     process = subprocess.run([installation.hook, option], env={},
                              capture_output=True, text=True)
     assert process.returncode == 0
-    assert 'custom properties' in process.stdout
+    text = ast.get_docstring(ast.parse(installation.hook.read_text()),
+                             clean=False)
+    assert process.stdout == (
+        'usage: 50_emulator [--help] [--test]\n' + text)
     assert process.stderr == ''
 
 
@@ -461,8 +467,9 @@ def test_run_by_hand_it_explains(installation):
     process = subprocess.run([installation.hook], env={},
                              capture_output=True, text=True)
     assert process.returncode == 2
-    assert 'vdsm' in process.stderr
-    assert 'Traceback' not in process.stderr
+    assert process.stderr.startswith(
+        '50_emulator: there is no _hook_domxml in the environment: this is a '
+        'hook that vdsm runs\n\nvdsm hook: ')
 
 
 def test_unknown_option_is_refused(installation):
@@ -472,28 +479,66 @@ def test_unknown_option_is_refused(installation):
     assert '--tset' in process.stderr
 
 
+@pytest.mark.parametrize('option', ['-t', '--test'])
 @pytest.mark.parametrize('environment, shown', [
-    ({}, 'ciphers=ECDHE-RSA-AES256-GCM-SHA384'),
-    ({'tlsciphers': 'AES256-SHA'}, 'ciphers=AES256-SHA'),
+    ({}, 'ECDHE-RSA-AES256-GCM-SHA384:ECDHE-RSA-AES128-GCM-SHA256'),
+    ({'tlsciphers': 'AES256-SHA'}, 'AES256-SHA'),
 ])
 def test_test_shows_a_sample_before_and_after(installation, environment,
-                                              shown):
-    process = subprocess.run([installation.hook, '--test'], env=environment,
+                                              shown, option):
+    process = subprocess.run([installation.hook, option], env=environment,
                              capture_output=True, text=True)
     assert process.returncode == 0, process.stderr
-    before, after = process.stdout.split('After:')
-    assert '<domain' in before
+    before, after = process.stdout.split('\n\nAfter:\n')
+    assert before.startswith('Before:\n<domain type="kvm">\n')
     assert 'vdsm-tls' not in before
-    assert 'value="%s' % shown in after
+    assert 'value="ciphers=%s"' % shown in after
     assert str(installation.emulator) in after
+    assert after.endswith(
+        '</domain>\n\n'
+        'vdsm.log: tlsciphers: the SPICE console gets ciphers=%s\n'
+        'vdsm.log: tlsciphers: the VNC console of this VM is not covered: set '
+        'tlspriority or tlsprofile\n' % shown)
+
+
+def test_test_shows_what_changes_nothing(newest_installation):
+    process = subprocess.run([newest_installation.hook, '--test'],
+                             env={'tlsprofile': 'none'}, capture_output=True,
+                             text=True)
+    before, after = process.stdout.split('\n\nAfter:\n')
+    assert after == before.replace('Before:\n', '') + (
+        '\n\nvdsm.log: tlsprofile: none: the default of this host does not '
+        'apply to this VM\n')
 
 
 def test_test_refuses_as_a_start_would(installation):
     process = subprocess.run([installation.hook, '--test'],
-                             env={'tlsciphers': 'ALL:@SECLEVEL=0'},
+                             env={'tlsciphers': 'eNULL:@SECLEVEL=0'},
                              capture_output=True, text=True)
     assert process.returncode == 1
-    assert 'without authentication' in process.stderr
+    assert process.stderr == (
+        '50_emulator: tlsciphers: eNULL:@SECLEVEL=0: this permits '
+        'ECDHE-ECDSA-NULL-SHA, a suite without encryption; add !aNULL:!eNULL, '
+        'or remove @SECLEVEL=0\n')
+
+
+@pytest.mark.parametrize('name, properties, status', [
+    ('HostedEngine', {}, 0), ('HostedEngine', {'tlsciphers': 'HIGH'}, 2),
+    ('a', {}, 2)])
+def test_vdsm_without_hooking_is_named(hook, name, properties, status):
+    host_default = hook.installation.host_default
+    host_default.parent.mkdir(parents=True, exist_ok=True)
+    host_default.write_text('[default]\n')
+    try:
+        process = hook.run(
+            '<domain><name>%s</name></domain>' % name,
+            environment={'PYTHONPATH': '/nonexistent'}, **properties)
+    finally:
+        host_default.unlink()
+    assert process.returncode == status
+    assert process.stderr.replace("'", '') == (
+        'tlsciphers: cannot import hooking, which vdsm puts on PYTHONPATH: No '
+        'module named hooking\n')
 
 
 def test_nothing_is_left_beside_what_the_hook_reads(hook, tmp_path):
