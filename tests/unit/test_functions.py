@@ -9,13 +9,16 @@ locales, programs that answer in strange ways.
 
 from __future__ import annotations
 
+import calendar
 import fcntl
 import io
 import os
 import posix
+import time
 import types
 from typing import TYPE_CHECKING, Any
 from unittest import mock
+from xml.dom import minidom
 
 import pytest
 
@@ -415,3 +418,224 @@ def test_write_that_cannot_be_undone_says_so(
             'make room in the folder of %s' % (
                 'x' * 89, outcome, policy.printable(name, 100)))
     assert path.read_bytes() == b'before'
+
+
+def judged(module: dict[str, Any], answer: object) -> tuple[mock.Mock, str]:
+    """Judge a cipher list; return how openssl was asked, and the refusal."""
+    run = mock.Mock(side_effect=[answer])
+    with mock.patch.dict(module, run=run), (
+            pytest.raises(module['Refused'])) as refusal:
+        module['judge_ciphers'](module['Setting']('tlsciphers', 'X', 'x'))
+    return run, str(refusal.value)
+
+
+def test_judge_is_asked_in_an_environment_of_its_own(
+        module: dict[str, Any]) -> None:
+    run, _ = judged(module, (127, ['why']))
+    run.assert_called_once_with(
+        module['OPENSSL'], ('ciphers', '-s', '-v', '-tls1_2', '--', 'X'),
+        {'LC_ALL': 'C'}, False)
+    with mock.patch.dict(module, run=mock.Mock(return_value=(0, []))) as names:
+        module['_knows_groups']('X25519')
+        assert names['run'].call_args[0][2:] == ({'LC_ALL': 'C'}, True)
+
+
+@pytest.mark.parametrize('answer, shown', [
+    ((127, ['x' * 201, 'y']), 'x' * 200 + '...'),
+    (OSError(24, 'Too many open files'), 'Too many open files')])
+def test_judge_that_gives_no_answer_is_named(
+        module: dict[str, Any], answer: object, shown: str) -> None:
+    assert judged(module, answer)[1] == (
+        'tlsciphers: cannot check the values: %s; install openssl' % shown)
+
+
+def test_emulator_with_a_long_name_is_named(module: dict[str, Any]) -> None:
+    for path, shown in ('/' * 200, '/' * 200), ('/' * 201, '/' * 200 + '...'):
+        with pytest.raises(module['Refused']) as refusal:
+            module['check_emulator'](minidom.parseString(
+                '<domain><devices><emulator>%s</emulator></devices></domain>'
+                % path))
+        assert str(refusal.value) == (
+            'tlsciphers: another hook has set the emulator to %s, which this '
+            'hook would drop; use only one of the two for this VM' % shown)
+
+
+@pytest.fixture
+def said(wrapper: dict[str, Any]) -> Iterator[list[str]]:
+    """The lines that the wrapper writes."""
+    lines: list[str] = []
+    with mock.patch.dict(wrapper, write=lines.append):
+        yield lines
+
+
+@pytest.mark.parametrize('error, shown', [
+    (OSError(2, 'No such file', '/proc/x'), '/proc/x: No such file'),
+    (OSError(24, 'Too many'), 'Too many'), (OSError(), ''),
+    (OSError(None, 'x' * 301), 'x' * 300 + '...')])
+def test_error_of_the_host_is_named(
+        wrapper: dict[str, Any], said: list[str], error: OSError, shown: str,
+        ) -> None:
+    with mock.patch.dict(wrapper, configure_openssl=mock.Mock(
+            side_effect=error)), pytest.raises(SystemExit) as end:
+        wrapper['final_arguments'](['-spice', 'tls-port=1', '-vdsm-tls',
+                                    'protocols=TLSv1.2'])
+    assert end.value.code == 1
+    assert said == [
+        'qemu-kvm-modified: protocols: cannot be put into effect: %s; remedy: '
+        'mend this host, or start the VM on another one' % shown]
+
+
+def test_openssl_conf_of_the_vm_stays_after_an_error(
+        wrapper: dict[str, Any], said: list[str]) -> None:
+    exported: dict[bytes, bytes] = {}
+    for environment in {b'OPENSSL_CONF': b'/x'}, {}:
+        exported[b'OPENSSL_CONF'] = b'/proc/self/fd/3'
+        with mock.patch.dict(
+                wrapper, configure_openssl=mock.Mock(side_effect=OSError),
+                posix=Posix(environ=environment, putenv=exported.__setitem__,
+                            unsetenv=lambda name: exported.pop(name, None))):
+            arguments = ['-spice', 'tls-port=1']
+            assert wrapper['final_arguments']([
+                *arguments, '-vdsm-tls-default', 'groups=X']) == arguments
+        assert exported == environment
+
+
+def test_note_is_in_the_format_of_libvirt(
+        wrapper: dict[str, Any], said: list[str],
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('TZ', 'A-5')
+    time.tzset()
+    try:
+        before = time.time()
+        wrapper['note']('x')
+        after = time.time()
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    written, _, rest = said[0].partition('.000+0000: ')
+    assert int(before) <= calendar.timegm(time.strptime(
+        written, '%Y-%m-%d %H:%M:%S')) <= after
+    assert rest == '%d: info : qemu-kvm-modified: x' % os.getpid()
+
+
+def test_note_of_what_qemu_gets_is_not_endless(
+        wrapper: dict[str, Any], said: list[str]) -> None:
+    for length, end in (4096, 'x'), (4097, '...'):
+        said.clear()
+        value = 'a=' + 'x' * (length - 2)
+        wrapper['with_ciphers']([('spice', value, [])], 'C')
+        given = 'tls-creds-x509,id=c,'
+        wrapper['with_priority'](
+            ('object', given + 'x' * (length - len(given) - 11), []), {'c'},
+            'N')
+        shown = [line.rpartition(' ')[2] for line in said]
+        assert [len(text) for text in shown] == [
+            len('tls-ciphers=C,') + 4096 + (length > 4096) * 3,
+            4096 + (length > 4096) * 3]
+        assert shown[0].endswith(end)
+        assert shown[1].endswith('N' if length == 4096 else end)
+
+
+def test_file_of_the_policy_cannot_be_written_any_more(
+        wrapper: dict[str, Any], opened: list[int]) -> None:
+    descriptor = os.memfd_create('x')
+    opened.append(descriptor)
+    os.write(descriptor, b'x')
+    wrapper['make_read_only'](descriptor)
+    assert os.fstat(descriptor).st_mode & 0o777 == 0o400
+    assert os.pread(descriptor, 9, 0) == b'x'
+    with pytest.raises(OSError, match='Bad file descriptor'):
+        os.write(descriptor, b'y')
+
+
+NONE = '[default]\nopenssl_conf = vdsm_tls_openssl_conf\n'
+CHAINS = [
+    ('', NONE + '[vdsm_tls_openssl_conf]\nssl_conf = vdsm_tls_ssl_conf\n'
+     '[vdsm_tls_ssl_conf]\nsystem_default = vdsm_tls_system_default\n'
+     '[vdsm_tls_system_default]\n'),
+    ('openssl_conf = a\n', '[a]\nssl_conf = vdsm_tls_ssl_conf\n'
+     '[vdsm_tls_ssl_conf]\nsystem_default = vdsm_tls_system_default\n'
+     '[vdsm_tls_system_default]\n'),
+    ('openssl_conf = a\n[ a ] # b\nssl_conf=b # c\n[b]\nsystem_default = '
+     'a_B-9', '[a_B-9]\n'),
+    ('default::openssl_conf = a\n[x]\na::ssl_conf = b\nb::system_default = c',
+     '[c]\n'),
+    ('openssl_conf = x\nopenssl_conf =\ta\n[a]\nssl_conf = b\n[b]\n'
+     '#system_default = d\nsystem_default = c', '[c]\n'),
+    ('[default]\nopenssl_conf = a\r\n[a]\nssl_conf = \\\nb\n'
+     '[b]\nsystem_default = c', '[c]\n'),
+]
+
+
+@pytest.mark.parametrize('text, chain', CHAINS)
+def test_section_of_the_host_is_found(
+        wrapper: dict[str, Any], tmp_path: pathlib.Path, text: str,
+        chain: str) -> None:
+    conf = tmp_path / 'openssl.cnf'
+    conf.write_bytes(text.encode('latin-1'))
+    with mock.patch.dict(wrapper, HOST_OPENSSL_CONF=str(conf)):
+        assert wrapper['read_host_configuration']() == (
+            text.replace('\r', '').replace('\\\n', '').rstrip('\n') + '\n' * (
+                1 + text.endswith('\n')), chain)
+
+
+def test_files_that_are_included_take_their_places(
+        wrapper: dict[str, Any], tmp_path: pathlib.Path) -> None:
+    folder = tmp_path / 'd'
+    folder.mkdir()
+    (folder / 'a.cnf').write_text('[a]\n1')
+    (folder / 'b.txt').write_text('[b]\n2')
+    (folder / 'c.conf').write_text('3\n')
+    (tmp_path / 'e').write_text('[e]\n\xe4', encoding='latin-1')
+    conf = tmp_path / 'openssl.cnf'
+    for sign in '', '=', ' =\t':
+        conf.write_text('x\n.include%s %s\ny\n.include /nonexistent\n'
+                        '.include %s # z\nopenssl_conf = f\nz' % (
+                            sign, folder, tmp_path / 'e'))
+        with mock.patch.dict(wrapper, HOST_OPENSSL_CONF=str(conf)), (
+                mock.patch.dict(wrapper, posix=Posix(
+                    listdir=lambda path: sorted(os.listdir(path))))):
+            text, chain = wrapper['read_host_configuration']()
+        assert text == ('x\n[a]\n1\n3\n\ny\n[e]\n\xe4\nopenssl_conf = f\nz\n')
+        # It stands in the section that is open at the end of what it follows.
+        assert chain.startswith(NONE)
+
+
+def test_file_that_includes_itself_is_refused(
+        wrapper: dict[str, Any], tmp_path: pathlib.Path) -> None:
+    conf = tmp_path / 'openssl.cnf'
+    conf.write_text('.include %s' % conf)
+    with mock.patch.dict(wrapper, HOST_OPENSSL_CONF=str(conf)), (
+            pytest.raises(ValueError, match='[.]include')) as error:
+        wrapper['read_host_configuration']()
+    assert str(error.value) == '.include %s' % conf
+    # Ten files deep is no mistake.
+    for number in range(10):
+        (tmp_path / str(number)).write_text(
+            '.include %s' % (tmp_path / str(number + 1)))
+    (tmp_path / '10').write_text('x')
+    with mock.patch.dict(wrapper, HOST_OPENSSL_CONF=str(tmp_path / '0')):
+        assert wrapper['read_host_configuration']()[0] == 'x\n'
+    (tmp_path / '10').write_text('.include %s' % (tmp_path / '11'))
+    with mock.patch.dict(wrapper, HOST_OPENSSL_CONF=str(tmp_path / '0')), (
+            pytest.raises(ValueError, match='[.]include')):
+        wrapper['read_host_configuration']()
+
+
+@pytest.mark.parametrize('errno', [2, 13, 20, 21, 40, 5, 12, 24])
+def test_error_that_openssl_need_not_meet_is_one(
+        wrapper: dict[str, Any], errno: int) -> None:
+    if errno in {5, 12, 24}:
+        with pytest.raises(OSError, match='x'):
+            wrapper['check_lasting'](OSError(errno, 'x'))
+    else:
+        wrapper['check_lasting'](OSError(errno, 'x'))
+
+
+def test_host_file_is_read_without_a_buffer(
+        wrapper: dict[str, Any]) -> None:
+    """Python would ask a terminal's question of it, which SELinux logs."""
+    opened = mock.Mock(side_effect=lambda *_: io.BytesIO(b''))
+    with mock.patch.dict(wrapper, open=opened):
+        wrapper['read_host_configuration']()
+    opened.assert_called_once_with(wrapper['HOST_OPENSSL_CONF'], 'rb', 0)

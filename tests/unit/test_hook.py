@@ -354,13 +354,45 @@ def test_every_python_judges_alike(installation, newest_installation):
     '/usr/libexec/vdsm/hooks/faqemu', '/usr/local/bin/qemu-kvm',
     '/usr/bin/qemu', '/opt/qemu-system-x86_64'])
 def test_wrapper_of_another_hook_is_not_dropped(newest_hook, path):
-    xml = X86.replace('<devices>', '<devices><emulator>%s</emulator>' % path)
-    assert path in newest_hook.refusal(xml, tlsciphers=GOOD_CIPHERS)
+    for emulator in '<emulator>%s</emulator>', '<emulator text="%s"/>':
+        xml = X86.replace('<devices>', '<devices>' + emulator % path)
+        assert path in newest_hook.refusal(xml, tlsciphers=GOOD_CIPHERS)
+
+
+@pytest.mark.parametrize('declared, prefix', [
+    ('', 'qemu'), ('xmlns:qemu="urn:a"', 'qemu_'),
+    ('xmlns:qemu="urn:a" xmlns:qemu_="urn:b" xmlns:a="urn:c"', 'qemu__'),
+    ('xmlns:a="http://libvirt.org/schemas/domain/qemu/1.0"', 'a')])
+def test_prefix_is_one_that_is_free(newest_hook, declared, prefix):
+    changed, _ = newest_hook.change(
+        X86.replace('<domain ', '<domain %s ' % declared),
+        tlsciphers=GOOD_CIPHERS)
+    assert 'xmlns:%s="http://libvirt.org/schemas/domain/qemu/1.0"' % prefix in (
+        changed)
+    assert '<%s:arg value="-vdsm-tls"/>' % prefix in changed
+
+
+def test_domain_may_have_a_namespace(newest_hook):
+    xml = ('<d:domain xmlns:d="urn:d"><d:name>a</d:name><d:devices>'
+           '<d:graphics type="spice"/></d:devices></d:domain>')
+    changed, _ = newest_hook.change(xml, tlsciphers=GOOD_CIPHERS)
+    assert '<d:emulator>%s</d:emulator>' % newest_hook.installation.emulator in (
+        changed)
+    assert parse(changed).findtext('{urn:d}devices/{urn:d}emulator') == str(
+        newest_hook.installation.emulator)
+
+
+def test_document_type_declaration_is_refused(newest_hook):
+    xml = X86.replace('<domain ', '<!DOCTYPE domain><domain ')
+    assert newest_hook.refusal(xml, tlsciphers=GOOD_CIPHERS) == (
+        'tlsciphers: the domain XML has a document type declaration '
+        '(DOCTYPE), which libvirt may read in another way; remove it')
 
 
 @pytest.mark.parametrize('path', ['/usr/bin/qemu-kvm', '{0.qemu_kvm}',
                                   '{0.emulator}', '{0.wrapper}',
-                                  '\n  /usr/bin/qemu-system-x86_64\n'])
+                                  '\n  /usr/bin/qemu-system-x86_64\n',
+                                  '/usr/bin/<![CDATA[qemu-kvm]]>'])
 def test_emulator_of_the_distribution_is_replaced(hook, path):
     path = path.format(hook.installation)
     xml = X86.replace('<devices>', '<devices><emulator>%s</emulator>' % path)
@@ -378,8 +410,10 @@ def test_missing_wrapper_is_named(hook):
         hook.change(X86.replace('spice', 'sdl'), tlsciphers=GOOD_CIPHERS)
     finally:
         away.rename(wrapper)
-    assert str(hook.installation.emulator) in line
-    assert 'dnf reinstall' in line
+    assert line == (
+        'tlsciphers: the wrapper %s cannot be used: No such file or '
+        'directory; remedy: dnf reinstall vdsm-hook-tlsciphers'
+        % hook.installation.emulator)
 
 
 def test_wrapper_that_is_not_executable_is_named(hook):
@@ -389,7 +423,10 @@ def test_wrapper_that_is_not_executable_is_named(hook):
         line = hook.refusal(X86, tlsciphers=GOOD_CIPHERS)
     finally:
         wrapper.chmod(0o755)
-    assert 'execute' in line
+    assert line == (
+        'tlsciphers: the wrapper %s is not a file that everybody may execute; '
+        'remedy: dnf reinstall vdsm-hook-tlsciphers'
+        % hook.installation.emulator)
 
 
 def test_write_that_fails_puts_the_old_bytes_back(hook):

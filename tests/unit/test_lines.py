@@ -54,8 +54,12 @@ def make_host(make_installation: Callable[[str], support.Installation],
             program.chmod(0o755)
             return support.Installation(
                 root / 'root', support.find_python(version), openssl=program)
+        if kind == 'conf':
+            return support.Installation(
+                root, support.find_python(version),
+                openssl_conf=root / 'openssl.cnf')
         return support.Installation(
-            root / 'root', support.find_python(version),
+            root, support.find_python(version),
             openssl='/nonexistent/openssl', gnutls_cli='/nonexistent/gnutls')
     return make
 
@@ -83,8 +87,16 @@ def hook_says(make_hook: Callable[[support.Installation], Any],
     return not process.returncode, process.stderr.splitlines()
 
 
-def wrapper_says(run: Callable[..., Any], case: configparser.SectionProxy,
-                 ) -> tuple[bool, list[str]]:
+def wrapper_says(run: Callable[..., Any], installation: support.Installation,
+                 case: configparser.SectionProxy) -> tuple[bool, list[str]]:
+    if case.get('host') == 'conf':
+        conf = installation.root / 'openssl.cnf'
+        conf.unlink(missing_ok=True)
+        if 'conf' in case:
+            conf.write_text(''.join(
+                unescape(line[1:]).format(root=installation.root) + '\n'
+                for line in lines_of(case, 'conf')).rstrip('\n'),
+                encoding='latin-1')
     outcome = run(*(unescape(argument).encode('latin-1')
                     for line in lines_of(case, 'given')
                     for argument in line.split(' ', 1)))
@@ -101,7 +113,7 @@ def test_line_is_the_one_that_administrators_know(
         run_on: Callable[[support.Installation], Any], name: str) -> None:
     case = LINES[name]
     installation = make_host(case.get('host', ''))
-    starts, lines = (wrapper_says(run_on(installation), case)
+    starts, lines = (wrapper_says(run_on(installation), installation, case)
                      if 'given' in case
                      else hook_says(make_hook, installation, case))
     assert lines == [line.replace('{root}', os.fspath(installation.root))
