@@ -1,0 +1,125 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""
+"vdsm-tlsciphers scan" of 100 ports, against sslscan and nmap, which do the
+same on the same servers, as many ports at a time. All three must find the
+same.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import functools
+import json
+import os
+import pathlib
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from xml.etree import ElementTree
+
+import servers
+import support
+from measure import HERE, Row, seconds
+
+PORTS = 100
+WORKERS = 16
+# sslscan without its extras.
+SSLSCAN = ['sslscan', '--no-heartbleed', '--no-renegotiation',
+           '--no-compression', '--no-fallback', '--no-check-certificate',
+           '--no-groups', '--xml=-']
+# What a scanner finds: for each port the set of (version, code).
+Findings = dict[int, set[tuple[str, str]]]
+
+
+def rows(rounds: int) -> Iterator[Row]:
+    with contextlib.ExitStack() as stack:
+        directory = pathlib.Path(stack.enter_context(
+            tempfile.TemporaryDirectory()))
+        certificate = servers.make_certificate(directory, 'bench')
+        ports = [stack.enter_context(servers.openssl(certificate))
+                 for _ in range(PORTS)]
+        installation = support.Installation(directory / 'root',
+                                            sys.executable)
+        installation.byte_compile()
+        scanners = (functools.partial(scan, installation.command),
+                    sslscan, nmap)
+        taken: list[list[float]] = []
+        for _ in range(max(3, rounds // 10)):
+            found: list[Findings] = []
+            taken.append([seconds(lambda run=run: found.append(run(ports)))
+                          for run in scanners])
+            if not found[0] == found[1] == found[2]:
+                sys.exit('the scanners do not find the same: %r'
+                         % [findings[ports[0]] for findings in found])
+        for number, name in ((1, 'sslscan, its extras off'),
+                             (2, "nmap's ssl-enum-ciphers")):
+            yield Row('`vdsm-tlsciphers scan` of %d ports' % PORTS, name,
+                      HERE, None, statistics.median(
+                          times[0] / times[number] for times in taken), 1.0)
+
+
+def scan(command: pathlib.Path, ports: list[int]) -> Findings:
+    process = subprocess.run(
+        [sys.executable, '-Es', command, 'scan', '--baseline', 'none',
+         '--json', *targets(ports)], check=True, stdout=subprocess.PIPE)
+    return {console['port']: {
+        (version, suite['code'])
+        for version, suites in console['protocols'].items()
+        for suite in suites} for console in json.loads(process.stdout)[
+            'consoles']}
+
+
+def targets(ports: list[int]) -> list[str]:
+    return ['127.0.0.1:%d' % port for port in ports]
+
+
+def sslscan(ports: list[int]) -> Findings:
+    def scan_one(target: str) -> set[tuple[str, str]]:
+        # Settings of this machine would hold it back.
+        document = ElementTree.fromstring(subprocess.run(
+            [*SSLSCAN, target], check=True, stdout=subprocess.PIPE,
+            env={**os.environ, 'OPENSSL_CONF': os.devnull}).stdout)
+        return {(cipher.attrib['sslversion'].replace('TLSv1.0', 'TLSv1'),
+                 cipher.attrib['id'][2:].upper())
+                for cipher in document.iter('cipher')}
+
+    with concurrent.futures.ThreadPoolExecutor(WORKERS) as executor:
+        return dict(zip(ports, executor.map(scan_one, targets(ports))))
+
+
+def nmap(ports: list[int]) -> Findings:
+    text = subprocess.run(
+        ['nmap', '-n', '-Pn', '-p', ','.join(map(str, ports)), '--script',
+         'ssl-enum-ciphers', '127.0.0.1'], check=True, text=True,
+        stdout=subprocess.PIPE).stdout
+    codes = standard_names()
+    found: Findings = {}
+    port, version = 0, ''
+    for line in text.splitlines():
+        words = line.strip('|_ ').split()
+        if re.match(r'\d+/tcp ', line):
+            port = int(words[0].partition('/')[0])
+            found[port] = set()
+        elif re.match(r'\|   \S+: $', line):
+            version = words[0].rstrip(':').replace('TLSv1.0', 'TLSv1')
+        elif words and words[0].startswith('TLS_'):
+            # Its name for what RFC 8446 leaves open.
+            found[port].add((version, codes[words[0].replace('_AKE_WITH',
+                                                             '')]))
+    return found
+
+
+def standard_names() -> dict[str, str]:
+    """Return the codes of suites as on the wire, by IANA's names."""
+    lines = subprocess.run(
+        ['openssl', 'ciphers', '-stdname', '-V',
+         'ALL:COMPLEMENTOFALL:@SECLEVEL=0'], check=True, text=True,
+        stdout=subprocess.PIPE).stdout
+    return {name: first + second for first, second, name in re.findall(
+        r'0x(\w\w),0x(\w\w) - (\S+)', lines)}
