@@ -15,13 +15,12 @@ import argparse
 import ctypes
 import glob
 import os
+import pathlib
 import socket
 import struct
 import sys
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import NoReturn
 
-if TYPE_CHECKING:
-    import pathlib
 # From the headers <openssl/ssl.h> and <openssl/crypto.h>.
 INIT_LOAD_CONFIG = 0x40
 INIT_ENGINE_ALL_BUILTIN = 0x7e00
@@ -36,7 +35,7 @@ PROTOCOLS = {'tls1': 0x0301, 'tls1_1': 0x0302, 'tls1_2': 0x0303,
 
 TEXT, POINTER, INT, LONG = (ctypes.c_char_p, ctypes.c_void_p, ctypes.c_int,
                             ctypes.c_long)
-FUNCTIONS: dict[str, tuple[Any, ...]] = {
+FUNCTIONS = {
     'ERR_clear_error': (None,),
     'ERR_print_errors_fp': (None, POINTER),
     'OPENSSL_init_ssl': (INT, ctypes.c_uint64, POINTER),
@@ -113,25 +112,22 @@ def write_script(path: pathlib.Path, function: str,
     path.chmod(0o755)
 
 
-class Library:
+class Library(ctypes.CDLL):
     """
     An OpenSSL library, whose functions are attributes.
 
     folder (str): where libcrypto and libssl are, or None for the system's.
     """
 
-    if TYPE_CHECKING:
-        def __getattr__(self, name: str) -> Any: ...
     def __init__(self, folder: str | None) -> None:
         libcrypto, libssl = [
             glob.glob(os.path.join(folder, name + '*.so.*'))[0]
             if folder else name + '.so.3' for name in ('libcrypto', 'libssl')]
         ctypes.CDLL(libcrypto, mode=ctypes.RTLD_GLOBAL)
-        library = ctypes.CDLL(libssl)
+        super().__init__(libssl)
         for name, (result, *arguments) in FUNCTIONS.items():
-            function = getattr(library, name)
+            function = getattr(self, name)
             function.restype, function.argtypes = result, arguments
-            setattr(self, name, function)
 
     def print_errors(self) -> None:
         standard_error = POINTER.in_dll(ctypes.CDLL(None), 'stderr')
