@@ -64,8 +64,7 @@ class Machine:
     def _text(self, name):
         for node in self.document.documentElement.childNodes:
             if node.nodeName == name:
-                return ''.join(child.data for child in node.childNodes
-                               if child.nodeType == child.TEXT_NODE).strip()
+                return text_of(node).strip()
         return ''
 
     def _find_properties(self):
@@ -76,8 +75,7 @@ class Machine:
             if custom.parentNode.localName == 'vm':
                 for node in custom.childNodes:
                     if node.localName in tlsciphers.PROPERTIES:
-                        found[node.localName] = ''.join(
-                            child.data for child in node.childNodes)
+                        found[node.localName] = text_of(node)
         return found
 
     def _find_consoles(self, ports):
@@ -96,6 +94,12 @@ class Machine:
                 if port.isdigit() and int(port):
                     consoles.append(Console(display, address, int(port)))
         return consoles
+
+
+def text_of(element):
+    """Return an element's own text: not its comments, not its children's."""
+    return ''.join(child.data for child in element.childNodes
+                   if isinstance(child, minidom.Text))
 
 
 PORTS = {'spice': (('spice', 'tlsPort'),),

@@ -231,7 +231,7 @@ def explain(machine, key, value, tls):
     """Return why what a VM asks for and what is in force may differ."""
     if key not in machine.policy:
         if key == 'ciphers' and tlsciphers.EMULATOR in [
-                ''.join(child.data for child in node.childNodes).strip()
+                domains.text_of(node).strip()
                 for node in machine.document.getElementsByTagName(
                     'emulator')]:
             return ('ciphers: the VM asks for nothing: its cipher list comes '

@@ -77,6 +77,13 @@ def test_value_without_a_name_is_taken_for_what_it_looks_like(
     assert list(json.loads(process.stdout)['properties']) == [name]
 
 
+def test_property_is_the_text_of_its_element_alone(newest_command, xml_file):
+    xml = of_engine(BOTH, tlsprofile='modern').replace(
+        '>modern<', '>mod<!-- not this -->e<b>nor this</b><![CDATA[rn]]><')
+    assert check(newest_command, '--xml', xml_file(xml))['properties'] == {
+        'tlsprofile': 'modern'}
+
+
 def test_ignored_words_are_findings(newest_command):
     document = check(newest_command, GOOD_CIPHERS + ':FOO', status=1)
     assert document['findings'] == [
