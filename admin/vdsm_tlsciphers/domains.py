@@ -4,6 +4,7 @@
 """The VMs of this host, as libvirt and their domain XML describe them."""
 
 import collections
+import re
 from xml.dom import minidom  # nosec B408 # see where it is used
 from xml.parsers import expat
 
@@ -91,7 +92,7 @@ class Machine:
             for display, attribute in ports.get(
                     graphics.getAttribute('type'), ()):
                 port = graphics.getAttribute(attribute)
-                if port.isdigit() and int(port):
+                if re.match('[1-9][0-9]{0,4}$', port):
                     consoles.append(Console(display, address, int(port)))
         return consoles
 

@@ -84,6 +84,14 @@ def test_property_is_the_text_of_its_element_alone(newest_command, xml_file):
         'tlsprofile': 'modern'}
 
 
+@pytest.mark.parametrize('port', ['\u00b2', '5' * 5000],
+                         ids=['superscript', 'long'])
+def test_impossible_port_is_passed_over(newest_command, xml_file, port):
+    xml = VNC.replace('websocket="-1"', 'websocket="%s"' % port)
+    assert list(check(newest_command, '--xml', xml_file(xml),
+                      'tlsprofile=modern')['displays']) == ['vnc']
+
+
 def test_ignored_words_are_findings(newest_command):
     document = check(newest_command, GOOD_CIPHERS + ':FOO', status=1)
     assert document['findings'] == [
