@@ -98,6 +98,23 @@ def test_value_without_a_name_is_taken_for_what_it_looks_like(
     assert list(json.loads(process.stdout)['properties']) == [name]
 
 
+def test_property_is_the_text_of_its_element_alone(
+        newest_command: Command, xml_file: WriteFile) -> None:
+    xml = of_engine(BOTH, tlsprofile='modern').replace(
+        '>modern<', '>mod<!-- not this -->e<b>nor this</b><![CDATA[rn]]><')
+    assert check(newest_command, '--xml', xml_file(xml))['properties'] == {
+        'tlsprofile': 'modern'}
+
+
+@pytest.mark.parametrize('port', ['\u00b2', '5' * 5000],
+                         ids=['superscript', 'long'])
+def test_impossible_port_is_passed_over(
+        newest_command: Command, xml_file: WriteFile, port: str) -> None:
+    xml = VNC.replace('websocket="-1"', 'websocket="%s"' % port)
+    assert list(check(newest_command, '--xml', xml_file(xml),
+                      'tlsprofile=modern')['displays']) == ['vnc']
+
+
 def test_ignored_words_are_findings(newest_command: Command) -> None:
     document = check(newest_command, GOOD_CIPHERS + ':FOO', status=1)
     assert document['findings'] == [
