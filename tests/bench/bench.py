@@ -18,7 +18,7 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-import measure  # noqa: E402
+import measure
 
 PARTS = ('interpreters', 'vms', 'ports')
 HEADER = ('what', 'against', 'Python', 'instructions', 'time', 'goal')

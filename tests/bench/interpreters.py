@@ -13,7 +13,6 @@ import statistics
 import tempfile
 from collections.abc import Iterator
 
-import support
 from measure import (
     Command,
     Row,
@@ -22,6 +21,8 @@ from measure import (
     seconds,
     time_ratio,
 )
+
+import support
 
 # libvirt's probe of an emulator.
 PROBE = ['-S', '-no-user-config', '-nodefaults', '-nographic', '-machine',
@@ -123,21 +124,23 @@ class Interpreter:
                        lambda: run(bare, environment)), goal)
 
     def wrapper(self) -> Iterator[Row]:
-        wrapper = [self.python, '-ESs', self.installation.wrapper]
-        bare = [self.python, '-ESs', self.script('execs', EXEC)]
+        wrapper: Command = [self.python, '-ESs', self.installation.wrapper]
+        bare: Command = [self.python, '-ESs', self.script('execs', EXEC)]
         for what, arguments, goal in (
                 ('a probe by libvirt', PROBE, 1.15),
                 ('start with `tlsciphers`', SPICE, 1.35),
                 ('start, both displays', BOTH, 1.35)):
-            yield self.row('wrapper: ' + what, wrapper + arguments,
+            yield self.row('wrapper: ' + what, [*wrapper, *arguments],
                            '`python -ESs`, exec', bare, self.environment,
                            goal)
 
     def idle_hook(self) -> Iterator[Row]:
         self.domxml.write_text(
             (support.DATA / 'domain-x86_64.xml').read_text())
-        hook = [self.python, '-Ss', self.installation.hook]
+        hook: Command = [self.python, '-Ss', self.installation.hook]
         empty = self.script('empty', '')
+        bare: Command
+        goal: float | None
         for reference, bare, goal in (
                 ('`python` of an empty file', [self.python, empty], 1.0),
                 ('`python -Ss` of an empty file',
@@ -148,8 +151,8 @@ class Interpreter:
                            self.hook_environment, goal)
 
     def busy_hook(self) -> Iterator[Row]:
-        hook = [self.python, '-Ss', self.installation.hook]
-        shortest = [self.python, self.script('shortest', SHORTEST)]
+        hook: Command = [self.python, '-Ss', self.installation.hook]
+        shortest: Command = [self.python, self.script('shortest', SHORTEST)]
         environment = dict(self.hook_environment,
                            tlsciphers=support.GOOD_CIPHERS)
 

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, Optional, Union
+from typing import NamedTuple, Union
 
 # The Python that runs this, as the installed package does.
 HERE = '%d.%d' % sys.version_info[:2]
@@ -29,9 +29,9 @@ class Row(NamedTuple):
     what: str
     reference: str
     python: str
-    instructions: Optional[float]
-    time: Optional[float]
-    goal: Optional[float] = None
+    instructions: float | None
+    time: float | None
+    goal: float | None = None
 
     def missed(self) -> bool:
         ratio = self.time if self.instructions is None else self.instructions

@@ -20,12 +20,14 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from xml.etree import ElementTree
+
+from measure import HERE, Row
 
 import servers
 import support
-from measure import HERE, Row, seconds
 
 PORTS = 100
 WORKERS = 16
@@ -47,21 +49,27 @@ def rows(rounds: int) -> Iterator[Row]:
         installation = support.Installation(directory / 'root',
                                             sys.executable)
         installation.byte_compile()
-        scanners = (functools.partial(scan, installation.command),
-                    sslscan, nmap)
         taken: list[list[float]] = []
         for _ in range(max(3, rounds // 10)):
-            found: list[Findings] = []
-            taken.append([seconds(lambda run=run: found.append(run(ports)))
-                          for run in scanners])
-            if not found[0] == found[1] == found[2]:
-                sys.exit('the scanners do not find the same: %r'
-                         % [findings[ports[0]] for findings in found])
+            answers = [timed(scanner, ports) for scanner in (
+                functools.partial(scan, installation.command), sslscan, nmap)]
+            taken.append([seconds for seconds, _ in answers])
+            ours, *others = [findings for _, findings in answers]
+            if others != [ours, ours]:
+                sys.exit('the scanners do not find the same: %r, %r' % (
+                    ours, others))
         for number, name in ((1, 'sslscan, its extras off'),
                              (2, "nmap's ssl-enum-ciphers")):
             yield Row('`vdsm-tlsciphers scan` of %d ports' % PORTS, name,
                       HERE, None, statistics.median(
                           times[0] / times[number] for times in taken), 1.0)
+
+
+def timed(scanner: Callable[[list[int]], Findings],
+          ports: list[int]) -> tuple[float, Findings]:
+    begin = time.perf_counter()
+    findings = scanner(ports)
+    return time.perf_counter() - begin, findings
 
 
 def scan(command: pathlib.Path, ports: list[int]) -> Findings:

@@ -20,8 +20,9 @@ import tempfile
 from collections.abc import Iterator, Mapping
 
 import libvirt
-import support
 from measure import HERE, Figure, Row, run, seconds, time_ratio
+
+import support
 
 HOOK = '/usr/libexec/vdsm/hooks/before_vm_start/50_emulator'
 AT_ONCE = 40
