@@ -139,14 +139,13 @@ class Interpreter:
             (support.DATA / 'domain-x86_64.xml').read_text())
         hook: Command = [self.python, '-Ss', self.installation.hook]
         empty = self.script('empty', '')
-        bare: Command
-        goal: float | None
-        for reference, bare, goal in (
-                ('`python` of an empty file', [self.python, empty], 1.0),
-                ('`python -Ss` of an empty file',
-                 [self.python, '-Ss', empty], None),
-                ('a hook that imports what `hooking` does',
-                 [self.python, self.script('hooking', HOOKING)], 0.25)):
+        references: tuple[tuple[str, Command, float | None], ...] = (
+            ('`python` of an empty file', [self.python, empty], 1.0),
+            ('`python -Ss` of an empty file', [self.python, '-Ss', empty],
+             None),
+            ('a hook that imports what `hooking` does',
+             [self.python, self.script('hooking', HOOKING)], 0.25))
+        for reference, bare, goal in references:
             yield self.row('hook: no property', hook, reference, bare,
                            self.hook_environment, goal)
 
