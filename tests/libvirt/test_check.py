@@ -3,24 +3,30 @@
 
 """What vdsm-tlsciphers check promises, against what real consoles accept."""
 
+from __future__ import annotations
+
 import json
 import subprocess
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import support
 from support import GOOD_CIPHERS, SEED_CIPHERS
 
+if TYPE_CHECKING:
+    from conftest import Host, RunHook, Start
+
 BOTH = support.lab_domain('spice', 'vnc')
 
 
-def check(*arguments):
+def check(*arguments: str) -> Any:
     answer = subprocess.run(['vdsm-tlsciphers', 'check', '--json', *arguments],
                             capture_output=True, text=True)
     return json.loads(answer.stdout)
 
 
-def pairs(display):
+def pairs(display: dict[str, Any]) -> set[tuple[str, str]]:
     return {(version, suite)
             for version, suites in display['protocols'].items()
             for suite in suites}
@@ -34,8 +40,9 @@ def pairs(display):
     {'tlsciphers': GOOD_CIPHERS + ':TLS_AES_128_GCM_SHA256',
      'tlsgroups': 'P-384', 'tlspriority': 'SECURE256:%SERVER_PRECEDENCE'},
     {'tlsprotocols': 'TLSv1.2', 'tlspriority': 'PFS:-VERS-TLS1.3'}])
-def test_consoles_accept_exactly_what_check_prints(start, run_hook, lab,
-                                                   properties):
+def test_consoles_accept_exactly_what_check_prints(
+        start: Start, run_hook: RunHook, lab: Host,
+        properties: dict[str, str]) -> None:
     promised = check(*map('='.join, properties.items()))
     vm = start(run_hook(BOTH, **properties))
     domain = lab.connection.lookupByName(vm.name)
