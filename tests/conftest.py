@@ -80,10 +80,9 @@ def make_installation(tmp_path_factory: pytest.TempPathFactory,
     """A function that installs for a version of Python, once for each."""
     @functools.cache
     def make(version: str) -> support.Installation:
-        python = support.find_python(version)
-        assert python
         return support.Installation(
-            tmp_path_factory.mktemp('python' + version), python)
+            tmp_path_factory.mktemp('python' + version),
+            support.find_python(version))
     return make
 
 
@@ -230,8 +229,9 @@ class Hook:
         self.domxml = directory / 'domxml'
 
     def run(self, xml: str | bytes,
-            environment: Mapping[str, str] | None = None, start: bool = True,
-            **properties: str) -> subprocess.CompletedProcess[str]:
+            environment: Mapping[str, str | bytes] | None = None,
+            start: bool = True, **properties: str,
+            ) -> subprocess.CompletedProcess[str]:
         self.domxml.write_bytes(
             xml if isinstance(xml, bytes) else xml.encode())
         flags = self.installation.run_dir / 'VMID' / 'launchflags'

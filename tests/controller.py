@@ -19,8 +19,10 @@ import support
 class Engine(Protocol):
     """Where an engine is, and what a user who may do all types in there."""
 
-    url: str
     password: str
+
+    @property
+    def url(self) -> str: ...
 
 
 class Controller:

@@ -72,9 +72,19 @@ GROUPS = ('X25519', 'X448', 'P-256', 'P-384', 'P-521', 'ffdhe2048',
           'ffdhe3072', 'ffdhe4096', 'ffdhe6144', 'ffdhe8192')
 
 
+def find_python(version: str) -> str:
+    """
+    Return the path of a Python of that version (like '3.6'). Raises
+    LookupError if there is none.
+    """
+    python = _look_for_python(version)
+    if python is None:
+        raise LookupError('there is no Python %s' % version)
+    return python
+
+
 @functools.cache
-def find_python(version: str) -> str | None:
-    """Return the path of a Python of that version (like '3.6'), or None."""
+def _look_for_python(version: str) -> str | None:
     try:
         root = subprocess.run(['pyenv', 'root'], capture_output=True,
                               text=True, check=True).stdout.strip()
@@ -94,13 +104,14 @@ def find_python(version: str) -> str | None:
 
 
 def missing_pythons() -> list[str]:
-    return [version for version in TARGET_PYTHONS if not find_python(version)]
+    return [version for version in TARGET_PYTHONS
+            if not _look_for_python(version)]
 
 
 def available_pythons() -> list[str]:
     """Return those (list of str, never empty) that tests can run with."""
-    return [version for version in TARGET_PYTHONS if find_python(version)] or [
-        '%d.%d' % sys.version_info[:2]]
+    return [version for version in TARGET_PYTHONS
+            if _look_for_python(version)] or ['%d.%d' % sys.version_info[:2]]
 
 
 class Installation:
