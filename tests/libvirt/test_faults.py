@@ -511,10 +511,9 @@ def test_full_disks_do_not_matter(other_host: Host, start: Start,
 @pytest.mark.parametrize('version', support.available_pythons())
 def test_full_disks_start_no_vm_where_a_file_is_needed(version: str) -> None:
     """Python has no files without a name in memory before 3.8."""
-    python = support.find_python(version)
-    assert python
     installation = support.Installation(
-        pathlib.Path('/usr/local/full-' + version), python)
+        pathlib.Path('/usr/local/full-' + version),
+        support.find_python(version))
     installation.qemu_kvm.symlink_to('/bin/true')
     process = subprocess.run(
         ['unshare', '--mount', 'sh', '-ec', FULL + 'exec "$0" '

@@ -55,10 +55,9 @@ class Host:
             assert libraries, 'psycopg2-binary is missing'
             openssl = root / 'openssl'
             openssl111.write_openssl(openssl, libraries)
-        python = support.find_python(support.available_pythons()[-1])
-        assert python
         self.installation = support.Installation(
-            root, python, openssl=openssl, openssl_conf=conf)
+            root, support.find_python(support.available_pythons()[-1]),
+            openssl=openssl, openssl_conf=conf)
         openssl111.write_qemu(self.installation.qemu_kvm, libraries,
                               certificate)
 
