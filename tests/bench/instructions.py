@@ -15,11 +15,16 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
+from typing import Union
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 import support
 
+Command = Sequence[Union[str, pathlib.Path]]
+# (name, instructions, those of the reference)
+Rows = list[tuple[str, int, int]]
 # libvirt's probe of an emulator.
 PROBE = ['-S', '-no-user-config', '-nodefaults', '-nographic', '-machine',
          'none,accel=kvm:tcg', '-qmp', 'unix:/run/x,server=on,wait=off',
@@ -31,7 +36,7 @@ BOTH = ['-object', '{"qom-type":"tls-creds-x509","id":"vnc-tls-creds0",'
         'protocols=TLSv1.2:TLSv1.3', '-vdsm-tls', 'priority=NORMAL']
 
 
-def count(command, environment):
+def count(command: Command, environment: dict[str, str]) -> int:
     """Return the instructions (int) up to the process's end or its exec."""
     with tempfile.TemporaryDirectory() as directory:
         subprocess.run(
@@ -45,8 +50,7 @@ def count(command, environment):
             if line.startswith(('summary:', 'totals:')))
 
 
-def measure(version, directory):
-    """Return ((name, instructions, those of the reference), ...)."""
+def measure(version: str, directory: pathlib.Path) -> Rows:
     installation = support.Installation(directory,
                                         support.find_python(version))
     installation.byte_compile()
@@ -61,16 +65,16 @@ def measure(version, directory):
     execs.write_text('import posix\nposix.execv("/bin/true", ["true"])\n')
     empty = directory / 'empty'
     empty.write_text('')
-    wrapper = [python, '-ESs', installation.wrapper]
+    wrapper = [python, '-ESs', str(installation.wrapper)]
     bare = count([python, '-ESs', execs], environment)
     nothing = count([python, '-Ss', empty], hook_environment)
-    hook = [python, '-Ss', installation.hook]
-    rows = (
+    hook = [python, '-Ss', str(installation.hook)]
+    rows = [
         ('wrapper, probe', count(wrapper + PROBE, environment), bare),
         ('wrapper, both displays', count(wrapper + BOTH, environment), bare),
         ('hook, idle', count(hook, hook_environment), nothing),
         ('hook, tlsciphers', count(hook, dict(
-            hook_environment, tlsciphers='ECDHE+AESGCM')), nothing))
+            hook_environment, tlsciphers='ECDHE+AESGCM')), nothing)]
     return rows if version == '2.7' else rows + measure_command(installation,
                                                                 environment)
 
@@ -85,19 +89,20 @@ parser.parse_args()
 """
 
 
-def measure_command(installation, environment):
+def measure_command(installation: support.Installation,
+                    environment: dict[str, str]) -> Rows:
     bare = installation.root / 'bare'
     bare.write_text(ARGPARSE)
     start = [installation.python, '-Es']
-    return tuple(
+    return [
         ('command, ' + ' '.join(arguments),
          count([*start, installation.command, *arguments], environment),
          count([*start, bare, arguments[-1]], environment))
         for arguments in (['--version'], ['check', '--help'],
-                          ['scan', '--help'], ['status', '--help']))
+                          ['scan', '--help'], ['status', '--help'])]
 
 
-def main():
+def main() -> None:
     print('%-7s %-24s %12s %12s %6s' % ('Python', 'what', 'instructions',
                                         'bare start', 'ratio'))
     for version in support.available_pythons():

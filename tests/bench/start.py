@@ -17,27 +17,32 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from typing import Union
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 import support
 
+Command = Sequence[Union[str, bytes, pathlib.Path]]
 
-def seconds(command, environment):
+
+def seconds(command: Command, environment: dict[str, str]) -> float:
     begin = time.perf_counter()
     subprocess.run(command, env=environment, stdout=subprocess.DEVNULL,
                    stderr=subprocess.DEVNULL, check=True)
     return time.perf_counter() - begin
 
 
-def ratio(rounds, command, reference, environment):
+def ratio(rounds: int, command: Command, reference: Command,
+          environment: dict[str, str]) -> float:
     """Return the median of the ratios of command's time to reference's."""
     return statistics.median(
         seconds(command, environment) / seconds(reference, environment)
         for _ in range(rounds))
 
 
-def measure(version, rounds, directory):
+def measure(version: str, rounds: int, directory: pathlib.Path) -> list[float]:
     installation = support.Installation(directory,
                                         support.find_python(version))
     # Starts at once and ends at once.
@@ -48,11 +53,11 @@ def measure(version, rounds, directory):
     wrapper = [installation.emulator]
     policy = (wrapper + support.read_arguments('seed-wrapper.args')[1:]
               + ['-vdsm-tls', 'ciphers=' + support.SEED_CIPHERS])
-    bare_wrapper = [installation.python, '-ESs', empty]
+    bare_wrapper = [installation.python, '-ESs', str(empty)]
     domxml = directory / 'domxml'
     hook_environment = dict(environment, _hook_domxml=str(domxml), vmId='ID',
                             PYTHONPATH=str(support.TESTS / 'standin'))
-    bare_hook = [installation.python, '-Ss', empty]
+    bare_hook = [installation.python, '-Ss', str(empty)]
     hook = [installation.hook]
     domxml.write_text((support.DATA / 'domain-x86_64.xml').read_text())
     return [
@@ -63,15 +68,16 @@ def measure(version, rounds, directory):
             hook_environment, tlsciphers=support.GOOD_CIPHERS))]
 
 
-def main():
+def main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 200
-    print('times a bare start, median of %d; %d processors'
+    print('times a bare start, median of %d; %s processors'
           % (rounds, os.cpu_count()))
     print('Python  wrapper: probe  with policy  hook: idle  with policy')
     for version in support.available_pythons():
         with tempfile.TemporaryDirectory() as directory:
-            print('%-6s  %14.2f %12.2f %11.2f %12.2f' % (
-                version, *measure(version, rounds, pathlib.Path(directory))))
+            ratios = measure(version, rounds, pathlib.Path(directory))
+            print('%-6s ' % version,
+                  '%14.2f %12.2f %11.2f %12.2f' % tuple(ratios))
 
 
 if __name__ == '__main__':
