@@ -100,11 +100,20 @@ if [ "$what" = fuzz ]; then
     exit
 fi
 
-step "shellcheck, ruff, and the syntax of Python 2.6"
+step "shellcheck, ruff, bandit, mypy, and the syntax of Python 2.6"
 mapfile -t scripts < <(grep -rlE '^#!/bin/(ba)?sh' --exclude='*.py' . |
     grep -vE '^./(configure|config.status|build-aux/(install-sh|missing))$')
 shellcheck "${scripts[@]}" admin/completion/vdsm-tlsciphers.bash
 "$work/python/bin/ruff" check --no-cache .
+$TEST_PYTHON -m bandit --quiet --recursive hooks wrapper admin \
+    build-aux/byte-compile
+types() {
+    $TEST_PYTHON -m mypy --cache-dir "$work/mypy" --no-error-summary "$@"
+}
+types
+for folder in $(dirname tests/*/*.py | uniq); do
+    types "$folder"
+done
 /usr/bin/python3 "$work/python/bin/vermin" --quiet --no-tips \
     --target=2.6- --target=3.6- --exclude argparse --exclude os.getxattr \
     --exclude configparser --exclude ConfigParser --exclude str.decode \

@@ -16,6 +16,9 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+# What a server does with a connection.
+Answer = Callable[[socket.socket], object]
+
 
 def make_certificate(folder: pathlib.Path, name: str, *options: str,
                      ) -> pathlib.Path:
@@ -111,7 +114,7 @@ class Fake(socketserver.ThreadingTCPServer):
     daemon_threads = True
     request_queue_size = 64
 
-    def __init__(self, answer: Callable[[socket.socket], object]) -> None:
+    def __init__(self, answer: Answer) -> None:
         super().__init__(('127.0.0.1', 0), socketserver.BaseRequestHandler)
         self.answer = answer
         self.connections = 0
@@ -145,8 +148,7 @@ def stays_open(connection: socket.socket) -> bool:
 
 
 @contextlib.contextmanager
-def fake(answer: Callable[[socket.socket], object],
-         ) -> Iterator[tuple[Fake, int]]:
+def fake(answer: Answer) -> Iterator[tuple[Fake, int]]:
     """Run a Fake on a local port; give it with its port (int)."""
     with Fake(answer) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
