@@ -408,3 +408,30 @@ def _filter_parallel(accepts: Callable[[Offer], bool],
     with concurrent.futures.ThreadPoolExecutor(max_workers=2) as executor:
         answers = executor.map(accepts, offers)
         return {offer for offer, answer in zip(offers, answers) if answer}
+
+
+def sslscan(port: int, *options: str) -> ElementTree.Element:
+    """
+    Return what sslscan, with these options and without its other extras,
+    finds at a local port: its element "ssltest".
+    """
+    # Settings of this machine would hold it back.
+    xml = subprocess.run(
+        ['sslscan', '--no-heartbleed', '--no-renegotiation',
+         '--no-compression', '--no-fallback', '--no-check-certificate',
+         *options, '--xml=-', '127.0.0.1:%d' % port], check=True,
+        stdout=subprocess.PIPE,
+        env={**os.environ, 'OPENSSL_CONF': os.devnull}).stdout
+    test, = ElementTree.fromstring(xml).iterfind('ssltest')
+    return test
+
+
+def sslscan_suites(test: ElementTree.Element, name: str = 'cipher'
+                   ) -> set[tuple[str, str]]:
+    """
+    Return the set of (version, suite) in what sslscan() finds; suites have
+    OpenSSL's names, or, where name is "id", codes as on the wire (in hex).
+    """
+    return {(cipher.attrib['sslversion'].replace('TLSv1.0', 'TLSv1'),
+             cipher.attrib[name].replace('0x', ''))
+            for cipher in test.iter('cipher')}

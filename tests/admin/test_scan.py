@@ -16,7 +16,6 @@ import subprocess
 import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
-from xml.etree import ElementTree
 
 import jsonschema
 import pytest
@@ -97,15 +96,8 @@ def sslscan(port: int) -> tuple[set[tuple[str, str]], set[str]]:
     Return what sslscan finds: the set of (version, code), and the groups
     (set of str: their names as OpenSSL has them).
     """
-    xml = subprocess.run(
-        ['sslscan', '--no-heartbleed', '--no-renegotiation',
-         '--no-compression', '--no-fallback', '--no-check-certificate',
-         '--xml=-', '127.0.0.1:%d' % port], check=True, capture_output=True,
-        env={**os.environ, 'OPENSSL_CONF': os.devnull}).stdout
-    test, = ElementTree.fromstring(xml).iterfind('ssltest')
-    return ({(cipher.attrib['sslversion'].replace('TLSv1.0', 'TLSv1'),
-              cipher.attrib['id'][2:].upper())
-             for cipher in test.iter('cipher')},
+    test = support.sslscan(port)
+    return (support.sslscan_suites(test, 'id'),
             {re.sub(r'.*\((?:NIST )?(.*)\)', r'\1',
                     group.attrib['name']).replace('x', 'X')
              for group in test.iter('group')})

@@ -13,7 +13,6 @@ import concurrent.futures
 import contextlib
 import functools
 import json
-import os
 import pathlib
 import re
 import statistics
@@ -22,7 +21,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from xml.etree import ElementTree
 
 from measure import HERE, Row
 
@@ -31,10 +29,6 @@ import support
 
 PORTS = 100
 WORKERS = 16
-# sslscan without its extras.
-SSLSCAN = ['sslscan', '--no-heartbleed', '--no-renegotiation',
-           '--no-compression', '--no-fallback', '--no-check-certificate',
-           '--no-groups', '--xml=-']
 # What a scanner finds: for each port the set of (version, code).
 Findings = dict[int, set[tuple[str, str]]]
 
@@ -75,7 +69,8 @@ def timed(scanner: Callable[[list[int]], Findings],
 def scan(command: pathlib.Path, ports: list[int]) -> Findings:
     process = subprocess.run(
         [sys.executable, '-Es', command, 'scan', '--baseline', 'none',
-         '--json', *targets(ports)], check=True, stdout=subprocess.PIPE)
+         '--json', *('127.0.0.1:%d' % port for port in ports)],
+        check=True, stdout=subprocess.PIPE)
     return {console['port']: {
         (version, suite['code'])
         for version, suites in console['protocols'].items()
@@ -83,22 +78,13 @@ def scan(command: pathlib.Path, ports: list[int]) -> Findings:
             'consoles']}
 
 
-def targets(ports: list[int]) -> list[str]:
-    return ['127.0.0.1:%d' % port for port in ports]
-
-
 def sslscan(ports: list[int]) -> Findings:
-    def scan_one(target: str) -> set[tuple[str, str]]:
-        # Settings of this machine would hold it back.
-        document = ElementTree.fromstring(subprocess.run(
-            [*SSLSCAN, target], check=True, stdout=subprocess.PIPE,
-            env={**os.environ, 'OPENSSL_CONF': os.devnull}).stdout)
-        return {(cipher.attrib['sslversion'].replace('TLSv1.0', 'TLSv1'),
-                 cipher.attrib['id'][2:].upper())
-                for cipher in document.iter('cipher')}
+    def scan_one(port: int) -> set[tuple[str, str]]:
+        return support.sslscan_suites(
+            support.sslscan(port, '--no-groups'), 'id')
 
     with concurrent.futures.ThreadPoolExecutor(WORKERS) as executor:
-        return dict(zip(ports, executor.map(scan_one, targets(ports))))
+        return dict(zip(ports, executor.map(scan_one, ports)))
 
 
 def nmap(ports: list[int]) -> Findings:

@@ -3,12 +3,14 @@
 
 """What vdsm-tlsciphers check promises, against what real consoles accept."""
 
+from __future__ import annotations
+
 import concurrent.futures
 import json
-import os
+import pathlib
 import random
 import subprocess
-from xml.etree import ElementTree
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import qmp
@@ -16,16 +18,19 @@ import qmp
 import support
 from support import GOOD_CIPHERS, SEED_CIPHERS
 
+if TYPE_CHECKING:
+    from conftest import Host, RunHook, Start
+
 BOTH = support.lab_domain('spice', 'vnc')
 
 
-def check(*arguments):
+def check(*arguments: str) -> Any:
     answer = subprocess.run(['vdsm-tlsciphers', 'check', '--json', *arguments],
                             capture_output=True, text=True)
     return json.loads(answer.stdout)
 
 
-def pairs(display):
+def pairs(display: dict[str, Any]) -> set[tuple[str, str]]:
     return {(version, suite)
             for version, suites in display['protocols'].items()
             for suite in suites}
@@ -39,8 +44,9 @@ def pairs(display):
     {'tlsciphers': GOOD_CIPHERS + ':TLS_AES_128_GCM_SHA256',
      'tlsgroups': 'P-384', 'tlspriority': 'SECURE256:%SERVER_PRECEDENCE'},
     {'tlsprotocols': 'TLSv1.2', 'tlspriority': 'PFS:-VERS-TLS1.3'}])
-def test_consoles_accept_exactly_what_check_prints(start, run_hook, lab,
-                                                   properties):
+def test_consoles_accept_exactly_what_check_prints(
+        start: Start, run_hook: RunHook, lab: Host,
+        properties: dict[str, str]) -> None:
     promised = check(*map('='.join, properties.items()))
     vm = start(run_hook(BOTH, **properties))
     domain = lab.connection.lookupByName(vm.name)
@@ -64,7 +70,7 @@ WORDS = (
     'TLSv1.2 TLSv1.0 SSLv3 NOSUCH').split()
 
 
-def make_list(choice):
+def make_list(choice: random.Random) -> str:
     """Return a cipher list (str) that a random.Random makes up."""
     names = support.suites('ALL:COMPLEMENTOFALL')
     words = []
@@ -80,19 +86,8 @@ def make_list(choice):
     return ':'.join(words)
 
 
-def sslscan(port):
-    """Return the set of (version, suite) that sslscan finds at a port."""
-    document = ElementTree.fromstring(subprocess.run(
-        ['sslscan', '--no-heartbleed', '--no-renegotiation',
-         '--no-compression', '--no-fallback', '--no-groups',
-         '--no-check-certificate', '--xml=-', '127.0.0.1:%d' % port],
-        check=True, stdout=subprocess.PIPE,
-        env={**os.environ, 'OPENSSL_CONF': os.devnull}).stdout)
-    return {(cipher.get('sslversion').replace('TLSv1.0', 'TLSv1'),
-             cipher.get('cipher')) for cipher in document.iter('cipher')}
-
-
-def what_a_list_does(number, folder):
+def what_a_list_does(number: int, folder: pathlib.Path) -> tuple[
+        str, set[tuple[str, str]] | None, set[tuple[str, str]] | None]:
     """
     Return a made-up list, what "check" says that SPICE accepts, and what a
     SPICE port accepts, both None where the list is refused.
@@ -105,7 +100,8 @@ def what_a_list_does(number, folder):
                 '-spice', 'addr=127.0.0.1,disable-ticketing=on,tls-port=%d,'
                 'x509-dir=/etc/pki/vdsm/libvirt-spice' % port,
                 '-vdsm-tls', 'ciphers=' + ciphers], folder):
-            found = sslscan(port)
+            found = support.sslscan_suites(
+                support.sslscan(port, '--no-groups'))
     except qmp.Ended as refusal:
         assert str(refusal).startswith('qemu-kvm-modified: '), refusal
         found = None
@@ -113,7 +109,7 @@ def what_a_list_does(number, folder):
 
 
 def test_spice_accepts_what_check_prints_for_each_of_200_made_up_lists(
-        tmp_path, figure):
+        tmp_path: pathlib.Path, figure: support.Figure) -> None:
     accepted = refused = 0
     numbers = iter(range(10000))
     with concurrent.futures.ThreadPoolExecutor(2) as executor:
