@@ -9,14 +9,19 @@ import textwrap
 from vdsm_tlsciphers import scans
 from vdsm_tlsciphers.terminal import clean, paint
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from vdsm_tlsciphers.documents import Console, NewScan
 
-def write(document):
+
+def write(document: 'NewScan') -> None:
     """Print a scan (dict, as scanner.scan() has it) on standard output."""
     consoles = document['consoles']
     if not consoles:
         print('No VM with a console runs on this host.')
         return
-    rows = [('VM', 'DISPLAY', 'ADDRESS', 'ACCEPTS', 'WEAKEST', 'RESULT')]
+    rows: list[tuple[str, ...]] = [
+        ('VM', 'DISPLAY', 'ADDRESS', 'ACCEPTS', 'WEAKEST', 'RESULT')]
     rows += map(row, consoles)
     widths = [max(map(len, column)) for column in zip(*rows)]
     for number, cells in enumerate(rows):
@@ -32,7 +37,7 @@ def write(document):
               summary['not_scanned'], document['baseline']))
 
 
-def row(console):
+def row(console: 'Console') -> 'tuple[str, ...]':
     """Return the cells (tuple of str) of a console."""
     accepted = [suite['strength']
                 for found in console['protocols'].values() for suite in found]
@@ -50,28 +55,28 @@ def row(console):
         clean(result))
 
 
-def address_of(console):
+def address_of(console: 'Console') -> str:
     address = clean(console['address'])
     return '%s:%d' % ('[%s]' % address if ':' in address else address,
                       console['port'])
 
 
-def colour_of(console):
+def colour_of(console: 'Console') -> str:
     if console['findings']:
         return 'red'
     return 'green' if console['state'] == 'scanned' else 'yellow'
 
 
-def print_findings(consoles):
+def print_findings(consoles: 'list[Console]') -> None:
     """Print each finding once, with the consoles that have it."""
-    found = {}
+    found: dict[tuple[str, str], list[Console]] = {}
     for console in consoles:
         for finding in console['findings']:
             found.setdefault((finding['against'], finding['finding']),
                              []).append(console)
     width = min(shutil.get_terminal_size().columns, 100)
-    for (against, finding), where in found.items():
-        what, _, remedy = finding.rpartition('; ')
+    for (against, line), where in found.items():
+        what, _, remedy = line.rpartition('; ')
         print()
         for label, text in (
                 ('Finding (%s)' % against, what), ('Remedy', remedy),
@@ -82,6 +87,6 @@ def print_findings(consoles):
                 break_long_words=False))
 
 
-def place(console):
+def place(console: 'Console') -> str:
     return '%s %s' % (clean(console['vm'] or console['display']),
                       address_of(console))

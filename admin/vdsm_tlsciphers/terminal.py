@@ -7,10 +7,14 @@ import json
 import os
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TextIO
+
 COLOURS = {'red': '31', 'green': '32', 'yellow': '33', 'bold': '1'}
 
 
-def paint(text, colour, stream=None):
+def paint(text: str, colour: str, stream: 'TextIO | None' = None) -> str:
     """
     Return text in a colour of COLOURS, where the stream (standard output by
     default) is a terminal and NO_COLOR (https://no-color.org) is not set.
@@ -22,7 +26,7 @@ def paint(text, colour, stream=None):
     return '\x1b[%sm%s\x1b[0m' % (COLOURS[colour], text)
 
 
-def clean(text):
+def clean(text: str) -> str:
     """
     Return text that comes from elsewhere (a certificate, a domain XML) for a
     terminal: control characters become '?'.
@@ -30,7 +34,7 @@ def clean(text):
     return ''.join(c if c.isprintable() else '?' for c in text)
 
 
-def print_json(document):
+def print_json(document: object) -> None:
     """Print a document (of dict, list, str, ...) as JSON."""
     json.dump(document, sys.stdout, indent=2, sort_keys=False)
     sys.stdout.write('\n')

@@ -9,6 +9,8 @@ environment, descriptors, signals, exit status, and the program that takes
 over.
 """
 
+from __future__ import annotations
+
 import argparse  # noqa: F401 # these two for the forks, which need them
 import configparser  # noqa: F401
 import functools
@@ -21,9 +23,15 @@ import signal
 import subprocess
 import sys
 import tempfile
+from typing import TYPE_CHECKING, Any
 from xml.dom import expatbuilder, minidom  # noqa: F401
 
 import support
+
+if TYPE_CHECKING:
+    import pathlib
+    from collections.abc import Callable, Collection, Mapping
+    from types import CodeType, FrameType
 
 # Where a test starts one of the two, by the name of the file.
 SCRIPTS = {'50_emulator': 'before_vm_start',
@@ -42,14 +50,15 @@ TEMPLATES = {(module, name): value for module in MODULES
 PROCESSOR_TIME = 5
 TIME = 60
 
-installations = {}
+installations: dict[str, Installation] = {}
 
 
-class Popen(subprocess.Popen):
+class Popen(subprocess.Popen):  # type: ignore[type-arg]
     """A process; that of hook or wrapper goes on as a fork of this one."""
 
-    def __init__(self, args, *, env=None, preexec_fn=None, pass_fds=(),
-                 **keywords):
+    def __init__(self, args: Any, *, env: Mapping[Any, Any] | None = None,
+                 preexec_fn: Callable[[], object] | None = None,
+                 pass_fds: Collection[int] = (), **keywords: Any) -> None:
         installation = installations.get(os.fspath(args[0]))
         if installation:
             preexec_fn = functools.partial(
@@ -59,7 +68,9 @@ class Popen(subprocess.Popen):
                          pass_fds=pass_fds, **keywords)
 
 
-def become(installation, arguments, environment, descriptors, prepare):
+def become(installation: Installation, arguments: list[str],
+           environment: Mapping[Any, Any], descriptors: set[int],
+           prepare: Callable[[], object] | None) -> None:
     """Do in a new process all that the interpreter would do there."""
     status = 70
     try:
@@ -80,10 +91,11 @@ def become(installation, arguments, environment, descriptors, prepare):
         os._exit(status)
 
 
-def interpret(installation, arguments, environment):
+def interpret(installation: Installation, arguments: list[str],
+              environment: dict[bytes, bytes]) -> int:
+    """Return the exit status, where no other program takes over."""
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    sys.stdin = sys.stdout = sys.stderr = None
     sys.stdout, sys.stderr = open_output(1), open_output(2)
     sys.argv = arguments
     set_environment(environment)
@@ -97,7 +109,7 @@ def interpret(installation, arguments, environment):
             sys.stderr.write(end.code + '\n')
             return 1
         return end.code or 0
-    except BaseException:
+    except BaseException:  # noqa: BLE001 # as an interpreter does
         sys.excepthook(*sys.exc_info())
         return 1
     else:
@@ -108,7 +120,7 @@ def interpret(installation, arguments, environment):
                 stream.flush()
 
 
-def open_output(descriptor):
+def open_output(descriptor: int) -> Any:
     try:
         return open(descriptor, 'w', buffering=1, errors='backslashreplace',
                     closefd=False)
@@ -116,7 +128,7 @@ def open_output(descriptor):
         return None
 
 
-def set_environment(environment):
+def set_environment(environment: dict[bytes, bytes]) -> None:
     os.environb.clear()
     for name in 'LINES', 'COLUMNS':
         os.unsetenv(name)  # Those of readline, which Python does not see.
@@ -127,24 +139,24 @@ def set_environment(environment):
     if locale in (b'C', b'POSIX') and not environment.get(b'LC_ALL'):
         os.environb[b'LC_CTYPE'] = b'C.UTF-8'
 
-    def open_as_if_started(path, *options):
+    def open_as_if_started(path: Any, *options: Any) -> Any:
         if path == '/proc/self/environ':
             return io.BytesIO(b''.join(
                 b'%s=%s\0' % pair for pair in environment.items()))
-        return open(path, *options)
+        return io.open(path, *options)  # noqa: UP020 # the other is ours
 
-    sys.modules['tlsciphers_wrapper'].open = open_as_if_started
+    vars(sys.modules['tlsciphers_wrapper'])['open'] = open_as_if_started
 
 
-def set_paths(installation):
+def set_paths(installation: Installation) -> None:
     for (module, name), text in TEMPLATES.items():
         setattr(module, name, PLACEHOLDER.sub(
             lambda match: str(installation.values[match.group(1)]), text))
 
 
-def import_from(installation):
+def import_from(installation: Installation) -> None:
     """Have modules found where an interpreter would look for them."""
-    here = os.path.dirname(MODULES[0].__file__)
+    here = os.path.dirname(str(MODULES[0].__file__))
     sys.path = os.environ.get('PYTHONPATH', '').split(':') + [
         path for path in sys.path if os.path.realpath(path) != here]
     for attribute, name in SHARED.items():
@@ -160,26 +172,26 @@ class Calls:
     functions ({code: name}): those that count; none is looked for at first.
     """
 
-    def __init__(self):
-        self.functions = {}
+    def __init__(self) -> None:
+        self.functions: dict[CodeType, str] = {}
         with tempfile.TemporaryFile() as file:
             # Above what a test may limit descriptors to.
             self.descriptor = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 1
             os.dup2(file.fileno(), self.descriptor, inheritable=False)
 
-    def begin(self):
+    def begin(self) -> None:
         """Look for them in this process from now on."""
         left = dict(self.functions)
 
-        def profile(frame, event, argument):
-            name = left.pop(frame.f_code, None)
+        def profile(frame: FrameType, event: str, argument: object) -> None:
+            name = left.pop(frame.f_code, '')
             if name:
                 os.write(self.descriptor, name.encode() + b'\n')
 
         if left:
             sys.setprofile(profile)
 
-    def take(self):
+    def take(self) -> set[str]:
         """Return the names (set) of those called since the last time."""
         size = os.fstat(self.descriptor).st_size
         names = set(os.pread(self.descriptor, size, 0).decode().split())
@@ -188,21 +200,23 @@ class Calls:
         return names
 
 
-def substitute(source, values):
+def substitute(source: pathlib.Path, values: Mapping[str, object]) -> bytes:
     return re.sub(b'@([A-Z_]+)@', lambda match: str(values.get(
         match.group(1).decode(), match.group().decode())).encode(),
         source.read_bytes())
 
 
 class Installation(support.Installation):
-    def __init__(self, *arguments, **keywords):
+    """One whose files are only looked at, and not run."""
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
         for path in (self.hook, self.wrapper, self.emulator, self.module,
                      self.hook_module, self.wrapper_module):
             installations[str(path)] = self
 
 
-def run_file(path):
+def run_file(path: pathlib.Path) -> dict[str, Any]:
     """Return what the module defines that stands for an installed file."""
     set_paths(installations[str(path)])
     calls.begin()
@@ -210,8 +224,8 @@ def run_file(path):
 
 
 calls = Calls()
-subprocess.Popen = Popen
-support.Installation = Installation
+vars(subprocess)['Popen'] = Popen
+vars(support)['Installation'] = Installation
 support.run_file = run_file
 support.substitute = substitute
-support.TARGET_PYTHONS = ('%d.%d' % sys.version_info[:2],)
+vars(support)['TARGET_PYTHONS'] = ('%d.%d' % sys.version_info[:2],)

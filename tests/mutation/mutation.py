@@ -12,6 +12,8 @@ where a survivor is not explained in survivors.txt, and where one is explained
 there that does not survive.
 """
 
+from __future__ import annotations
+
 import argparse
 import collections
 import difflib
@@ -21,7 +23,6 @@ import json
 import os
 import pathlib
 import random
-import re
 import resource
 import shutil
 import signal
@@ -31,8 +32,10 @@ import textwrap
 import time
 import traceback
 import types
-from collections.abc import Iterator
-from typing import NamedTuple, Optional
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import pytest
 
 HERE = pathlib.Path(__file__).resolve().parent
 TESTS = HERE.parent
@@ -61,7 +64,7 @@ class Mutant(NamedTuple):
     module: str
     function: str
     source: str
-    lines: 'list[str]'
+    lines: list[str]
 
     def __str__(self) -> str:
         return '%s.%s: %s' % (self.module, self.function, ' '.join(
@@ -77,13 +80,14 @@ class Mutant(NamedTuple):
 
 
 def find(module: str, name: str) -> types.FunctionType:
-    found = sys.modules[module]
+    found: Any = sys.modules[module]
     for part in name.split('.'):
         found = getattr(found, part)
+    assert isinstance(found, types.FunctionType)
     return found
 
 
-def generate() -> 'dict[str, Mutant]':
+def generate() -> dict[str, Mutant]:
     """Return all mutants by their names, in an order of no meaning."""
     from mutmut.mutation import file_mutation
 
@@ -115,20 +119,22 @@ class Trial:
     that call its function until one fails, in a process of its own.
     """
 
-    def __init__(self, mutants: 'dict[str, Mutant]', workers: int,
+    def __init__(self, mutants: dict[str, Mutant], workers: int,
                  results: pathlib.Path) -> None:
         self.mutants = mutants
         self.workers = workers
         self.results = results
-        self.items: 'dict[str, list]' = collections.defaultdict(list)
+        self.items: dict[str, list[pytest.Item]] = (
+            collections.defaultdict(list))
 
-    def pytest_collection_modifyitems(self, config, items) -> None:
-        left_out = [item for item in items if item.originalname.replace(
-            'test_', '', 1) in LEFT_OUT]
+    def pytest_collection_modifyitems(
+            self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        left_out = [item for item in items
+                    if item.name[len('test_'):].partition('[')[0] in LEFT_OUT]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
 
-    def pytest_runtestloop(self, session) -> bool:
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
         self.find_items(session)
         if session.testsfailed:
             raise session.Failed('without a mutant, too')
@@ -139,7 +145,7 @@ class Trial:
                 raise session.Failed('a worker ended')
         return True
 
-    def find_items(self, session) -> None:
+    def find_items(self, session: pytest.Session) -> None:
         """Find the tests of each function, those first that take least."""
         from in_process import calls
         # Else a fork would copy each page on which an object is.
@@ -159,9 +165,9 @@ class Trial:
                 self.items[function].append(item)
         calls.functions.clear()
         for items in self.items.values():
-            items.sort(key=times.get)
+            items.sort(key=times.__getitem__)
 
-    def start_worker(self, number: int, session) -> int:
+    def start_worker(self, number: int, session: pytest.Session) -> int:
         worker = os.fork()
         if worker:
             return worker
@@ -175,20 +181,21 @@ class Trial:
                     results.write(json.dumps([name, survives(
                         mutant, self.items['%s.%s' % mutant[:2]])]) + '\n')
             os._exit(0)
-        except BaseException:
+        except BaseException:  # noqa: BLE001 # the fork must end here
             traceback.print_exc()
         finally:
             os._exit(2)
 
 
-def run_item(item, following) -> bool:
+def run_item(item: pytest.Item,
+             following: pytest.Item | pytest.Session | None) -> bool:
     """Run a test; return whether it failed."""
     from _pytest.runner import runtestprotocol
     return any(report.failed for report in runtestprotocol(
-        item, log=False, nextitem=following))
+        item, log=False, nextitem=following))  # type: ignore[arg-type]
 
 
-def survives(mutant: 'Optional[Mutant]', items: list) -> bool:
+def survives(mutant: Mutant | None, items: list[pytest.Item]) -> bool:
     """Tell whether none of these tests fails with a mutant."""
     child = os.fork()
     if child == 0:
@@ -201,9 +208,8 @@ def survives(mutant: 'Optional[Mutant]', items: list) -> bool:
                 if run_item(item, following):
                     os._exit(1)
             os._exit(0)
-        except BaseException:
+        except BaseException:  # noqa: BLE001 # the fork must end here
             traceback.print_exc()
-            raise
         finally:
             os._exit(2)
     status = os.waitpid(child, 0)[1]
@@ -214,7 +220,7 @@ def survives(mutant: 'Optional[Mutant]', items: list) -> bool:
     return status == 0
 
 
-def explanations() -> 'set[str]':
+def explanations() -> set[str]:
     """
     Return the mutants that survivors.txt explains, by their functions and
     what they make of a line: line numbers change too easily.
@@ -223,7 +229,7 @@ def explanations() -> 'set[str]':
             if line and not line.startswith('#')}
 
 
-def report(mutants: 'dict[str, Mutant]', results: pathlib.Path,
+def report(mutants: dict[str, Mutant], results: pathlib.Path,
            everything: bool) -> int:
     """Print the survivors that nobody explains, and the table."""
     outcome = dict(map(json.loads, results.read_text().splitlines()))

@@ -254,7 +254,8 @@ def test_program_gets_the_environment_that_it_is_given(
 def test_program_that_cannot_be_run_is_named(
         wrapper: dict[str, Any], tmp_path: pathlib.Path) -> None:
     path = str(tmp_path / 'a\xe4b')
-    for environment in None, {}:
+    environments: list[dict[str, str] | None] = [None, {}]
+    for environment in environments:
         assert wrapper['run'](path, (), environment) == (
             127, ['cannot run %s: No such file or directory'
                   % path.replace('\xe4', '?')])
@@ -488,7 +489,8 @@ def test_error_of_the_host_is_named(
 def test_openssl_conf_of_the_vm_stays_after_an_error(
         wrapper: dict[str, Any], said: list[str]) -> None:
     exported: dict[bytes, bytes] = {}
-    for environment in {b'OPENSSL_CONF': b'/x'}, {}:
+    environments: list[dict[bytes, bytes]] = [{b'OPENSSL_CONF': b'/x'}, {}]
+    for environment in environments:
         exported[b'OPENSSL_CONF'] = b'/proc/self/fd/3'
         with mock.patch.dict(
                 wrapper, configure_openssl=mock.Mock(side_effect=OSError),
@@ -606,7 +608,7 @@ def test_file_that_includes_itself_is_refused(
     conf = tmp_path / 'openssl.cnf'
     conf.write_text('.include %s' % conf)
     with mock.patch.dict(wrapper, HOST_OPENSSL_CONF=str(conf)), (
-            pytest.raises(ValueError, match='[.]include')) as error:
+            pytest.raises(ValueError, match=r'^[.]include')) as error:
         wrapper['read_host_configuration']()
     assert str(error.value) == '.include %s' % conf
     # Ten files deep is no mistake.
@@ -618,7 +620,7 @@ def test_file_that_includes_itself_is_refused(
         assert wrapper['read_host_configuration']()[0] == 'x\n'
     (tmp_path / '10').write_text('.include %s' % (tmp_path / '11'))
     with mock.patch.dict(wrapper, HOST_OPENSSL_CONF=str(tmp_path / '0')), (
-            pytest.raises(ValueError, match='[.]include')):
+            pytest.raises(ValueError, match=r'^[.]include')):
         wrapper['read_host_configuration']()
 
 
