@@ -1012,11 +1012,11 @@ def _add_arguments(document, values):
 
 def _qemu_prefix(domain):
     """Return the prefix of QEMU's namespace, declaring it if need be."""
-    declared = {}
+    declared = set()
     for index in range(domain.attributes.length):
         attribute = domain.attributes.item(index)
         if attribute.prefix == 'xmlns':
-            declared[attribute.localName] = attribute.value
+            declared.add(attribute.localName)
             if attribute.value == QEMU_NAMESPACE:
                 return attribute.localName
     prefix = 'qemu'
