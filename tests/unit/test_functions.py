@@ -292,6 +292,7 @@ def test_hook_prints_what_a_line_may_hold(
 def test_suite_counts_for_versions_from_its_own_on(
         wrapper: dict[str, Any], suite: list[str], versions: list[str],
         ) -> None:
+    suite = [suite[0], '0xc0,', '0x2f', suite[1]]
     assert [version for version in ('TLS1.0', 'TLS1.1', 'TLS1.2', 'TLS1.3')
             if wrapper['usable'](suite, version)] == [
                 version if version.startswith('TLS') else 'TLS' + version
@@ -505,7 +506,7 @@ def test_openssl_conf_of_the_vm_stays_after_an_error(
 def test_note_is_in_the_format_of_libvirt(
         wrapper: dict[str, Any], said: list[str],
         monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv('TZ', 'A-5')
+    monkeypatch.setenv('TZ', 'AAA-5')
     time.tzset()
     try:
         before = time.time()
