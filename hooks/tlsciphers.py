@@ -970,7 +970,7 @@ def _policy_arguments(document):
     arguments = []
     for command_line in _children(
             document.documentElement, 'commandline', QEMU_NAMESPACE):
-        arguments.extend(_children(command_line, 'arg', QEMU_NAMESPACE))
+        arguments.extend(_children(command_line, 'arg'))
     # To libvirt all of them are one list.
     pairs = []
     position = 0
