@@ -846,7 +846,8 @@ def usable(suite, version):
         return False
     if version == 'TLS1.3' or suite[-1] == 'TLS1.3':
         return version == suite[-1]
-    return suite[-1] <= version or suite[-1] == 'SSL3.0'
+    # SSL3.0 comes before all of them.
+    return suite[-1] <= version
 
 
 # What all parts need
