@@ -566,6 +566,46 @@ def test_file_of_the_policy_cannot_be_written_any_more(
         os.write(descriptor, b'y')
 
 
+@pytest.mark.parametrize('effects, reason', [
+    ([True], None),
+    # With the host's file it does not, nor alone, or that file is good.
+    ([False, False, False], 'x'), ([False, True, True], 'x'),
+    # The host's file is malformed.
+    ([False, False, True], None)])
+def test_policy_that_takes_no_effect_has_a_reason(
+        wrapper: dict[str, Any], said: list[str], tmp_path: pathlib.Path,
+        effects: list[bool], reason: str | None) -> None:
+    conf = tmp_path / 'openssl.cnf'
+    conf.write_text('a = b')
+    with mock.patch.dict(
+            wrapper, HOST_OPENSSL_CONF=str(conf), too_old=lambda: '',
+            takes_effect=mock.Mock(side_effect=effects)):
+        found = wrapper['write_configuration'](3, 'S', 'TLSv1.2', 'G')
+    assert found == (reason and 'this host\'s OpenSSL does not take the '
+                     'configuration')
+    assert [line.partition(': info : ')[2] for line in said] == (
+        [] if reason or len(effects) == 1 else [
+            'qemu-kvm-modified: %s is malformed and OpenSSL ignores it; only '
+            'the policy counts' % conf])
+
+
+def test_host_file_that_cannot_be_read_is_named(
+        wrapper: dict[str, Any], said: list[str], tmp_path: pathlib.Path,
+        ) -> None:
+    for conf, lines in (
+            (tmp_path, [' info : qemu-kvm-modified: OpenSSL cannot read %s: '
+                        'Is a directory; only the policy counts' % tmp_path]),
+            (tmp_path / 'x', [])):
+        takes_effect = mock.Mock(return_value=True)
+        said.clear()
+        with mock.patch.dict(wrapper, HOST_OPENSSL_CONF=str(conf),
+                             takes_effect=takes_effect):
+            assert wrapper['write_configuration'](3, '', '', 'G') is None
+        takes_effect.assert_called_once_with(
+            3, wrapper['section_chain']({}) + 'Groups = G\n', '')
+        assert [line[line.index(' info'):] for line in said] == lines
+
+
 PROOFS = ('TLS_AES_256_GCM_SHA384', 'TLS_AES_128_GCM_SHA256')
 
 

@@ -412,6 +412,7 @@ def test_default_of_another_user_is_refused(
     os.chown(path, 1, 0)
     assert 'chown root:root' in hook.refusal(X86)
     os.chown(path, 0, 1)
+    assert hook.policy(X86)[0]
     os.chmod(path, 0o664)
     assert hook.refusal(X86) == (
         path + ': others than root can write it; chown root:root and chmod '

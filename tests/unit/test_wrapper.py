@@ -585,6 +585,9 @@ def test_option_that_only_looks_like_credentials_is_kept(
 
 
 def test_priority_that_is_there_is_replaced(newest_run: Run) -> None:
+    given = 'tls-creds-x509,id=c=d,dir=/a'
+    assert arguments_of(newest_run, '-vnc', ':1,tls-creds=c=d', '-object',
+                        given, *PRIORITY)[-1] == given + ',priority=NORMAL'
     for given, expected in (
             ('tls-creds-x509,priority=LOW,id=c,dir=/a',
              'tls-creds-x509,id=c,dir=/a,priority=NORMAL'),
