@@ -591,8 +591,9 @@ def test_priority_that_is_there_is_replaced(newest_run: Run) -> None:
     for given, expected in (
             ('tls-creds-x509,priority=LOW,id=c,dir=/a',
              'tls-creds-x509,id=c,dir=/a,priority=NORMAL'),
-            ('{"qom-type":"tls-creds-x509","priority":"LOW","id":"c"}',
-             '{"qom-type":"tls-creds-x509","id":"c","priority":"NORMAL"}')):
+            ('{"qom-type":"tls-creds-x509","priority":"LOW","id":"c","d":" "}',
+             '{"qom-type":"tls-creds-x509","id":"c","d":" ",'
+             '"priority":"NORMAL"}')):
         assert arguments_of(newest_run, '-vnc', ':1,tls-creds=c', '-object',
                             given, *PRIORITY)[-1] == expected
 
