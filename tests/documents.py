@@ -56,8 +56,12 @@ ELSEWHERE = {
     './check.sh': 'check.sh',
     './check.sh unit': 'check.sh',
     './check.sh fuzz': 'check.sh',
+    './check.sh bench': 'check.sh',
+    'make bench': 'check.sh',
     './check.sh soak': 'check.sh',
     'tests/fuzz/fuzz.py xml -max_total_time=600': 'check.sh',
+    'tests/lab rpmbuild/RPMS/noarch/*.rpm python3 tests/bench/bench.py '
+    '--rounds 20 vms ports': 'check.sh',
     './demo.sh': 'demo.sh',
     './autogen.sh && ./configure && make': 'check.sh',
     './autogen.sh && ./configure && make rpm':
