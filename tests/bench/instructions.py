@@ -65,13 +65,14 @@ def measure(version, directory):
     bare = count([python, '-ESs', execs], environment)
     nothing = count([python, '-Ss', empty], hook_environment)
     hook = [python, '-Ss', installation.hook]
-    return (
+    rows = (
         ('wrapper, probe', count(wrapper + PROBE, environment), bare),
         ('wrapper, both displays', count(wrapper + BOTH, environment), bare),
         ('hook, idle', count(hook, hook_environment), nothing),
         ('hook, tlsciphers', count(hook, dict(
             hook_environment, tlsciphers='ECDHE+AESGCM')), nothing))
-
+    return rows if version == '2.7' else rows + measure_command(installation,
+                                                                environment)
 
 
 # What any command line in Python needs.
