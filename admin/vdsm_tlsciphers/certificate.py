@@ -11,12 +11,11 @@ import time
 
 import tlsciphers
 from vdsm_tlsciphers import Problem
-from vdsm_tlsciphers.terminal import clean
+from vdsm_tlsciphers.terminal import TIME, clean
 
 # Left is what the names below are read from: no text that its owner chose.
 OPTIONS = ('no_header,no_version,no_serial,no_issuer,no_validity,no_subject,'
            'no_extensions,no_sigdump,no_aux')
-TIME = '%Y-%m-%dT%H:%M:%SZ'
 # Seconds.
 PATIENCE = 10
 

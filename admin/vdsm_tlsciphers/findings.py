@@ -4,11 +4,10 @@
 """What was found on this host, for people and for JSON."""
 
 import os
-import time
 
-from vdsm_tlsciphers import FINDINGS, FINE, VERSION, Problem, examinations
+from vdsm_tlsciphers import FINDINGS, FINE, Problem, examinations
 from vdsm_tlsciphers.examinations import FAILED, OK, WARNING
-from vdsm_tlsciphers.terminal import clean, paint, print_json
+from vdsm_tlsciphers.terminal import clean, head, paint, print_json
 
 COLOURS = {OK: 'green', WARNING: 'yellow', FAILED: 'red'}
 
@@ -37,9 +36,7 @@ def describe(findings, fixed):
     """Return a document (dict) for JSON."""
     states = [finding.state for finding in findings]
     return {
-        'format': 'vdsm-tlsciphers doctor', 'version': 1, 'tool': VERSION,
-        'host': os.uname().nodename,
-        'time': time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime()),
+        **head('doctor'),
         'checks': [{
             'check': finding.check, 'state': finding.state.lower(),
             'text': clean(finding.text),

@@ -7,7 +7,11 @@ import shutil
 import textwrap
 
 from vdsm_tlsciphers import scans
+from vdsm_tlsciphers.markup import count
 from vdsm_tlsciphers.terminal import clean, paint
+
+COLOURS = {scans.PASSED: 'green', scans.FAILED: 'red',
+           scans.NOT_SCANNED: 'yellow'}
 
 
 def write(document):
@@ -22,14 +26,16 @@ def write(document):
     for number, cells in enumerate(rows):
         line = '  '.join(cell.ljust(width) for cell, width in zip(
             cells[:-1], widths))
-        colour = 'bold' if number == 0 else colour_of(consoles[number - 1])
+        colour = 'bold' if number == 0 else COLOURS[
+            scans.verdict(consoles[number - 1])]
         print('%s  %s' % (line, paint(cells[-1], colour)))
     print_findings(consoles)
     summary = document['summary']
-    print('\n%d consoles: %d passed, %d with findings, %d not scanned '
+    print('\n%s: %d passed, %d with findings, %d not scanned '
           '(baseline: %s)' % (
-              summary['consoles'], summary['passed'], summary['failed'],
-              summary['not_scanned'], document['baseline']))
+              count(summary['consoles'], 'console'), summary['passed'],
+              summary['failed'], summary['not_scanned'],
+              document['baseline']))
 
 
 def row(console):
@@ -38,50 +44,49 @@ def row(console):
                 for found in console['protocols'].values() for suite in found]
     result = 'passed'
     if console['findings']:
-        result = '%d finding%s' % (len(console['findings']), 's' * (
-            len(console['findings']) > 1))
+        result = count(len(console['findings']), 'finding')
     if console['state'] in ('unreachable', 'incomplete'):
         result = '%s: %s' % (console['state'], console['problem'])
     return (
-        clean(console['vm'] or '-'), console['display'], address_of(console),
+        clean(console['vm'] or '-'), console['display'],
+        clean(scans.endpoint(console)),
         ', '.join('%s (%d)' % (version, len(found)) for version, found
                   in console['protocols'].items()) or '-',
         max(accepted, key=scans.STRENGTHS.index) if accepted else '-',
         clean(result))
 
 
-def address_of(console):
-    address = clean(console['address'])
-    return '%s:%d' % ('[%s]' % address if ':' in address else address,
-                      console['port'])
-
-
-def colour_of(console):
-    if console['findings']:
-        return 'red'
-    return 'green' if console['state'] == 'scanned' else 'yellow'
-
-
 def print_findings(consoles):
-    """Print each finding once, with the consoles that have it."""
-    found = {}
+    """
+    Print each finding once, with the consoles that have it; those of the
+    same consoles stand together.
+    """
+    places = {}
     for console in consoles:
         for finding in console['findings']:
-            found.setdefault((finding['against'], finding['finding']),
-                             []).append(console)
-    width = min(shutil.get_terminal_size().columns, 100)
-    for (against, finding), where in found.items():
+            places.setdefault((finding['against'], finding['finding']),
+                              []).append(place(console))
+    blocks = {}
+    for (against, finding), where in places.items():
         what, _, remedy = finding.rpartition('; ')
+        blocks.setdefault((against, remedy, ', '.join(where)),
+                          []).append(what)
+    for (against, remedy, where), found in blocks.items():
         print()
-        for label, text in (
-                ('Finding (%s)' % against, what), ('Remedy', remedy),
-                ('Where', ', '.join(map(place, where)))):
-            print(textwrap.fill(
-                clean(text), width, initial_indent='%-19s ' % (label + ':'),
-                subsequent_indent=' ' * 20, break_on_hyphens=False,
-                break_long_words=False))
+        for what in found:
+            print_row('Finding (%s)' % against, what)
+        print_row('Remedy', remedy)
+        print_row('Where', where)
+
+
+def print_row(label, text):
+    print(textwrap.fill(
+        clean(text), min(shutil.get_terminal_size().columns, 100),
+        initial_indent='%-19s ' % (label + ':'),
+        subsequent_indent=' ' * 20, break_on_hyphens=False,
+        break_long_words=False))
 
 
 def place(console):
-    return '%s %s' % (clean(console['vm'] or console['display']),
-                      address_of(console))
+    name = console['vm']
+    return '%s%s' % (name + ' ' if name else '', scans.endpoint(console))

@@ -6,7 +6,11 @@
 import json
 import os
 import sys
+import time
 
+from vdsm_tlsciphers import VERSION
+
+TIME = '%Y-%m-%dT%H:%M:%SZ'
 COLOURS = {'red': '31', 'green': '32', 'yellow': '33', 'bold': '1'}
 
 
@@ -28,6 +32,13 @@ def clean(text):
     terminal: control characters become '?'.
     """
     return ''.join(c if c.isprintable() else '?' for c in text)
+
+
+def head(command):
+    """Return what the document of a command (str) begins with, for JSON."""
+    return {'format': 'vdsm-tlsciphers ' + command, 'version': 1,
+            'tool': VERSION, 'host': os.uname().nodename,
+            'time': time.strftime(TIME, time.gmtime())}
 
 
 def print_json(document):
