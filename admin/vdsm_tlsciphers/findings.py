@@ -28,6 +28,8 @@ def run(options):
     if options.json:
         print_json(document)
     else:
+        if options.fix and not fixed:
+            print('fixed    nothing: it is the remedy of no check')
         show(document)
     return FINDINGS if document['summary']['failed'] else FINE
 
