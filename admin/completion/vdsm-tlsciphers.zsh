@@ -56,7 +56,7 @@ case "$previous $value" in
             (scan | status)
                 compadd -a vms
                 ;;
-            (*)
+            (report)
                 _files
                 ;;
         esac
