@@ -2,22 +2,22 @@
 # SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# check.sh [all|unit|fuzz|soak]
+# check.sh [all|unit|fuzz|soak|bench]
 #
 # Installs what the tests need and runs them, on a copy of this folder that is
 # removed at the end. "unit" runs the quick ones, "all" (as without an
 # argument) also those on RPMs, on real VMs and on nodes with SELinux, "fuzz"
-# only fuzzing, "soak" the long form of that and of those under load. Needs
-# root on Debian 12; what stays is the packages that it installs, and the
-# cached image of the nodes.
+# only fuzzing, "soak" the long form of that and of those under load, "bench"
+# the benchmarks. Needs root on Debian 12; what stays is the packages that it
+# installs, and the cached image of the nodes.
 
 set -euo pipefail
 
 what=${1-all}
 case $what in
-    all | unit | fuzz | soak) ;;
+    all | unit | fuzz | soak | bench) ;;
     *)
-        echo "usage: check.sh [all|unit|fuzz|soak]" >&2
+        echo "usage: check.sh [all|unit|fuzz|soak|bench]" >&2
         exit 2
         ;;
 esac
@@ -53,7 +53,10 @@ quietly() {
 packages=(autoconf automake bzip2 checkpolicy gnutls-bin make openssl
     python3-jsonschema python3-pip python3-pytest python3-pytest-xdist
     python3-rpm python3-setuptools semodule-utils shellcheck sslscan)
-if [ "$what" = all ] || [ "$what" = soak ]; then
+if [ "$what" = bench ]; then
+    packages+=(iproute2 libvirt-clients libvirt-daemon-system nmap
+        python3-libvirt qemu-system-gui qemu-system-x86 rpm valgrind)
+elif [ "$what" = all ] || [ "$what" = soak ]; then
     packages+=(cpio createrepo-c debootstrap dnf e2fsprogs faketime
         gir1.2-gtk-vnc-2.0 gir1.2-spiceclientglib-2.0 git gnupg gvncviewer
         iproute2 libvirt-clients libvirt-daemon-system man-db mandoc
@@ -100,16 +103,32 @@ if [ "$what" = fuzz ]; then
     exit
 fi
 
-step "shellcheck, ruff, and the syntax of Python 2.6"
+if [ "$what" = bench ]; then
+    step "Benchmarks"
+    quietly make rpm
+    tests/lab rpmbuild/RPMS/noarch/*.rpm $TEST_PYTHON tests/bench/bench.py
+    exit
+fi
+
+step "shellcheck, ruff, bandit, mypy, and the syntax of Python 2.6"
 mapfile -t scripts < <(grep -rlE '^#!/bin/(ba)?sh' --exclude='*.py' . |
     grep -vE '^./(configure|config.status|build-aux/(install-sh|missing))$')
 shellcheck "${scripts[@]}" admin/completion/vdsm-tlsciphers.bash
 "$work/python/bin/ruff" check --no-cache .
+$TEST_PYTHON -m bandit --quiet --recursive hooks wrapper admin \
+    build-aux/byte-compile
+types() {
+    $TEST_PYTHON -m mypy --cache-dir "$work/mypy" --no-error-summary "$@"
+}
+types
+for folder in $(dirname tests/*/*.py | uniq); do
+    types "$folder"
+done
 /usr/bin/python3 "$work/python/bin/vermin" --quiet --no-tips \
     --target=2.6- --target=3.6- --exclude argparse --exclude os.getxattr \
     --exclude configparser --exclude ConfigParser --exclude str.decode \
     --exclude ConfigParser.RawConfigParser \
-    hooks/before_vm_start.py hooks/tlsciphers.py wrapper/qemu-kvm-modified.py
+    hooks/*.py wrapper/*.py
 
 if [ "$what" = unit ]; then
     step "Quick tests"

@@ -64,7 +64,7 @@ def test():
     import tlsciphers as policy
     properties = dict((name, os.environ[name]) for name in policy.PROPERTIES
                       if name in os.environ) or {'tlsciphers': SAMPLE_CIPHERS}
-    document = minidom.parseString(SAMPLE_XML)  # nosec B318
+    document = minidom.parseString(SAMPLE_XML)  # nosec B318 # the sample
     try:
         settings, notes = policy.resolve(properties,
                                          policy.displays(document))

@@ -3,9 +3,11 @@
 
 """Builds of copies of this source, and of RPMs that stand for others."""
 
+import pathlib
 import re
 import shutil
 import subprocess
+from typing import Any
 
 import support
 
@@ -13,7 +15,7 @@ import support
 MODULES = ('tlsciphers', 'tlsciphers_hook', 'tlsciphers_wrapper')
 
 
-def compiled(module, python='/usr/bin/python3'):
+def compiled(module: str, python: str = '/usr/bin/python3') -> str:
     """Return the path of a module's compiled form, beside the module."""
     tag = subprocess.run(
         [python, '-c', 'import sys; print(sys.implementation.cache_tag)'],
@@ -21,7 +23,7 @@ def compiled(module, python='/usr/bin/python3'):
     return '__pycache__/%s.%s.pyc' % (module, tag)
 
 
-def shared_files():
+def shared_files() -> list[str]:
     """
     Return what the package has in /usr/share/vdsm-hook-tlsciphers (list of
     str: folders and files, but for the scriptlet).
@@ -37,37 +39,38 @@ def shared_files():
 class Build:
     """A copy of the source (pathlib.Path source) that was configured."""
 
-    def __init__(self, source):
+    def __init__(self, source: pathlib.Path) -> None:
         self.source = source
 
-    def run(self, *command, **keywords):
+    def run(self, *command: str, **keywords: Any) -> str:
         """Run a command there; return its standard output (str)."""
-        process = subprocess.run(command, cwd=self.source, text=True,
-                                 capture_output=True, **keywords)
+        process: subprocess.CompletedProcess[str] = subprocess.run(
+            command, cwd=self.source, text=True, capture_output=True,
+            **keywords)
         assert process.returncode == 0, process.stdout + process.stderr
         return process.stdout
 
-    def set_version(self, version):
+    def set_version(self, version: str) -> None:
         """Make it another version, as a release does: in the spec."""
         spec = self.source / 'vdsm-hook-tlsciphers.spec'
         spec.write_text(re.sub('(?m)^(Version: +).*', r'\g<1>' + version,
                                spec.read_text()))
 
-    def rpm(self, *flags):
+    def rpm(self, *flags: str) -> pathlib.Path:
         """Build the RPM with flags for rpmbuild; return its path."""
         self.run('make', 'rpm', 'RPMBUILD_FLAGS=' + ' '.join(flags))
         path, = self.source.glob('rpmbuild/RPMS/noarch/*.rpm')
         return path
 
 
-def copy(directory):
+def copy(directory: pathlib.Path) -> pathlib.Path:
     source = directory / 'source'
     shutil.copytree(support.SOURCE, source, ignore=shutil.ignore_patterns(
         '.git', '__pycache__', 'repo', 'repo-gnupg', 'rpmbuild', '*.tar.gz'))
     return source
 
 
-def make(directory, *options):
+def make(directory: pathlib.Path, *options: str) -> Build:
     build = Build(copy(directory))
     build.run('./autogen.sh')
     # If it was built where it was copied from.
@@ -76,7 +79,7 @@ def make(directory, *options):
     return build
 
 
-def newer_rpm(directory):
+def newer_rpm(directory: pathlib.Path) -> pathlib.Path:
     """
     Build the RPM of a later version in a folder (pathlib.Path); it differs in
     its files as well. Return its path.
@@ -89,7 +92,7 @@ def newer_rpm(directory):
     return newer.rpm()
 
 
-def rpm(spec, directory):
+def rpm(spec: pathlib.Path, directory: pathlib.Path) -> pathlib.Path:
     """
     Build the RPM (noarch) of a spec (pathlib.Path) that needs no source, in a
     folder (pathlib.Path); return its path.
@@ -100,7 +103,7 @@ def rpm(spec, directory):
     return path
 
 
-def unpack(package, directory):
+def unpack(package: pathlib.Path, directory: pathlib.Path) -> None:
     """Put the files of an RPM (its path) below a directory."""
     content = subprocess.run(['rpm2cpio', package], check=True,
                              capture_output=True).stdout

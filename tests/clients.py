@@ -9,6 +9,8 @@ and blue. Where a client fails, subprocess.CalledProcessError has its status
 and what it wrote.
 """
 
+from __future__ import annotations
+
 import fcntl
 import os
 import pathlib
@@ -22,9 +24,15 @@ import tempfile
 import termios
 import time
 import zlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import support
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+Picture = tuple[int, int, bytes]
 LAB_CA = '/etc/pki/vdsm/libvirt-spice/ca-cert.pem'
 # The only place where gvnccapture looks for one.
 VNC_CA = pathlib.Path('/etc/pki/CA/cacert.pem')
@@ -34,7 +42,8 @@ TEXT_SCREEN = (720, 400)
 PATIENCE = 20
 
 
-def spice_screenshot(port, ca=LAB_CA, password=support.CONSOLE_PASSWORD):
+def spice_screenshot(port: int, ca: str | pathlib.Path = LAB_CA,
+                     password: str = support.CONSOLE_PASSWORD) -> Picture:
     """
     Return the picture that a SPICE client gets of the screen of a guest whose
     console has a local TLS port. It trusts the CA of a PEM file.
@@ -50,7 +59,8 @@ def spice_screenshot(port, ca=LAB_CA, password=support.CONSOLE_PASSWORD):
         return read_ppm(picture.read_bytes())
 
 
-def vnc_screenshot(port, ca=LAB_CA, password=support.CONSOLE_PASSWORD):
+def vnc_screenshot(port: int, ca: str | pathlib.Path = LAB_CA,
+                   password: str = support.CONSOLE_PASSWORD) -> Picture:
     """
     Return the picture that a VNC client gets of the screen of a guest whose
     console has a local port. It trusts the CA of a PEM file.
@@ -81,7 +91,7 @@ def vnc_screenshot(port, ca=LAB_CA, password=support.CONSOLE_PASSWORD):
         return read_png(picture.read_bytes())
 
 
-def _type_in(terminal, password):
+def _type_in(terminal: int, password: str) -> None:
     """Answer a program that asks for a password, if it does."""
     # First it throws away what came too early.
     try:
@@ -99,11 +109,12 @@ class Viewer:
     port: events ({channel: list of str}), as far as they were awaited.
     """
 
-    def __init__(self, console, port, password=support.CONSOLE_PASSWORD):
+    def __init__(self, console: str, port: int,
+                 password: str = support.CONSOLE_PASSWORD) -> None:
         VNC_CA.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(LAB_CA, VNC_CA)
         self.console = console
-        self.events = {}
+        self.events: dict[str, list[str]] = {}
         self.process = subprocess.Popen(
             ['timeout', '60', sys.executable, support.TESTS / 'viewer.py',
              console, str(port), LAB_CA, password],
@@ -114,15 +125,16 @@ class Viewer:
                 'main', 'display', 'inputs', 'cursor')
             if console == 'spice'))
 
-    def _screen(self, port):
+    def _screen(self, port: int) -> str:
         return {'spice': 'display drawn through port %d',
                 'vnc': 'vnc opened through port %d'}[self.console] % port
 
-    def await_screen(self, port):
+    def await_screen(self, port: int) -> None:
         """Wait until it shows what comes through another port."""
         self.await_events(self._screen(port))
 
-    def await_events(self, *awaited):
+    def await_events(self, *awaited: str) -> None:
+        assert self.process.stdout
         missing = set(awaited)
         while missing:
             line = self.process.stdout.readline().strip()
@@ -131,15 +143,16 @@ class Viewer:
             self.events.setdefault(channel, []).append(event)
             missing.discard(line)
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self.process.terminate()
         self.process.communicate()
 
 
-def await_picture(screenshot, *arguments, **options):
+def await_picture(screenshot: Callable[..., Picture], *arguments: Any,
+                  **options: Any) -> Picture:
     """
     Return the first picture that one of the functions above gets with
     something on it that the guest's firmware has written.
@@ -153,21 +166,22 @@ def await_picture(screenshot, *arguments, **options):
     raise AssertionError('there is no text on the screen')
 
 
-def colours(picture):
+def colours(picture: Picture) -> set[bytes]:
     """Return the set of colours (bytes of length 3) of a picture."""
     pixels = picture[2]
     return {pixels[at:at + 3] for at in range(0, len(pixels), 3)}
 
 
-def read_ppm(data):
+def read_ppm(data: bytes) -> Picture:
     header = re.match(rb'P6\s+(\d+)\s+(\d+)\s+255\s', data)
+    assert header
     width, height = map(int, header.groups())
     pixels = data[header.end():]
     assert len(pixels) == width * height * 3
     return width, height, pixels
 
 
-def read_png(data):
+def read_png(data: bytes) -> Picture:
     """Read 8 bits per channel, RGB or RGBA, not interlaced."""
     chunks, at = [], 8
     while at < len(data):
@@ -192,8 +206,8 @@ def read_png(data):
     return width, height, bytes(pixels)
 
 
-def _unfilter(kind, line, above, channels):
-    line = bytearray(line)
+def _unfilter(kind: int, packed: bytes, above: bytes, channels: int) -> bytes:
+    line = bytearray(packed)
     for at, value in enumerate(line):
         left = line[at - channels] if at >= channels else 0
         corner = above[at - channels] if at >= channels else 0
@@ -201,7 +215,7 @@ def _unfilter(kind, line, above, channels):
     return bytes(line)
 
 
-def _predict(kind, left, up, corner):
+def _predict(kind: int, left: int, up: int, corner: int) -> int:
     if kind == 4:
         estimate = left + up - corner
         return min((left, up, corner),

@@ -3,16 +3,23 @@
 
 """What the commands of vdsm-tlsciphers take, as their own parsers say it."""
 
-import collections
 import json
 import re
 import subprocess
+from typing import NamedTuple
 
 import support
 
-# What a command takes: names (list of str: of an option, empty for what has
-# no name), value (str: how the help calls it; empty where there is none).
-Option = collections.namedtuple('Option', 'names value')
+
+class Option(NamedTuple):
+    """
+    What a command takes: names (of an option, empty for what has no name),
+    value (how the help calls it; empty where there is none).
+    """
+
+    names: list[str]
+    value: str
+
 
 ASK = """
 import argparse, importlib, json, sys
@@ -29,14 +36,14 @@ print(json.dumps([
 """
 
 
-def names():
+def names() -> list[str]:
     """Return the commands (list of str) in the order of the help."""
     text = (support.SOURCE / 'admin/vdsm_tlsciphers/main.py').read_text()
-    table = re.search(r'(?s)\nCOMMANDS = \{\n(.*?)\n\}', text).group(1)
+    table, = re.findall(r'(?s)\nCOMMANDS = \{\n(.*?)\n\}', text)
     return re.findall(r"(?m)^    '([a-z-]+)'", table)
 
 
-def modules():
+def modules() -> list[str]:
     """Return the names (list of str) of the commands that have a module."""
     return sorted(
         path.stem.replace('_', '-') for path in
@@ -44,7 +51,7 @@ def modules():
         if '\ndef add_arguments(' in path.read_text())
 
 
-def options(installation, name):
+def options(installation: support.Installation, name: str) -> list[Option]:
     """Return what a command takes (list of Option)."""
     answer = subprocess.run(
         [installation.python, '-c', ASK, installation.module.parent,

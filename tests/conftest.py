@@ -3,12 +3,16 @@
 
 """Fixtures for all tests: the installed wrapper and hook, and figures."""
 
+from __future__ import annotations
+
 import functools
 import os
 import pathlib
 import re
 import signal
 import subprocess
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Protocol
 from xml.etree import ElementTree
 
 import pytest
@@ -18,19 +22,19 @@ import support
 from support import LIBVIRT_ENVIRONMENT
 
 
-def pytest_addoption(parser):
+def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption('--soak', action='store_true',
                      help='the long form of the tests under load')
 
 
-def pytest_configure(config):
+def pytest_configure(config: pytest.Config) -> None:
     missing = support.missing_pythons()
     if missing and support.IN_CI:
         raise pytest.UsageError('Python %s is missing; install it with pyenv'
                                 % ', '.join(missing))
 
 
-def pytest_report_header(config):
+def pytest_report_header(config: pytest.Config) -> str:
     missing = support.missing_pythons()
     if missing:
         return 'not tested, since they are not here: Python ' + ', '.join(
@@ -38,7 +42,8 @@ def pytest_report_header(config):
     return 'with Python ' + ', '.join(support.TARGET_PYTHONS)
 
 
-def pytest_terminal_summary(terminalreporter):
+def pytest_terminal_summary(
+        terminalreporter: pytest.TerminalReporter) -> None:
     """The figures, also added to the file that FIGURES names."""
     lines = [tuple(value) for reports in terminalreporter.stats.values()
              for report in reports if getattr(report, 'when', '') == 'call'
@@ -53,27 +58,28 @@ def pytest_terminal_summary(terminalreporter):
 
 
 @pytest.fixture
-def figure(record_property):
+def figure(record_property: Callable[[str, object], None]) -> support.Figure:
     """
     A function that puts a line into the table that a run closes with: what
     was measured, the figure, and its bound. It asserts nothing.
     """
-    def figure(what, value, bound):
+    def figure(what: str, value: object, bound: object) -> None:
         record_property('figure', (what, str(value), str(bound)))
     return figure
 
 
 @pytest.fixture(scope='session')
-def soak(request):
+def soak(request: pytest.FixtureRequest) -> bool:
     """Whether this is the long form of the tests under load (bool)."""
-    return request.config.getoption('soak')
+    return bool(request.config.getoption('soak'))
 
 
 @pytest.fixture(scope='session')
-def make_installation(tmp_path_factory):
+def make_installation(tmp_path_factory: pytest.TempPathFactory,
+                      ) -> support.MakeInstallation:
     """A function that installs for a version of Python, once for each."""
     @functools.cache
-    def make(version):
+    def make(version: str) -> support.Installation:
         return support.Installation(
             tmp_path_factory.mktemp('python' + version),
             support.find_python(version))
@@ -81,13 +87,16 @@ def make_installation(tmp_path_factory):
 
 
 @pytest.fixture(params=support.available_pythons())
-def installation(request, make_installation):
+def installation(request: pytest.FixtureRequest,
+                 make_installation: support.MakeInstallation,
+                 ) -> support.Installation:
     """The installed files, for each Python that a release of EL has."""
     return make_installation(request.param)
 
 
 @pytest.fixture
-def newest_installation(make_installation):
+def newest_installation(make_installation: support.MakeInstallation,
+                        ) -> support.Installation:
     """The installed files, where the version of Python does not matter."""
     return make_installation(support.available_pythons()[-1])
 
@@ -111,13 +120,15 @@ A stand-in.
 
 
 @pytest.fixture(scope='session')
-def make_stub(tmp_path_factory):
+def make_stub(tmp_path_factory: pytest.TempPathFactory) -> support.MakeStub:
     """
     A function that builds an RPM that stands for packages of EL, which are
     not here: it provides their names, and files made by the shell commands
     "install".
     """
-    def make_stub(name, version='1', provides=(), install='', files=()):
+    def make_stub(name: str, version: str = '1', provides: Iterable[str] = (),
+                  install: str = '', files: Iterable[str] = (),
+                  ) -> pathlib.Path:
         directory = tmp_path_factory.mktemp('stub')
         (directory / 'stub.spec').write_text(STUB % {
             'name': name, 'version': version, 'install': install,
@@ -140,10 +151,11 @@ class Outcome:
     process can write), ignored (set of signals), children (str: their pids).
     """
 
-    def __init__(self, process):
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self.pid = process.pid
         event = os.waitid(os.P_PID, self.pid,
                           os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        assert event
         self.started = event.si_code == os.CLD_STOPPED
         if self.started:
             self._look(pathlib.Path('/proc/%d' % self.pid))
@@ -151,12 +163,12 @@ class Outcome:
         self.stderr = process.communicate()[1].decode()
         self.status = process.returncode
 
-    def _look(self, proc):
+    def _look(self, proc: pathlib.Path) -> None:
         # The kernel puts the interpreter before a script's own path.
         self.arguments = (proc / 'cmdline').read_bytes().split(b'\0')[2:-1]
         self.environment = (proc / 'environ').read_bytes().split(b'\0')[:-1]
-        ignored = int(re.search(r'SigIgn:\t(\w+)',
-                                (proc / 'status').read_text()).group(1), 16)
+        mask, = re.findall(r'SigIgn:\t(\w+)', (proc / 'status').read_text())
+        ignored = int(mask, 16)
         self.ignored = {number for number in range(1, 65)
                         if ignored >> (number - 1) & 1}
         self.children = (proc / 'task' / str(self.pid) / 'children'
@@ -171,22 +183,32 @@ class Outcome:
                       if not path.endswith('/libexec/qemu-kvm')}
 
 
+class Run(Protocol):
+    """What the fixture run is; the keywords are those of Popen."""
+
+    def __call__(self, *arguments: str | bytes,
+                 environment: Mapping[bytes, bytes] = ...,
+                 **keywords: Any) -> Outcome: ...
+
+
 @pytest.fixture
-def run(installation):
+def run(installation: support.Installation) -> Iterator[Run]:
     """A function that runs the wrapper with the arguments that it is given."""
     yield from run_with_stand_in(installation)
 
 
 @pytest.fixture
-def newest_run(newest_installation):
+def newest_run(newest_installation: support.Installation) -> Iterator[Run]:
     yield from run_with_stand_in(newest_installation)
 
 
-def run_with_stand_in(installation):
+def run_with_stand_in(installation: support.Installation) -> Iterator[Run]:
     installation.qemu_kvm.write_text(STAND_IN)
     installation.qemu_kvm.chmod(0o755)
 
-    def run(*arguments, environment=LIBVIRT_ENVIRONMENT, **keywords):
+    def run(*arguments: str | bytes,
+            environment: Mapping[bytes, bytes] = LIBVIRT_ENVIRONMENT,
+            **keywords: Any) -> Outcome:
         return Outcome(subprocess.Popen(
             [installation.emulator, *arguments], stderr=subprocess.PIPE,
             env=environment, **keywords))
@@ -201,11 +223,15 @@ QEMU = '{http://libvirt.org/schemas/domain/qemu/1.0}'
 class Hook:
     """Runs the installed hook; the XML file is vdsm's temporary file."""
 
-    def __init__(self, installation, directory):
+    def __init__(self, installation: support.Installation,
+                 directory: pathlib.Path) -> None:
         self.installation = installation
         self.domxml = directory / 'domxml'
 
-    def run(self, xml, environment=(), start=True, **properties):
+    def run(self, xml: str | bytes,
+            environment: Mapping[str, str | bytes] | None = None,
+            start: bool = True, **properties: str,
+            ) -> subprocess.CompletedProcess[str]:
         self.domxml.write_bytes(
             xml if isinstance(xml, bytes) else xml.encode())
         flags = self.installation.run_dir / 'VMID' / 'launchflags'
@@ -219,16 +245,17 @@ class Hook:
             env=dict({'PATH': '/usr/bin:/bin', 'vmId': 'VMID',
                       'PYTHONPATH': str(support.TESTS / 'standin'),
                       '_hook_domxml': str(self.domxml)},
-                     **properties, **dict(environment)))
+                     **properties, **(environment or {})))
 
-    def change(self, xml, **properties):
+    def change(self, xml: str | bytes, **properties: Any,
+               ) -> tuple[str, list[str]]:
         """Run it, successfully, and return (new XML, lines of its log)."""
         process = self.run(xml, **properties)
         assert process.returncode == 0, process.stderr
         assert process.stdout == ''
         return self.domxml.read_text(), process.stderr.splitlines()
 
-    def refusal(self, xml, **keywords):
+    def refusal(self, xml: str, **keywords: Any) -> str:
         """Run it, which must refuse, and return its one line."""
         process = self.run(xml, **keywords)
         assert process.returncode == 2, process.stderr
@@ -239,14 +266,15 @@ class Hook:
         assert repr(lines[0].encode('ascii')) == "b'%s'" % lines[0]
         return lines[0]
 
-    def policy(self, xml, **properties):
+    def policy(self, xml: str | bytes, **properties: Any,
+               ) -> tuple[dict[str, str], list[str]]:
         """
         Run it, successfully, and return (what it adds for the wrapper, as a
         dict {'KEY': 'VALUE'} with keys ending in "?" where it is best effort;
         lines of its log).
         """
         changed, log = self.change(xml, **properties)
-        added = [argument.get('value') for argument in
+        added = [argument.attrib['value'] for argument in
                  ElementTree.fromstring(changed).iter(QEMU + 'arg')]
         policy = {}
         for option, setting in zip(added[::2], added[1::2]):
@@ -256,17 +284,21 @@ class Hook:
         return policy, log
 
 
+MakeHook = Callable[[support.Installation], Hook]
+
+
 @pytest.fixture
-def make_hook(tmp_path):
+def make_hook(tmp_path: pathlib.Path) -> MakeHook:
     """A function that gives the Hook of an Installation."""
     return lambda installation: Hook(installation, tmp_path)
 
 
 @pytest.fixture
-def hook(make_hook, installation):
+def hook(make_hook: MakeHook, installation: support.Installation) -> Hook:
     return make_hook(installation)
 
 
 @pytest.fixture
-def newest_hook(make_hook, newest_installation):
+def newest_hook(make_hook: MakeHook,
+                newest_installation: support.Installation) -> Hook:
     return make_hook(newest_installation)

@@ -3,13 +3,26 @@
 
 """Runs the playbooks of the collection."""
 
+from __future__ import annotations
+
 import json
 import os
+import pathlib
 import re
 import subprocess
 import sys
+from typing import Any, Protocol
 
 import support
+
+
+class Engine(Protocol):
+    """Where an engine is, and what a user who may do all types in there."""
+
+    password: str
+
+    @property
+    def url(self) -> str: ...
 
 
 class Controller:
@@ -23,11 +36,11 @@ class Controller:
         engine (Engine or None): the engine whose address playbooks are given.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder: pathlib.Path) -> None:
         self.folder = folder
-        self.enter = []
-        self.engine = None
-        self.hosts = {}
+        self.enter: list[str] = []
+        self.engine: Engine | None = None
+        self.hosts: dict[str, dict[str, dict[str, Any]]] = {}
         collections = folder / 'collections/ansible_collections/vdsm_hooks'
         collections.mkdir(parents=True)
         (collections / 'tlsciphers').symlink_to(support.SOURCE / 'ansible')
@@ -38,7 +51,8 @@ class Controller:
             'ANSIBLE_LOCALHOST_WARNING': '0', 'PWD': str(folder),
             'ANSIBLE_INVENTORY_UNPARSED_WARNING': '0', 'LC_ALL': 'C.UTF-8'}
 
-    def play(self, playbook, *options, status=0, **variables):
+    def play(self, playbook: str, *options: str, status: int = 0,
+             **variables: Any) -> Outcome:
         """Run a playbook of the collection; return the Outcome."""
         if self.engine:
             variables['tlsciphers_engine'] = {
@@ -62,7 +76,7 @@ class Controller:
 class Outcome:
     """What a play printed: text (str); changed and failed by host (dict)."""
 
-    def __init__(self, text):
+    def __init__(self, text: str) -> None:
         self.text = text
         recap = {host: dict(re.findall(r'(\w+)=(\d+)', counts))
                  for host, counts in re.findall(

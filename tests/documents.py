@@ -3,7 +3,9 @@
 
 """The commands that the documents tell people to type, and what runs them."""
 
+import pathlib
 import re
+from collections.abc import Mapping
 
 import support
 
@@ -169,14 +171,14 @@ NO_COMMANDS = (
     'ok       package', 'db2: in force')
 
 
-def paths():
+def paths() -> list[pathlib.Path]:
     """Return the documents (list of pathlib.Path)."""
     return [path for pattern in ('*.md', 'docs/*.md', 'ansible/*.md',
                                    'man/*.[58]')
             for path in sorted(support.SOURCE.glob(pattern))]
 
 
-def commands(path, values):
+def commands(path: pathlib.Path, values: Mapping[str, object]) -> list[str]:
     """
     Return the commands (list of str) of a document; a man page with values
     ({name: value}) for its names.

@@ -7,19 +7,30 @@ which takes a tenth of a second, and is asked through its monitor (QMP) and by
 TLS clients what it made of them.
 """
 
+from __future__ import annotations
+
 import contextlib
+import functools
 import json
 import os
+import pathlib
 import socket
 import ssl
 import subprocess
 import tempfile
 import threading
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Optional
 
 import vencrypt
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 BASE = ('-machine', 'none,accel=tcg', '-no-user-config', '-nodefaults',
         '-display', 'none', '-qmp', 'stdio')
+# What a client with TLS 1.2 and one with TLS 1.3 agree to with a server.
+Suites = tuple[Optional[str], ...]
 SUBTYPES = {'x509-none': vencrypt.X509_NONE, 'x509-vnc': vencrypt.X509_VNC,
             'x509-sasl': vencrypt.X509_SASL}
 
@@ -31,7 +42,9 @@ class Ended(Exception):
 class Emulator:
     """A running QEMU, or a wrapper of it, until the end of a "with"."""
 
-    def __init__(self, program, arguments, folder):
+    def __init__(self, program: str | pathlib.Path,
+                 arguments: Sequence[str | bytes],
+                 folder: pathlib.Path) -> None:
         self.stderr = tempfile.TemporaryFile()  # noqa: SIM115
         self.process = subprocess.Popen(
             [program, *BASE, *arguments], stdin=subprocess.PIPE,
@@ -40,7 +53,7 @@ class Emulator:
         self.watchdog = threading.Timer(60, self.process.kill)
         self.watchdog.start()
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         try:
             self.ask('qmp_capabilities')
         except Ended:
@@ -48,19 +61,21 @@ class Emulator:
             raise
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self.process.kill()
         with self.process:
             self.watchdog.cancel()
             self.stderr.close()
 
-    def said(self):
+    def said(self) -> str:
         """Return what it has written to standard error (str)."""
         self.stderr.seek(0)
         return self.stderr.read().decode(errors='replace')
 
-    def ask(self, command, **arguments):
+    def ask(self, command: str, **arguments: Any) -> Any:
         """Return the answer to a command. Raises Ended, LookupError."""
+        assert self.process.stdin
+        assert self.process.stdout
         with contextlib.suppress(BrokenPipeError):
             os.write(self.process.stdin.fileno(), json.dumps(
                 {'execute': command, 'arguments': arguments}).encode())
@@ -75,9 +90,9 @@ class Emulator:
         raise Ended(self.said())
 
 
-def objects(emulator):
+def objects(emulator: Emulator) -> dict[str, dict[str, Any]]:
     """Return {name: {property: value}} of what -object has made."""
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     try:
         listed = emulator.ask('qom-list', path='/objects')
     except LookupError:  # There is none.
@@ -97,7 +112,7 @@ def objects(emulator):
     return found
 
 
-def client(version):
+def client(version: ssl.TLSVersion) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -109,49 +124,50 @@ def client(version):
 CLIENTS = [client(ssl.TLSVersion.TLSv1_2), client(ssl.TLSVersion.TLSv1_3)]
 
 
-def negotiated(connect):
+def negotiated(connect: Callable[[], socket.socket]) -> Suites:
     """
     Return what a server agrees to with a client that prefers other suites
     than most policies: the suite (str) with TLS 1.2, and with TLS 1.3, None
     where there is none. connect gives a socket at the point where TLS begins.
     """
-    suites = []
+    suites: list[str | None] = []
     for context in CLIENTS:
         with connect() as connection:
             try:
                 with context.wrap_socket(connection) as tls:
-                    suites.append(tls.cipher()[0])
+                    cipher = tls.cipher()
+                    assert cipher
+                    suites.append(cipher[0])
             except (ConnectionError, ssl.SSLError):
                 suites.append(None)
     return tuple(suites)
 
 
-def spice_suites(emulator):
+def spice_suites(emulator: Emulator) -> Suites | None:
     """Return what its SPICE port with TLS agrees to, or None."""
     port = emulator.ask('query-spice').get('tls-port')
-    return port and negotiated(
-        lambda: socket.create_connection(('127.0.0.1', port), timeout=20))
+    return negotiated(lambda: socket.create_connection(
+        ('127.0.0.1', port), timeout=20)) if port else None
 
 
-def vnc_suites(emulator):
+def vnc_suites(emulator: Emulator) -> list[tuple[str, str, Suites | None]]:
     """
     Return what its VNC displays agree to: a list of (name of the display,
     port, suites, None without encryption), websockets included.
     """
-    found = []
+    found: list[tuple[str, str, Suites | None]] = []
     for display in emulator.ask('query-vnc-servers'):
         for server in display['server']:
             suites = None
             if display['auth'] == 'vencrypt' and server['family'] == 'ipv4':
-                suites = negotiated(
-                    lambda server=server, display=display: connect_vnc(
-                        int(server['service']), server['websocket'],
-                        SUBTYPES[display['vencrypt']]))
+                suites = negotiated(functools.partial(
+                    connect_vnc, int(server['service']), server['websocket'],
+                    SUBTYPES[display['vencrypt']]))
             found.append((display['id'], server['service'], suites))
     return sorted(found, key=str)
 
 
-def connect_vnc(port, websocket, subtype):
+def connect_vnc(port: int, websocket: bool, subtype: int) -> socket.socket:
     if websocket:
         return socket.create_connection(('127.0.0.1', port), timeout=20)
     return vencrypt.connect(port, subtype)

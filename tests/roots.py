@@ -3,8 +3,11 @@
 
 """Roots of their own, where packages are installed as on a host."""
 
+from __future__ import annotations
+
 import pathlib
 import subprocess
+from typing import Any
 
 
 class Root:
@@ -33,13 +36,14 @@ class Root:
         mount --bind "$3" "$base/merged$3"
         """
 
-    def __init__(self, directory, shared, size='2g', beside=None):
+    def __init__(self, directory: pathlib.Path, shared: pathlib.Path,
+                 size: str = '2g', beside: Root | None = None) -> None:
         base = directory / 'root'
         base.mkdir(parents=True)
         self.path = base / 'merged'
         self.beside = beside
+        self.enter: list[str] = beside.enter if beside else []
         if beside:
-            self.enter = beside.enter
             self.outside('sh', '-ec', self.MOUNT, 'sh', base, size, shared)
         else:
             self.holder = subprocess.Popen(
@@ -48,6 +52,7 @@ class Root:
                  '%s echo ready; read end' % self.MOUNT,
                  'sh', base, size, shared],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            assert self.holder.stdout
             assert self.holder.stdout.readline() == 'ready\n'
             pid = self.holder.pid
             children = pathlib.Path(
@@ -59,24 +64,27 @@ class Root:
                  'echo "%_dbpath /usr/share/rpm" >/etc/rpm/macros && '
                  'rpm --initdb')
 
-    def close(self):
+    def close(self) -> None:
         if not self.beside:
             self.holder.communicate('end\n')
 
-    def outside(self, *command, check=True, **keywords):
+    def outside(self, *command: str | pathlib.Path, check: bool = True,
+                **keywords: Any) -> subprocess.CompletedProcess[str]:
         """Run a command that sees the root at its path; return a process."""
-        process = subprocess.run(
+        process: subprocess.CompletedProcess[str] = subprocess.run(
             [*self.enter, *map(str, command)], capture_output=True, text=True,
             **keywords)
         assert not check or process.returncode == 0, (
             process.stdout + process.stderr)
         return process
 
-    def run(self, *command, check=True):
+    def run(self, *command: str | pathlib.Path, check: bool = True,
+            ) -> subprocess.CompletedProcess[str]:
         """Run a command in the root; return the process."""
         return self.outside('chroot', self.path, *command, check=check)
 
-    def boot(self, *command):
+    def boot(self, *command: str | pathlib.Path,
+             ) -> subprocess.CompletedProcess[str]:
         """
         Run a command in a container: there, unlike in a chroot, the root is
         that of the first process.
@@ -91,13 +99,13 @@ class Root:
             '--keep-unit', '--as-pid2', *binds, '--directory',
             self.path, *command)
 
-    def dnf(self, *arguments, check=True):
+    def dnf(self, *arguments: str | pathlib.Path, check: bool = True) -> str:
         """Do a transaction as the administrator; return its output (str)."""
         process = self.run('dnf', '--assumeyes', '--noplugins',
                            '--disablerepo=*', *arguments, check=check)
         return process.stdout + process.stderr
 
-    def label(self, path):
+    def label(self, path: str | pathlib.Path) -> str | None:
         """Return the SELinux type in a file's attribute on disk, or None."""
         answer = self.run('/usr/bin/python3', '-c',
                           'import os, sys; print(os.getxattr(sys.argv[1], '
@@ -105,12 +113,13 @@ class Root:
                           ')', path, check=False).stdout
         return answer.split(':')[2] if answer else None
 
-    def set_label(self, path, selinux_type):
+    def set_label(self, path: str | pathlib.Path, selinux_type: str) -> None:
         self.run('/usr/bin/python3', '-c', 'import os, sys; os.setxattr('
                  'sys.argv[1], "security.selinux", sys.argv[2].encode())',
                  path, 'system_u:object_r:%s:s0' % selinux_type)
 
-    def write(self, path, content, mode=0o644):
+    def write(self, path: str | pathlib.Path, content: str,
+              mode: int = 0o644) -> None:
         """Make a file there."""
         self.outside('sh', '-c', 'mkdir -p "$(dirname "$0")" && cat >"$0" && '
                      'chmod "$1" "$0"', '%s%s' % (self.path, path),

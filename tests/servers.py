@@ -3,16 +3,25 @@
 
 """Servers on local ports, real ones and such as answer in bad faith."""
 
+from __future__ import annotations
+
 import contextlib
+import pathlib
 import re
 import select
 import socket
 import socketserver
 import subprocess
 import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+# What a server does with a connection.
+Answer = Callable[[socket.socket], object]
 
 
-def make_certificate(folder, name, *options):
+def make_certificate(folder: pathlib.Path, name: str, *options: str,
+                     ) -> pathlib.Path:
     """
     Make folder/NAME.pem and NAME.key with `openssl req -x509` and these
     options; return their path without the suffix.
@@ -26,7 +35,7 @@ def make_certificate(folder, name, *options):
     return path
 
 
-def make_weak_certificate(folder):
+def make_weak_certificate(folder: pathlib.Path) -> pathlib.Path:
     """The same, with a short key, SHA-1, and long expired."""
     (folder / 'ca.conf').write_text(
         '[ca]\ndefault_ca = a\n[a]\ndatabase = %s/index\nnew_certs_dir = %s\n'
@@ -35,19 +44,20 @@ def make_weak_certificate(folder):
     (folder / 'index').write_text('')
     (folder / 'serial').write_text('01\n')
     path = folder / 'weak'
-    for command in (
-            ['req', '-new', '-newkey', 'rsa:1024', '-nodes', '-subj',
-             '/CN=weak', '-keyout', '%s.key' % path, '-out', '%s.csr' % path],
-            ['ca', '-config', folder / 'ca.conf', '-selfsign', '-batch',
-             '-notext', '-md', 'sha1', '-keyfile', '%s.key' % path, '-in',
-             '%s.csr' % path, '-startdate', '20200101000000Z', '-enddate',
-             '20200201000000Z', '-out', '%s.pem' % path]):
+    commands: tuple[list[str | pathlib.Path], ...] = (
+        ['req', '-new', '-newkey', 'rsa:1024', '-nodes', '-subj',
+         '/CN=weak', '-keyout', '%s.key' % path, '-out', '%s.csr' % path],
+        ['ca', '-config', folder / 'ca.conf', '-selfsign', '-batch',
+         '-notext', '-md', 'sha1', '-keyfile', '%s.key' % path, '-in',
+         '%s.csr' % path, '-startdate', '20200101000000Z', '-enddate',
+         '20200201000000Z', '-out', '%s.pem' % path])
+    for command in commands:
         subprocess.run(['openssl', *command], check=True, capture_output=True)
     return path
 
 
 @contextlib.contextmanager
-def openssl(certificate, *options):
+def openssl(certificate: pathlib.Path, *options: str) -> Iterator[int]:
     """Run `openssl s_server` with these options; give its port (int)."""
     with _run(['openssl', 's_server', '-accept', '0', '-cert',
                '%s.pem' % certificate, '-key', '%s.key' % certificate,
@@ -56,7 +66,8 @@ def openssl(certificate, *options):
 
 
 @contextlib.contextmanager
-def gnutls(certificate, priority='NORMAL', *options):
+def gnutls(certificate: pathlib.Path, priority: str = 'NORMAL',
+           *options: str) -> Iterator[int]:
     """Run `gnutls-serv` with a priority string; give its port (int)."""
     with socket.create_server(('127.0.0.1', 0)) as free:
         port = free.getsockname()[1]
@@ -69,10 +80,11 @@ def gnutls(certificate, priority='NORMAL', *options):
 
 
 @contextlib.contextmanager
-def _run(command, listening):
+def _run(command: Sequence[str], listening: str) -> Iterator[int]:
     server = subprocess.Popen(command, stdin=subprocess.PIPE,
                               stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, text=True)
+    assert server.stdout
     said = ''
     try:
         found = None
@@ -102,28 +114,28 @@ class Fake(socketserver.ThreadingTCPServer):
     daemon_threads = True
     request_queue_size = 64
 
-    def __init__(self, answer):
-        super().__init__(('127.0.0.1', 0), None)
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(('127.0.0.1', 0), socketserver.BaseRequestHandler)
         self.answer = answer
         self.connections = 0
         self.most = 0
         self.lock = threading.Lock()
-        self._clients = []
+        self._clients: list[socket.socket] = []
 
-    def process_request(self, request, client_address):
+    def process_request(self, request: Any, client_address: Any) -> None:
         with self.lock:
             self._clients = [*filter(stays_open, self._clients), request]
         self.connections += 1
         self.most = max(self.most, len(self._clients))
         super().process_request(request, client_address)
 
-    def finish_request(self, request, client_address):
+    def finish_request(self, request: Any, client_address: Any) -> None:
         # The other end goes away as it likes.
         with contextlib.suppress(OSError):
             self.answer(request)
 
 
-def stays_open(connection):
+def stays_open(connection: socket.socket) -> bool:
     """
     Tell whether the other side has not ended a connection. A second is for
     the kernel, which may be slow to say so.
@@ -136,7 +148,7 @@ def stays_open(connection):
 
 
 @contextlib.contextmanager
-def fake(answer):
+def fake(answer: Answer) -> Iterator[tuple[Fake, int]]:
     """Run a Fake on a local port; give it with its port (int)."""
     with Fake(answer) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))

@@ -3,7 +3,10 @@
 
 """Shells on a terminal of their own, which are asked to complete a line."""
 
+from __future__ import annotations
+
 import os
+import pathlib
 import pty
 import re
 import select
@@ -43,7 +46,11 @@ class Shell:
     prefix, such as /usr. It is started for each line, in a folder.
     """
 
-    def __init__(self, prefix, directory):
+    COMMAND: tuple[str, ...]
+    KEYS: str
+
+    def __init__(self, prefix: str | pathlib.Path,
+                 directory: pathlib.Path) -> None:
         self.directory = directory
         self.environment = {
             'PATH': '%s/bin:/usr/bin:/bin' % prefix,
@@ -52,14 +59,17 @@ class Shell:
             'SHARE': '%s/share' % prefix,
             'OFFERS': str(directory / 'offers')}
 
-    def offers(self, line):
+    def offers(self, line: str) -> set[str]:
         """Return what it offers for a line (set of str)."""
         offers = self.directory / 'offers'
         offers.unlink(missing_ok=True)
         self._type(line)
         return self._read(line, offers.read_text())
 
-    def _type(self, line):
+    def _read(self, line: str, given: str) -> set[str]:
+        raise NotImplementedError
+
+    def _type(self, line: str) -> None:
         pid, terminal = pty.fork()
         if pid == 0:
             try:
@@ -91,13 +101,14 @@ class Bash(Shell):
     COMMAND = ('bash', '--rcfile', 'rc', '-i')
     KEYS = '\x0f\x14'
 
-    def __init__(self, *arguments):
-        super().__init__(*arguments)
+    def __init__(self, prefix: str | pathlib.Path,
+                 directory: pathlib.Path) -> None:
+        super().__init__(prefix, directory)
         (self.directory / 'rc').write_text(BASH)
 
-    def _read(self, line, given):
+    def _read(self, line: str, given: str) -> set[str]:
         # It breaks words at "=", too.
-        start = len(re.match('.*[ =]', line).group())
+        start = len(re.sub('[^ =]*$', '', line))
         return set() if given == line else set(given[start:].split())
 
 
@@ -107,12 +118,13 @@ class Zsh(Shell):
     COMMAND = ('zsh', '-i')
     KEYS = '\t'
 
-    def __init__(self, *arguments):
-        super().__init__(*arguments)
+    def __init__(self, prefix: str | pathlib.Path,
+                 directory: pathlib.Path) -> None:
+        super().__init__(prefix, directory)
         (self.directory / '.zshrc').write_text(ZSH)
 
-    def _read(self, line, given):
+    def _read(self, line: str, given: str) -> set[str]:
         return set(given.split())
 
 
-SHELLS = {'bash': Bash, 'zsh': Zsh}
+SHELLS: dict[str, type[Shell]] = {'bash': Bash, 'zsh': Zsh}

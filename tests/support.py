@@ -3,6 +3,8 @@
 
 """What the tests of several folders share."""
 
+from __future__ import annotations
+
 import concurrent.futures
 import functools
 import glob
@@ -12,7 +14,18 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from xml.etree import ElementTree
+
+if TYPE_CHECKING:
+    import libvirt
+
+Offer = TypeVar('Offer')
+
+# Fixtures that are functions; conftest.py says what they do.
+Figure = Callable[[str, object, object], None]
+MakeInstallation = Callable[[str], 'Installation']
 
 TESTS = pathlib.Path(__file__).resolve().parent
 SOURCE = TESTS.parent
@@ -59,9 +72,19 @@ GROUPS = ('X25519', 'X448', 'P-256', 'P-384', 'P-521', 'ffdhe2048',
           'ffdhe3072', 'ffdhe4096', 'ffdhe6144', 'ffdhe8192')
 
 
+def find_python(version: str) -> str:
+    """
+    Return the path of a Python of that version (like '3.6'). Raises
+    LookupError if there is none.
+    """
+    python = _look_for_python(version)
+    if python is None:
+        raise LookupError('there is no Python %s' % version)
+    return python
+
+
 @functools.cache
-def find_python(version):
-    """Return the path of a Python of that version (like '3.6'), or None."""
+def _look_for_python(version: str) -> str | None:
     try:
         root = subprocess.run(['pyenv', 'root'], capture_output=True,
                               text=True, check=True).stdout.strip()
@@ -80,14 +103,15 @@ def find_python(version):
     return None
 
 
-def missing_pythons():
-    return [version for version in TARGET_PYTHONS if not find_python(version)]
+def missing_pythons() -> list[str]:
+    return [version for version in TARGET_PYTHONS
+            if not _look_for_python(version)]
 
 
-def available_pythons():
+def available_pythons() -> list[str]:
     """Return those (list of str, never empty) that tests can run with."""
-    return [version for version in TARGET_PYTHONS if find_python(version)] or [
-        '%d.%d' % sys.version_info[:2]]
+    return [version for version in TARGET_PYTHONS
+            if _look_for_python(version)] or ['%d.%d' % sys.version_info[:2]]
 
 
 class Installation:
@@ -102,9 +126,11 @@ class Installation:
     (vdsm's).
     """
 
-    def __init__(self, root, python, openssl='/usr/bin/openssl',
-                 gnutls_cli='/usr/bin/gnutls-cli',
-                 openssl_conf='/etc/ssl/openssl.cnf'):
+    def __init__(self, root: pathlib.Path, python: str,
+                 openssl: str | pathlib.Path = '/usr/bin/openssl',
+                 gnutls_cli: str | pathlib.Path = '/usr/bin/gnutls-cli',
+                 openssl_conf: str | pathlib.Path = '/etc/ssl/openssl.cnf',
+                 ) -> None:
         self.root = root
         self.python = python
         libexec = root / 'libexec'
@@ -118,7 +144,7 @@ class Installation:
         self.qemu_kvm = libexec / 'qemu-kvm'
         self.run_dir = root / 'run/vdsm'
         self.host_default = root / 'etc/vdsm/tlsciphers.conf'
-        self.values = {
+        self.values: dict[str, str | pathlib.Path] = {
             'PYTHON': python, 'OPENSSL': openssl, 'GNUTLS_CLI': gnutls_cli,
             'OPENSSL_CONF': openssl_conf, 'HOST_DEFAULT': self.host_default,
             'QEMU_KVM': self.qemu_kvm,
@@ -142,31 +168,41 @@ class Installation:
         for path in (SOURCE / 'admin/vdsm_tlsciphers').glob('*.py'):
             self._make(path, self.module.parent / 'vdsm_tlsciphers'
                        / path.name, mode=0o644)
-        for kind, path in (
+        for kind, place in (
                 ('bash', 'bash-completion/completions/vdsm-tlsciphers'),
                 ('zsh', 'zsh/site-functions/_vdsm-tlsciphers')):
             self._make('admin/completion/vdsm-tlsciphers.' + kind,
-                       root / 'share' / path, mode=0o644)
+                       root / 'share' / place, mode=0o644)
 
-    def byte_compile(self):
+    def byte_compile(self) -> None:
         """Compile the modules as "make install" does."""
         subprocess.run([self.python, SOURCE / 'build-aux/byte-compile',
                         self.module.parent, self.module.parent], check=True)
 
-    def _make(self, source, path, mode=0o755):
+    def _make(self, source: str | pathlib.Path, path: pathlib.Path,
+              mode: int = 0o755) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(substitute(SOURCE / source, self.values))
         path.chmod(mode)
 
 
+class MakeStub(Protocol):
+    """What the fixture make_stub is."""
+
+    def __call__(self, name: str, version: str = ..., *,
+                 provides: Iterable[str] = ..., install: str = ...,
+                 files: Iterable[str] = ...) -> pathlib.Path: ...
+
+
 @functools.cache
-def version():
+def version() -> str:
     """Return the version (str) of the package."""
     spec = (SOURCE / 'vdsm-hook-tlsciphers.spec').read_text()
-    return re.search('(?m)^Version: *(.*)', spec).group(1)
+    found, = re.findall('(?m)^Version: *(.*)', spec)
+    return str(found)
 
 
-def substitute(source, values):
+def substitute(source: pathlib.Path, values: Mapping[str, object]) -> bytes:
     """Return a source file (bytes) with each @NAME@ of values replaced."""
     return subprocess.run(
         ['sh', str(SOURCE / 'build-aux/substitute')]
@@ -174,7 +210,7 @@ def substitute(source, values):
         input=source.read_bytes(), check=True, capture_output=True).stdout
 
 
-def run_file(path):
+def run_file(path: pathlib.Path) -> dict[str, Any]:
     """Return the names (dict) that an installed file of Python defines."""
     # Modules of another installation may be there already.
     shared = ('tlsciphers', 'tlsciphers_hook', 'tlsciphers_wrapper')
@@ -182,7 +218,7 @@ def run_file(path):
              if name in sys.modules}
     sys.path.insert(0, str(path.parent))
     try:
-        names = {'__name__': path.stem, '__file__': str(path)}
+        names: dict[str, Any] = {'__name__': path.stem, '__file__': str(path)}
         exec(compile(path.read_bytes(), str(path), 'exec'), names)
         return names
     finally:
@@ -192,13 +228,13 @@ def run_file(path):
         sys.modules.update(known)
 
 
-def read_arguments(name):
+def read_arguments(name: str) -> list[bytes]:
     """Return the arguments (list of bytes) of a file in tests/data."""
     return (DATA / name).read_bytes().split(b'\n')[:-1]
 
 
 @functools.cache
-def suites(cipher_list, *options):
+def suites(cipher_list: str, *options: str) -> tuple[str, ...]:
     """Return the suites (tuple) of a list as `openssl ciphers` has them."""
     answer = subprocess.run(
         ['openssl', 'ciphers', *options, '-ciphersuites', '', '--',
@@ -206,16 +242,18 @@ def suites(cipher_list, *options):
     return tuple(re.split(r'[:\n]', answer.stdout.strip()))
 
 
-def lab_domain(*consoles, name='lab', password=CONSOLE_PASSWORD):
+def lab_domain(*consoles: str, name: str = 'lab',
+               password: str | None = CONSOLE_PASSWORD) -> str:
     """
     Return the domain XML (str) of tests/data/domain-lab.xml with consoles
     like those of oVirt: "spice", "vnc" or both, in this order. A password of
     None leaves them open.
     """
     root = ElementTree.parse(DATA / 'domain-lab.xml').getroot()
-    root.find('name').text = name
-    devices = root.find('devices')
-    spice = devices.find('graphics')
+    label, = root.iterfind('name')
+    label.text = name
+    devices, = root.iterfind('devices')
+    spice, = devices.iterfind('graphics')
     devices.remove(spice)
     vnc = ElementTree.fromstring(
         '<graphics type="vnc" autoport="yes" websocket="-1">'
@@ -229,7 +267,7 @@ def lab_domain(*consoles, name='lab', password=CONSOLE_PASSWORD):
 
 
 @functools.cache
-def suite_codes():
+def suite_codes() -> dict[str, tuple[int, int]]:
     """Return the codes that suites have on the wire, by OpenSSL's names."""
     answer = subprocess.run(
         ['openssl', 'ciphers', '-V', '-ciphersuites', ':'.join(TLS13_SUITES),
@@ -241,7 +279,7 @@ def suite_codes():
 
 
 @functools.cache
-def gnutls_suites(priority):
+def gnutls_suites(priority: str) -> set[tuple[str, str]]:
     """
     Return the set of (version, suite) that a VNC console with a priority
     string should accept, as `gnutls-cli` has it: those that work with a
@@ -254,13 +292,14 @@ def gnutls_suites(priority):
              for name, first, second in re.findall(
                  r'(?m)^(TLS_\w+)\s+0x(\w\w), 0x(\w\w)', answer)
              if 'ECDSA' not in name}
-    protocols = re.search('(?m)^Protocols: (.*)', answer).group(1).split(', ')
+    protocols, = re.findall('(?m)^Protocols: (.*)', answer)
     return {(version, suite) for version in TLS_VERSIONS
-            if GNUTLS_VERSIONS[version] in protocols
+            if GNUTLS_VERSIONS[version] in protocols.split(', ')
             for suite in every_suite(version) if suite_codes()[suite] in codes}
 
 
-def lab_rpm(*arguments):
+def lab_rpm(*arguments: str | pathlib.Path,
+            ) -> subprocess.CompletedProcess[str]:
     """Run rpm on the database of the lab; return the process."""
     debian = (['--force-debian'] if os.path.exists('/etc/debian_version')
               else [])
@@ -269,7 +308,7 @@ def lab_rpm(*arguments):
          *map(str, arguments)], check=True, capture_output=True, text=True)
 
 
-def read_vm_log(name, root='/'):
+def read_vm_log(name: str, root: str | pathlib.Path = '/') -> str:
     """
     Return the log (str) that libvirt keeps of a VM and its emulator, on the
     host whose files are below root.
@@ -277,7 +316,8 @@ def read_vm_log(name, root='/'):
     return pathlib.Path(root, 'var/log/libvirt/qemu/%s.log' % name).read_text()
 
 
-def console_port(domain, console, attribute):
+def console_port(domain: libvirt.virDomain, console: str, attribute: str,
+                 ) -> int:
     """
     Return a port (int) of a libvirt domain's console ("spice", "vnc"), that
     of the attribute: "tlsPort" of SPICE, "port" or "websocket" of VNC. It is
@@ -288,13 +328,13 @@ def console_port(domain, console, attribute):
     return -1 if graphics is None else int(graphics.get(attribute, -1))
 
 
-def spice_tls_port(domain):
+def spice_tls_port(domain: libvirt.virDomain) -> int:
     """Return the TLS port (int) of the SPICE console of a libvirt domain."""
     return console_port(domain, 'spice', 'tlsPort')
 
 
 @functools.cache
-def every_suite(version):
+def every_suite(version: str) -> tuple[str, ...]:
     """
     Return the suites (tuple of str) that a client can try with a version of
     TLS: what its own library has.
@@ -305,7 +345,7 @@ def every_suite(version):
                   TLS_VERSIONS[version])
 
 
-def handshake(port, version, *options):
+def handshake(port: int, version: str, *options: str) -> bool:
     """
     Tell whether a local port makes a handshake of that version of TLS with
     `openssl s_client` and these options of it. Raise ConnectionError if there
@@ -324,14 +364,14 @@ def handshake(port, version, *options):
     return client.returncode == 0
 
 
-def accepts(port, suite, version='TLSv1.2'):
+def accepts(port: int, suite: str, version: str = 'TLSv1.2') -> bool:
     """Tell whether a local port makes a TLS handshake with a suite."""
     if version == 'TLSv1.3':
         return handshake(port, version, '-ciphersuites', suite)
     return handshake(port, version, '-cipher', suite + ':@SECLEVEL=0')
 
 
-def accepts_group(port, group, version='TLSv1.3'):
+def accepts_group(port: int, group: str, version: str = 'TLSv1.3') -> bool:
     """
     Tell whether a local port exchanges keys in a group. With TLS 1.2 and
     older this can be an elliptic curve only: for the others the server alone
@@ -342,7 +382,8 @@ def accepts_group(port, group, version='TLSv1.3'):
                      'kECDHE:@SECLEVEL=0')
 
 
-def accepted(port, versions=tuple(TLS_VERSIONS)):
+def accepted(port: int, versions: Iterable[str] = tuple(TLS_VERSIONS),
+             ) -> set[tuple[str, str]]:
     """
     Return what a local port accepts, a set of (version, suite), each shown by
     a handshake that offers nothing else.
@@ -353,15 +394,44 @@ def accepted(port, versions=tuple(TLS_VERSIONS)):
          for suite in every_suite(version)])
 
 
-def accepted_groups(port, version='TLSv1.3', groups=GROUPS):
+def accepted_groups(port: int, version: str = 'TLSv1.3',
+                    groups: Collection[str] = GROUPS) -> set[str]:
     """Return those (set of str) of the groups that a local port accepts."""
     return _filter_parallel(
         lambda group: accepts_group(port, group, version), groups)
 
 
-def _filter_parallel(accepts, offers):
+def _filter_parallel(accepts: Callable[[Offer], bool],
+                     offers: Collection[Offer]) -> set[Offer]:
     # QEMU makes one handshake after the other, and two more connections can
     # wait at a VNC port. A third would try again after a second.
     with concurrent.futures.ThreadPoolExecutor(max_workers=2) as executor:
         answers = executor.map(accepts, offers)
         return {offer for offer, answer in zip(offers, answers) if answer}
+
+
+def sslscan(port: int, *options: str) -> ElementTree.Element:
+    """
+    Return what sslscan, with these options and without its other extras,
+    finds at a local port: its element "ssltest".
+    """
+    # Settings of this machine would hold it back.
+    xml = subprocess.run(
+        ['sslscan', '--no-heartbleed', '--no-renegotiation',
+         '--no-compression', '--no-fallback', '--no-check-certificate',
+         *options, '--xml=-', '127.0.0.1:%d' % port], check=True,
+        stdout=subprocess.PIPE,
+        env={**os.environ, 'OPENSSL_CONF': os.devnull}).stdout
+    test, = ElementTree.fromstring(xml).iterfind('ssltest')
+    return test
+
+
+def sslscan_suites(test: ElementTree.Element, name: str = 'cipher'
+                   ) -> set[tuple[str, str]]:
+    """
+    Return the set of (version, suite) in what sslscan() finds; suites have
+    OpenSSL's names, or, where name is "id", codes as on the wire (in hex).
+    """
+    return {(cipher.attrib['sslversion'].replace('TLSv1.0', 'TLSv1'),
+             cipher.attrib[name].replace('0x', ''))
+            for cipher in test.iter('cipher')}

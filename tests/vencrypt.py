@@ -13,6 +13,7 @@ import select
 import socket
 import struct
 import threading
+from collections.abc import Iterator
 
 VENCRYPT = 19
 X509_NONE = 260  # no password after the handshake
@@ -24,7 +25,7 @@ class Refused(Exception):
     """A VNC server does not let TLS begin."""
 
 
-def connect(port, subtype=X509_VNC):
+def connect(port: int, subtype: int = X509_VNC) -> socket.socket:
     """
     Return a socket to a local VNC port at the point where TLS begins. Raise
     Refused if that does not come.
@@ -38,7 +39,7 @@ def connect(port, subtype=X509_VNC):
         return server
 
 
-def _talk(server, subtype):
+def _talk(server: socket.socket, subtype: int) -> None:
     version = _read(server, 12)
     if version != b'RFB 003.008\n':
         raise Refused('expected RFB 003.008, got %r' % version)
@@ -64,7 +65,7 @@ def _talk(server, subtype):
         raise Refused('sub-type %d is not accepted' % subtype)
 
 
-def _read(server, length):
+def _read(server: socket.socket, length: int) -> bytes:
     data = b''
     while len(data) < length:
         part = server.recv(length - len(data))
@@ -75,7 +76,7 @@ def _read(server, length):
 
 
 @contextlib.contextmanager
-def relay(port, subtype=X509_VNC):
+def relay(port: int, subtype: int = X509_VNC) -> Iterator[int]:
     """
     Give a local port (int) where TLS begins at once, as that of a VNC port:
     each of its connections goes to one of its own at the VNC port. At the end
@@ -94,15 +95,16 @@ def relay(port, subtype=X509_VNC):
 
 
 class _Relay:
-    def __init__(self, listener, port, subtype):
+    def __init__(self, listener: socket.socket, port: int, subtype: int,
+                 ) -> None:
         self.listener = listener
         self.port = port
         self.subtype = subtype
-        self.errors = []
-        self.threads = []
-        self.pairs = set()
+        self.errors: list[Exception] = []
+        self.threads: list[threading.Thread] = []
+        self.pairs: set[tuple[socket.socket, socket.socket]] = set()
 
-    def accept(self):
+    def accept(self) -> None:
         while True:
             try:
                 client, _ = self.listener.accept()
@@ -121,7 +123,7 @@ class _Relay:
             thread.start()
             self.threads.append(thread)
 
-    def pass_on(self, client, server):
+    def pass_on(self, client: socket.socket, server: socket.socket) -> None:
         other = {client: server, server: client}
         sources = [client, server]
         # A reset by one of them ends both.
@@ -136,7 +138,7 @@ class _Relay:
                         sources.remove(source)
         self.pairs.discard((client, server))
 
-    def close(self, acceptor):
+    def close(self, acceptor: threading.Thread) -> None:
         # Ends what the threads wait for.
         self.listener.shutdown(socket.SHUT_RDWR)
         acceptor.join()

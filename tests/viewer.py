@@ -10,23 +10,25 @@ output what happens: "CHANNEL EVENT". A VNC console has one channel.
 """
 
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import gi
 
 import vencrypt
 
 
-def say(channel, event):
+def say(channel: str, event: str) -> None:
     print(channel, event, flush=True)
 
 
-def on(thing, signal, function):
+def on(thing: Any, signal: str, function: Callable[..., object]) -> None:
     """Have a GObject call function with what comes with a signal."""
     # Session and channels have another method of the name connect.
     GObject.Object.connect(thing, signal, lambda _, *rest: function(*rest))
 
 
-def view_spice(port, ca, password):
+def view_spice(port: str, ca: str, password: str) -> Any:
     session = Spice.Session(host='127.0.0.1', tls_port=port, ca_file=ca,
                             password=password)
     on(session, 'channel-new', lambda channel: watch(session, channel))
@@ -34,13 +36,13 @@ def view_spice(port, ca, password):
     return session
 
 
-def watch(session, channel):
+def watch(session: Any, channel: Any) -> None:
     name = type(channel).__name__[:-len('Channel')].lower()
     on(channel, 'channel-event', lambda event: say(name, event.value_nick))
     if name == 'display':
-        drawn = []
+        drawn: list[str] = []
 
-        def draw(*_):
+        def draw(*_: object) -> None:
             # The guest, or its cursor, draws all the time. The port changes
             # where the session follows a VM that migrates.
             if drawn[-1:] != [session.props.tls_port]:
@@ -52,10 +54,10 @@ def watch(session, channel):
         channel.connect()
 
 
-def view_vnc(port, password):
+def view_vnc(port: str, password: str) -> Any:
     connection = GVnc.Connection()
 
-    def give_credentials(_):
+    def give_credentials(_: object) -> None:
         # It looks for the CA in a fixed place.
         connection.set_credential(GVnc.ConnectionCredential.CLIENTNAME, 'lab')
         connection.set_credential(GVnc.ConnectionCredential.PASSWORD, password)

@@ -13,6 +13,10 @@ import tlsciphers
 from vdsm_tlsciphers import Problem
 from vdsm_tlsciphers.terminal import TIME, clean
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from vdsm_tlsciphers import documents
+
 # Left is what the names below are read from: no text that its owner chose.
 OPTIONS = ('no_header,no_version,no_serial,no_issuer,no_validity,no_subject,'
            'no_extensions,no_sigdump,no_aux')
@@ -24,11 +28,10 @@ LEAST_BITS = {'RSA': 2048, 'DSA': 2048, 'EC': 224}
 
 
 @functools.lru_cache(maxsize=1024)
-def describe(der):
+def describe(der: bytes) -> 'documents.Certificate':
     """
-    Return what a certificate (bytes, DER) says: a dict of str with the keys
-    subject, issuer, not_before, not_after, key, signature, sha256. Raises
-    Problem where OpenSSL cannot read it.
+    Return what a certificate (bytes, DER) says. Raises Problem where OpenSSL
+    cannot read it.
     """
     try:
         # What comes from elsewhere is on its standard input.
@@ -53,25 +56,28 @@ def describe(der):
             'key': _key(text),
             'signature': _find(' *Signature Algorithm: (.*)', text),
             'sha256': hashlib.sha256(der).hexdigest()}
-    except (AttributeError, ValueError):
+    except ValueError:
         raise Problem('OpenSSL cannot read its certificate')
 
 
-def clean_lines(output):
+def clean_lines(output: bytes) -> str:
     return '\n'.join(clean(line) for line in output.decode(
         'utf-8', 'replace').split('\n'))
 
 
-def _find(pattern, text):
-    return re.search('(?m)^%s$' % pattern, text).group(1).strip()
+def _find(pattern: str, text: str) -> str:
+    found = re.search('(?m)^%s$' % pattern, text)
+    if found is None:
+        raise ValueError(pattern)
+    return found.group(1).strip()
 
 
-def _time(text):
+def _time(text: str) -> str:
     return time.strftime(TIME, time.strptime(
         text, '%b %d %H:%M:%S %Y %Z')).zfill(len('0000-00-00T00:00:00Z'))
 
 
-def _key(text):
+def _key(text: str) -> str:
     kind = _find(' *Public Key Algorithm: (.*)', text)
     kind = {'rsaEncryption': 'RSA', 'id-ecPublicKey': 'EC',
             'dsaEncryption': 'DSA'}.get(kind, kind)
@@ -79,11 +85,8 @@ def _key(text):
     return '%s %s' % (kind, bits.group(1)) if bits else kind
 
 
-def flaws(certificate):
-    """
-    Return what is wrong with a certificate, as describe() has it: a list of
-    str.
-    """
+def flaws(certificate: 'documents.Certificate') -> 'list[str]':
+    """Return what is wrong with a certificate, as describe() has it."""
     found = []
     kind, _, bits = certificate['key'].partition(' ')
     if bits and int(bits) < LEAST_BITS.get(kind, 0):

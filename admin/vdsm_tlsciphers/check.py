@@ -8,6 +8,10 @@ clients have in common with them. Needs no host: the OpenSSL and GnuTLS of
 the machine that it runs on decide.
 """
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+
 EXAMPLES = """\
 A value without a NAME is taken for that of tlsprofile, tlsprotocols,
 tlspriority or tlsciphers, whichever it looks like; the first line says which.
@@ -24,7 +28,7 @@ Examples:
 """
 
 
-def add_arguments(parser):
+def add_arguments(parser: 'argparse.ArgumentParser') -> None:
     """Add what the command takes to its parser."""
     parser.add_argument(
         'values', nargs='*', metavar='[NAME=]VALUE',
@@ -45,7 +49,7 @@ def add_arguments(parser):
                         help='print one JSON document instead of text')
 
 
-def run(options):
+def run(options: 'argparse.Namespace') -> int:
     """Do the command's work; return its exit status."""
     # What --help does not need.
     from vdsm_tlsciphers import checker

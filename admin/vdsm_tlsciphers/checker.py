@@ -7,6 +7,13 @@ import tlsciphers
 from vdsm_tlsciphers import FINDINGS, FINE, Problem, domains, libraries
 from vdsm_tlsciphers.terminal import clean, paint, print_json
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Collection, Iterable
+
+    from vdsm_tlsciphers import documents
+
 PROFILE, PRIORITY = 'tlsprofile', 'tlspriority'
 # What a GnuTLS priority string begins with (see "Priority strings" in its
 # manual); a cipher list never does.
@@ -21,7 +28,7 @@ NOTES = ('does not apply to this VM', 'have no effect')
 CANNOT_TELL = 'tlsciphers: cannot check the values'
 
 
-def run(options):
+def run(options: 'argparse.Namespace') -> int:
     """Do the command's work; return its exit status."""
     machine = find_machine(options)
     properties = dict(map(parse_value, options.values))
@@ -40,7 +47,7 @@ def run(options):
     return FINDINGS if document['refused'] or document['findings'] else FINE
 
 
-def find_machine(options):
+def find_machine(options: 'argparse.Namespace') -> 'domains.Machine | None':
     """Return the Machine that the options name, or None."""
     if options.vm is not None:
         return domains.find(domains.connect(), options.vm)
@@ -54,7 +61,7 @@ def find_machine(options):
                                                   error.strerror))
 
 
-def parse_value(argument):
+def parse_value(argument: str) -> 'tuple[str, str]':
     """Return the (name, value) of a property that an argument stands for."""
     name, equals, value = argument.partition('=')
     if equals and name in tlsciphers.PROPERTIES:
@@ -75,7 +82,7 @@ def parse_value(argument):
     return (PROFILE if argument in profiles else 'tlsciphers'), argument
 
 
-def properties_of(policy):
+def properties_of(policy: 'dict[str, domains.Setting]') -> 'dict[str, str]':
     """Return the properties (dict) that stand for a Machine's policy."""
     values = {key: setting.value for key, setting in policy.items()}
     lists = [values[key] for key in ('ciphers', 'ciphersuites')
@@ -87,27 +94,30 @@ def properties_of(policy):
     return properties
 
 
-def examine(properties, machine, engine_ciphers):
+def examine(properties: 'dict[str, str]', machine: 'domains.Machine | None',
+            engine_ciphers: str) -> 'documents.Check':
     """
     Return what properties (dict) do as a document (dict) for JSON: for a
     Machine, or where it is None for a VM with both displays.
     """
-    document = {
+    document: documents.Check = {
         'format': 'vdsm-tlsciphers check', 'version': 1,
         'vm': machine.name if machine else None,
         'properties': properties, 'refused': None, 'findings': [],
         'notes': [], 'displays': {}}
-    displays = machine.displays if machine else ('spice', 'vnc')
+    displays: Collection[str] = (
+        machine.displays if machine else ('spice', 'vnc'))
     try:
         settings, lines = tlsciphers.resolve(
             properties, displays,
-            bool(machine) and tlsciphers.is_hosted_engine(machine.document))
+            machine is not None
+            and tlsciphers.is_hosted_engine(machine.document))
     except tlsciphers.Refused as refusal:
         if str(refusal).startswith(CANNOT_TELL):
             raise Problem(str(refusal)[len('tlsciphers: '):])
         document['refused'] = str(refusal)
         return document
-    policy = {}
+    policy: documents.Policy = {}
     for option, setting in settings:
         key, _, value = setting.partition('=')
         policy[key] = {'value': value,
@@ -131,12 +141,14 @@ def examine(properties, machine, engine_ciphers):
     return document
 
 
-def describe(display, policy, engine_ciphers):
+def describe(display: 'documents.Display', policy: 'documents.Policy',
+             engine_ciphers: str) -> 'documents.CheckedDisplay':
     """Return what a display accepts with a policy, as a dict for JSON."""
     keys = [key for key in tlsciphers.KEYS if key in policy
             and (key == 'priority') == (display == 'vnc')]
-    described = {'policy': {key: policy[key] for key in keys},
-                 'protocols': {}, 'groups': [], 'clients': []}
+    described: documents.CheckedDisplay = {
+        'policy': {key: policy[key] for key in keys},
+        'protocols': {}, 'groups': [], 'clients': []}
     if not keys:
         return described
     values = {key: policy[key]['value'] for key in keys}
@@ -164,7 +176,7 @@ def describe(display, policy, engine_ciphers):
     return described
 
 
-def show(document):
+def show(document: 'documents.Check') -> None:
     """Print such a document for people."""
     if document['vm'] is not None:
         print('VM %s' % clean(document['vm']))
@@ -197,13 +209,13 @@ def show(document):
               + clean(document['refused']))
 
 
-def show_row(title, lines):
+def show_row(title: str, lines: 'Iterable[str]') -> None:
     for line in lines:
         print('  %-9s %s' % (title, clean(line)))
         title = ''
 
 
-def describe_client(client):
+def describe_client(client: 'documents.Client') -> str:
     if not client['protocols']:
         return client['client'] + ': nothing in common'
     return '%s: in common %s' % (client['client'], ', '.join(

@@ -7,6 +7,10 @@ hook, the wrapper, QEMU, OpenSSL and GnuTLS, libvirt, the host's default, and
 what a manual installation may have left. One line for each, with the remedy.
 """
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+
 EXAMPLES = """\
 FAILED: VMs with a policy do not start here, or would not have it. warning:
 it concerns some VMs or some settings, or is untidy; the line says which.
@@ -26,7 +30,7 @@ Examples:
 """
 
 
-def add_arguments(parser):
+def add_arguments(parser: 'argparse.ArgumentParser') -> None:
     """Add what the command takes to its parser."""
     parser.add_argument('--fix', action='store_true',
                         help='repair labels, and what libvirt has cached')
@@ -34,7 +38,7 @@ def add_arguments(parser):
                         help='print one JSON document instead of text')
 
 
-def run(options):
+def run(options: 'argparse.Namespace') -> int:
     """Do the command's work; return its exit status."""
     # What --help does not need.
     from vdsm_tlsciphers import findings

@@ -4,23 +4,45 @@
 """The VMs of this host, as libvirt and their domain XML describe them."""
 
 import collections
+import re
 from xml.dom import minidom  # nosec B408 # see where it is used
 from xml.parsers import expat
 
 import tlsciphers
 from vdsm_tlsciphers import Problem
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any, NamedTuple
+
+    import libvirt
+
+    from vdsm_tlsciphers import documents
+
 URI = 'qemu:///system'
 OVIRT_VM = 'http://ovirt.org/vm/1.0'
 # Where vdsm keeps what libvirt asks its user for.
 VDSM_USER = 'vdsm@ovirt'
 VDSM_PASSWORD = '/etc/pki/vdsm/keys/libvirt_password'  # nosec B105 # path
+ALL_OF_IPV4 = '0.0.0.0'  # nosec B104 # no bind
 
-# A port that listens: display ('spice', 'vnc' or 'websocket'), address (str:
-# where it can be reached from this host), port (int).
-Console = collections.namedtuple('Console', 'display address port')
-# A value of a policy, and whether it is a requirement or a default.
-Setting = collections.namedtuple('Setting', 'value required')
+if TYPE_CHECKING:
+    class Console(NamedTuple):
+        """A port that listens, where it can be reached from this host."""
+
+        display: documents.ScannedDisplay
+        address: str
+        port: int
+
+    class Setting(NamedTuple):
+        """A value of a policy: a requirement, or a default."""
+
+        value: str
+        required: bool
+else:
+    Console = collections.namedtuple('Console', 'display address port')
+    Setting = collections.namedtuple('Setting', 'value required')
 
 
 class Machine:
@@ -33,7 +55,7 @@ class Machine:
     Setting}: what the VM was started with).
     """
 
-    def __init__(self, xml):
+    def __init__(self, xml: 'str | bytes') -> None:
         """
         Read a domain XML (str or bytes). Raises Problem where it is none, or
         none that the hook would take.
@@ -41,69 +63,78 @@ class Machine:
         try:
             # libvirt wrote it, or whoever runs this has chosen the file.
             self.document = minidom.parseString(xml)  # nosec B318
-            self.displays = tlsciphers.displays(self.document)
+            self.displays: frozenset[str] = tlsciphers.displays(
+                self.document)
         except expat.ExpatError as error:
             raise Problem('the domain XML cannot be read: %s' % error)
         except tlsciphers.Refused as refusal:
             raise Problem(str(refusal))
-        if self.document.documentElement.tagName != 'domain':
+        domain = self.document.documentElement
+        if domain is None or domain.tagName != 'domain':
             raise Problem('this is no domain XML: it begins with <%s>; '
                           '"virsh -r dumpxml NAME" prints one'
-                          % self.document.documentElement.tagName)
-        self.name = self._text('name')
-        self.uuid = self._text('uuid')
+                          % (domain and domain.tagName))
+        self.name = child_text(domain, 'name')
+        self.uuid = child_text(domain, 'uuid')
         self.consoles = self._find_consoles(PORTS)
         self.unencrypted = self._find_consoles(UNENCRYPTED_PORTS)
         self.properties = self._find_properties()
-        self.policy = {}
+        self.policy: dict[str, Setting] = {}
         for option, setting in tlsciphers.read_policy(self.document):
             key, _, value = setting.partition('=')
             self.policy[key] = Setting(value,
                                        option == tlsciphers.REQUIREMENT)
 
-    def _text(self, name):
-        for node in self.document.documentElement.childNodes:
-            if node.nodeName == name:
-                return ''.join(child.data for child in node.childNodes
-                               if child.nodeType == child.TEXT_NODE).strip()
-        return ''
-
-    def _find_properties(self):
+    def _find_properties(self) -> 'dict[str, str]':
         found = {}
         for custom in self.document.getElementsByTagNameNS(OVIRT_VM,
                                                            'custom'):
             # Devices have some as well.
-            if custom.parentNode.localName == 'vm':
+            if custom.parentNode and custom.parentNode.localName == 'vm':
                 for node in custom.childNodes:
                     if node.localName in tlsciphers.PROPERTIES:
-                        found[node.localName] = ''.join(
-                            child.data for child in node.childNodes)
+                        found[node.localName] = text_of(node)
         return found
 
-    def _find_consoles(self, ports):
+    def _find_consoles(self, ports: 'Ports') -> 'list[Console]':
         consoles = []
         for graphics in self.document.getElementsByTagName('graphics'):
             address = graphics.getAttribute('listen')
             for listen in graphics.getElementsByTagName('listen'):
                 address = listen.getAttribute('address') or address
             # An address for all can be reached through the loopback.
-            address = {
-                '': '127.0.0.1', '0.0.0.0': '127.0.0.1',  # nosec B104 # no bind
-                '::': '::1'}.get(address, address)
+            address = {'': '127.0.0.1', ALL_OF_IPV4: '127.0.0.1',
+                       '::': '::1'}.get(address, address)
             for display, attribute in ports.get(
                     graphics.getAttribute('type'), ()):
                 port = graphics.getAttribute(attribute)
-                if port.isdigit() and int(port):
+                if re.match('[1-9][0-9]{0,4}$', port):
                     consoles.append(Console(display, address, int(port)))
         return consoles
 
 
-PORTS = {'spice': (('spice', 'tlsPort'),),
-         'vnc': (('vnc', 'port'), ('websocket', 'websocket'))}
-UNENCRYPTED_PORTS = {'spice': (('spice', 'port'),)}
+def text_of(element: minidom.Node) -> str:
+    """Return an element's own text: not its comments, not its children's."""
+    return ''.join(child.data for child in element.childNodes
+                   if isinstance(child, minidom.Text))
 
 
-def connect(writable=False):
+def child_text(element: minidom.Element, name: str) -> str:
+    """Return the text of an element's first child of that name."""
+    return next((text_of(child).strip() for child in element.childNodes
+                 if child.nodeName == name), '')
+
+
+# {type of graphics: pairs of a display and the attribute that has its port}
+if TYPE_CHECKING:
+    Ports = dict[str, Sequence[tuple[documents.ScannedDisplay, str]]]
+PORTS: 'Ports' = {
+    'spice': (('spice', 'tlsPort'),),
+    'vnc': (('vnc', 'port'), ('websocket', 'websocket'))}
+UNENCRYPTED_PORTS: 'Ports' = {'spice': (('spice', 'port'),)}
+
+
+def connect(writable: bool = False) -> 'libvirt.virConnect':
     """
     Return a libvirt connection to this host, which can only read unless it
     is to be writable: libvirt then lets QEMU be asked. Raises Problem.
@@ -126,7 +157,7 @@ def connect(writable=False):
                       'this a host, and are you root?' % error)
 
 
-def _answer(credentials, _):
+def _answer(credentials: 'list[list[Any]]', _: object) -> int:
     import libvirt
     for credential in credentials:
         if credential[0] == libvirt.VIR_CRED_AUTHNAME:
@@ -140,7 +171,7 @@ def _answer(credentials, _):
     return 0
 
 
-def running(connection):
+def running(connection: 'libvirt.virConnect') -> 'list[Machine]':
     """Return the Machines that run on this host, by name."""
     import libvirt
     machines = []
@@ -155,7 +186,7 @@ def running(connection):
     return sorted(machines, key=lambda machine: machine.name)
 
 
-def find(connection, name):
+def find(connection: 'libvirt.virConnect', name: str) -> Machine:
     """
     Return the Machine (running or not) with that name or UUID. Raises
     Problem where there is none.

@@ -12,6 +12,12 @@ import stat
 
 from vdsm_tlsciphers import Problem, wrapper
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from vdsm_tlsciphers.domains import Machine
+
 PID_FILE = '/run/libvirt/qemu/%s.pid'
 # More than a VM with hundreds of devices has.
 LONGEST = 4 << 20
@@ -30,13 +36,13 @@ class Emulator:
     Raises Problem where it cannot be found, or its command line not be read.
     """
 
-    def __init__(self, machine):
+    def __init__(self, machine: 'Machine') -> None:
         self.pid = find_pid(machine)
         arguments = [os.fsdecode(argument) for argument in read(
             self.pid, 'cmdline').split(b'\0')[1:-1]]
         try:
             options = wrapper.load().parse(arguments)
-            self.spice = {}
+            self.spice: dict[str, str] = {}
             for value in wrapper.load().spice_displays(options):
                 self.spice.update(parameters('spice', value))
             self.vnc = [plain(display)
@@ -48,7 +54,7 @@ class Emulator:
             raise Problem('its command line cannot be read: %s' % refusal)
         self.openssl = self._read_openssl()
 
-    def _read_openssl(self):
+    def _read_openssl(self) -> 'dict[str, str] | None':
         for entry in read(self.pid, 'environ').split(b'\0'):
             name, _, value = os.fsdecode(entry).partition('=')
             number = OPENSSL_CONF.match(value)
@@ -58,13 +64,13 @@ class Emulator:
         return None
 
     @property
-    def credentials(self):
+    def credentials(self) -> 'list[str]':
         """The names (list) of the credentials that VNC displays use."""
         return [display['tls-creds'] for display in self.vnc
                 if display.get('tls-creds')]
 
 
-def find_pid(machine):
+def find_pid(machine: 'Machine') -> int:
     """
     Return the PID of a Machine's emulator. Raises Problem where libvirt names
     a process that is not, or not yet, that.
@@ -87,7 +93,7 @@ def find_pid(machine):
     return pid
 
 
-def read(pid, name):
+def read(pid: int, name: str) -> bytes:
     """Return what a file (str: its name) of a process in /proc holds."""
     path = '/proc/%d/%s' % (pid, name)
     try:
@@ -107,17 +113,17 @@ def read(pid, name):
     raise Problem('%s is too long to be read' % path)
 
 
-def parameters(option, value):
+def parameters(option: str, value: str) -> 'dict[str, str]':
     """Return the parameters (dict) of an option in QEMU's syntax."""
     return plain(wrapper.load().split_parameters(option, value))
 
 
-def plain(pairs):
+def plain(pairs: 'Iterable[tuple[str, str]]') -> 'dict[str, str]':
     return {key: text.partition('=')[2].replace(',,', ',')
             for key, text in pairs}
 
 
-def credentials(value):
+def credentials(value: str) -> 'tuple[str, str | None]':
     """Return the name and priority (or None) of a credentials object."""
     if value.startswith('{'):
         # The wrapper keeps a text in the quotes of JSON.
@@ -128,13 +134,13 @@ def credentials(value):
     return members.get('id', ''), members.get('priority')
 
 
-def openssl_settings(text):
+def openssl_settings(text: str) -> 'dict[str, str]':
     """
     Return the settings (dict) of the "system_default" section in a file that
     the wrapper wrote, by names in lower case.
     """
-    values = {}
-    section = 'default'
+    values: dict[tuple[str | None, str], str] = {}
+    section: str | None = 'default'
     for line in text.replace('\\\n', '').split('\n'):
         line = line.split('#')[0].strip()
         key, equals, value = (part.strip() for part in line.partition('='))
@@ -149,7 +155,7 @@ def openssl_settings(text):
             if where == section}
 
 
-def protocols(settings):
+def protocols(settings: 'dict[str, str]') -> str:
     """Return what settings of OpenSSL (dict) say in a policy's words."""
     lowest = settings.get('minprotocol', 'TLSv1')
     highest = settings.get('maxprotocol', 'TLSv1.3')

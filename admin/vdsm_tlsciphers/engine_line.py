@@ -33,7 +33,7 @@ DEFINITIONS = {
 DEFAULT_LEVEL = '4.7'
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the command takes to its parser."""
     parser.add_argument(
         '--cver', metavar='LEVEL', nargs='+', action='append',
@@ -47,14 +47,14 @@ def add_arguments(parser):
         'by commas (default: all, %s)' % ', '.join(DEFINITIONS))
 
 
-def cluster_level(text):
+def cluster_level(text: str) -> str:
     if not re.match(r'[0-9]+\.[0-9]+\Z', text):
         raise argparse.ArgumentTypeError(
             '%r is no cluster level; give one such as 4.7' % text)
     return text
 
 
-def property_names(text):
+def property_names(text: str) -> 'list[str]':
     given = text.split(',')
     for name in given:
         if name not in DEFINITIONS:
@@ -64,9 +64,9 @@ def property_names(text):
     return [name for name in DEFINITIONS if name in given]
 
 
-def run(options):
+def run(options: argparse.Namespace) -> int:
     """Print the commands; return the exit status."""
-    levels = []
+    levels: list[str] = []
     for given in options.cver or [[DEFAULT_LEVEL]]:
         levels.extend(level for level in given if level not in levels)
     print('# Run these on the machine of the engine, as root. Each cluster '
@@ -79,7 +79,7 @@ def run(options):
     return FINE
 
 
-def command(properties, level):
+def command(properties: 'list[str]', level: str) -> str:
     """Return the command (str) that defines properties (names) for a level."""
     # -m adds to the properties of other hooks, which -s would replace.
     return "engine-config -m UserDefinedVMProperties='%s' --cver=%s" % (

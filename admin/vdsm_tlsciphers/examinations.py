@@ -15,9 +15,21 @@ import tlsciphers
 from tlsciphers import EMULATOR, HOST_DEFAULT, QEMU_KVM, WRAPPER
 from vdsm_tlsciphers import VERSION, Problem
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NamedTuple
+
 OK, WARNING, FAILED = 'ok', 'warning', 'FAILED'
-# check: what was looked at; text: what was found; remedy: str or None.
-Finding = collections.namedtuple('Finding', 'check state text remedy')
+if TYPE_CHECKING:
+    class Finding(NamedTuple):
+        """What was looked at (check), and what was found (text)."""
+
+        check: str
+        state: str
+        text: str
+        remedy: str | None
+else:
+    Finding = collections.namedtuple('Finding', 'check state text remedy')
 
 PACKAGE = 'vdsm-hook-tlsciphers'
 REINSTALL = 'dnf reinstall ' + PACKAGE
@@ -40,9 +52,9 @@ TRIAL_SPICE = {
 TRIAL_VNC = {'priority': 'NORMAL:-VERS-ALL:+VERS-TLS1.2'}
 
 
-def examine():
+def examine() -> 'list[Finding]':
     """Return the Findings (list), in the order in which they matter."""
-    findings = []
+    findings: list[Finding] = []
     for examination in (package, labels, module, hook, other_hooks, emulator,
                         wrapper, openssl, gnutls, profiles, host_default,
                         encryption, capabilities, leftovers):
@@ -51,7 +63,7 @@ def examine():
     return findings
 
 
-def fix(findings):
+def fix(findings: 'list[Finding]') -> 'list[str]':
     """
     Repair what FAILED where that is safe. Returns what was done (list of
     str).
@@ -79,7 +91,7 @@ def fix(findings):
 # The package
 
 
-def package():
+def package() -> Finding:
     check = 'package'
     answer = ask('rpm', '-q', PACKAGE)
     if answer.returncode:
@@ -103,7 +115,7 @@ def package():
                    None)
 
 
-def is_harmless(words):
+def is_harmless(words: 'list[str]') -> bool:
     """Tell whether a line of "rpm -V" is about documentation or dates."""
     return words[-1][:2] in ('d ', 'l ') or not words[0].strip('.T')
 
@@ -111,11 +123,11 @@ def is_harmless(words):
 # SELinux
 
 
-def selinux_enabled():
+def selinux_enabled() -> bool:
     return os.path.exists(SELINUXFS)
 
 
-def labels():
+def labels() -> Finding:
     check = 'labels'
     if not selinux_enabled():
         return Finding(check, OK, 'SELinux is not enabled: none is needed',
@@ -144,11 +156,11 @@ def labels():
     return Finding(check, OK, '%s has qemu_exec_t' % WRAPPER, None)
 
 
-def selinux_type(label):
+def selinux_type(label: str) -> str:
     return [*label.split(':'), '', '', ''][2] or 'no label'
 
 
-def read_label(path):
+def read_label(path: str) -> str:
     try:
         return os.getxattr(path, 'security.selinux', follow_symlinks=False
                            ).rstrip(b'\0').decode('ascii', 'replace')
@@ -156,7 +168,7 @@ def read_label(path):
         return ''
 
 
-def module():
+def module() -> Finding:
     check = 'SELinux module'
     if not selinux_enabled():
         return Finding(check, OK, 'SELinux is not enabled: none is needed',
@@ -178,7 +190,7 @@ def module():
 # vdsm
 
 
-def hook():
+def hook() -> Finding:
     check = 'hook'
     try:
         status = os.stat(HOOK)
@@ -215,7 +227,7 @@ def hook():
     return Finding(check, OK, '%s: vdsm sees it, it works' % HOOK, None)
 
 
-def other_hooks():
+def other_hooks() -> 'Finding | list[Finding]':
     check = 'other hooks'
     findings = []
     folder = os.path.dirname(HOOK)
@@ -239,7 +251,7 @@ def other_hooks():
 # What enforces
 
 
-def emulator():
+def emulator() -> Finding:
     check = 'QEMU'
     try:
         answer = ask_real(QEMU_KVM, '-version')
@@ -256,7 +268,7 @@ def emulator():
         'without SPICE: VNC is the only console'), None)
 
 
-def has_spice():
+def has_spice() -> bool:
     try:
         # It reads its arguments in order: -version ends it.
         return ask_real(QEMU_KVM, '-spice', 'tls-port=5900', '-version'
@@ -265,7 +277,7 @@ def has_spice():
         return False
 
 
-def wrapper():
+def wrapper() -> Finding:
     """Let the wrapper start QEMU with a policy, until it says its version."""
     check = 'wrapper'
     try:
@@ -279,12 +291,12 @@ def wrapper():
         return Finding(check, FAILED, '%s is not the link of the package to '
                        '%s: a manual installation has been put there'
                        % (EMULATOR, WRAPPER), REINSTALL)
-    trials = [(
-        'VNC', TRIAL_VNC, '-object', 'tls-creds-x509,id=trial,dir=/',
-        '-vnc', '127.0.0.1:0,tls-creds=trial')]
+    trials = [('VNC', TRIAL_VNC, [
+        '-object', 'tls-creds-x509,id=trial,dir=/',
+        '-vnc', '127.0.0.1:0,tls-creds=trial'])]
     if has_spice():
-        trials.insert(0, ('SPICE', TRIAL_SPICE, '-spice', 'tls-port=5900'))
-    for display, policy, *arguments in trials:
+        trials.insert(0, ('SPICE', TRIAL_SPICE, ['-spice', 'tls-port=5900']))
+    for display, policy, arguments in trials:
         for key, value in sorted(policy.items()):
             arguments += [tlsciphers.REQUIREMENT, '%s=%s' % (key, value)]
         try:
@@ -304,7 +316,7 @@ def wrapper():
         WRAPPER, ' and '.join(trial[0] for trial in trials)), None)
 
 
-def openssl():
+def openssl() -> 'Finding | list[Finding]':
     from vdsm_tlsciphers import wrapper as installed
     check = 'OpenSSL'
     try:
@@ -348,7 +360,7 @@ def openssl():
     return [found, Finding(check, OK, '%s can be followed' % path, None)]
 
 
-def gnutls():
+def gnutls() -> Finding:
     check = 'GnuTLS'
     try:
         words = first_line(ask_real(tlsciphers.GNUTLS_CLI, '--version').stdout
@@ -370,9 +382,9 @@ def gnutls():
 # Policies
 
 
-def profiles():
+def profiles() -> Finding:
     check = 'profiles'
-    lines = []
+    lines: list[str] = []
     for name in sorted(tlsciphers.PROFILES):
         try:
             _, notes = tlsciphers.resolve(
@@ -389,7 +401,7 @@ def profiles():
                    + ' can be enforced whole', None)
 
 
-def host_default():
+def host_default() -> Finding:
     check = 'host default'
     if not os.path.lexists(HOST_DEFAULT):
         return Finding(check, OK, 'there is no %s' % HOST_DEFAULT, None)
@@ -413,21 +425,21 @@ def host_default():
     return Finding(check, OK, '%s is valid' % HOST_DEFAULT, None)
 
 
-def judge(properties):
+def judge(properties: 'dict[str, str]') -> 'list[str]':
     """Return what there is to say of a policy (list of str)."""
     return [line for line in tlsciphers.resolve(
                 properties, ('spice', 'vnc'))[1]
             if not re.match('tlsciphers: the (SPICE|VNC) console', line)]
 
 
-def message(refusal):
+def message(refusal: tlsciphers.Refused) -> str:
     return re.sub('^tlsciphers: (?!TLS_)', '', str(refusal))
 
 
 # libvirt
 
 
-def encryption():
+def encryption() -> 'Finding | list[Finding]':
     try:
         with open(QEMU_CONF, encoding='utf-8', errors='replace') as conf:
             text = conf.read()
@@ -453,13 +465,13 @@ def encryption():
             for display in displays]
 
 
-def is_set(text, name):
+def is_set(text: str, name: str) -> bool:
     """Tell whether a line of libvirt's configuration sets a name to 1."""
     values = re.findall(r'(?m)^[ \t]*%s[ \t]*=[ \t]*"?([^\s"#]*)' % name, text)
     return values[-1:] == ['1']
 
 
-def capabilities():
+def capabilities() -> Finding:
     """
     Look at what libvirt keeps of the wrapper as an emulator. It asks anew
     where the wrapper's change time is another; that of qemu-kvm, which the
@@ -470,25 +482,25 @@ def capabilities():
         try:
             with open(path, encoding='utf-8', errors='replace') as cache:
                 text = cache.read(4096)
-            emulator, asked = re.search(
-                r'<emulator>([^<]*)</emulator>\s*<qemuctime>([0-9]+)',
-                text).groups()
+            asked = re.search(
+                r'<emulator>%s</emulator>\s*<qemuctime>([0-9]+)'
+                % re.escape(EMULATOR), text)
             # Only what libvirt would go on using.
-            if emulator == EMULATOR and (
-                    int(asked) == int(os.stat(EMULATOR).st_ctime)
+            if asked and (
+                    int(asked.group(1)) == int(os.stat(EMULATOR).st_ctime)
                     and os.stat(path).st_mtime < os.stat(QEMU_KVM).st_ctime):
                 return Finding(check, FAILED, 'libvirt knows of an older %s: '
                                'VMs with a policy may not start' % QEMU_KVM,
                                FIX)
-        except (AttributeError, OSError):
-            continue  # It is of another kind, or just being replaced.
+        except OSError:
+            continue  # It is just being replaced.
     return Finding(check, OK, 'libvirt knows of no older QEMU', None)
 
 
 # What was there before
 
 
-def leftovers():
+def leftovers() -> 'Finding | list[Finding]':
     check = 'leftovers'
     found = []
     if os.path.isdir(KEPT):
@@ -519,7 +531,8 @@ def leftovers():
 # Programs
 
 
-def ask(program, *arguments):
+def ask(program: str,
+        *arguments: str) -> 'subprocess.CompletedProcess[str]':
     """Run a program of the system; a missing one answers with status 127."""
     try:
         return ask_real(program, *arguments)
@@ -528,7 +541,8 @@ def ask(program, *arguments):
             [program], 127, '', '%s: %s' % (program, error.strerror))
 
 
-def ask_real(program, *arguments):
+def ask_real(program: str,
+             *arguments: str) -> 'subprocess.CompletedProcess[str]':
     """Run a program; raises OSError where it cannot be."""
     # What doctor runs is written in this file.
     return subprocess.run(  # nosec B603
@@ -538,9 +552,9 @@ def ask_real(program, *arguments):
             'PATH': '/usr/sbin:/usr/bin:/sbin:/bin', 'LC_ALL': 'C'})
 
 
-def first_line(text):
+def first_line(text: str) -> str:
     return (text.strip().splitlines() or [''])[0].strip()
 
 
-def last_line(text):
+def last_line(text: str) -> str:
     return (text.strip().splitlines() or ['no reason'])[-1].strip()

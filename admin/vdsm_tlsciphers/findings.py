@@ -9,17 +9,23 @@ from vdsm_tlsciphers import FINDINGS, FINE, Problem, examinations
 from vdsm_tlsciphers.examinations import FAILED, OK, WARNING
 from vdsm_tlsciphers.terminal import clean, head, paint, print_json
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+
+    from vdsm_tlsciphers import documents
+
 COLOURS = {OK: 'green', WARNING: 'yellow', FAILED: 'red'}
 
 
-def run(options):
+def run(options: 'argparse.Namespace') -> int:
     """Do the command's work; return its exit status."""
     if os.geteuid():
         raise Problem('doctor reads what only root may (the policy store, '
                       'the cache and the configuration of libvirt); run it '
                       'as root')
     findings = examinations.examine()
-    fixed = []
+    fixed: list[str] = []
     if options.fix:
         fixed = examinations.fix(findings)
         if fixed:
@@ -34,7 +40,8 @@ def run(options):
     return FINDINGS if document['summary']['failed'] else FINE
 
 
-def describe(findings, fixed):
+def describe(findings: 'list[examinations.Finding]',
+             fixed: 'list[str]') -> 'documents.Examinations':
     """Return a document (dict) for JSON."""
     states = [finding.state for finding in findings]
     return {
@@ -50,7 +57,7 @@ def describe(findings, fixed):
                     'failed': states.count(FAILED)}}
 
 
-def show(document):
+def show(document: 'documents.Examinations') -> None:
     """Print a document of doctor."""
     for line in document['fixed']:
         print('fixed    ' + line)

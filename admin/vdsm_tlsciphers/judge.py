@@ -9,6 +9,13 @@ import re
 import tlsciphers
 from vdsm_tlsciphers import Problem, certificate, libraries, suites
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from collections.abc import Set as AbstractSet
+
+    from vdsm_tlsciphers import documents
+
 NO_BASELINE = tlsciphers.NO_PROFILE
 
 # Other names of groups, of OpenSSL and (behind GROUP-) of GnuTLS.
@@ -27,13 +34,17 @@ class Bounds:
     str, as _group() has them).
     """
 
-    def __init__(self, versions=None, older=None, tls13=None, groups=None):
+    def __init__(self, versions: 'AbstractSet[str] | None' = None,
+                 older: 'AbstractSet[int] | None' = None,
+                 tls13: 'AbstractSet[int] | None' = None,
+                 groups: 'set[str] | None' = None) -> None:
         self.versions = versions
         self.older = older
         self.tls13 = tls13
         self.groups = groups
 
-    def excesses(self, protocols, groups):
+    def excesses(self, protocols: 'dict[str, list[documents.Suite]]',
+                 groups: 'Iterable[str]') -> 'list[str]':
         """
         Return what is accepted (as a scan has it) beyond the bounds: a list
         of str.
@@ -62,20 +73,20 @@ class Bounds:
         return found
 
 
-def _group(name):
+def _group(name: str) -> str:
     """Return a name of a group in the form in which names are compared."""
     name = name.lower()
     return ALIASES.get(name, name)
 
 
-def governing_keys(display):
+def governing_keys(display: 'documents.ScannedDisplay') -> 'tuple[str, ...]':
     """Return those of tlsciphers.KEYS that are for a display."""
     if display in ('vnc', 'websocket'):
         return ('priority',)
     return tuple(key for key in tlsciphers.KEYS if key != 'priority')
 
 
-def policy_bounds(values):
+def policy_bounds(values: 'dict[str, str]') -> Bounds:
     """
     Return the Bounds of a policy ({key of tlsciphers.KEYS: value}). Raises
     Problem where the libraries of this host do not understand it.
@@ -97,7 +108,7 @@ def policy_bounds(values):
 
 
 @functools.lru_cache(maxsize=None)
-def _cipher_list(ciphers):
+def _cipher_list(ciphers: str) -> 'frozenset[int]':
     """Return the suites (frozenset of int) of an OpenSSL cipher list."""
     names = ciphers.split(':')
     if all(name in suites.CODES for name in names):
@@ -112,7 +123,7 @@ def _cipher_list(ciphers):
 
 
 @functools.lru_cache(maxsize=None)
-def _priority_bounds(priority):
+def _priority_bounds(priority: str) -> Bounds:
     """Return the Bounds of a GnuTLS priority string."""
     versions, listed, groups = libraries.list_priority(priority)
     if not versions:
@@ -123,7 +134,7 @@ def _priority_bounds(priority):
                   codes.intersection(suites.TLS13), set(map(_group, groups)))
 
 
-def read_baseline(name):
+def read_baseline(name: str) -> 'dict[str, str] | None':
     """
     Return the settings ({name of tlsciphers.SETTINGS: value}) of a profile,
     None for "none". Raises Problem where there is no such profile.
@@ -145,7 +156,8 @@ def read_baseline(name):
             in sections['profile ' + name].items()}
 
 
-def baseline_bounds(settings, display):
+def baseline_bounds(settings: 'dict[str, str]',
+                    display: 'documents.ScannedDisplay') -> Bounds:
     """
     Return the Bounds of a baseline (as read_baseline() has it) for a display.
     Raises Problem where it has none, or is not understood.
@@ -168,12 +180,14 @@ def baseline_bounds(settings, display):
         if chosen:
             values[key] = ':'.join(chosen)
     bounds = policy_bounds(values)
-    if built_in:
+    if built_in and bounds.groups is not None:
         bounds.groups.add(HYBRID_GROUP)
     return bounds
 
 
-def findings(console, exposed, baseline, name):
+def findings(console: 'documents.Console', exposed: 'list[str]',
+             baseline: 'dict[str, str] | None',
+             name: str) -> 'list[documents.Finding]':
     """
     Return the findings (list of dict) about a console.
 
@@ -203,15 +217,18 @@ def findings(console, exposed, baseline, name):
             found += [_finding('baseline', flaw, 'enroll the certificate of '
                                'the host anew in the engine')
                       for flaw in certificate.flaws(console['certificate'])]
-    against = 'policy' if policy is not None else 'baseline'
+    against: documents.Against = (
+        'policy' if policy is not None else 'baseline')
     if console['state'] == 'no TLS':
-        found.append(_finding(against, console['problem'],
+        found.append(_finding(against, console['problem'] or '',
                               _encryption(console)))
     return found + [_finding(against, exposure, _encryption(console))
                     for exposure in exposed]
 
 
-def _judge(against, console, make_bounds, remedy):
+def _judge(against: 'documents.Against', console: 'documents.Console',
+           make_bounds: 'Callable[[], Bounds]',
+           remedy: str) -> 'list[documents.Finding]':
     if not console['protocols']:
         return []
     try:
@@ -223,11 +240,12 @@ def _judge(against, console, make_bounds, remedy):
         console['protocols'], console['groups'])]
 
 
-def _finding(against, what, remedy):
+def _finding(against: 'documents.Against', what: str,
+             remedy: str) -> 'documents.Finding':
     return {'against': against, 'finding': '%s; %s' % (what, remedy)}
 
 
-def _remedy(console, name):
+def _remedy(console: 'documents.Console', name: str) -> str:
     if console['display'] == 'tls':
         return 'narrow it down in the settings of what listens'
     there = (' in place of its properties' if console['policy'] else '')
@@ -235,7 +253,7 @@ def _remedy(console, name):
             % (name, there))
 
 
-def _encryption(console):
+def _encryption(console: 'documents.Console') -> str:
     if console['display'] in ('vnc', 'websocket'):
         return ('check Enable VNC Encryption in the engine (Compute > '
                 'Clusters > Edit > Console) and reinstall the hosts')

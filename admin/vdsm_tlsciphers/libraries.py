@@ -14,6 +14,10 @@ import subprocess  # nosec B404 # programs by absolute path, no shell
 from tlsciphers import GNUTLS_CLI, OPENSSL
 from vdsm_tlsciphers import Problem
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from vdsm_tlsciphers.documents import Protocols
+
 # The client's option of openssl that leaves just that version.
 OPENSSL_VERSIONS = {'TLSv1.2': '-tls1_2', 'TLSv1.1': '-tls1_1',
                     'TLSv1': '-tls1'}
@@ -24,24 +28,24 @@ EVERY_TLS13_SUITE = (
     'TLS_AES_128_GCM_SHA256:TLS_AES_128_CCM_SHA256:TLS_AES_128_CCM_8_SHA256')
 
 
-def ask(*command):
+def ask(*command: str) -> str:
     """
     Return the standard output (str) of a program, also where it says that it
     failed. Raises Problem where it cannot be run.
     """
     try:
         # OpenSSL or GnuTLS; the hook's rules hold for what they are asked.
-        return subprocess.run(  # nosec B603
+        output: bytes = subprocess.run(  # nosec B603
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL, env={'LC_ALL': 'C'}
-            ).stdout.decode('ascii', 'replace')
+            stderr=subprocess.DEVNULL, env={'LC_ALL': 'C'}).stdout
     except OSError as error:
         raise Problem('%s cannot be run: %s; install %s' % (
             command[0], error.strerror,
             'openssl' if command[0] == OPENSSL else 'gnutls-utils'))
+    return output.decode('ascii', 'replace')
 
 
-def spice_suites(policy):
+def spice_suites(policy: 'dict[str, str]') -> 'Protocols':
     """
     Return what a SPICE console with a policy ({key: value}) accepts: what
     OpenSSL lists, but suites that libspice cannot use (it has no DH
@@ -62,7 +66,7 @@ def spice_suites(policy):
     return without_empty(suites)
 
 
-def permits(cipher_list, version):
+def permits(cipher_list: str, version: str) -> bool:
     """
     Tell whether the security level of a list permits a version of TLS, which
     "openssl ciphers" does not look at. What openssl.cnf says to it as well
@@ -79,7 +83,7 @@ def permits(cipher_list, version):
     return level[:1] in ('0123' if is_old else '0')
 
 
-def spice_client_suites(cipher_list):
+def spice_client_suites(cipher_list: str) -> 'Protocols':
     """
     Return what a SPICE client with a cipher list for TLS 1.2 can use. Raises
     Problem where that list leaves nothing.
@@ -94,11 +98,11 @@ def spice_client_suites(cipher_list):
     return dict(suites, **{'TLSv1.3': tls13_suites()})
 
 
-def without_empty(suites):
+def without_empty(suites: 'Protocols') -> 'Protocols':
     return {version: names for version, names in suites.items() if names}
 
 
-def list_suites(cipher_list, option):
+def list_suites(cipher_list: 'str | None', option: str) -> 'list[list[str]]':
     """
     Return the words of each line that openssl has for a suite of a list; of
     this machine's default where the list is None.
@@ -109,7 +113,7 @@ def list_suites(cipher_list, option):
     return [line.split() for line in output.splitlines() if line.strip()]
 
 
-def tls13_suites(ciphersuites=None):
+def tls13_suites(ciphersuites: 'str | None' = None) -> 'list[str]':
     """Return those (list) of suites for TLS 1.3, by default OpenSSL's own."""
     options = () if ciphersuites is None else ('-ciphersuites', ciphersuites)
     output = ask(OPENSSL, 'ciphers', '-s', '-tls1_3', *options)
@@ -117,7 +121,7 @@ def tls13_suites(ciphersuites=None):
             if name.startswith('TLS_')]
 
 
-def vnc_suites(priority):
+def vnc_suites(priority: str) -> 'tuple[Protocols, list[str]]':
     """
     Return what a VNC console with a priority string accepts, and its groups
     (list of str): what GnuTLS lists, but suites that the certificate of a
@@ -131,15 +135,17 @@ def vnc_suites(priority):
         for version in GNUTLS_VERSIONS if version in versions}), groups
 
 
-def list_priority(priority):
+def list_priority(priority: str) -> (
+        'tuple[list[str], list[tuple[str, str, str]], list[str]]'):
     """
     Return what GnuTLS lists for a priority string: versions (list of str),
     suites (list of (name, code such as 'C030', since which version)) and
     groups (list of str). All are empty where it does not know the string.
     """
     output = ask(GNUTLS_CLI, '--list', '--priority=' + priority)
-    lists = {name: names.split(', ') for name, names in re.findall(
-        r'(?m)^([A-Z][\w -]*): (.*)$', output)}
+    lists: dict[str, list[str]] = {
+        name: names.split(', ') for name, names in re.findall(
+            r'(?m)^([A-Z][\w -]*): (.*)$', output)}
     versions = {'VERS-' + name: version
                 for version, name in GNUTLS_VERSIONS.items()}
     return (
@@ -151,7 +157,7 @@ def list_priority(priority):
             'Groups', lists.get('Elliptic curves', []))])
 
 
-def is_usable(suite, since, version):
+def is_usable(suite: str, since: str, version: str) -> bool:
     """Tell whether a VNC console can use a suite of GnuTLS."""
     if re.search('_(PSK|SRP|ANON|ECDSA|DSS)_', suite):
         return False
@@ -161,7 +167,7 @@ def is_usable(suite, since, version):
 
 
 @functools.lru_cache(maxsize=None)
-def suite_names():
+def suite_names() -> 'dict[str, str]':
     """Return OpenSSL's names of suites by their codes, such as 'C030'."""
     output = ask(OPENSSL, 'ciphers', '-V', '-ciphersuites', EVERY_TLS13_SUITE,
                  'ALL:COMPLEMENTOFALL:@SECLEVEL=0')
@@ -169,11 +175,11 @@ def suite_names():
         r'0x(\w\w),0x(\w\w) - (\S+)', output)}
 
 
-def python_suites():
+def python_suites() -> 'Protocols':
     """Return what TLS clients that are written in Python can use."""
     import ssl
     context = ssl.create_default_context()
-    suites = {}
+    suites: Protocols = {}
     for cipher in context.get_ciphers():
         name = suite_names().get('%04X' % (cipher['id'] & 0xffff))
         version = ('TLSv1.3' if cipher['protocol'] == 'TLSv1.3'

@@ -17,6 +17,10 @@ from vdsm_tlsciphers import (
     Problem,
 )
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
 COMMANDS = {
     'check': 'what a value, or the properties of a VM, would do',
     'status': 'the policies asked for and in force, of the VMs of this host',
@@ -41,17 +45,18 @@ Examples:
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser whose errors are one line."""
 
-    def error(self, message):
+    def error(self, message: str) -> 'NoReturn':
         self.exit(FAILED, '%s: %s; see %s --help\n' % (
             self.prog, message.replace('\n', ' '), self.prog))
 
-    def exit(self, status=0, message=None):
+    def exit(self, status: int = 0,
+             message: 'str | None' = None) -> 'NoReturn':
         # What --help has printed: run() says where it cannot be written.
         sys.stdout.flush()
         super().exit(status, message)
 
 
-def main():
+def main() -> 'NoReturn':
     """Do what the process's arguments say, and end the process."""
     # None where whoever runs this has closed it.
     sys.stdout = sys.stdout or open(os.devnull, 'w')  # noqa: SIM115 (kept)
@@ -59,11 +64,11 @@ def main():
     sys.exit(run(sys.argv[1:]))
 
 
-def run(arguments):
+def run(arguments: 'list[str]') -> int:
     """Run the command that arguments (list of str) name: the exit status."""
     try:
         options = parse(arguments)
-        status = options.run(options)
+        status: int = options.run(options)
         sys.stdout.flush()
         return status
     except Problem as problem:
@@ -89,7 +94,7 @@ def run(arguments):
                                          place(error)), INTERNAL_ERROR)
 
 
-def finish_output():
+def finish_output() -> None:
     """
     Write what standard output still holds; drop it where that fails, before
     the interpreter complains of it.
@@ -100,23 +105,26 @@ def finish_output():
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def end(line, status):
+def end(line: str, status: int) -> int:
     printable = ''.join(c if c.isprintable() else '?' for c in line)
     sys.stderr.write(printable.encode('ascii', 'backslashreplace').decode()
                      + '\n')
     return status
 
 
-def place(error):
+def place(error: Exception) -> str:
     """Return where an exception comes from, as 'scan line 12'."""
+    path, line = '', 0
     traceback = error.__traceback__
-    while traceback.tb_next:
+    while traceback:
+        path = traceback.tb_frame.f_code.co_filename
+        line = traceback.tb_lineno
         traceback = traceback.tb_next
-    name = os.path.basename(traceback.tb_frame.f_code.co_filename)
-    return '%s line %d' % (os.path.splitext(name)[0], traceback.tb_lineno)
+    return '%s line %d' % (
+        os.path.splitext(os.path.basename(path))[0], line)
 
 
-def parse(arguments):
+def parse(arguments: 'list[str]') -> argparse.Namespace:
     parser = Parser(
         prog='vdsm-tlsciphers', usage='%(prog)s [-h] [--version] COMMAND ...',
         epilog=EPILOG,

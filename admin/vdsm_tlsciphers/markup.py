@@ -10,6 +10,10 @@ import html
 
 from vdsm_tlsciphers import terminal
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
 
 class Markup(str):
     """Text that is HTML already."""
@@ -20,39 +24,41 @@ class Markup(str):
 NEWLINE = Markup('\n')
 
 
-def text(value):
+def text(value: object) -> Markup:
     """Return anything as Markup."""
     if isinstance(value, Markup):
         return value
     return Markup(html.escape(terminal.clean(str(value))))
 
 
-def join(items, separator=''):
+def join(items: 'Iterable[object]', separator: str = '') -> Markup:
     """Return one Markup of many."""
     return Markup(text(separator).join(map(text, items)))
 
 
-def element(name, *children, **attributes):
+def element(name: str, *children: object, **attributes: object) -> Markup:
     """Return an element: class_='x' stands for class="x"."""
     return Markup('%s%s</%s>' % (opening(name, **attributes), join(children),
                                  name))
 
 
-def opening(name, **attributes):
+def opening(name: str, **attributes: object) -> Markup:
     """Return the start tag of an element."""
     return Markup('<%s%s>' % (name, ''.join(
         ' %s="%s"' % (key.rstrip('_').replace('_', '-'), text(value))
         for key, value in attributes.items())))
 
 
-def table(caption, columns, rows):
+def table(caption: str, columns: 'Sequence[str]',
+          rows: 'Iterable[Sequence[object]]') -> Markup:
     """
     Return a table: columns (list of str, those of numbers begin with '#'),
     rows (iterable of lists), whose first cell names the row.
     """
     numbers = [column.startswith('#') for column in columns]
 
-    def cell(name, value, number, **attributes):
+    def cell(name: str, value: object, number: bool,
+             **attributes: object) -> Markup:
         if number:
             attributes['class_'] = 'number'
         return element(name, value, **attributes)
@@ -69,18 +75,18 @@ def table(caption, columns, rows):
         class_='wide', tabindex='0', role='region', aria_label=caption)
 
 
-def facts(pairs):
+def facts(pairs: 'Iterable[tuple[str, object]]') -> Markup:
     """Return a list of names and values, those that are there."""
     return element('dl', *[element('div', element('dt', name),
                                    element('dd', value))
                            for name, value in pairs if value])
 
 
-def count(number, noun):
+def count(number: int, noun: str) -> str:
     """Return '1 suite', '2 suites'."""
     return '%s %s%s' % (thousands(number), noun, '' if number == 1 else 's')
 
 
-def thousands(number):
+def thousands(number: int) -> str:
     """Return a number as people write it."""
     return f'{number:,}'

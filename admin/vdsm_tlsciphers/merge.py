@@ -17,13 +17,21 @@ from vdsm_tlsciphers import (
     terminal,
 )
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Iterable
+    from typing import IO
+
+    from vdsm_tlsciphers import documents
+
 # More hosts than these are folded on the page.
 UNFOLDED = 20
 # More hosts that did not pass are not printed, but are on the page.
 PRINTED = 20
 
 
-def run(options):
+def run(options: 'argparse.Namespace') -> int:
     """Do the command's work; return its exit status."""
     report = write_html(options.html, scans.read(options.scans),
                         scans.read(options.before))
@@ -32,7 +40,8 @@ def run(options):
     return FINE if passed else FINDINGS
 
 
-def write_html(path, documents, before=()):
+def write_html(path: str, documents: 'Iterable[documents.Scan]',
+               before: 'Iterable[documents.Scan]' = ()) -> 'Report':
     """
     Write the page of scan documents (iterable of dict; one at a time is in
     memory), compared with those of earlier scans. It is there as a whole or
@@ -50,7 +59,7 @@ def write_html(path, documents, before=()):
         raise Problem('%s: cannot be written: %s' % (path, error.strerror))
 
 
-def check_path(path):
+def check_path(path: str) -> str:
     """
     Return where a page is to be written. Raises Problem where it cannot be:
     to be called before the work of a scan is done in vain.
@@ -73,35 +82,41 @@ class Report:
     (scans.Earlier or None), pictures (page.Pictures).
     """
 
-    def __init__(self, parts, earlier):
+    def __init__(self, parts: 'IO[bytes]', earlier: scans.Earlier) -> None:
         """Take a binary file to keep the hosts' parts of the page in."""
         self.tally = scans.Tally()
-        self.rows = []
-        self.findings = collections.Counter()
-        self.finding_hosts = collections.Counter()
-        self.times, self.tools, self.baselines = set(), set(), set()
+        self.rows: list[tuple[str, str, scans.Tally]] = []
+        self.findings: collections.Counter[scans.Finding] = (
+            collections.Counter())
+        self.finding_hosts: collections.Counter[scans.Finding] = (
+            collections.Counter())
+        self.times: set[str] = set()
+        self.tools: set[str] = set()
+        self.baselines: set[str] = set()
         self.earlier = earlier if earlier.times else None
         self.pictures = page.Pictures()
         self._parts = parts
-        self._sizes = []
+        self._sizes: list[int] = []
 
     @property
-    def repeated(self):
+    def repeated(self) -> 'list[str]':
         """Those hosts (list of str) that have more than one scan here."""
         scanned = collections.Counter(host for host, _, _ in self.rows)
         return [host for host, times in scanned.items() if times > 1]
 
     @property
-    def folded(self):
+    def folded(self) -> bool:
         """Whether the hosts are folded (bool)."""
         return len(self.rows) > UNFOLDED
 
-    def add(self, document):
+    def add(self, document: 'documents.Scan') -> None:
         """Take a scan document in."""
         tally = scans.Tally()
-        found = collections.Counter()
-        certificates = collections.Counter()
-        cards = collections.OrderedDict()
+        found: collections.Counter[scans.Finding] = collections.Counter()
+        certificates: collections.Counter[scans.Certificate] = (
+            collections.Counter())
+        cards: dict[page.Consoles, list[list[documents.Console]]] = (
+            collections.OrderedDict())
         for machine in machines(document):
             results = []
             for console in machine:
@@ -111,8 +126,9 @@ class Report:
                 if result.certificate:
                     certificates[result.certificate] += 1
                 results.append((
-                    console['display'], result, self.earlier and
-                    self.earlier.find(console, document['host'])))
+                    console['display'], result,
+                    self.earlier.find(console, document['host'])
+                    if self.earlier else None))
             cards.setdefault(tuple(results), []).append(machine)
         self.rows.append((document['host'], document['time'], tally))
         self.tally += tally
@@ -126,10 +142,10 @@ class Report:
             for results, group in sorted(cards.items(), key=worst_first)],
             certificates))
 
-    def _keep(self, part):
+    def _keep(self, part: str) -> None:
         self._sizes.append(self._parts.write(part.encode()))
 
-    def write(self, target):
+    def write(self, target: 'IO[bytes]') -> None:
         """Write the page to a binary file."""
         target.write(page.front(self).encode())
         self._parts.seek(0)
@@ -141,26 +157,27 @@ class Report:
             target.write(part.encode())
 
 
-def machines(document):
+def machines(document: 'documents.Scan') -> 'list[list[documents.Console]]':
     """
     Return the consoles (list of lists) of a scan document by VM; where the
     VM is not known, each is by itself.
     """
-    found = collections.OrderedDict()
+    found: dict[str | int, list[documents.Console]] = (
+        collections.OrderedDict())
     for number, console in enumerate(document['consoles']):
         found.setdefault(console['uuid'] or console['vm'] or number,
                          []).append(console)
     return list(found.values())
 
 
-def worst_first(item):
+def worst_first(item: 'tuple[page.Consoles, object]') -> int:
     """Sort groups of VMs: those that failed first, then not scanned ones."""
     results, _ = item
     order = (scans.FAILED, scans.NOT_SCANNED, scans.PASSED)
     return min(order.index(result.verdict) for _, result, _ in results)
 
 
-def replace(path, write):
+def replace(path: str, write: 'Callable[[IO[bytes]], object]') -> None:
     """
     Put a file in the place of path that write(file) has written in whole,
     with the permissions of any new file.
@@ -179,9 +196,9 @@ def replace(path, write):
         raise
 
 
-def print_summary(report, path):
+def print_summary(report: Report, path: str) -> None:
     """Print what a report says, in short, and where the page is."""
-    rows = [('host', 'consoles', *scans.VERDICTS)]
+    rows: list[tuple[str, ...]] = [('host', 'consoles', *scans.VERDICTS)]
     bad = [(host, tally) for host, _, tally in report.rows
            if tally.verdicts[scans.PASSED] < tally.consoles]
     rows += [row(terminal.clean(host), tally) for host, tally in bad[:PRINTED]]
@@ -189,7 +206,7 @@ def print_summary(report, path):
                     report.tally))
     width = max(len(name) for name, *_ in rows)
     for name, *numbers in rows:
-        print('%-*s  %8s  %6s  %6s  %11s' % (width, name, *numbers))
+        print('%s  %8s  %6s  %6s  %11s' % (name.ljust(width), *numbers))
     if len(bad) > PRINTED:
         print('%s did not pass: see the page'
               % markup.count(len(bad) - PRINTED, 'more scan'))
@@ -199,6 +216,6 @@ def print_summary(report, path):
     print('page: %s' % path)
 
 
-def row(name, tally):
-    return (name, tally.consoles,
-            *(tally.verdicts[verdict] for verdict in scans.VERDICTS))
+def row(name: str, tally: scans.Tally) -> 'tuple[str, ...]':
+    return (name, str(tally.consoles),
+            *(str(tally.verdicts[verdict]) for verdict in scans.VERDICTS))

@@ -21,6 +21,16 @@ from vdsm_tlsciphers.markup import (
     thousands,
 )
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from vdsm_tlsciphers import documents, merge
+
+    # Of a VM: (display, Result, earlier Result or None).
+    Consoles = tuple[tuple[documents.ScannedDisplay, scans.Result,
+                           scans.Result | None], ...]
+
 DISPLAYS = {'spice': 'SPICE', 'vnc': 'VNC', 'websocket': 'Websocket (noVNC)',
             'tls': 'TLS'}
 # Findings of a kind that many servers have, and consoles that are gone: more
@@ -31,27 +41,27 @@ LONGEST_LIST = 200
 PER_LINE, CELL, LINE, LABEL = 20, 15, 20, 50
 
 
-def moment(time):
+def moment(time: str) -> str:
     """Return a time of a scan document for people."""
     match = re.match(r'(\d{4}-\d\d-\d\d)T(\d\d:\d\d)(:\d\d)?(\.\d+)?Z$', time)
     return '%s %s UTC' % match.group(1, 2) if match else time
 
 
-def period(times):
+def period(times: 'Collection[str]') -> str:
     """Return the first and the last of some times for people."""
     first, last = moment(min(times)), moment(max(times))
     return first if first == last else '%s to %s' % (first, last)
 
 
-def badge(verdict):
+def badge(verdict: 'scans.Verdict') -> Markup:
     """Return the mark of a verdict."""
     return element('span', verdict.capitalize(),
                    class_='badge ' + verdict.replace(' ', '-'))
 
 
-def share(tally):
+def share(tally: scans.Tally) -> Markup:
     """Return a bar of the verdicts; the numbers stand beside it."""
-    width, position, parts = 120, 0, []
+    width, position, parts = 120, 0.0, []
     for verdict in scans.VERDICTS:
         part = width * tally.verdicts[verdict] / max(tally.consoles, 1)
         if part:
@@ -63,7 +73,7 @@ def share(tally):
                    width=width, height=12, aria_hidden='true')
 
 
-def tally_row(name, tally):
+def tally_row(name: str, tally: scans.Tally) -> 'list[str]':
     """Return the cells that a row of a summary has."""
     return [name, thousands(tally.consoles),
             *[thousands(tally.verdicts[verdict])
@@ -80,11 +90,12 @@ class Pictures:
     by name with what was accepted earlier.
     """
 
-    def __init__(self):
-        self._symbols = {}
-        self._comparisons = {}
+    def __init__(self) -> None:
+        self._symbols: dict[scans.Protocols, int] = {}
+        self._comparisons: (
+            dict[tuple[scans.Protocols | None, scans.Protocols], int]) = {}
 
-    def picture(self, protocols):
+    def picture(self, protocols: 'scans.Protocols') -> Markup:
         """Return the picture of the protocols of a Result."""
         if not protocols:
             return Markup('')
@@ -96,7 +107,8 @@ class Pictures:
             viewBox='0 0 %d %d' % (width, height),
             aria_label=describe(protocols))
 
-    def comparison(self, earlier, protocols):
+    def comparison(self, earlier: 'scans.Protocols | None',
+                   protocols: 'scans.Protocols') -> Markup:
         """
         Return a link to the names of the suites of a Result's protocols, and
         of those that were accepted earlier (None: nobody looked).
@@ -105,7 +117,7 @@ class Pictures:
             (earlier, protocols), len(self._comparisons) + 1)
         return element('a', 'Result %d' % number, href='#r%d' % number)
 
-    def symbols(self):
+    def symbols(self) -> Markup:
         """Return the pictures, for other parts of the page to use."""
         cells = [element('symbol', shape, element(
             'text', strength[0].upper(), x='6.5', y='10'), id=strength,
@@ -115,7 +127,7 @@ class Pictures:
             for protocols, number in self._symbols.items()],
             class_='symbols', width=0, height=0, aria_hidden='true')
 
-    def comparisons(self):
+    def comparisons(self) -> 'Iterator[Markup]':
         """Yield each of the comparisons (Markup)."""
         for (earlier, now), number in self._comparisons.items():
             yield element('section', compare(earlier, now, number), NEWLINE,
@@ -132,16 +144,17 @@ SHAPES = {
     'broken': Markup('<path d="M4 0H9L13 4V9L9 13H4L0 9V4Z"/>')}
 
 
-def size(protocols):
+def size(protocols: 'scans.Protocols') -> 'tuple[int, int]':
     """Return the width and height of a picture."""
     lines = sum(-(-len(suites) // PER_LINE) for _, suites in protocols)
     return LABEL + PER_LINE * CELL + 25, lines * LINE
 
 
-def draw(protocols, number):
+def draw(protocols: 'scans.Protocols', number: int) -> Markup:
     """Return the symbol of a picture: a line for each version of TLS."""
     width, height = size(protocols)
-    parts, line = [], 0
+    parts: list[Markup] = []
+    line = 0
     for version, suites in protocols:
         parts += [element('text', version, y=line * LINE + 12),
                   element('text', len(suites), y=line * LINE + 12,
@@ -156,7 +169,7 @@ def draw(protocols, number):
                    viewBox='0 0 %d %d' % (width, height))
 
 
-def describe(protocols):
+def describe(protocols: 'scans.Protocols') -> str:
     """Return in words what a picture shows."""
     return '; '.join('%s: %s' % (version, ', '.join(
         '%d %s' % (sum(suite.strength == strength for suite in suites),
@@ -166,7 +179,8 @@ def describe(protocols):
         for version, suites in protocols)
 
 
-def compare(earlier, now, number):
+def compare(earlier: 'scans.Protocols | None', now: 'scans.Protocols',
+            number: int) -> Markup:
     """Return the heading and table of a comparison: suites by versions."""
     here, before = by_version(now), by_version(earlier or ())
     versions = [version for version in scans.PROTOCOLS
@@ -190,13 +204,16 @@ def compare(earlier, now, number):
         ['Suite', 'Code', 'Key exchange', *versions], rows)])
 
 
-def by_version(protocols):
+def by_version(protocols: 'scans.Protocols') -> (
+        'dict[str, dict[tuple[str, str, str], documents.Strength]]'):
     """Return {version: {(suite, code, key exchange): strength}}."""
-    return {version: {tuple(suite[:3]): suite.strength for suite in suites}
-            for version, suites in protocols}
+    return {version: {
+        (suite.suite, suite.code, suite.key_exchange): suite.strength
+        for suite in suites} for version, suites in protocols}
 
 
-def cell(before, now, is_comparison):
+def cell(before: 'str | None', now: 'str | None',
+         is_comparison: bool) -> 'str | None':
     """Return a comparison's cell: strengths (str), or None."""
     if not before and not now:
         return Markup('')
@@ -207,7 +224,8 @@ def cell(before, now, is_comparison):
     return join(['gone: ', element('del', before)])
 
 
-def side(title, result, pictures, others=None):
+def side(title: str, result: scans.Result, pictures: Pictures,
+         others: 'Collection[scans.Finding] | None' = None) -> Markup:
     """
     Return what a scan found out about a console: title (str), result
     (scans.Result), others (findings that are not new; None: nobody knows).
@@ -237,7 +255,8 @@ STATES = {'scanned': 'Scanned', 'no TLS': 'No TLS on this port',
 AGAINST = {'policy': 'Policy', 'baseline': 'Baseline'}
 
 
-def policy(settings):
+def policy(settings: 'tuple[tuple[str, str, bool], ...] | None') -> (
+        'str | None'):
     """Return the policy of a Result, a line for each key."""
     if not settings:
         return None if settings is None else 'none'
@@ -247,16 +266,18 @@ def policy(settings):
         for key, value, required in settings], Markup('<br>'))
 
 
-def breakable(value):
+def breakable(value: str) -> Markup:
     """Return text with colons that can be broken after each."""
     return join(value.split(':'), Markup(':<wbr>'))
 
 
-def console(title, result, earlier, pictures):
+def console(title: str, result: scans.Result,
+            earlier: 'scans.Result | None', pictures: Pictures) -> Markup:
     """Return a console's part of a card: what was found, now and before."""
-    is_compared = (earlier is not None and earlier != result
-                   and earlier.is_whole and result.is_whole)
-    before = earlier.protocols if is_compared else None
+    before = None
+    if (earlier is not None and earlier != result
+            and earlier.is_whole and result.is_whole):
+        before = earlier.protocols
     link = ''
     if result.protocols or before:
         link = element('p', 'Every suite by name: ', pictures.comparison(
@@ -268,21 +289,21 @@ def console(title, result, earlier, pictures):
             side('', result, pictures), link)
     return element(
         'section', element('h4', title),
-        element('p', change(earlier, result) if is_compared
+        element('p', change(earlier, result) if before is not None
                 else 'Not compared: one of the two scans is incomplete.'),
         element('div', side('Earlier', without_remedies(earlier), pictures),
                 side('Now', result, pictures, earlier.findings),
                 class_='pair'), link)
 
 
-def without_remedies(result):
+def without_remedies(result: scans.Result) -> scans.Result:
     """Return a Result as it is told of the past: there is nothing to do."""
     return result._replace(findings=tuple(
         (against, finding.rpartition('; ')[0])
         for against, finding in result.findings))
 
 
-def change(earlier, now):
+def change(earlier: scans.Result, now: scans.Result) -> str:
     """Return in words what has changed between two Results."""
     line = 'Gone: %s. New: %s.' % (difference(earlier, now),
                                    difference(now, earlier))
@@ -292,7 +313,7 @@ def change(earlier, now):
     return line
 
 
-def difference(first, second):
+def difference(first: scans.Result, second: scans.Result) -> str:
     """Return in words what the first Result has and the second has not."""
     offers = [{(version, suite.code) for version, suite in result.offers}
               for result in (first, second)]
@@ -305,7 +326,8 @@ def difference(first, second):
     return ', '.join(names) or 'nothing'
 
 
-def card(machines, consoles, has_earlier, pictures):
+def card(machines: 'list[list[documents.Console]]', consoles: 'Consoles',
+         has_earlier: bool, pictures: Pictures) -> Markup:
     """
     Return what was found out about VMs of a host that have the same results:
     machines (list of lists of consoles of a scan document), consoles (tuple
@@ -318,11 +340,12 @@ def card(machines, consoles, has_earlier, pictures):
     if len(machines) > 1:
         title = count(len(machines), 'VM' if first[0]['vm'] else 'console'
                       ) + ' with the same results'
-        names = table('VMs and their consoles', ['VM', 'UUID', *[
-            DISPLAYS[display] for display, _, _ in consoles]], [
-            [machine[0]['vm'] or '-', machine[0]['uuid'] or '-',
-             *[scans.endpoint(each) for each in machine]]
-            for machine in machines])
+        names: str | None = table(
+            'VMs and their consoles', ['VM', 'UUID', *[
+                DISPLAYS[display] for display, _, _ in consoles]], [
+                [machine[0]['vm'] or '-', machine[0]['uuid'] or '-',
+                 *[scans.endpoint(each) for each in machine]]
+                for machine in machines])
         titles = [DISPLAYS[display] for display, _, _ in consoles]
     else:
         title = first[0]['vm'] or scans.endpoint(first[0])
@@ -338,7 +361,7 @@ def card(machines, consoles, has_earlier, pictures):
         class_='card ' + verdict.replace(' ', '-'))
 
 
-def totals(consoles):
+def totals(consoles: 'Consoles') -> str:
     """Return in words how many suites the consoles of a VM accepted."""
     missing = [DISPLAYS[display] for display, _, earlier in consoles
                if not earlier]
@@ -346,21 +369,23 @@ def totals(consoles):
         return 'Not in the earlier scan.'
     if missing:
         return 'Not in the earlier scan: %s.' % ', '.join(missing)
-    if not all(earlier.is_whole and now.is_whole
-               for _, now, earlier in consoles):
+    pairs = [(earlier, now) for _, now, earlier in consoles if earlier]
+    if not all(earlier.is_whole and now.is_whole for earlier, now in pairs):
         return ''
     return 'Suites accepted: %d earlier, %d now.' % (
-        sum(len(earlier.offers) for _, _, earlier in consoles),
-        sum(len(now.offers) for _, now, _ in consoles))
+        sum(len(earlier.offers) for earlier, _ in pairs),
+        sum(len(now.offers) for _, now in pairs))
 
 
-def fold(is_folded):
+def fold(is_folded: bool) -> Markup:
     """Return the start of a host's part."""
     return Markup('<details class="host"%s>\n' % (
         '' if is_folded else ' open'))
 
 
-def host(number, document, tally, cards, certificates):
+def host(number: int, document: 'documents.Scan', tally: scans.Tally,
+         cards: 'list[Markup]',
+         certificates: 'dict[scans.Certificate, int]') -> Markup:
     """
     Return the inside of a host's part: its number (int), document, tally
     (scans.Tally), cards (list of Markup), certificates ({scans.Certificate:
@@ -389,14 +414,14 @@ def host(number, document, tally, cards, certificates):
     return join(parts, NEWLINE)
 
 
-def verdicts(tally):
+def verdicts(tally: scans.Tally) -> str:
     """Return the verdicts of a Tally in words."""
     return ', '.join('%s %s' % (thousands(tally.verdicts[verdict]), verdict)
                      for verdict in scans.VERDICTS if tally.verdicts[verdict]
                      ) or 'no consoles'
 
 
-def conclusion(tally):
+def conclusion(tally: scans.Tally) -> str:
     """Return what the whole report says, in a line."""
     if not tally.consoles:
         return 'No consoles'
@@ -409,7 +434,7 @@ def conclusion(tally):
         if tally.verdicts[verdict]])
 
 
-def front(report):
+def front(report: 'merge.Report') -> Markup:
     """
     Return the page up to the hosts' parts (Markup), of a finished
     merge.Report.
@@ -443,14 +468,14 @@ def front(report):
         summary(report), findings(report), hosts(report)], NEWLINE)
 
 
-def yardsticks(baselines):
+def yardsticks(baselines: 'set[str]') -> str:
     """Return in words what consoles were judged against."""
     names = ', '.join(sorted(baselines - {'none'}))
     return 'the policy of each VM' + (
         ', and the baseline ' + names if names else ', and no baseline')
 
 
-def summary(report):
+def summary(report: 'merge.Report') -> Markup:
     """Return the part that counts over all hosts."""
     rows = [('Now', report.tally)]
     if report.earlier is not None:
@@ -469,7 +494,7 @@ def summary(report):
         legend())
 
 
-def legend():
+def legend() -> Markup:
     """Return what the marks of the pictures mean."""
     return element('ul', *[element(
         'li', element('svg', element('use', href='#' + strength), width=13,
@@ -485,7 +510,7 @@ MEANING = {
     'broken': 'gives no protection'}
 
 
-def findings(report):
+def findings(report: 'merge.Report') -> Markup:
     """Return the part that says which findings there are, most first."""
     if not report.findings:
         return Markup('')
@@ -502,7 +527,7 @@ def findings(report):
         if rest else '')
 
 
-def hosts(report):
+def hosts(report: 'merge.Report') -> Markup:
     """Return the table of hosts, where there is more than one."""
     if len(report.rows) < 2:
         return Markup('')
@@ -517,7 +542,7 @@ def hosts(report):
         if report.folded else '')
 
 
-def back(report):
+def back(report: 'merge.Report') -> 'Iterator[Markup]':
     """Yield the page from the hosts' parts on (Markup)."""
     gone = report.earlier.gone() if report.earlier else []
     if gone:

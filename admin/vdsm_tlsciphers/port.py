@@ -12,6 +12,12 @@ import time
 
 from vdsm_tlsciphers import suites, tls, vnc
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from vdsm_tlsciphers import documents
+
 # Seconds for a connection, with all that is said in it, and for a port.
 PATIENCE = 10
 PORT_PATIENCE = 120
@@ -23,7 +29,7 @@ MOST_CONNECTIONS = 1000
 HTTP = 'this port speaks HTTP without TLS'
 
 _interrupted = threading.Event()
-_connections = set()
+_connections: 'set[socket.socket]' = set()
 
 
 class Unreachable(Exception):
@@ -34,7 +40,7 @@ class NoTLS(Exception):
     """What listens speaks no TLS, with what is known of it in a line."""
 
 
-def interrupt():
+def interrupt() -> None:
     """Have all that is going on here come to an end."""
     _interrupted.set()
     for connection in list(_connections):
@@ -56,12 +62,13 @@ class Port:
         connections (int): how many were made.
     """
 
-    def __init__(self, host, port, display='tls'):
+    def __init__(self, host: str, port: int,
+                 display: 'documents.ScannedDisplay' = 'tls') -> None:
         self.vnc = vnc.Talk() if display == 'vnc' else None
         self._display = display
-        self.suites = {}
-        self.groups = []
-        self.certificate = None
+        self.suites: dict[str, dict[int, int | None]] = {}
+        self.groups: list[int] = []
+        self.certificate: bytes | None = None
         self.connections = 0
         self._address = (host, port)
         # A server can have one certificate for each of its names.
@@ -71,9 +78,9 @@ class Port:
         self._speaks_tls = False
         # Whether a refusal was just the end of a connection; the last alert.
         self._silent = False
-        self._refusal = None
+        self._refusal: int | None = None
 
-    def examine(self):
+    def examine(self) -> None:
         """
         Find out all that the attributes hold. Raises Unreachable, NoTLS, and
         tls.Broken where it could not go on.
@@ -93,7 +100,7 @@ class Port:
         if self.certificate is None and not self._is_anonymous():
             self.certificate = self._shake_hands()
 
-    def _find_suites(self, version):
+    def _find_suites(self, version: str) -> None:
         if version == 'TLSv1.3':
             self._find_suites_of(version, suites.TLS13, tls.GROUPS)
             return
@@ -110,11 +117,12 @@ class Port:
             self._find_suites_of(version, self._left(version, True),
                                  tls.GROUPS)
 
-    def _left(self, version, dhe):
+    def _left(self, version: str, dhe: bool) -> 'list[int]':
         return [suite for suite in suites.OLDER if suites.is_dhe(suite) is dhe
                 and suite not in self.suites.get(version, ())]
 
-    def _find_suites_of(self, version, offered, groups):
+    def _find_suites_of(self, version: str, offered: 'Iterable[int]',
+                        groups: 'Iterable[int]') -> None:
         left = list(offered)
         while left:
             # With TLS 1.3 one whole answer, then requests to go on.
@@ -127,7 +135,7 @@ class Port:
                 answer.suite] = answer.dh_bits
             self._add_group(answer.group)
 
-    def _find_groups(self):
+    def _find_groups(self) -> None:
         if 'TLSv1.3' in self.suites:
             self._find_groups_of('TLSv1.3', list(self.suites['TLSv1.3']),
                                  tls.GROUPS)
@@ -138,7 +146,8 @@ class Port:
                 self._find_groups_of(version, offered, tls.CURVES)
                 break
 
-    def _find_groups_of(self, version, offered, groups):
+    def _find_groups_of(self, version: str, offered: 'list[int]',
+                        groups: 'Iterable[int]') -> None:
         left = [group for group in groups if group not in self.groups]
         while left:
             answer = self._ask(version, offered, left)
@@ -149,23 +158,25 @@ class Port:
             left.remove(answer.group)
             self._add_group(answer.group)
 
-    def _add_group(self, group):
+    def _add_group(self, group: 'int | None') -> None:
         if group in tls.GROUPS and group not in self.groups:
             self.groups.append(group)
 
-    def _check_it_still_answers(self):
+    def _check_it_still_answers(self) -> None:
         # Whoever only ends a connection may do so for another reason.
         version, accepted = next(iter(self.suites.items()))
         if self._ask(version, list(accepted), tls.GROUPS) is None:
             raise tls.Broken('it does not accept any more what it did before')
 
-    def _is_anonymous(self):
+    def _is_anonymous(self) -> bool:
         return not any(version == 'TLSv1.3' or not suites.key_exchange(
             suite).startswith(('anonymous', 'PSK'))
             for version, accepted in self.suites.items()
             for suite in accepted)
 
-    def _ask(self, version, offered, groups, shares=False):
+    def _ask(self, version: str, offered: 'list[int]',
+             groups: 'Iterable[int]',
+             shares: bool = False) -> 'tls.Answer | None':
         """
         Return the tls.Answer to an offer, None where it is refused, with the
         certificate as long as none is known.
@@ -206,7 +217,7 @@ class Port:
         self.certificate = self.certificate or answer.certificate
         return answer
 
-    def _speaks_http(self):
+    def _speaks_http(self) -> bool:
         try:
             with self._connection() as connection:
                 stream = tls.Stream(connection,
@@ -216,7 +227,7 @@ class Port:
         except OSError:
             return False
 
-    def _begin(self, stream):
+    def _begin(self, stream: tls.Stream) -> None:
         if self.vnc is None:
             return
         if self.vnc.subtypes:
@@ -228,7 +239,7 @@ class Port:
             raise NoTLS(str(reason))
 
     @contextlib.contextmanager
-    def _connection(self):
+    def _connection(self) -> 'Iterator[socket.socket]':
         with self._connect() as connection:
             _connections.add(connection)
             try:
@@ -239,7 +250,7 @@ class Port:
             finally:
                 _connections.discard(connection)
 
-    def _connect(self):
+    def _connect(self) -> socket.socket:
         if _interrupted.is_set():
             raise tls.Broken('interrupted')
         if self.connections >= MOST_CONNECTIONS:
@@ -266,7 +277,7 @@ class Port:
             self._address = connection.getpeername()[:2]
         return connection
 
-    def _shake_hands(self):
+    def _shake_hands(self) -> 'bytes | None':
         """
         Return the certificate (bytes, DER), from a whole handshake with TLS
         1.3, which encrypts it.
@@ -290,7 +301,7 @@ class Port:
                 getattr(error, 'reason', None) or error.strerror or error))
 
 
-def _describe(start):
+def _describe(start: bytes) -> str:
     """Return what is known of a server that begins so (bytes), in a line."""
     if start.startswith(b'REDQ'):
         return 'this SPICE port is not encrypted'

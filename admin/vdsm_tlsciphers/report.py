@@ -8,6 +8,10 @@ accepts, what is wrong with it, and, where earlier scans are given, what has
 changed.
 """
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+
 EXAMPLES = """\
 Examples:
   vdsm-tlsciphers report --html report.html node1.json node2.json
@@ -19,7 +23,7 @@ Exit status: 0 all consoles passed, 1 some did not pass or were not scanned,
 """
 
 
-def add_arguments(parser):
+def add_arguments(parser: 'argparse.ArgumentParser') -> None:
     """Add what the command takes to its parser."""
     parser.add_argument('--html', metavar='FILE', required=True,
                         help='the page to write; ends in .html')
@@ -31,7 +35,7 @@ def add_arguments(parser):
                         'with files *.json')
 
 
-def run(options):
+def run(options: 'argparse.Namespace') -> int:
     """Do the command's work; return its exit status."""
     # What --help does not need.
     from vdsm_tlsciphers import merge

@@ -10,6 +10,12 @@ who are connected are not disturbed.
 
 from vdsm_tlsciphers import FINDINGS, FINE, Problem
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+
+    from vdsm_tlsciphers import documents
+
 EXAMPLES = """\
 Exit status: 0 all consoles pass, 1 there are findings, or consoles that could
 not be scanned, 2 nothing could be scanned (one line says why).
@@ -23,7 +29,7 @@ Examples:
 """
 
 
-def add_arguments(parser):
+def add_arguments(parser: 'argparse.ArgumentParser') -> None:
     """Add what the command takes to its parser."""
     parser.add_argument(
         'targets', nargs='*', metavar='VM|HOST:PORT',
@@ -42,7 +48,7 @@ def add_arguments(parser):
                         'the page')
 
 
-def run(options):
+def run(options: 'argparse.Namespace') -> int:
     """Do the command's work; return its exit status."""
     # What --help does not need.
     from vdsm_tlsciphers import judge, scan_text, scanner, scans, terminal
@@ -69,7 +75,7 @@ def run(options):
     return exit_status(document)
 
 
-def exit_status(document):
+def exit_status(document: 'documents.NewScan') -> int:
     """
     Return the exit status for a scan. Raises Problem where nothing could be
     scanned.

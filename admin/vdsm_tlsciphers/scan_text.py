@@ -10,17 +10,22 @@ from vdsm_tlsciphers import scans
 from vdsm_tlsciphers.markup import count
 from vdsm_tlsciphers.terminal import clean, paint
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from vdsm_tlsciphers.documents import Console, NewScan
+
 COLOURS = {scans.PASSED: 'green', scans.FAILED: 'red',
            scans.NOT_SCANNED: 'yellow'}
 
 
-def write(document):
+def write(document: 'NewScan') -> None:
     """Print a scan (dict, as scanner.scan() has it) on standard output."""
     consoles = document['consoles']
     if not consoles:
         print('No VM with a console runs on this host.')
         return
-    rows = [('VM', 'DISPLAY', 'ADDRESS', 'ACCEPTS', 'WEAKEST', 'RESULT')]
+    rows: list[tuple[str, ...]] = [
+        ('VM', 'DISPLAY', 'ADDRESS', 'ACCEPTS', 'WEAKEST', 'RESULT')]
     rows += map(row, consoles)
     widths = [max(map(len, column)) for column in zip(*rows)]
     for number, cells in enumerate(rows):
@@ -38,7 +43,7 @@ def write(document):
               document['baseline']))
 
 
-def row(console):
+def row(console: 'Console') -> 'tuple[str, ...]':
     """Return the cells (tuple of str) of a console."""
     accepted = [suite['strength']
                 for found in console['protocols'].values() for suite in found]
@@ -56,30 +61,30 @@ def row(console):
         clean(result))
 
 
-def print_findings(consoles):
+def print_findings(consoles: 'list[Console]') -> None:
     """
     Print each finding once, with the consoles that have it; those of the
     same consoles stand together.
     """
-    places = {}
+    places: dict[tuple[str, str], list[str]] = {}
     for console in consoles:
         for finding in console['findings']:
             places.setdefault((finding['against'], finding['finding']),
                               []).append(place(console))
-    blocks = {}
-    for (against, finding), where in places.items():
-        what, _, remedy = finding.rpartition('; ')
-        blocks.setdefault((against, remedy, ', '.join(where)),
+    blocks: dict[tuple[str, str, str], list[str]] = {}
+    for (against, line), found_at in places.items():
+        what, _, remedy = line.rpartition('; ')
+        blocks.setdefault((against, remedy, ', '.join(found_at)),
                           []).append(what)
-    for (against, remedy, where), found in blocks.items():
+    for (against, remedy, where), lines in blocks.items():
         print()
-        for what in found:
-            print_row('Finding (%s)' % against, what)
+        for line in lines:
+            print_row('Finding (%s)' % against, line)
         print_row('Remedy', remedy)
         print_row('Where', where)
 
 
-def print_row(label, text):
+def print_row(label: str, text: str) -> None:
     print(textwrap.fill(
         clean(text), min(shutil.get_terminal_size().columns, 100),
         initial_indent='%-19s ' % (label + ':'),
@@ -87,6 +92,6 @@ def print_row(label, text):
         break_long_words=False))
 
 
-def place(console):
+def place(console: 'Console') -> str:
     name = console['vm']
     return '%s%s' % (name + ' ' if name else '', scans.endpoint(console))

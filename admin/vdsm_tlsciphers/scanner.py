@@ -21,6 +21,10 @@ from vdsm_tlsciphers import (
     vnc,
 )
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from vdsm_tlsciphers import documents
+
 # Ports at the same time; each has one connection at a time.
 WORKERS = 16
 
@@ -32,14 +36,16 @@ class Target:
     None).
     """
 
-    def __init__(self, display, address, number, machine=None):
+    def __init__(self, display: 'documents.ScannedDisplay', address: str,
+                 number: int,
+                 machine: 'domains.Machine | None' = None) -> None:
         self.display = display
         self.address = address
         self.port = number
         self.machine = machine
 
 
-def find_targets(names):
+def find_targets(names: 'list[str]') -> 'list[Target]':
     """
     Return what is to be scanned (list of Target) for the names (list of str)
     of the command line. Raises Problem.
@@ -70,13 +76,14 @@ def find_targets(names):
                  for target in targets}.values())
 
 
-def targets_of(machine):
+def targets_of(machine: domains.Machine) -> 'list[Target]':
     """Return the ports (list of Target) of a domains.Machine."""
     return [Target(*console, machine)
             for console in machine.consoles + machine.unencrypted]
 
 
-def scan(targets, baseline, name):
+def scan(targets: 'list[Target]', baseline: 'dict[str, str] | None',
+         name: str) -> 'documents.NewScan':
     """
     Scan targets (list of Target), several at a time.
 
@@ -104,14 +111,15 @@ def scan(targets, baseline, name):
     return make_document([future.result() for future in futures], name)
 
 
-def show_progress(line):
+def show_progress(line: str) -> None:
     """Put a line in place of the last one, if somebody is there to see it."""
     if sys.stderr.isatty():
         sys.stderr.write('\r\x1b[K' + line)
         sys.stderr.flush()
 
 
-def scan_target(target, baseline, name):
+def scan_target(target: Target, baseline: 'dict[str, str] | None',
+                name: str) -> 'documents.Console':
     """Return what a scan of a Target has found, as a dict for JSON."""
     examined = port.Port(target.address, target.port, target.display)
     state, problem = examine(examined)
@@ -119,7 +127,7 @@ def scan_target(target, baseline, name):
     display = target.display
     if display == 'tls' and examined.vnc:
         display = 'vnc'
-    console = {
+    console: documents.Console = {
         'vm': machine.name if machine else None,
         'uuid': machine.uuid if machine else None,
         'display': display, 'address': target.address, 'port': target.port,
@@ -130,7 +138,8 @@ def scan_target(target, baseline, name):
         'groups': [group for number, group in tls.GROUPS.items()
                    if number in examined.groups],
         'certificate': None,
-        'policy': policy_of(machine, display) if machine else None}
+        'policy': policy_of(machine, display) if machine else None,
+        'findings': []}
     if examined.certificate:
         try:
             console['certificate'] = certificate.describe(
@@ -144,7 +153,8 @@ def scan_target(target, baseline, name):
     return console
 
 
-def examine(examined):
+def examine(
+        examined: port.Port) -> 'tuple[documents.ScanState, str | None]':
     """Examine a port.Port; return its state, and a problem (str or None)."""
     try:
         examined.examine()
@@ -157,13 +167,15 @@ def examine(examined):
     return 'scanned', None
 
 
-def list_suites(version, accepted):
+def list_suites(version: str, accepted: 'dict[int, int | None]') -> (
+        'list[documents.Suite]'):
     """Return the suites of a version for JSON, the strongest first."""
     found = []
     for code, bits in accepted.items():
-        suite = {'suite': suites.NAMES[code], 'code': '%04X' % code,
-                 'key_exchange': suites.key_exchange(code),
-                 'strength': suites.strength(code, version, bits)}
+        suite: documents.Suite = {
+            'suite': suites.NAMES[code], 'code': '%04X' % code,
+            'key_exchange': suites.key_exchange(code),
+            'strength': suites.strength(code, version, bits)}
         if bits is not None:
             suite['dh_bits'] = bits
         found.append(suite)
@@ -171,7 +183,9 @@ def list_suites(version, accepted):
         scans.STRENGTHS.index(suite['strength']), suite['suite']))
 
 
-def policy_of(machine, display):
+def policy_of(machine: domains.Machine,
+              display: 'documents.ScannedDisplay') -> (
+                  'documents.Policy | None'):
     """Return the part of a VM's policy for a display, or None."""
     return {key: {'value': machine.policy[key].value,
                   'required': machine.policy[key].required}
@@ -179,7 +193,7 @@ def policy_of(machine, display):
             if key in machine.policy} or None
 
 
-def exposed(examined):
+def exposed(examined: port.Port) -> 'list[str]':
     """Return what a VNC port has open beside TLS with a certificate."""
     if examined.vnc is None or not examined.vnc.subtypes:
         return []
@@ -192,7 +206,8 @@ def exposed(examined):
     return found
 
 
-def make_document(consoles, baseline):
+def make_document(consoles: 'list[documents.Console]',
+                  baseline: str) -> 'documents.NewScan':
     """Return the scan (dict) of consoles (list of dict), for JSON."""
     verdicts = collections.Counter(map(scans.verdict, consoles))
     return {

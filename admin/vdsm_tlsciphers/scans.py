@@ -10,42 +10,62 @@ import os
 
 from vdsm_tlsciphers import Problem
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import Any, Literal, NamedTuple
+
+    from typing_extensions import Self
+
+    from vdsm_tlsciphers import documents
+
+    Verdict = Literal['passed', 'failed', 'not scanned']
+
 FORMAT = 'vdsm-tlsciphers scan'
 VERSION = 1
 # A scan of 10,000 consoles is smaller.
 LARGEST = 64 << 20
 
 PROTOCOLS = ('SSLv3', 'TLSv1', 'TLSv1.1', 'TLSv1.2', 'TLSv1.3')
-STRENGTHS = ('strong', 'acceptable', 'weak', 'broken')
+STRENGTHS: 'tuple[documents.Strength, ...]' = (
+    'strong', 'acceptable', 'weak', 'broken')
 DISPLAYS = ('spice', 'vnc', 'websocket', 'tls')
-PASSED, FAILED, NOT_SCANNED = VERDICTS = ('passed', 'failed', 'not scanned')
+PASSED: 'Verdict' = 'passed'
+FAILED: 'Verdict' = 'failed'
+NOT_SCANNED: 'Verdict' = 'not scanned'
+VERDICTS = (PASSED, FAILED, NOT_SCANNED)
 
 
 class Maybe:
     """The shape of a value that can be null."""
 
-    def __init__(self, shape):
+    def __init__(self, shape: 'Shape') -> None:
         self.shape = shape
 
 
 class Map:
     """The shape of a dict whose keys are among some (None: any)."""
 
-    def __init__(self, keys, shape):
+    def __init__(self, keys: 'tuple[str, ...] | None',
+                 shape: 'Shape') -> None:
         self.keys = keys
         self.shape = shape
 
 
+if TYPE_CHECKING:
+    Shape = (type | tuple[str, ...] | list['Shape'] | dict[str, 'Shape']
+             | Maybe | Map)
+
 # What a document must hold, so that a page can be made of it: a type, the
 # values that there are (tuple), a list of things of a shape, or a dict. A
 # dict can hold more.
-SUITE = {'suite': str, 'code': str, 'key_exchange': str,
-         'strength': STRENGTHS}
-CERTIFICATE = dict.fromkeys((
+SUITE: 'Shape' = {'suite': str, 'code': str, 'key_exchange': str,
+                  'strength': STRENGTHS}
+CERTIFICATE: 'dict[str, Shape]' = dict.fromkeys((
     'subject', 'issuer', 'not_before', 'not_after', 'key', 'signature',
     'sha256'), str)
-SETTING = {'value': str, 'required': bool}
-CONSOLE = {
+SETTING: 'Shape' = {'value': str, 'required': bool}
+CONSOLE: 'Shape' = {
     'vm': Maybe(str), 'uuid': Maybe(str), 'display': DISPLAYS,
     'address': str, 'port': int,
     'state': ('scanned', 'no TLS', 'unreachable', 'incomplete'),
@@ -53,11 +73,12 @@ CONSOLE = {
     'groups': [str], 'certificate': Maybe(CERTIFICATE),
     'policy': Maybe(Map(None, SETTING)),
     'findings': [{'against': ('policy', 'baseline'), 'finding': str}]}
-DOCUMENT = {'tool': str, 'host': str, 'time': str, 'baseline': Maybe(str),
-            'consoles': [CONSOLE]}
+DOCUMENT: 'Shape' = {
+    'tool': str, 'host': str, 'time': str, 'baseline': Maybe(str),
+    'consoles': [CONSOLE]}
 
 
-def read(paths):
+def read(paths: 'Iterable[str]') -> 'Iterator[documents.Scan]':
     """
     Yield the scan documents (dict) of files and of folders' files *.json,
     one at a time, so that only one is in memory. Raises Problem for one that
@@ -85,7 +106,7 @@ def read(paths):
         yield document
 
 
-def find(paths):
+def find(paths: 'Iterable[str]') -> 'Iterator[str]':
     """Yield the files that paths (list of str) stand for."""
     for path in paths:
         if not os.path.isdir(path):
@@ -103,7 +124,7 @@ def find(paths):
             yield os.path.join(path, name)
 
 
-def check(document, path):
+def check(document: object, path: str) -> None:
     """Raise Problem unless this is a scan document that is complete."""
     if not isinstance(document, dict) or document.get('format') != FORMAT:
         raise Problem('%s: JSON, but no scan; give what "scan --json" printed'
@@ -118,7 +139,7 @@ def check(document, path):
                       % (path, flaw))
 
 
-def find_flaw(value, shape, place=''):
+def find_flaw(value: 'Any', shape: 'Shape', place: str = '') -> 'str | None':
     """Return what keeps a value from having that shape (str), or None."""
     if isinstance(shape, Maybe):
         return None if value is None else find_flaw(value, shape.shape, place)
@@ -139,7 +160,7 @@ def find_flaw(value, shape, place=''):
     return next((flaw for flaw in flaws if flaw), None)
 
 
-def fits(value, shape):
+def fits(value: object, shape: 'Shape') -> bool:
     """Tell whether a value is of the kind of a shape, on the outside."""
     if isinstance(shape, tuple):
         return isinstance(value, str) and value in shape
@@ -150,13 +171,48 @@ def fits(value, shape):
     return type(value) is (shape if isinstance(shape, type) else type(shape))
 
 
-Suite = collections.namedtuple('Suite', 'suite code key_exchange strength')
-Certificate = collections.namedtuple('Certificate', CERTIFICATE)
+if TYPE_CHECKING:
+    class Suite(NamedTuple):
+        """As in a document."""
 
+        suite: str
+        code: str
+        key_exchange: str
+        strength: documents.Strength
 
-class Result(collections.namedtuple(
+    class Certificate(NamedTuple):
+        """As in a document."""
+
+        subject: str
+        issuer: str
+        not_before: str
+        not_after: str
+        key: str
+        signature: str
+        sha256: str
+
+    Protocols = tuple[tuple[str, tuple[Suite, ...]], ...]
+    Policy = tuple[tuple[str, str, bool], ...]
+    Finding = tuple[documents.Against, str]
+
+    class _Result(NamedTuple):
+        verdict: Verdict
+        state: documents.ScanState
+        problem: str | None
+        protocols: Protocols
+        groups: tuple[str, ...]
+        certificate: Certificate | None
+        policy: Policy | None
+        findings: tuple[Finding, ...]
+else:
+    Suite = collections.namedtuple('Suite', 'suite code key_exchange strength')
+    Certificate = collections.namedtuple('Certificate', CERTIFICATE)
+    _Result = collections.namedtuple(
         'Result', 'verdict state problem protocols groups certificate policy '
-        'findings')):
+        'findings')
+
+
+class Result(_Result):
     """
     What a scan found out about a console, but for who and where it is, so
     that those with the same result can share a description: verdict (of
@@ -169,36 +225,40 @@ class Result(collections.namedtuple(
     __slots__ = ()
 
     @property
-    def is_whole(self):
+    def is_whole(self) -> bool:
         """Whether the console could be asked all (bool)."""
         return self.state in ('scanned', 'no TLS')
 
     @property
-    def offers(self):
+    def offers(self) -> 'list[tuple[str, Suite]]':
         """The (version, Suite) pairs that the console accepted."""
         return [(version, suite) for version, suites in self.protocols
                 for suite in suites]
 
 
-def verdict(console):
+def verdict(console: 'documents.Console') -> 'Verdict':
     """Return that of a console of a scan document (str, of VERDICTS)."""
     if console['findings']:
         return FAILED
     return PASSED if console['state'] == 'scanned' else NOT_SCANNED
 
 
-def result(console):
+def result(console: 'documents.Console') -> Result:
     """Return the Result of a console of a scan document."""
     certificate = console['certificate']
     return Result(
         verdict(console), console['state'], console['problem'],
         tuple((version, tuple(
-            Suite(*[suite[name] for name in Suite._fields])
+            Suite(suite['suite'], suite['code'], suite['key_exchange'],
+                  suite['strength'])
             for suite in sorted(console['protocols'][version], key=by_rank)))
             for version in PROTOCOLS if console['protocols'].get(version)),
         tuple(console['groups']),
-        certificate and Certificate(*[certificate[name]
-                                      for name in Certificate._fields]),
+        certificate and Certificate(
+            certificate['subject'], certificate['issuer'],
+            certificate['not_before'], certificate['not_after'],
+            certificate['key'], certificate['signature'],
+            certificate['sha256']),
         tuple((key, setting['value'], setting['required'])
               for key, setting in (console['policy'] or {}).items())
         if console['vm'] else None,
@@ -206,7 +266,7 @@ def result(console):
               for finding in console['findings']))
 
 
-def by_rank(suite):
+def by_rank(suite: 'documents.Suite') -> int:
     """Sort suites (dict) from strong to broken."""
     return STRENGTHS.index(suite['strength'])
 
@@ -217,23 +277,30 @@ class Tally:
     and by strength).
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.consoles = 0
-        self.verdicts = collections.Counter()
-        self.suites = collections.Counter()
+        self.verdicts: collections.Counter[Verdict] = collections.Counter()
+        self.suites: collections.Counter[documents.Strength] = (
+            collections.Counter())
 
-    def add(self, found):
+    def add(self, found: Result) -> None:
         """Count the Result of a console."""
         self.consoles += 1
         self.verdicts[found.verdict] += 1
         for _, suite in found.offers:
             self.suites[suite.strength] += 1
 
-    def __iadd__(self, other):
+    def __iadd__(self, other: 'Self') -> 'Self':
         self.consoles += other.consoles
         self.verdicts += other.verdicts
         self.suites += other.suites
         return self
+
+
+if TYPE_CHECKING:
+    # VM or address, display, host.
+    Label = tuple[str, documents.ScannedDisplay, str]
+    Key = tuple[str | int | None, ...]
 
 
 class Entry:
@@ -242,7 +309,7 @@ class Entry:
     VM or address, display, host), found (bool: a later scan has it too).
     """
 
-    def __init__(self, time, found, label):
+    def __init__(self, time: str, found: Result, label: 'Label') -> None:
         self.time = time
         self.result = found
         self.label = label
@@ -255,12 +322,12 @@ class Earlier:
     times (set of str).
     """
 
-    def __init__(self, documents):
+    def __init__(self, documents: 'Iterable[documents.Scan]') -> None:
         """Take scan documents (iterable of dict) in."""
         self.tally = Tally()
-        self.times = set()
-        self._by_key = {}
-        results = {}
+        self.times: set[str] = set()
+        self._by_key: dict[Key, Entry] = {}
+        results: dict[Result, Result] = {}
         for document in documents:
             self.times.add(document['time'])
             for console in document['consoles']:
@@ -275,7 +342,7 @@ class Earlier:
                     if other is None or other.time <= entry.time:
                         self._by_key[key] = entry
 
-    def find(self, console, host):
+    def find(self, console: 'documents.Console', host: str) -> 'Result | None':
         """Return the newest Result of the same console, or None."""
         entries = [self._by_key[key] for key in keys(console, host)
                    if key in self._by_key]
@@ -283,20 +350,20 @@ class Earlier:
             entry.found = True
         return entries[0].result if entries else None
 
-    def gone(self):
+    def gone(self) -> 'list[Label]':
         """Return the labels of consoles that nobody looked for (list)."""
         return [entry.label for entry in dict.fromkeys(self._by_key.values())
                 if not entry.found]
 
 
-def keys(console, host):
+def keys(console: 'documents.Console', host: str) -> 'list[Key]':
     """
     Return what a console can be known by again, the surest first. Ports are
     given to other VMs in the course of time, so an address counts only where
     there is no VM.
     """
-    known = [(name, console[name], console['display'])
-             for name in ('uuid', 'vm') if console[name]]
+    known: list[Key] = [(name, console[name], console['display'])
+                          for name in ('uuid', 'vm') if console[name]]
     if known:
         return known
     # The same address on every host.
@@ -304,14 +371,14 @@ def keys(console, host):
     return [(local, console['address'], console['port'])]
 
 
-def is_loopback(address):
+def is_loopback(address: str) -> bool:
     try:
         return ipaddress.ip_address(address).is_loopback
     except ValueError:
         return address == 'localhost'
 
 
-def endpoint(console):
+def endpoint(console: 'documents.Console') -> str:
     """Return a console's address and port (str)."""
     return ('[%s]:%d' if ':' in console['address'] else '%s:%d') % (
         console['address'], console['port'])

@@ -19,9 +19,23 @@ from vdsm_tlsciphers import (
 )
 from vdsm_tlsciphers.terminal import clean, head, paint, print_json
 
-SPICE, VNC = 'spice', 'vnc'
-IN_FORCE, DIFFERENCE, NONE, UNKNOWN = (
-    'in force', 'difference', 'none', 'unknown')
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+
+    import libvirt
+
+    from vdsm_tlsciphers import documents
+
+    # The value of each key, and its source.
+    InForce = dict[str, tuple[str, documents.Source]]
+
+SPICE: 'documents.Display' = 'spice'
+VNC: 'documents.Display' = 'vnc'
+IN_FORCE: 'documents.VMState' = 'in force'
+DIFFERENCE: 'documents.VMState' = 'difference'
+NONE: 'documents.VMState' = 'none'
+UNKNOWN: 'documents.VMState' = 'unknown'
 COLOURS = {IN_FORCE: 'green', DIFFERENCE: 'red', NONE: 'bold',
            UNKNOWN: 'yellow'}
 # How long QEMU may take to answer. One that hangs never does.
@@ -29,7 +43,7 @@ PATIENCE = 5
 LOG = '/var/log/libvirt/qemu/%s.log'
 
 
-def run(options):
+def run(options: 'argparse.Namespace') -> int:
     """Do the command's work; return its exit status."""
     if os.geteuid():
         raise Problem('status reads the command lines of emulators, which '
@@ -41,7 +55,7 @@ def run(options):
     monitor = Monitor()
     vms = [vm for vm in (examine(machine, monitor) for machine in machines)
            if vm['state'] != UNKNOWN or is_running(connection, vm['uuid'])]
-    document = {
+    document: documents.Status = {
         **head('status'), 'vms': vms,
         'summary': {'vms': len(vms), **{
             state.replace(' ', '_'): len([vm for vm in vms
@@ -57,9 +71,10 @@ def run(options):
     return FINDINGS if DIFFERENCE in states else FINE
 
 
-def choose(machines, names):
+def choose(machines: 'list[domains.Machine]',
+           names: 'list[str]') -> 'list[domains.Machine]':
     """Return those of the Machines that have these names or UUIDs."""
-    chosen = []
+    chosen: list[domains.Machine] = []
     for name in names:
         found = [machine for machine in machines
                  if name in (machine.name, machine.uuid)]
@@ -70,7 +85,7 @@ def choose(machines, names):
     return chosen
 
 
-def is_running(connection, uuid):
+def is_running(connection: 'libvirt.virConnect', uuid: str) -> bool:
     """Tell whether a VM has not ended, or left, while it was looked at."""
     import libvirt
     try:
@@ -85,19 +100,20 @@ def is_running(connection, uuid):
 class Monitor:
     """Asks QEMU itself, through libvirt; the connection is made for it."""
 
-    def __init__(self):
-        self.connection = None
+    def __init__(self) -> None:
+        self.connection: libvirt.virConnect | None = None
 
-    def priority(self, machine, credentials):
+    def priority(self, machine: domains.Machine,
+                 credentials: str) -> 'str | None':
         """
         Return the priority (str, or None) of a credentials object of a
         Machine. Raises Problem where QEMU cannot be asked.
         """
         if self.connection is None:
             self.connection = domains.connect(writable=True)
-        answers = queue.Queue()
-        threading.Thread(target=self._ask, daemon=True,
-                         args=(machine, credentials, answers)).start()
+        answers: queue.Queue[str | Exception | None] = queue.Queue()
+        threading.Thread(target=self._ask, daemon=True, args=(
+            self.connection, machine, credentials, answers)).start()
         try:
             answer = answers.get(timeout=PATIENCE)
         except queue.Empty:
@@ -106,11 +122,14 @@ class Monitor:
             raise Problem(str(answer))
         return answer
 
-    def _ask(self, machine, credentials, answers):
+    @staticmethod
+    def _ask(connection: 'libvirt.virConnect', machine: domains.Machine,
+             credentials: str,
+             answers: 'queue.Queue[str | Exception | None]') -> None:
         try:
             import libvirt_qemu
             answer = json.loads(libvirt_qemu.qemuMonitorCommand(
-                self.connection.lookupByUUIDString(machine.uuid), json.dumps({
+                connection.lookupByUUIDString(machine.uuid), json.dumps({
                     'execute': 'qom-get', 'arguments': {
                         'path': '/objects/' + credentials,
                         'property': 'priority'}}), 0))
@@ -123,9 +142,9 @@ class Monitor:
             answers.put(error)
 
 
-def spice_in_force(emulator):
+def spice_in_force(emulator: emulators.Emulator) -> 'InForce':
     """Return {key: (value, source)} for SPICE."""
-    found = {}
+    found: InForce = {}
     if 'tls-ciphers' in emulator.spice:
         found['ciphers'] = emulator.spice['tls-ciphers'], 'arguments'
     settings = emulator.openssl or {}
@@ -137,15 +156,17 @@ def spice_in_force(emulator):
     return found
 
 
-def vnc_in_force(machine, emulator, monitor):
+def vnc_in_force(machine: domains.Machine, emulator: emulators.Emulator,
+                 monitor: Monitor) -> 'tuple[InForce, str | None]':
     """
     Return {key: (value, source)} for VNC, and why (str) QEMU could not be
     asked, or None. Where a VM has nothing to do with priorities it is not.
     """
-    values = []
+    values: list[tuple[str, documents.Source]] = []
     note = None
     for name in emulator.credentials:
-        value, source = emulator.priorities.get(name), 'arguments'
+        value = emulator.priorities.get(name)
+        source: documents.Source = 'arguments'
         if value is not None or 'priority' in machine.policy:
             try:
                 value, source = monitor.priority(machine, name), 'QEMU'
@@ -159,7 +180,8 @@ def vnc_in_force(machine, emulator, monitor):
     return {'priority': (' and '.join(texts), values[0][1])}, note
 
 
-def has_tls(emulator, display):
+def has_tls(emulator: emulators.Emulator,
+            display: 'documents.Display') -> bool:
     if display == SPICE:
         return emulator.spice.get('tls-port', '').strip('0') != ''
     return bool(emulator.vnc) and all(vnc.get('tls-creds')
@@ -169,11 +191,12 @@ def has_tls(emulator, display):
 # Asked for, and in force
 
 
-def examine(machine, monitor):
+def examine(machine: domains.Machine, monitor: Monitor) -> 'documents.VM':
     """Return a dict for a Machine, as docs/status.schema.json has it."""
-    vm = {'vm': clean(machine.name), 'uuid': clean(machine.uuid), 'pid': None,
-          'state': UNKNOWN, 'problem': None, 'displays': [], 'settings': [],
-          'differences': []}
+    vm: documents.VM = {
+        'vm': clean(machine.name), 'uuid': clean(machine.uuid), 'pid': None,
+        'state': UNKNOWN, 'problem': None, 'displays': [], 'settings': [],
+        'differences': []}
     try:
         emulator = emulators.Emulator(machine)
     except Problem as problem:
@@ -189,7 +212,9 @@ def examine(machine, monitor):
     return vm
 
 
-def examine_display(vm, display, machine, emulator, monitor):
+def examine_display(vm: 'documents.VM', display: 'documents.Display',
+                    machine: domains.Machine, emulator: emulators.Emulator,
+                    monitor: Monitor) -> None:
     tls = has_tls(emulator, display)
     note = None
     if not tls:
@@ -222,11 +247,12 @@ def examine_display(vm, display, machine, emulator, monitor):
                            'tlspriority' if display == VNC else 'tlsciphers'))
 
 
-def explain(machine, key, value, tls):
+def explain(machine: domains.Machine, key: str, value: 'str | None',
+            tls: bool) -> str:
     """Return why what a VM asks for and what is in force may differ."""
     if key not in machine.policy:
         if key == 'ciphers' and tlsciphers.EMULATOR in [
-                ''.join(child.data for child in node.childNodes).strip()
+                domains.text_of(node).strip()
                 for node in machine.document.getElementsByTagName(
                     'emulator')]:
             return ('ciphers: the VM asks for nothing: its cipher list comes '
@@ -247,7 +273,8 @@ def explain(machine, key, value, tls):
             'down and start it' % key)
 
 
-def add_general_differences(vm, machine):
+def add_general_differences(vm: 'documents.VM',
+                            machine: domains.Machine) -> None:
     unknown = sorted(set(machine.policy) - set(tlsciphers.KEYS))
     if unknown:
         add_difference(vm, None, '%s: this version cannot tell what that is; '
@@ -261,14 +288,15 @@ def add_general_differences(vm, machine):
             'and start it on a host that has' % ', '.join(sorted(wanted)))
 
 
-def add_difference(vm, display, line):
+def add_difference(vm: 'documents.VM', display: 'documents.Display | None',
+                   line: str) -> None:
     vm['differences'].append({'display': display, 'difference': clean(line)})
 
 
 # For people
 
 
-def show(document):
+def show(document: 'documents.Status') -> None:
     """Print a document of status."""
     for vm in document['vms']:
         state = vm['state']
@@ -283,8 +311,7 @@ def show(document):
                     display['display'].upper(), 'defaults of QEMU'
                     if display['tls'] else 'not encrypted'))
         for difference in vm['differences']:
-            display = difference['display'] or ''
-            print('  %-6s%s' % (display.upper(), paint(
+            print('  %-6s%s' % ((difference['display'] or '').upper(), paint(
                 difference['difference'], 'red')))
         if vm['problem']:
             print('  ' + paint(vm['problem'], 'yellow'))
@@ -298,11 +325,11 @@ def show(document):
               else ''))
 
 
-def show_setting(setting):
+def show_setting(setting: 'documents.VMSetting') -> None:
     beginning = '  %-6s%-13s%-10s' % (
         setting['display'].upper(), setting['key'],
         {True: 'required', False: 'default', None: '-'}[setting['required']])
-    if setting['asked'] == setting['in_force']:
+    if setting['asked'] and setting['asked'] == setting['in_force']:
         print(beginning + setting['asked'])
     else:
         print('%sasked for  %s' % (beginning, setting['asked'] or 'nothing'))

@@ -8,6 +8,10 @@ SPICE in the arguments of its emulator and the file that its OpenSSL has read,
 for VNC in QEMU itself.
 """
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+
 EXAMPLES = """\
 Each VM is one of:
   in force    all that it asks for is in force, on all its consoles
@@ -32,7 +36,7 @@ Examples:
 """
 
 
-def add_arguments(parser):
+def add_arguments(parser: 'argparse.ArgumentParser') -> None:
     """Add what the command takes to its parser."""
     parser.add_argument('vms', nargs='*', metavar='VM',
                         help='a name or UUID; default: all that run here')
@@ -40,7 +44,7 @@ def add_arguments(parser):
                         help='print one JSON document instead of text')
 
 
-def run(options):
+def run(options: 'argparse.Namespace') -> int:
     """Do the command's work; return its exit status."""
     # What --help does not need.
     from vdsm_tlsciphers import states

@@ -8,6 +8,10 @@ Sources: the registry "TLS Cipher Suites" of IANA, ciphers(1) of OpenSSL, and
 for strength Mozilla's Server Side TLS guidelines, version 6.0.
 """
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from vdsm_tlsciphers import documents
+
 # Code, IANA's name without "TLS_", and OpenSSL's where it has another. Left
 # out is what a server cannot choose here: SRP, Kerberos, GOST.
 TABLE = """\
@@ -353,7 +357,7 @@ AUTHENTICATED = ('GCM', 'CCM', 'POLY1305')
 LEAST_BITS = 2048
 
 
-def key_exchange(code):
+def key_exchange(code: int) -> str:
     """
     Return how a suite (int) exchanges keys, as in 'ECDHE', 'RSA' or
     'anonymous DHE'; 'any' with TLS 1.3, where the groups decide alone.
@@ -368,20 +372,21 @@ def key_exchange(code):
     return words[0]
 
 
-def is_ephemeral(code):
+def is_ephemeral(code: int) -> bool:
     """Tell whether the server of a suite (int) sends a key for just once."""
     return 'DHE' in key_exchange(code)
 
 
-def is_dhe(code):
+def is_dhe(code: int) -> bool:
     """Tell whether a suite (int) exchanges keys by DHE, not on a curve."""
     return key_exchange(code) in ('DHE', 'DHE-PSK', 'anonymous DHE')
 
 
-def strength(code, version, dh_bits=None):
+def strength(code: int, version: str,
+             dh_bits: 'int | None' = None) -> 'documents.Strength':
     """
-    Return how strong (one of STRENGTHS) a suite (int) is in a version of TLS,
-    with a Diffie-Hellman prime of so many bits (int), if it is known.
+    Return how strong a suite (int) is in a version of TLS, with a
+    Diffie-Hellman prime of so many bits (int), if it is known.
     """
     name = IANA_NAMES[code]
     if version == 'SSLv3' or any(word in name for word in BROKEN):

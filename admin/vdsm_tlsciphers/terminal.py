@@ -10,11 +10,17 @@ import time
 
 from vdsm_tlsciphers import VERSION
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TextIO
+
+    from vdsm_tlsciphers import documents
+
 TIME = '%Y-%m-%dT%H:%M:%SZ'
 COLOURS = {'red': '31', 'green': '32', 'yellow': '33', 'bold': '1'}
 
 
-def paint(text, colour, stream=None):
+def paint(text: str, colour: str, stream: 'TextIO | None' = None) -> str:
     """
     Return text in a colour of COLOURS, where the stream (standard output by
     default) is a terminal and NO_COLOR (https://no-color.org) is not set.
@@ -26,7 +32,7 @@ def paint(text, colour, stream=None):
     return '\x1b[%sm%s\x1b[0m' % (COLOURS[colour], text)
 
 
-def clean(text):
+def clean(text: str) -> str:
     """
     Return text that comes from elsewhere (a certificate, a domain XML) for a
     terminal: control characters become '?'.
@@ -34,14 +40,14 @@ def clean(text):
     return ''.join(c if c.isprintable() else '?' for c in text)
 
 
-def head(command):
+def head(command: str) -> 'documents.Head':
     """Return what the document of a command (str) begins with, for JSON."""
     return {'format': 'vdsm-tlsciphers ' + command, 'version': 1,
             'tool': VERSION, 'host': os.uname().nodename,
             'time': time.strftime(TIME, time.gmtime())}
 
 
-def print_json(document):
+def print_json(document: object) -> None:
     """Print a document (of dict, list, str, ...) as JSON."""
     json.dump(document, sys.stdout, indent=2, sort_keys=False)
     sys.stdout.write('\n')

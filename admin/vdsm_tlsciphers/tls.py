@@ -17,6 +17,11 @@ import time
 
 from vdsm_tlsciphers import suites
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator
+    from typing import NamedTuple
+
 VERSIONS = {'SSLv3': 0x0300, 'TLSv1': 0x0301, 'TLSv1.1': 0x0302,
             'TLSv1.2': 0x0303, 'TLSv1.3': 0x0304}
 
@@ -63,10 +68,21 @@ LONGEST_RECORD = 2 ** 14 + 2048
 LONGEST_ANSWER = 2 ** 18
 MOST_RECORDS = 256
 
-# What a server has chosen: version (str), suite (int), group (int, None where
-# it is not known), dh_bits (int or None), certificate (bytes, DER, or None).
-Answer = collections.namedtuple(
-    'Answer', 'version suite group dh_bits certificate')
+if TYPE_CHECKING:
+    class Answer(NamedTuple):
+        """
+        What a server has chosen, None where it is not known; the certificate
+        is in DER.
+        """
+
+        version: str
+        suite: int
+        group: int | None
+        dh_bits: int | None
+        certificate: bytes | None
+else:
+    Answer = collections.namedtuple(
+        'Answer', 'version suite group dh_bits certificate')
 
 
 class Refused(Exception):
@@ -75,7 +91,7 @@ class Refused(Exception):
     what it says to that in TLS; it may just end the connection.
     """
 
-    def __init__(self, alert=None):
+    def __init__(self, alert: 'int | None' = None) -> None:
         super().__init__(alert)
         self.alert = alert
 
@@ -83,7 +99,7 @@ class Refused(Exception):
 class NotTLS(Exception):
     """The server speaks something else; start (bytes) is how that begins."""
 
-    def __init__(self, start):
+    def __init__(self, start: bytes) -> None:
         super().__init__(start)
         self.start = start
 
@@ -98,18 +114,18 @@ class Stream:
     LONGEST_ANSWER bytes, until the time (time.monotonic) of the deadline.
     """
 
-    def __init__(self, connection, deadline):
+    def __init__(self, connection: socket.socket, deadline: float) -> None:
         self.connection = connection
         self.deadline = deadline
         self.buffer = b''
         self.total = 0
 
-    def send(self, data):
+    def send(self, data: bytes) -> None:
         """Send data (bytes). Raises OSError (socket.timeout among them)."""
         self._set_timeout()
         self.connection.sendall(data)
 
-    def read(self, length):
+    def read(self, length: int) -> bytes:
         """
         Return so many bytes, or fewer at the end of the connection. Raises
         Broken and OSError (socket.timeout among them).
@@ -126,14 +142,16 @@ class Stream:
         data, self.buffer = self.buffer[:length], self.buffer[length:]
         return data
 
-    def _set_timeout(self):
+    def _set_timeout(self) -> None:
         left = self.deadline - time.monotonic()
         if left <= 0:
             raise socket.timeout()
         self.connection.settimeout(left)
 
 
-def client_hello(version, offered, groups, host=None, shares=False):
+def client_hello(version: str, offered: 'Iterable[int]',
+                 groups: 'Iterable[int]', host: 'str | None' = None,
+                 shares: bool = False) -> bytes:
     """
     Return the record (bytes) that begins a handshake.
 
@@ -158,7 +176,8 @@ def client_hello(version, offered, groups, host=None, shares=False):
                        len(body) + 4, 1, 0, len(body)) + body
 
 
-def _extensions(version, groups, host, shares):
+def _extensions(version: str, groups: 'Iterable[int]', host: 'str | None',
+                shares: bool) -> bytes:
     extensions = [(10, _block(_numbers(groups))), (11, b'\1\0'),
                   (22, b''), (23, b'')]
     if host:
@@ -178,17 +197,18 @@ def _extensions(version, groups, host, shares):
                     for number, data in extensions)
 
 
-def _numbers(numbers):
+def _numbers(numbers: 'Iterable[int]') -> bytes:
     numbers = tuple(numbers)
     return struct.pack('>%dH' % len(numbers), *numbers)
 
 
-def _block(data):
+def _block(data: bytes) -> bytes:
     """Return data behind its length, as TLS writes vectors."""
     return struct.pack('>H', len(data)) + data
 
 
-def read_answer(stream, version, offered, certificate=False):
+def read_answer(stream: Stream, version: str, offered: 'Collection[int]',
+                certificate: bool = False) -> Answer:
     """
     Read how a server answers a client_hello().
 
@@ -205,7 +225,8 @@ def read_answer(stream, version, offered, certificate=False):
         raise Broken('its answer is not as TLS has it')
 
 
-def _read_answer(stream, version, offered, certificate):
+def _read_answer(stream: Stream, version: str, offered: 'Collection[int]',
+                 certificate: bool) -> Answer:
     answer = None
     for kind, body in _messages(stream):
         if answer is None:
@@ -231,7 +252,7 @@ def _read_answer(stream, version, offered, certificate):
     raise Refused
 
 
-def _messages(stream):
+def _messages(stream: Stream) -> 'Iterator[tuple[int, bytes]]':
     """Yield the messages (type, body) of a handshake until its records end."""
     data = b''
     for record in _records(stream):
@@ -244,7 +265,7 @@ def _messages(stream):
             data = data[end:]
 
 
-def _records(stream):
+def _records(stream: Stream) -> 'Iterator[bytes]':
     for number in range(MOST_RECORDS):
         first = number == 0
         header = stream.read(5)
@@ -268,7 +289,7 @@ def _records(stream):
     raise Broken('its answer is in more parts than any that TLS has')
 
 
-def _server_hello(body):
+def _server_hello(body: bytes) -> Answer:
     number, = struct.unpack_from('>H', body)
     random = body[2:34]
     at = 35 + body[34]
@@ -288,7 +309,7 @@ def _server_hello(body):
                  % number)
 
 
-def _read_extensions(data):
+def _read_extensions(data: bytes) -> 'Iterator[tuple[int, bytes]]':
     at = 2
     while at < len(data):
         number, length = struct.unpack_from('>HH', data, at)
@@ -296,7 +317,7 @@ def _read_extensions(data):
         at += 4 + length
 
 
-def _first_certificate(body):
+def _first_certificate(body: bytes) -> bytes:
     length = int.from_bytes(body[3:6], 'big')
     certificate = body[6:6 + length]
     if not certificate or len(certificate) < length:
@@ -304,7 +325,7 @@ def _first_certificate(body):
     return certificate
 
 
-def _add_key_exchange(answer, body):
+def _add_key_exchange(answer: Answer, body: bytes) -> Answer:
     exchange = suites.key_exchange(answer.suite)
     at = 0
     if 'PSK' in exchange:

@@ -11,6 +11,10 @@ import struct
 
 from vdsm_tlsciphers.tls import Broken
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from vdsm_tlsciphers.tls import Stream
+
 BANNER = b'RFB '
 VENCRYPT = 19
 # Sub-types, each with and without a password and more: with a certificate
@@ -34,13 +38,13 @@ class Talk:
     again(), say the same at once: a round trip instead of five.
     """
 
-    def __init__(self):
-        self.types = []
-        self.subtypes = ()
+    def __init__(self) -> None:
+        self.types: list[int] = []
+        self.subtypes: tuple[int, ...] = ()
         self._said = b''
         self._heard = b''
 
-    def begin(self, stream):
+    def begin(self, stream: 'Stream') -> None:
         """
         Have the talk with the server of a tls.Stream. Raises NoTLS, Broken
         and OSError.
@@ -76,17 +80,17 @@ class Talk:
         if self._hear(stream, 1) != b'\1':
             raise Broken('it turns VeNCrypt sub-type %d away' % chosen[0])
 
-    def again(self, stream):
+    def again(self, stream: 'Stream') -> None:
         """The same for another connection. Raises Broken and OSError."""
         stream.send(self._said)
         if stream.read(len(self._heard)) != self._heard:
             raise Broken('it does not begin the same way again')
 
-    def _say(self, stream, data):
+    def _say(self, stream: 'Stream', data: bytes) -> None:
         stream.send(data)
         self._said += data
 
-    def _hear(self, stream, length):
+    def _hear(self, stream: 'Stream', length: int) -> bytes:
         data = stream.read(length)
         if len(data) < length:
             raise Broken('it ended the connection before TLS began')

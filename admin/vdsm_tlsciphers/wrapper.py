@@ -8,12 +8,17 @@ is written there and nowhere else.
 
 import tlsciphers_wrapper
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import types
+    from typing import NoReturn
+
 
 class Refused(Exception):
     """What the wrapper would refuse to start a VM for: its line."""
 
 
-def load():
+def load() -> 'types.ModuleType':
     """
     Return the wrapper's module, whose functions raise Refused where it would
     end the process.
@@ -22,5 +27,5 @@ def load():
     return tlsciphers_wrapper
 
 
-def refuse(line):
+def refuse(line: str) -> 'NoReturn':
     raise Refused(line)

@@ -3,8 +3,12 @@
 
 """The installed command, on every Python that it runs on."""
 
+from __future__ import annotations
+
 import subprocess
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
@@ -25,18 +29,21 @@ sys.exit(status)
 class Command:
     """Runs the installed vdsm-tlsciphers."""
 
-    def __init__(self, installation):
+    def __init__(self, installation: support.Installation) -> None:
         self.installation = installation
 
-    def run(self, *arguments, environment=(), **keywords):
+    def run(self, *arguments: object,
+            environment: Mapping[str, str] | None = None, **keywords: Any,
+            ) -> subprocess.CompletedProcess[str]:
         """Run it; return the process (with stdout, stderr as str)."""
-        return subprocess.run(
+        process: subprocess.CompletedProcess[str] = subprocess.run(
             [self.installation.command, *map(str, arguments)],
             stdin=subprocess.DEVNULL, capture_output=True, text=True,
             env={'PATH': '/usr/bin:/bin', 'LC_ALL': 'C.UTF-8',
-                 **dict(environment)}, **keywords)
+                 **(environment or {})}, **keywords)
+        return process
 
-    def measure(self, *arguments):
+    def measure(self, *arguments: object) -> tuple[int, str, float]:
         """Run it; return (exit status, stdout (str), peak memory in MiB)."""
         # A process counts what its parent had at the fork: a small one here.
         process = subprocess.run(
@@ -46,7 +53,8 @@ class Command:
         output, kilobytes = process.stdout.rsplit('\n', 1)
         return process.returncode, output, int(kilobytes) / 1024
 
-    def problem(self, *arguments, status=2, **keywords):
+    def problem(self, *arguments: object, status: int = 2,
+                **keywords: Any) -> str:
         """Run it, which must fail, and return its one line."""
         process = self.run(*arguments, **keywords)
         assert process.returncode == status, process.stderr
@@ -55,12 +63,13 @@ class Command:
 
 
 @pytest.fixture(params=PYTHONS)
-def command(request, make_installation):
+def command(request: pytest.FixtureRequest,
+            make_installation: support.MakeInstallation) -> Command:
     """vdsm-tlsciphers, with each Python that a release of EL has for it."""
     return Command(make_installation(request.param))
 
 
 @pytest.fixture
-def newest_command(make_installation):
+def newest_command(make_installation: support.MakeInstallation) -> Command:
     """The same, where the version of Python does not matter."""
     return Command(make_installation(PYTHONS[-1]))

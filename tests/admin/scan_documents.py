@@ -8,7 +8,14 @@ a SPICE and a VNC console each.
 
 import hashlib
 import json
+import pathlib
 import uuid
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+# As docs/scan.schema.json has them.
+Document = dict[str, Any]
+Console = dict[str, Any]
 
 BROAD, MODERN, INTERMEDIATE, OFF, CLOSED = KINDS = (
     'without a policy', 'modern', 'intermediate', 'VNC not encrypted',
@@ -38,7 +45,7 @@ DHE = [name for name in CODES if name.startswith('DHE')]
 RSA = ['AES128-GCM-SHA256', 'AES128-SHA', 'AES256-GCM-SHA384', 'AES256-SHA']
 
 
-def suites(strength, *names):
+def suites(strength: str, *names: str) -> list[dict[str, str]]:
     """Return entries of a document for suites."""
     return [{'suite': name, 'code': CODES[name], 'strength': strength,
              'key_exchange': 'any' if name.startswith('TLS_') else
@@ -51,7 +58,7 @@ STRONG = {'TLSv1.2': suites('strong', *AEAD),
 OLD = suites('weak', *ECDHE_CBC, 'DHE-RSA-AES128-SHA', 'DHE-RSA-AES256-SHA',
              'AES128-SHA', 'AES256-SHA')
 # What consoles accept, by kind and display: taken from a real VM.
-PROTOCOLS = {
+PROTOCOLS: dict[tuple[str, str], dict[str, list[dict[str, str]]]] = {
     (BROAD, 'spice'): {
         'TLSv1.2': STRONG['TLSv1.2'] + suites(
             'acceptable', *ECDHE_CBC, 'ECDHE-RSA-AES128-SHA256',
@@ -78,7 +85,8 @@ GROUPS_FINDING = ('keys are exchanged in the groups '
                   + ', '.join(EVERY_GROUP[3:]) + REMEDY)
 
 
-def beyond(kind, display, version, allowed):
+def beyond(kind: str, display: str, version: str,
+           allowed: Iterable[str]) -> str:
     """Return the finding that names what is accepted beyond a baseline."""
     return '%s is accepted with %s%s' % (version, ', '.join(
         suite['suite'] for suite in PROTOCOLS[kind, display][version]
@@ -104,7 +112,7 @@ POLICIES = {
                    'protocols': 'TLSv1.2:TLSv1.3', **COMMON}}
 
 
-def certificate(host):
+def certificate(host: str) -> dict[str, str]:
     """Return the certificate of a host."""
     return {'subject': 'O=Example, CN=%s' % host,
             'issuer': 'O=Example, CN=engine.example.com.31415',
@@ -114,7 +122,7 @@ def certificate(host):
             'sha256': hashlib.sha256(host.encode()).hexdigest()}
 
 
-def console(host, vm, kind, display, port):
+def console(host: str, vm: str, kind: str, display: str, port: int) -> Console:
     """Return a console of a document."""
     if kind == CLOSED:
         state, problem = 'unreachable', 'no answer within 5 seconds'
@@ -138,7 +146,8 @@ def console(host, vm, kind, display, port):
                      for finding in FINDINGS.get((kind, display), ())]}
 
 
-def document(host, kinds, first=0, time='2026-11-24T03:00:00Z'):
+def document(host: str, kinds: Iterable[str], first: int = 0,
+             time: str = '2026-11-24T03:00:00Z') -> Document:
     """
     Return the scan document of a host: a VM of each of the kinds, numbered
     from the first on.
@@ -158,7 +167,7 @@ def document(host, kinds, first=0, time='2026-11-24T03:00:00Z'):
             'passed': len(consoles) - failed - not_scanned}}
 
 
-def write(folder, documents):
+def write(folder: pathlib.Path, documents: Iterable[Document]) -> pathlib.Path:
     """Write documents as files in a new folder; return it."""
     folder.mkdir()
     for each in documents:
@@ -166,7 +175,8 @@ def write(folder, documents):
     return folder
 
 
-def cluster(hosts, machines, time='2026-11-24T03:00:00Z', is_after=True):
+def cluster(hosts: int, machines: int, time: str = '2026-11-24T03:00:00Z',
+            is_after: bool = True) -> Iterator[Document]:
     """
     Yield the documents of many hosts: before a roll-out, or during it, when
     two of three VMs have been started again.

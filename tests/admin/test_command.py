@@ -3,40 +3,50 @@
 
 """What all commands of vdsm-tlsciphers have in common."""
 
+from __future__ import annotations
+
 import os
+import pathlib
 import pty
 import re
 import shutil
 import subprocess
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import pytest
 
 import support
 
+if TYPE_CHECKING:
+    from conftest import Command
+
+RunCopy = Callable[..., tuple[int, str]]
 COMMANDS = ('check', 'status', 'scan', 'report', 'doctor', 'engine-line')
 
 
-def test_version_is_that_of_the_package(command):
+def test_version_is_that_of_the_package(command: Command) -> None:
     process = command.run('--version')
     assert process.stdout == 'vdsm-tlsciphers %s\n' % support.version()
 
 
 @pytest.mark.parametrize('name', COMMANDS)
-def test_help_of_each_command_has_examples_and_exit_statuses(command, name):
+def test_help_of_each_command_has_examples_and_exit_statuses(
+        command: Command, name: str) -> None:
     process = command.run(name, '--help')
     assert (process.returncode, process.stderr) == (0, '')
     assert 'Examples:\n  vdsm-tlsciphers %s' % name in process.stdout
     assert 'Exit status: 0 ' in process.stdout
 
 
-def test_help_of_check_names_every_property(newest_command):
+def test_help_of_check_names_every_property(newest_command: Command) -> None:
     """It has them written down, to be quick."""
     module = support.run_file(newest_command.installation.module)
     words = newest_command.run('check', '--help').stdout.split()
     assert ' '.join(words).count(', '.join(module['PROPERTIES'])) == 1
 
 
-def test_help_names_every_command(command):
+def test_help_names_every_command(command: Command) -> None:
     process = command.run('--help')
     assert process.returncode == 0
     assert tuple(re.findall(r'(?m)^    ([a-z][a-z-]+) +\w', process.stdout)
@@ -47,11 +57,12 @@ def test_help_names_every_command(command):
     (), ('frobnicate',), ('--frobnicate',), ('check', '--frobnicate'),
     ('check', '--vm'), ('check', '--vm', 'a', '--xml', 'b'),
     ('check', '\udcff'), ('check', 'tlsciphers=\x1b[2J')])
-def test_mistakes_in_the_command_line_are_one_line(command, arguments):
-    arguments = [os.fsencode(argument) for argument in arguments]
+def test_mistakes_in_the_command_line_are_one_line(
+        command: Command, arguments: Sequence[str]) -> None:
     process = subprocess.run(
-        [command.installation.command, *arguments], capture_output=True,
-        stdin=subprocess.DEVNULL, env={'PATH': '/usr/bin:/bin'})
+        [command.installation.command, *map(os.fsencode, arguments)],
+        capture_output=True, stdin=subprocess.DEVNULL,
+        env={'PATH': '/usr/bin:/bin'})
     assert process.returncode in (1, 2)
     assert b'Traceback' not in process.stderr
     assert b'\x1b' not in process.stdout + process.stderr
@@ -61,7 +72,7 @@ def test_mistakes_in_the_command_line_are_one_line(command, arguments):
 
 
 @pytest.fixture
-def copy(newest_command, tmp_path):
+def copy(newest_command: Command, tmp_path: pathlib.Path) -> RunCopy:
     """The command in tmp_path, where its modules can be changed."""
     folder = newest_command.installation.module.parent
     shutil.copytree(folder, tmp_path / 'modules')
@@ -71,7 +82,7 @@ def copy(newest_command, tmp_path):
             str(folder), str(tmp_path / 'modules')))
     program.chmod(0o755)
 
-    def run(*arguments):
+    def run(*arguments: str) -> tuple[int, str]:
         process = subprocess.run([program, *arguments], capture_output=True,
                                  text=True)
         return process.returncode, process.stderr
@@ -79,11 +90,12 @@ def copy(newest_command, tmp_path):
     return run
 
 
-def test_mistake_in_the_program_is_one_line_that_says_where(copy, tmp_path):
+def test_mistake_in_the_program_is_one_line_that_says_where(
+        copy: RunCopy, tmp_path: pathlib.Path) -> None:
     """Even that: a traceback would frighten who cannot read it."""
     module = tmp_path / 'modules/vdsm_tlsciphers/check.py'
     module.write_text(module.read_text().replace(
-        'def run(options):', 'def run(options):\n    options.nothing'))
+        'return checker.run(options)', 'return options.nothing'))
     status, said = copy('check', 'modern')
     assert status == 3
     assert re.fullmatch(
@@ -94,7 +106,8 @@ def test_mistake_in_the_program_is_one_line_that_says_where(copy, tmp_path):
 @pytest.mark.parametrize('missing', [
     'tlsciphers.py', 'vdsm_tlsciphers/main.py', 'vdsm_tlsciphers/check.py',
     'vdsm_tlsciphers/checker.py'])
-def test_damaged_package_is_one_line(copy, tmp_path, missing):
+def test_damaged_package_is_one_line(copy: RunCopy, tmp_path: pathlib.Path,
+                                     missing: str) -> None:
     (tmp_path / 'modules' / missing).unlink()
     status, said = copy('check', 'modern')
     assert status == 2
@@ -102,7 +115,8 @@ def test_damaged_package_is_one_line(copy, tmp_path, missing):
                         r'reinstall vdsm-hook-tlsciphers\n', said)
 
 
-def test_reader_that_has_seen_enough_ends_it_quietly(newest_command):
+def test_reader_that_has_seen_enough_ends_it_quietly(
+        newest_command: Command) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, 'wb') as output:
@@ -113,7 +127,8 @@ def test_reader_that_has_seen_enough_ends_it_quietly(newest_command):
 
 
 @pytest.mark.parametrize('arguments', [('check', 'modern'), ('--help',)])
-def test_output_that_cannot_be_written_is_one_line(command, arguments):
+def test_output_that_cannot_be_written_is_one_line(
+        command: Command, arguments: tuple[str, ...]) -> None:
     with open('/dev/full', 'wb') as output:
         process = subprocess.run(
             [command.installation.command, *arguments], stdout=output,
@@ -125,7 +140,8 @@ def test_output_that_cannot_be_written_is_one_line(command, arguments):
 @pytest.mark.parametrize('arguments, status', [
     ('check modern >&-', 0), ('check tlsciphers=NULL >&-', 1),
     ('frobnicate 2>&-', 2)])
-def test_output_that_was_closed_is_no_mistake(command, arguments, status):
+def test_output_that_was_closed_is_no_mistake(
+        command: Command, arguments: str, status: int) -> None:
     process = subprocess.run(
         ['sh', '-c', '"$0" ' + arguments, command.installation.command],
         capture_output=True)
@@ -136,18 +152,19 @@ def test_output_that_was_closed_is_no_mistake(command, arguments, status):
 @pytest.mark.parametrize('environment, coloured', [
     ({}, True), ({'NO_COLOR': '1'}, False), ({'TERM': 'dumb'}, False)])
 def test_colours_are_for_terminals_and_those_who_want_them(
-        newest_command, environment, coloured):
+        newest_command: Command, environment: dict[str, str],
+        coloured: bool) -> None:
     master, slave = pty.openpty()
-    arguments = [newest_command.installation.command, 'check', 'modern']
-    subprocess.run(arguments, stdout=slave, env={
-        'PATH': '/usr/bin', 'TERM': 'xterm', **environment})
+    subprocess.run(
+        [newest_command.installation.command, 'check', 'modern'],
+        stdout=slave, env={'PATH': '/usr/bin', 'TERM': 'xterm', **environment})
     os.close(slave)
     assert (b'\x1b[' in os.read(master, 65536)) == coloured
     os.close(master)
     assert '\x1b[' not in newest_command.run('check', 'modern').stdout
 
 
-def test_nothing_is_left_beside_the_modules(command):
+def test_nothing_is_left_beside_the_modules(command: Command) -> None:
     for name in ('check', 'engine-line'):
         command.run(name, '--help')
     command.run('check', 'modern')
@@ -156,7 +173,8 @@ def test_nothing_is_left_beside_the_modules(command):
                 if path.name == '__pycache__' or path.suffix == '.pyc']
 
 
-def test_environment_of_python_does_not_count(newest_command, tmp_path):
+def test_environment_of_python_does_not_count(newest_command: Command,
+                                              tmp_path: pathlib.Path) -> None:
     (tmp_path / 'argparse.py').write_text('raise SystemExit(42)')
     process = newest_command.run('--version', environment={
         'PYTHONPATH': str(tmp_path), 'PYTHONHOME': '/nonexistent'})

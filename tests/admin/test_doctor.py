@@ -6,9 +6,17 @@ vdsm-tlsciphers doctor, with each Python of EL, on a machine that is no host.
 What it finds on a host is in tests/libvirt/test_doctor.py.
 """
 
+from __future__ import annotations
+
 import json
+import pathlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from conftest import Command
 
 # Whatever this machine is: of its own files the command looks at these.
 OF_THE_INSTALLATION = ('hook', 'QEMU', 'wrapper', 'OpenSSL', 'openssl.cnf',
@@ -16,7 +24,7 @@ OF_THE_INSTALLATION = ('hook', 'QEMU', 'wrapper', 'OpenSSL', 'openssl.cnf',
 
 
 @pytest.fixture
-def qemu_kvm(command):
+def qemu_kvm(command: Command) -> Iterator[pathlib.Path]:
     """A stand-in that tells a version, as the real one does."""
     path = command.installation.qemu_kvm
     path.write_text('#!/bin/sh\necho "QEMU emulator version 6.2.0"\n')
@@ -25,7 +33,7 @@ def qemu_kvm(command):
     path.unlink()
 
 
-def states(command):
+def states(command: Command) -> dict[str, str]:
     process = command.run('doctor', '--json')
     assert (process.returncode in (0, 1), process.stderr) == (True, '')
     return {check['check']: check['state']
@@ -33,7 +41,8 @@ def states(command):
             if check['check'] in OF_THE_INSTALLATION}
 
 
-def test_files_of_the_installation_are_examined(command, qemu_kvm):
+def test_files_of_the_installation_are_examined(
+        command: Command, qemu_kvm: pathlib.Path) -> None:
     # The folders of tests are closed to others.
     folder = command.installation.root
     while folder.stat().st_mode & 0o5 != 0o5:
@@ -42,7 +51,7 @@ def test_files_of_the_installation_are_examined(command, qemu_kvm):
     assert states(command) == dict.fromkeys(OF_THE_INSTALLATION, 'ok')
 
 
-def test_machine_without_qemu_is_no_host(command):
+def test_machine_without_qemu_is_no_host(command: Command) -> None:
     found = states(command)
     assert (found['QEMU'], found['wrapper']) == ('failed', 'failed')
     process = command.run('doctor')

@@ -3,11 +3,18 @@
 
 """vdsm-tlsciphers engine-line."""
 
+from __future__ import annotations
+
 import re
 import shlex
 import subprocess
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from conftest import Command
 
 # What an engine may hold since a version was published. Those of a newer
 # version must accept it all.
@@ -21,21 +28,21 @@ PUBLISHED = {
 DEFAULT_PAIRS = ';'.join('%s=%s' % pair for pair in PUBLISHED.items())
 
 
-def lines_of(process):
+def lines_of(process: subprocess.CompletedProcess[str]) -> list[str]:
     """Return the commands (list of str) that were printed."""
     assert (process.returncode, process.stderr) == (0, '')
     return [line for line in process.stdout.splitlines()
             if not line.startswith('#')]
 
 
-def read(line):
+def read(line: str) -> list[str]:
     """Return the words of a command as a shell has them."""
     return subprocess.run(
         ['bash', '-c', 'engine-config() { printf "%s\\n" "$@"; }\n' + line],
         capture_output=True, text=True, check=True).stdout.splitlines()
 
 
-def test_engine_gets_every_property_and_a_restart(command):
+def test_engine_gets_every_property_and_a_restart(command: Command) -> None:
     definition, restart = lines_of(command.run('engine-line'))
     assert restart == 'systemctl restart ovirt-engine'
     # A shell does not change the regexes.
@@ -46,7 +53,8 @@ def test_engine_gets_every_property_and_a_restart(command):
 @pytest.mark.parametrize('arguments', [
     ['--cver', '4.6', '4.7', '4.8'],
     ['--cver=4.6', '--cver=4.7', '--cver', '4.8', '4.6']])
-def test_each_cluster_level_gets_its_line_once(newest_command, arguments):
+def test_each_cluster_level_gets_its_line_once(
+        newest_command: Command, arguments: Sequence[str]) -> None:
     *definitions, restart = lines_of(newest_command.run('engine-line',
                                                         *arguments))
     assert [shlex.split(line)[-1] for line in definitions] == [
@@ -55,7 +63,7 @@ def test_each_cluster_level_gets_its_line_once(newest_command, arguments):
     assert restart.startswith('systemctl restart')
 
 
-def test_some_of_the_properties_can_be_chosen(newest_command):
+def test_some_of_the_properties_can_be_chosen(newest_command: Command) -> None:
     definition, _ = lines_of(newest_command.run(
         'engine-line', '--properties', 'tlsprofile,tlsciphers'))
     assert read(definition)[1] == (
@@ -63,7 +71,8 @@ def test_some_of_the_properties_can_be_chosen(newest_command):
         % (PUBLISHED['tlsciphers'], PUBLISHED['tlsprofile']))
 
 
-def test_output_says_what_happens_to_a_level_without_the_line(newest_command):
+def test_output_says_what_happens_to_a_level_without_the_line(
+        newest_command: Command) -> None:
     output = newest_command.run('engine-line').stdout
     assert 'a level without it drops the properties' in output
     # It can be given to a shell as it is.
@@ -78,11 +87,13 @@ def test_output_says_what_happens_to_a_level_without_the_line(newest_command):
     (['--properties', 'tlscipher'], "'tlscipher' is no property of this "
      'package; there are tlsciphers,tlsprotocols'),
     (['--properties', ''], 'is no property')])
-def test_mistakes_are_one_line(newest_command, arguments, message):
+def test_mistakes_are_one_line(newest_command: Command,
+                               arguments: Sequence[str], message: str) -> None:
     assert message in newest_command.problem('engine-line', *arguments)
 
 
-def test_no_regex_is_narrower_than_a_published_one(newest_command):
+def test_no_regex_is_narrower_than_a_published_one(
+        newest_command: Command) -> None:
     definition, _ = lines_of(newest_command.run('engine-line'))
     definitions = dict(pair.split('=', 1) for pair in read(definition)[1]
                        .partition('=')[2].split(';'))

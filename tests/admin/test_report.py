@@ -3,26 +3,38 @@
 
 """The command report, and the page that it makes of scans."""
 
+from __future__ import annotations
+
 import copy
 import json
 import os
+import pathlib
 import re
 import resource
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Protocol
+from xml.etree import ElementTree
 
 import html5lib
 import pytest
 
 import scan_documents
+import support
 from scan_documents import (
     BROAD,
     CLOSED,
     INTERMEDIATE,
     MODERN,
     OFF,
+    Console,
+    Document,
     cluster,
     document,
     write,
 )
+
+if TYPE_CHECKING:
+    from conftest import Command
 
 EARLIER = '2026-11-20T03:00:00Z'
 SVG = '{http://www.w3.org/2000/svg}'
@@ -36,47 +48,56 @@ HARMLESS = ('</style></svg><script>alert(1)</script><img src=x onerror=y>'
 class Page:
     """A page, read as browsers do; a mistake in its HTML is an error."""
 
-    def __init__(self, path):
+    def __init__(self, path: pathlib.Path) -> None:
         self.source = path.read_text(encoding='utf-8')
-        self.root = html5lib.HTMLParser(
+        self.root: ElementTree.Element = html5lib.HTMLParser(
             strict=True, namespaceHTMLElements=False).parse(self.source)
-        self.body = self.root.find('body')
+        self.body, = self.root.iterfind('body')
 
-    def table(self, caption):
+    def table(self, caption: str) -> list[list[str]]:
         """Return the rows (list of lists of str) of a table."""
         table, = [table for table in self.root.iter('table')
                   if words(table.find('caption')) == caption]
         return [[words(cell) for cell in row] for row in table.iter('tr')]
 
-    def cards(self):
+    def cards(self) -> list[ElementTree.Element]:
         """Return the parts of VMs (list of Element)."""
         return list(self.root.iter('article'))
 
-    def card(self, title):
+    def card(self, title: str) -> ElementTree.Element:
         """Return the part (Element) of the VM of that name."""
         card, = [card for card in self.cards()
                  if words(card.find('h3')).startswith(title + ' ')]
         return card
 
-    def consoles(self, title):
+    def consoles(self, title: str) -> dict[str, ElementTree.Element]:
         """Return the parts of a VM's consoles, by display."""
         return {words(section.find('h4')).split()[0]: section
                 for section in self.card(title).iter('section')}
 
 
-def words(element):
+def words(element: ElementTree.Element | None) -> str:
+    assert element is not None
     return ' '.join(''.join(element.itertext()).split())
 
 
-def pictures(element):
+def pictures(element: ElementTree.Element) -> list[str | None]:
     return [picture.get('aria-label') for picture in element.iter(SVG + 'svg')
             if picture.get('class') == 'picture']
 
 
+class MakePage(Protocol):
+    """What the fixture make is."""
+
+    def __call__(self, *documents: Document, before: Iterable[Document] = ...,
+                 status: int | None = ...) -> Page: ...
+
+
 @pytest.fixture
-def make(newest_command, tmp_path):
+def make(newest_command: Command, tmp_path: pathlib.Path) -> MakePage:
     """A function that makes a Page of documents."""
-    def make(*documents, before=(), status=None):
+    def make(*documents: Document, before: Iterable[Document] = (),
+             status: int | None = None) -> Page:
         arguments = ['--html', tmp_path / 'page.html',
                      *save(tmp_path, 'now', documents)]
         for path in save(tmp_path, 'before', before):
@@ -88,7 +109,8 @@ def make(newest_command, tmp_path):
     return make
 
 
-def save(folder, name, documents):
+def save(folder: pathlib.Path, name: str,
+         documents: Iterable[Document]) -> list[pathlib.Path]:
     paths = []
     for number, each in enumerate(documents):
         paths.append(folder / ('%s%d.json' % (name, number)))
@@ -96,13 +118,13 @@ def save(folder, name, documents):
     return paths
 
 
-def mixed():
+def mixed() -> list[Document]:
     return [document('node1.example.com', [MODERN, BROAD, INTERMEDIATE]),
             document('node2.example.com', [OFF, CLOSED, MODERN, MODERN], 10),
             document('node3.example.com', [INTERMEDIATE], 20)]
 
 
-def strings(value, change):
+def strings(value: Any, change: Callable[[Any], object]) -> Any:
     """Return a document with each str that is free text changed."""
     if isinstance(value, dict):
         return {key: inner if key in ('format', 'display', 'state',
@@ -113,7 +135,8 @@ def strings(value, change):
     return change(value) if isinstance(value, str) else value
 
 
-def test_each_python_makes_the_page(command, tmp_path):
+def test_each_python_makes_the_page(command: Command,
+                                    tmp_path: pathlib.Path) -> None:
     folder = write(tmp_path / 'scans', mixed())
     process = command.run('report', '--html', tmp_path / 'page.html', folder)
     assert process.returncode == 1, process.stderr
@@ -128,9 +151,10 @@ page: %s
         'Now', '16', '10', '4', '2']
 
 
-def test_page_needs_nothing_from_elsewhere_and_has_no_script(make):
+def test_page_needs_nothing_from_elsewhere_and_has_no_script(
+        make: MakePage) -> None:
     page = make(*mixed(), before=mixed()[:1])
-    policy = page.root.find('head/meta[@http-equiv]')
+    policy, = page.root.iterfind('head/meta[@http-equiv]')
     assert policy.get('http-equiv') == 'Content-Security-Policy'
     assert policy.get('content') == (
         "default-src 'none'; style-src 'unsafe-inline'")
@@ -141,22 +165,22 @@ def test_page_needs_nothing_from_elsewhere_and_has_no_script(make):
     ids = [element.get('id') for element in page.root.iter()
            if element.get('id')]
     assert len(set(ids)) == len(ids)
-    links = [element.get('href') for element in page.root.iter()
+    links = [element.attrib['href'] for element in page.root.iter()
              if element.get('href')]
     assert links
     assert {link[1:] for link in links} <= set(ids)
     assert {link[0] for link in links} == {'#'}
 
 
-def test_page_can_be_read_out(make):
+def test_page_can_be_read_out(make: MakePage) -> None:
     page = make(*mixed())
     assert page.root.get('lang') == 'en'
     for table in page.root.iter('table'):
         assert words(table.find('caption'))
-        assert {cell.get('scope') for cell in table.find('thead/tr')} == {
-            'col'}
-        assert {row[0].tag + row[0].get('scope')
-                for row in table.find('tbody')} == {'throw'}
+        assert {cell.get('scope') for cell in table.iterfind('thead/tr/*')
+                } == {'col'}
+        assert {row[0].tag + row[0].attrib['scope']
+                for row in table.iterfind('tbody/*')} == {'throw'}
     for picture in page.body.iter(SVG + 'svg'):
         assert picture.get('aria-label') or picture.get('aria-hidden')
     levels = [int(element.tag[1]) for element in page.body.iter()
@@ -167,7 +191,7 @@ def test_page_can_be_read_out(make):
                for previous, level in zip(levels, levels[1:]))
 
 
-def test_numbers_are_those_of_the_documents(make):
+def test_numbers_are_those_of_the_documents(make: MakePage) -> None:
     documents = mixed()
     page = make(*documents)
     for row, each in zip(page.table('Hosts and their consoles')[1:],
@@ -188,7 +212,7 @@ def test_numbers_are_those_of_the_documents(make):
         '10 of 16 consoles passed, 4 failed, 2 not scanned')
 
 
-def test_every_vm_is_there_with_its_consoles(make):
+def test_every_vm_is_there_with_its_consoles(make: MakePage) -> None:
     documents = mixed()
     text = words(make(*documents).body)
     for each in documents:
@@ -198,7 +222,8 @@ def test_every_vm_is_there_with_its_consoles(make):
             assert '%(address)s:%(port)d' % console in text
 
 
-def test_console_that_failed_is_shown_with_all_that_was_found(make):
+def test_console_that_failed_is_shown_with_all_that_was_found(
+        make: MakePage) -> None:
     page = make(document('node1.example.com', [BROAD]), status=1)
     vnc = page.consoles('vm00000')['VNC']
     assert words(vnc.find('h4')).endswith('Failed')
@@ -221,7 +246,7 @@ def test_console_that_failed_is_shown_with_all_that_was_found(make):
         if finding != groups[0]]
 
 
-def test_findings_are_counted_over_consoles_and_hosts(make):
+def test_findings_are_counted_over_consoles_and_hosts(make: MakePage) -> None:
     page = make(document('node1.example.com', [BROAD] * 3),
                 document('node2.example.com', [OFF], 10))
     assert [row[2:] for row in page.table(
@@ -230,10 +255,10 @@ def test_findings_are_counted_over_consoles_and_hosts(make):
         ['1', '1']]
 
 
-def test_picture_has_a_mark_for_each_suite(make):
+def test_picture_has_a_mark_for_each_suite(make: MakePage) -> None:
     page = make(document('node1.example.com', [BROAD]))
     vnc = page.consoles('vm00000')['VNC']
-    link, = [use.get('href') for use in vnc.iter(SVG + 'use')]
+    link, = [use.attrib['href'] for use in vnc.iter(SVG + 'use')]
     symbol, = [symbol for symbol in page.body.iter(SVG + 'symbol')
                if symbol.get('id') == link[1:]]
     marks = [use.get('href') for use in symbol.iter(SVG + 'use')]
@@ -248,7 +273,7 @@ def test_picture_has_a_mark_for_each_suite(make):
             if text.tag == SVG + 'text'] == ['S', 'A', 'W', 'B']
 
 
-def test_every_suite_is_there_by_name(make):
+def test_every_suite_is_there_by_name(make: MakePage) -> None:
     page = make(document('node1.example.com', [BROAD]))
     rows = page.table('34 suites accepted')
     assert rows[0] == ['Suite', 'Code', 'Key exchange', 'TLSv1', 'TLSv1.1',
@@ -261,7 +286,7 @@ def test_every_suite_is_there_by_name(make):
             for version, cell in zip(rows[0][3:], row[3:]) if cell} == accepted
 
 
-def test_policy_of_the_vm_is_shown(make):
+def test_policy_of_the_vm_is_shown(make: MakePage) -> None:
     scan = document('node1.example.com', [MODERN])
     scan['consoles'][0]['policy']['groups']['required'] = False
     page = make(scan, status=0)
@@ -272,15 +297,15 @@ def test_policy_of_the_vm_is_shown(make):
 
 @pytest.mark.parametrize('baseline, words_for_it', [
     ('modern', 'and the baseline modern'), ('none', 'and no baseline')])
-def test_page_says_what_consoles_were_judged_against(make, baseline,
-                                                     words_for_it):
+def test_page_says_what_consoles_were_judged_against(
+        make: MakePage, baseline: str, words_for_it: str) -> None:
     page = make({**document('node1.example.com', [MODERN]),
                  'baseline': baseline}, status=0)
     assert 'Judged againstthe policy of each VM, ' + words_for_it in words(
         page.body)
 
 
-def test_vms_with_the_same_results_share_a_description(make):
+def test_vms_with_the_same_results_share_a_description(make: MakePage) -> None:
     page = make(document('node1.example.com', [MODERN, BROAD] + [MODERN] * 3))
     assert [words(card.find('h3')) for card in page.cards()] == [
         'vm00001 Failed', '4 VMs with the same results Passed']
@@ -288,7 +313,7 @@ def test_vms_with_the_same_results_share_a_description(make):
         'VM', 'vm00000', 'vm00002', 'vm00003', 'vm00004']
 
 
-def test_page_shows_before_and_after_side_by_side(make):
+def test_page_shows_before_and_after_side_by_side(make: MakePage) -> None:
     before = document('node1.example.com', [BROAD], time=EARLIER)
     page = make(document('node1.example.com', [MODERN]), before=[before],
                 status=0)
@@ -317,7 +342,7 @@ def test_page_shows_before_and_after_side_by_side(make):
         ['Earlier', '2', '0', '2', '0'], ['Now', '2', '2', '0', '0']]
 
 
-def test_what_is_new_is_marked(make):
+def test_what_is_new_is_marked(make: MakePage) -> None:
     page = make(document('node1.example.com', [BROAD]), before=[
         document('node1.example.com', [MODERN], time=EARLIER)])
     vnc = page.consoles('vm00000')['VNC']
@@ -330,7 +355,7 @@ def test_what_is_new_is_marked(make):
     assert sum(cell.startswith('new: ') for cell in cells) == 31
 
 
-def test_another_certificate_is_named(make):
+def test_another_certificate_is_named(make: MakePage) -> None:
     now = document('node1.example.com', [MODERN])
     before = document('node2.example.com', [MODERN], time=EARLIER)
     now['consoles'][1]['certificate'] = None
@@ -341,7 +366,7 @@ def test_another_certificate_is_named(make):
         'Gone: nothing. New: nothing.']
 
 
-def test_console_that_has_not_changed_is_shown_once(make):
+def test_console_that_has_not_changed_is_shown_once(make: MakePage) -> None:
     page = make(document('node1.example.com', [BROAD]), before=[
         document('node1.example.com', [BROAD], time=EARLIER)])
     vnc = page.consoles('vm00000')['VNC']
@@ -350,7 +375,8 @@ def test_console_that_has_not_changed_is_shown_once(make):
     assert not list(vnc.iter('ins'))
 
 
-def test_console_that_cannot_be_reached_has_lost_nothing(make):
+def test_console_that_cannot_be_reached_has_lost_nothing(
+        make: MakePage) -> None:
     page = make(document('node1.example.com', [CLOSED]), before=[
         document('node1.example.com', [BROAD], time=EARLIER)], status=1)
     vnc = page.consoles('vm00000')['VNC']
@@ -360,11 +386,16 @@ def test_console_that_cannot_be_reached_has_lost_nothing(make):
     assert not re.search('[Gg]one:| 0 now', words(page.body))
 
 
-def change_uuid(console):
+def change_uuid(console: Console) -> None:
     console['uuid'] = 'f' + console['uuid'][1:]
 
 
-def forget_vm(console):
+def become_another(console: Console) -> None:
+    change_uuid(console)
+    console.update(vm='other')
+
+
+def forget_vm(console: Console) -> None:
     console['vm'] = console['uuid'] = None
 
 
@@ -373,9 +404,10 @@ def forget_vm(console):
      lambda console: console.update(vm='renamed', port=6923), True),
     ('the name, with another UUID', change_uuid, True),
     ('the address, where there is no VM', None, True),
-    ('not the address of another VM', lambda console: (
-        change_uuid(console), console.update(vm='other')), False)])
-def test_console_is_known_again_by(make, what, change, is_found):
+    ('not the address of another VM', become_another, False)])
+def test_console_is_known_again_by(make: MakePage, what: str,
+                                   change: Callable[[Any], object] | None,
+                                   is_found: bool) -> None:
     now = document('node1.example.com', [MODERN])
     before = document('node2.example.com' if change else 'node1.example.com',
                       [BROAD], time=EARLIER)
@@ -392,7 +424,7 @@ def test_console_is_known_again_by(make, what, change, is_found):
     assert bool(gone) != is_found
 
 
-def test_loopback_of_another_host_is_another_console(make):
+def test_loopback_of_another_host_is_another_console(make: MakePage) -> None:
     now, before = (document(host, [kind], time=time) for host, kind, time in (
         ('node1.example.com', MODERN, '2026-11-24T03:00:00Z'),
         ('node2.example.com', BROAD, EARLIER)))
@@ -403,7 +435,7 @@ def test_loopback_of_another_host_is_another_console(make):
         make(now, before=[before]).body)
 
 
-def test_newest_of_earlier_scans_counts(make):
+def test_newest_of_earlier_scans_counts(make: MakePage) -> None:
     page = make(document('node1.example.com', [MODERN]), before=[
         document('node2.example.com', [INTERMEDIATE], time=EARLIER),
         document('node1.example.com', [BROAD], time='2026-01-01T03:00:00Z')])
@@ -411,7 +443,7 @@ def test_newest_of_earlier_scans_counts(make):
     assert 'In the earlier scan only' not in words(page.body)
 
 
-def test_consoles_that_are_gone_are_listed(make):
+def test_consoles_that_are_gone_are_listed(make: MakePage) -> None:
     page = make(document('node1.example.com', [MODERN]), before=[
         document('node1.example.com', [BROAD] * 3, time=EARLIER)])
     assert page.table('Consoles that are no longer there')[1:] == [
@@ -419,7 +451,7 @@ def test_consoles_that_are_gone_are_listed(make):
         for display in ('SPICE', 'VNC')]
 
 
-def test_text_from_elsewhere_stays_text(make):
+def test_text_from_elsewhere_stays_text(make: MakePage) -> None:
     scan = document('node1.example.com', [BROAD, OFF])
     before = copy.deepcopy(scan)
     before['consoles'][0]['problem'] = 'earlier'
@@ -433,10 +465,10 @@ def test_text_from_elsewhere_stays_text(make):
                                            'required': True}}
     page = make(scan, scan, before=[before])
 
-    def names(page):
+    def names(page: Page) -> set[str]:
         return {element.tag for element in page.root.iter()}
 
-    def attributes(page):
+    def attributes(page: Page) -> set[str]:
         return {name for element in page.root.iter()
                 for name in element.attrib}
 
@@ -452,7 +484,8 @@ def test_text_from_elsewhere_stays_text(make):
 PROTOCOLS = ('SSLv3', 'TLSv1', 'TLSv1.1', 'TLSv1.2', 'TLSv1.3')
 
 
-def test_hostile_names_stay_away_from_the_terminal(newest_command, tmp_path):
+def test_hostile_names_stay_away_from_the_terminal(
+        newest_command: Command, tmp_path: pathlib.Path) -> None:
     scan = document('node1.example.com', [BROAD])
     scan['host'] = 'node\x1b]0;x\x07\n\u202eexe'
     path, = save(tmp_path, 'now', [scan])
@@ -462,11 +495,11 @@ def test_hostile_names_stay_away_from_the_terminal(newest_command, tmp_path):
     assert 'more than one scan of: node?]0;x???exe\n' in process.stdout
 
 
-def good():
+def good() -> Document:
     return document('node1.example.com', [MODERN])
 
 
-def damaged(change):
+def damaged(change: Callable[[Any], object]) -> str:
     scan = copy.deepcopy(good())
     change(scan)
     return json.dumps(scan)
@@ -505,7 +538,8 @@ def damaged(change):
     and len(value) < 40 else '')
 @pytest.mark.parametrize('option', [[], ['--before']])
 def test_file_that_is_no_scan_is_named_in_one_line(
-        newest_command, tmp_path, text, complaint, option):
+        newest_command: Command, tmp_path: pathlib.Path, text: str | bytes,
+        complaint: str, option: list[str]) -> None:
     broken = tmp_path / 'broken.json'
     broken.write_bytes(text if isinstance(text, bytes) else text.encode())
     path, = save(tmp_path, 'now', [good()])
@@ -516,7 +550,8 @@ def test_file_that_is_no_scan_is_named_in_one_line(
     assert not (tmp_path / 'page.html').exists()
 
 
-def test_file_that_is_too_large_is_not_read(newest_command, tmp_path):
+def test_file_that_is_too_large_is_not_read(newest_command: Command,
+                                            tmp_path: pathlib.Path) -> None:
     huge = tmp_path / 'huge.json'
     with open(huge, 'wb') as file:
         file.truncate(100 << 30)
@@ -529,8 +564,9 @@ def test_file_that_is_too_large_is_not_read(newest_command, tmp_path):
     ('missing.json', 'missing.json: cannot be read: No such file'),
     ('-', '-: cannot be read: No such file'),
     ('empty', 'empty: no file *.json in this folder')])
-def test_scan_that_is_not_there_is_named(newest_command, tmp_path, name,
-                                         complaint):
+def test_scan_that_is_not_there_is_named(newest_command: Command,
+                                         tmp_path: pathlib.Path, name: str,
+                                         complaint: str) -> None:
     (tmp_path / 'empty').mkdir()
     (tmp_path / 'empty/readme.txt').write_text('')
     line = newest_command.problem('report', '--html', 'page.html', name,
@@ -538,24 +574,24 @@ def test_scan_that_is_not_there_is_named(newest_command, tmp_path, name,
     assert complaint in line
 
 
-def test_report_needs_a_scan(newest_command):
+def test_report_needs_a_scan(newest_command: Command) -> None:
     assert 'SCAN' in newest_command.problem('report', '--html', 'x.html')
 
 
-def test_scan_without_consoles_is_a_page_too(make):
+def test_scan_without_consoles_is_a_page_too(make: MakePage) -> None:
     page = make(document('node1.example.com', []), status=0)
     assert 'This scan has no consoles.' in words(page.body)
     assert words(page.body.find('header/p')) == 'No consoles'
 
 
-def test_hosts_with_several_scans_are_named(make):
+def test_hosts_with_several_scans_are_named(make: MakePage) -> None:
     page = make(good(), good(), document('node2.example.com', [MODERN]))
     assert 'Several scans of node1.example.com' in words(
         page.body.find('header')).replace('ofnode', 'of node')
 
 
 def test_page_that_is_there_stays_whole_when_a_scan_is_broken(
-        newest_command, tmp_path):
+        newest_command: Command, tmp_path: pathlib.Path) -> None:
     (tmp_path / 'page.html').write_text('the old page')
     paths = save(tmp_path, 'now', [good(), good()])
     paths[1].write_text('{')
@@ -567,7 +603,7 @@ def test_page_that_is_there_stays_whole_when_a_scan_is_broken(
 
 @pytest.mark.parametrize('size', [1000, 15000, 20000])
 def test_page_that_cannot_be_written_in_whole_is_not_written(
-        newest_command, tmp_path, size):
+        newest_command: Command, tmp_path: pathlib.Path, size: int) -> None:
     """Limits stand for a full disk: of the parts, and of the page."""
     (tmp_path / 'page.html').write_text('the old page')
     path, = save(tmp_path, 'now', [document('node1.example.com', [BROAD])])
@@ -583,7 +619,8 @@ def test_page_that_cannot_be_written_in_whole_is_not_written(
 
 
 @pytest.mark.parametrize('name', ['no/page.html', 'folder.html'])
-def test_page_that_cannot_be_there_is_named(newest_command, tmp_path, name):
+def test_page_that_cannot_be_there_is_named(
+        newest_command: Command, tmp_path: pathlib.Path, name: str) -> None:
     (tmp_path / 'folder.html').mkdir()
     path, = save(tmp_path, 'now', [good()])
     assert newest_command.problem(
@@ -592,7 +629,8 @@ def test_page_that_cannot_be_there_is_named(newest_command, tmp_path, name):
         'folder that exists' % (tmp_path / name))
 
 
-def test_scan_is_not_taken_for_the_page(newest_command, tmp_path):
+def test_scan_is_not_taken_for_the_page(newest_command: Command,
+                                        tmp_path: pathlib.Path) -> None:
     """As in "report --html *.json"."""
     paths = save(tmp_path, 'now', [good(), good()])
     before = paths[0].read_bytes()
@@ -601,14 +639,16 @@ def test_scan_is_not_taken_for_the_page(newest_command, tmp_path):
     assert paths[0].read_bytes() == before
 
 
-def test_new_page_has_the_permissions_of_a_new_file(newest_command, tmp_path):
+def test_new_page_has_the_permissions_of_a_new_file(
+        newest_command: Command, tmp_path: pathlib.Path) -> None:
     path, = save(tmp_path, 'now', [good()])
     newest_command.run('report', '--html', tmp_path / 'page.html', path,
                        preexec_fn=lambda: os.umask(0o027))
     assert (tmp_path / 'page.html').stat().st_mode & 0o777 == 0o640
 
 
-def test_link_to_a_page_stays_a_link(newest_command, tmp_path):
+def test_link_to_a_page_stays_a_link(newest_command: Command,
+                                     tmp_path: pathlib.Path) -> None:
     path, = save(tmp_path, 'now', [good()])
     (tmp_path / 'latest.html').symlink_to('page.html')
     newest_command.run('report', '--html', tmp_path / 'latest.html', path)
@@ -616,7 +656,7 @@ def test_link_to_a_page_stays_a_link(newest_command, tmp_path):
     Page(tmp_path / 'page.html')
 
 
-def test_many_hosts_are_folded(make):
+def test_many_hosts_are_folded(make: MakePage) -> None:
     page = make(*cluster(21, 2))
     assert {details.get('open') for details in page.body.iter('details')} == {
         None}
@@ -628,7 +668,7 @@ def test_many_hosts_are_folded(make):
                for details in page.body.iter('details'))
 
 
-def luminance(colour):
+def luminance(colour: str) -> float:
     """https://www.w3.org/TR/WCAG21/#dfn-relative-luminance"""
     colour = colour[1:] if len(colour) == 7 else ''.join(
         2 * digit for digit in colour[1:])
@@ -640,7 +680,7 @@ def luminance(colour):
 
 
 @pytest.mark.parametrize('scheme', ['light', 'dark'])
-def test_contrast_is_enough_to_read(make, scheme):
+def test_contrast_is_enough_to_read(make: MakePage, scheme: str) -> None:
     """WCAG's level AA: 4.5 to 1."""
     source = make(good()).source
     light, dark = (dict(re.findall(r'--([a-z-]+): (#\w+);', block))
@@ -657,8 +697,9 @@ def test_contrast_is_enough_to_read(make, scheme):
         assert (brighter + .05) / (darker + .05) >= 4.5, (ink, paper)
 
 
-def test_merge_of_400_hosts_needs_little_memory(newest_command, tmp_path,
-                                                figure):
+def test_merge_of_400_hosts_needs_little_memory(
+        newest_command: Command, tmp_path: pathlib.Path,
+        figure: support.Figure) -> None:
     """400 hosts and 20,000 VMs, now and before."""
     folders = [write(tmp_path / name, cluster(400, 50, time, is_after))
                for name, time, is_after in (

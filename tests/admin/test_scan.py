@@ -3,15 +3,19 @@
 
 """What scan finds out about real servers."""
 
+from __future__ import annotations
+
 import json
 import os
+import pathlib
 import pty
 import re
 import select
 import socket
 import subprocess
 import threading
-from xml.etree import ElementTree
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 import jsonschema
 import pytest
@@ -19,10 +23,15 @@ import pytest
 import servers
 import support
 
+if TYPE_CHECKING:
+    from conftest import Command
+
+Console = dict[str, Any]
+
 SCHEMA = json.loads((support.SOURCE / 'docs/scan.schema.json').read_text())
 MODERN = ('-tls1_3', '-groups', 'X25519:P-256')
 # Real servers, each with what `openssl s_server` is given.
-OPENSSL_SERVERS = {
+OPENSSL_SERVERS: dict[str, tuple[str, ...]] = {
     'default': (),
     'all': ('-cipher', 'ALL:COMPLEMENTOFALL:@SECLEVEL=0'),
     'modern': MODERN,
@@ -42,18 +51,26 @@ GNUTLS_SERVERS = {
 }
 
 
+class Scan(Protocol):
+    """What the fixture scan is."""
+
+    def __call__(self, *ports: int, options: Sequence[str] = ...,
+                 status: int = ...) -> list[Console]: ...
+
+
 @pytest.fixture(scope='session')
-def certificate(tmp_path_factory):
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     return servers.make_certificate(tmp_path_factory.mktemp('rsa'), 'rsa')
 
 
 @pytest.fixture
-def scan(newest_command):
+def scan(newest_command: Command) -> Scan:
     """
     A function that scans local ports, and returns the consoles of a document
     that the schema allows for.
     """
-    def scan(*ports, options=(), status=1):
+    def scan(*ports: int, options: Sequence[str] = (),
+             status: int = 1) -> list[Console]:
         process = newest_command.run(
             'scan', '--json', *options,
             *('127.0.0.1:%d' % port for port in ports))
@@ -62,38 +79,34 @@ def scan(newest_command):
         jsonschema.validate(document, SCHEMA)
         assert [console['port'] for console in document['consoles']] == list(
             ports)
-        return document['consoles']
+        consoles: list[Console] = document['consoles']
+        return consoles
     return scan
 
 
-def accepted(console):
+def accepted(console: Console) -> set[tuple[str, str]]:
     """Return the set of (version, code as on the wire) of a console."""
     return {(version, suite['code'])
             for version, found in console['protocols'].items()
             for suite in found}
 
 
-def sslscan(port):
+def sslscan(port: int) -> tuple[set[tuple[str, str]], set[str]]:
     """
     Return what sslscan finds: the set of (version, code), and the groups
     (set of str: their names as OpenSSL has them).
     """
-    xml = subprocess.run(
-        ['sslscan', '--no-heartbleed', '--no-renegotiation',
-         '--no-compression', '--no-fallback', '--no-check-certificate',
-         '--xml=-', '127.0.0.1:%d' % port], check=True, capture_output=True,
-        env={**os.environ, 'OPENSSL_CONF': os.devnull}).stdout
-    test = ElementTree.fromstring(xml).find('ssltest')
-    return ({(cipher.get('sslversion').replace('TLSv1.0', 'TLSv1'),
-              cipher.get('id')[2:].upper()) for cipher in test.iter('cipher')},
-            {re.sub(r'.*\((?:NIST )?(.*)\)', r'\1', group.get('name')).replace(
-                'x', 'X') for group in test.iter('group')})
+    test = support.sslscan(port)
+    return (support.sslscan_suites(test, 'id'),
+            {re.sub(r'.*\((?:NIST )?(.*)\)', r'\1',
+                    group.attrib['name']).replace('x', 'X')
+             for group in test.iter('group')})
 
 
 @pytest.mark.parametrize('options', OPENSSL_SERVERS.values(),
                          ids=OPENSSL_SERVERS)
 def test_of_an_openssl_server_it_finds_what_sslscan_finds(
-        scan, certificate, options):
+        scan: Scan, certificate: pathlib.Path, options: Sequence[str]) -> None:
     with servers.openssl(certificate, *options) as port:
         console, = scan(port, options=['--baseline', 'none'], status=0)
         suites, groups = sslscan(port)
@@ -105,14 +118,15 @@ def test_of_an_openssl_server_it_finds_what_sslscan_finds(
 @pytest.mark.parametrize('priority', GNUTLS_SERVERS.values(),
                          ids=GNUTLS_SERVERS)
 def test_of_a_gnutls_server_it_finds_what_gnutls_lists(
-        scan, certificate, priority):
+        scan: Scan, certificate: pathlib.Path, priority: str) -> None:
     listed = subprocess.run(
         ['gnutls-cli', '--priority', priority, '--list'], check=True,
         capture_output=True, text=True).stdout
     codes = {(first + second).upper() for name, first, second in re.findall(
         r'(?m)^(TLS_\w+)\s+0x(\w\w), 0x(\w\w)', listed)
         if 'ECDSA' not in name}
-    groups = re.search('(?m)^Groups: (.*)', listed).group(1).split(', ')
+    line, = re.findall('(?m)^Groups: (.*)', listed)
+    groups = line.split(', ')
     if priority == GNUTLS_SERVERS['one group']:
         # It chooses DHE, and has no prime for it.
         codes -= {'009E', '009F', '0033', '0039', 'C09E', 'C09F', 'CCAA'}
@@ -129,7 +143,7 @@ def test_of_a_gnutls_server_it_finds_what_gnutls_lists(
 
 
 def test_each_suite_that_openssl_knows_has_its_name_there(
-        newest_installation):
+        newest_installation: support.Installation) -> None:
     names = load_table(newest_installation)
     for name, (first, second) in support.suite_codes().items():
         number = first << 8 | second
@@ -137,12 +151,14 @@ def test_each_suite_that_openssl_knows_has_its_name_there(
         assert names.get(number) == name or re.search('SRP|GOST', name)
 
 
-def load_table(installation):
-    return support.run_file(installation.module.parent
-                            / 'vdsm_tlsciphers/suites.py')['NAMES']
+def load_table(installation: support.Installation) -> dict[int, str]:
+    names: dict[int, str] = support.run_file(
+        installation.module.parent / 'vdsm_tlsciphers/suites.py')['NAMES']
+    return names
 
 
-def test_a_server_within_the_baseline_passes(command, certificate):
+def test_a_server_within_the_baseline_passes(
+        command: Command, certificate: pathlib.Path) -> None:
     with servers.openssl(certificate, *MODERN) as port:
         process = command.run('scan', '--baseline', 'modern',
                               '127.0.0.1:%d' % port)
@@ -158,7 +174,7 @@ Suites by name, groups and certificates: --html FILE, or --json
 
 
 def test_what_is_beyond_the_baseline_is_a_finding_with_its_remedy(
-        command, certificate):
+        command: Command, certificate: pathlib.Path) -> None:
     with servers.gnutls(certificate) as port:
         process = command.run('scan', '127.0.0.1:%d' % port)
     assert process.returncode == 1
@@ -172,7 +188,8 @@ def test_what_is_beyond_the_baseline_is_a_finding_with_its_remedy(
             in text)
 
 
-def test_a_weak_certificate_is_a_finding(scan, tmp_path):
+def test_a_weak_certificate_is_a_finding(scan: Scan,
+                                         tmp_path: pathlib.Path) -> None:
     weak = servers.make_weak_certificate(tmp_path)
     with servers.openssl(weak, '-tls1_3', '-groups', 'X25519', '-cipher',
                          'ALL:@SECLEVEL=0') as port:
@@ -190,7 +207,7 @@ def test_a_weak_certificate_is_a_finding(scan, tmp_path):
         'the certificate expired on 2020-02-01']
 
 
-def fingerprint(certificate):
+def fingerprint(certificate: pathlib.Path) -> str:
     said = subprocess.run(
         ['openssl', 'x509', '-in', '%s.pem' % certificate, '-noout',
          '-fingerprint', '-sha256'], check=True, capture_output=True,
@@ -198,7 +215,8 @@ def fingerprint(certificate):
     return said.partition('=')[2].strip().replace(':', '').lower()
 
 
-def test_a_certificate_of_another_kind_is_described(scan, tmp_path):
+def test_a_certificate_of_another_kind_is_described(
+        scan: Scan, tmp_path: pathlib.Path) -> None:
     ec = servers.make_certificate(
         tmp_path, 'ec', '-newkey', 'ec', '-pkeyopt',
         'ec_paramgen_curve:P-256', '-subj', '/CN=\x1b[31mred')
@@ -210,7 +228,8 @@ def test_a_certificate_of_another_kind_is_described(scan, tmp_path):
     assert console['certificate']['sha256'] == fingerprint(ec)
 
 
-def test_a_short_diffie_hellman_prime_is_a_finding(scan, certificate):
+def test_a_short_diffie_hellman_prime_is_a_finding(
+        scan: Scan, certificate: pathlib.Path) -> None:
     with servers.openssl(certificate, '-tls1_2', '-cipher',
                          'ADH-AES128-SHA:@SECLEVEL=0') as port:
         console, = scan(port)
@@ -239,7 +258,8 @@ STRENGTHS = {
 }
 
 
-def test_strength_follows_the_guidelines(newest_installation):
+def test_strength_follows_the_guidelines(
+        newest_installation: support.Installation) -> None:
     table = support.run_file(newest_installation.module.parent
                              / 'vdsm_tlsciphers/suites.py')
     strength = table['strength']
@@ -253,8 +273,9 @@ def test_strength_follows_the_guidelines(newest_installation):
     assert strength(dhe, 'TLSv1.2', 1024) == 'weak'
 
 
-def test_ipv6_and_a_name_are_addresses_too(
-        newest_command, certificate, tmp_path):
+def test_ipv6_and_a_name_are_addresses_too(newest_command: Command,
+                                           certificate: pathlib.Path,
+                                           tmp_path: pathlib.Path) -> None:
     named = servers.make_certificate(tmp_path, 'named')
     with servers.openssl(certificate, *MODERN, '-servername', 'localhost',
                          '-cert2', '%s.pem' % named, '-key2',
@@ -269,9 +290,10 @@ def test_ipv6_and_a_name_are_addresses_too(
                                          'localhost': 'CN=named'}
 
 
-def test_a_port_has_one_connection_at_a_time(scan, certificate):
+def test_a_port_has_one_connection_at_a_time(
+        scan: Scan, certificate: pathlib.Path) -> None:
     with servers.openssl(certificate) as port:
-        def relay(client):
+        def relay(client: socket.socket) -> None:
             with socket.create_connection(('127.0.0.1', port)) as target:
                 other = {client: target, target: client}
                 while True:
@@ -290,14 +312,16 @@ def test_a_port_has_one_connection_at_a_time(scan, certificate):
     assert server.connections < 50
 
 
-def test_the_same_port_is_scanned_once(newest_command, certificate):
+def test_the_same_port_is_scanned_once(newest_command: Command,
+                                       certificate: pathlib.Path) -> None:
     with servers.openssl(certificate) as port:
         process = newest_command.run(
             'scan', '--json', *['127.0.0.1:%d' % port] * 2)
     assert len(json.loads(process.stdout)['consoles']) == 1
 
 
-def test_without_anybody_who_answers_one_line_says_so(newest_command):
+def test_without_anybody_who_answers_one_line_says_so(
+        newest_command: Command) -> None:
     with socket.create_server(('127.0.0.1', 0)) as free:
         port = free.getsockname()[1]
     line = newest_command.problem('scan', '127.0.0.1:%d' % port)
@@ -306,7 +330,8 @@ def test_without_anybody_who_answers_one_line_says_so(newest_command):
         'refused; check the address, and firewalls in between' % port)
 
 
-def test_who_does_not_answer_spoils_a_pass(newest_command, certificate):
+def test_who_does_not_answer_spoils_a_pass(newest_command: Command,
+                                           certificate: pathlib.Path) -> None:
     with socket.create_server(('127.0.0.1', 0)) as free:
         closed = free.getsockname()[1]
     with servers.openssl(certificate, *MODERN) as port:
@@ -332,13 +357,16 @@ def test_who_does_not_answer_spoils_a_pass(newest_command, certificate):
     (['--html', 'y', 'a:1'],
      'y: give the page a name that ends in .html'),
 ])
-def test_a_mistake_is_one_line(newest_command, arguments, line):
+def test_a_mistake_is_one_line(newest_command: Command,
+                               arguments: Sequence[str], line: str) -> None:
     host_default = str(newest_command.installation.host_default)
     assert newest_command.problem('scan', *arguments) == (
         'vdsm-tlsciphers: ' + line.replace('HOST_DEFAULT', host_default))
 
 
-def test_a_site_profile_is_a_baseline(scan, certificate, newest_installation):
+def test_a_site_profile_is_a_baseline(
+        scan: Scan, certificate: pathlib.Path,
+        newest_installation: support.Installation) -> None:
     path = newest_installation.host_default
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(
@@ -360,7 +388,8 @@ def test_a_site_profile_is_a_baseline(scan, certificate, newest_installation):
         'TLSv1.3 is accepted;')
 
 
-def run_on_terminal(command, *arguments, **environment):
+def run_on_terminal(command: Command, *arguments: str,
+                    **environment: str) -> str:
     """Run the command on a terminal; return what it writes (str)."""
     terminal, end = pty.openpty()
     process = subprocess.Popen(
@@ -379,7 +408,8 @@ def run_on_terminal(command, *arguments, **environment):
     return said.decode()
 
 
-def test_colours_and_progress_are_for_terminals(newest_command, certificate):
+def test_colours_and_progress_are_for_terminals(
+        newest_command: Command, certificate: pathlib.Path) -> None:
     with servers.openssl(certificate, *MODERN) as port:
         arguments = ['scan', '127.0.0.1:%d' % port]
         on_terminal = run_on_terminal(newest_command, *arguments)
@@ -391,10 +421,10 @@ def test_colours_and_progress_are_for_terminals(newest_command, certificate):
     assert '\x1b' not in to_file.stdout + to_file.stderr
 
 
-def test_an_interrupted_scan_ends_at_once(newest_command):
+def test_an_interrupted_scan_ends_at_once(newest_command: Command) -> None:
     arrived = threading.Event()
 
-    def stall(client):
+    def stall(client: socket.socket) -> None:
         arrived.set()
         client.recv(65536)
         client.recv(65536)

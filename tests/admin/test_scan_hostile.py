@@ -3,13 +3,16 @@
 
 """What scan makes of servers that answer in bad faith, or not at all."""
 
+from __future__ import annotations
+
 import contextlib
-import itertools
 import json
 import random
+import socket
 import struct
 import subprocess
 import time
+from typing import TYPE_CHECKING, Any
 
 import jsonschema
 import pytest
@@ -17,6 +20,10 @@ import pytest
 import servers
 import support
 
+if TYPE_CHECKING:
+    from conftest import Command
+
+Console = dict[str, Any]
 SCHEMA = json.loads((support.SOURCE / 'docs/scan.schema.json').read_text())
 REFUSAL = b'\x15\x03\x01\0\2\2\x28'
 NOTICE = b'\x15\x03\x01\0\2\1\x70'
@@ -24,21 +31,22 @@ NOTICE = b'\x15\x03\x01\0\2\1\x70'
 MOST_MEMORY = 60
 
 
-def record(data, kind=22, version=0x0303):
+def record(data: bytes, kind: int = 22, version: int = 0x0303) -> bytes:
     return struct.pack('>BHH', kind, version, len(data)) + data
 
 
-def message(kind, body):
+def message(kind: int, body: bytes) -> bytes:
     return bytes([kind]) + len(body).to_bytes(3, 'big') + body
 
 
-def server_hello(suite, version=0x0303, extensions=b''):
+def server_hello(suite: int, version: int = 0x0303,
+                 extensions: bytes = b'') -> bytes:
     return message(2, struct.pack('>H', version) + bytes(32) + b'\0'
                    + struct.pack('>H', suite) + b'\0'
                    + struct.pack('>H', len(extensions)) + extensions)
 
 
-def read_hello(client):
+def read_hello(client: socket.socket) -> tuple[int, list[int]]:
     """Return the version and the suites (list) that a client offers."""
     data = client.recv(65536)
     version, = struct.unpack_from('>H', data, 9)
@@ -48,18 +56,18 @@ def read_hello(client):
     return version, list(struct.unpack_from('>%dH' % (length // 2), data, 46))
 
 
-def say(*parts):
+def say(*parts: bytes) -> servers.Answer:
     """Return a server that reads something, says this and ends."""
-    def answer(client):
+    def answer(client: socket.socket) -> None:
         client.recv(65536)
         for part in parts:
             client.sendall(part)
     return answer
 
 
-def say_for_tls12(*parts):
+def say_for_tls12(*parts: bytes) -> servers.Answer:
     """The same for TLS 1.2; with what is older or newer it refuses."""
-    def answer(client):
+    def answer(client: socket.socket) -> None:
         version, suites = read_hello(client)
         if version == 0x0303 and 0x002f in suites:
             for part in parts:
@@ -71,12 +79,12 @@ def say_for_tls12(*parts):
     return answer
 
 
-def stall(client):
+def stall(client: socket.socket) -> None:
     while client.recv(65536):
         pass
 
 
-def drip(client):
+def drip(client: socket.socket) -> None:
     client.recv(65536)
     client.sendall(b'\x16\x03\x03\x40\0')
     while True:
@@ -84,7 +92,7 @@ def drip(client):
         time.sleep(0.1)
 
 
-def accept_all(client):
+def accept_all(client: socket.socket) -> None:
     version, suites = read_hello(client)
     if version == 0x0304:
         client.sendall(REFUSAL)
@@ -93,13 +101,13 @@ def accept_all(client):
                               + certificate_message(b'x') + message(14, b'')))
 
 
-def take_twice(client):
+def take_twice(client: socket.socket) -> None:
     read_hello(client)
     client.sendall(record(server_hello(0x1301, extensions=(
         b'\0\x2b\0\2\3\4\0\x33\0\2\0\x1d'))))
 
 
-def only_ssl3(client):
+def only_ssl3(client: socket.socket) -> None:
     version, suites = read_hello(client)
     if version == 0x0300 and 0x0005 in suites:
         client.sendall(record(server_hello(0x0005, 0x0300)
@@ -108,16 +116,16 @@ def only_ssl3(client):
         client.sendall(b'\x15\x03\0\0\2\2\x28')
 
 
-def certificate_message(der):
+def certificate_message(der: bytes) -> bytes:
     entry = len(der).to_bytes(3, 'big') + der
     return message(11, len(entry).to_bytes(3, 'big') + entry)
 
 
-def tire():
+def tire() -> servers.Answer:
     """Return a server that accepts a single suite, and nothing afterwards."""
-    accepted = []
+    accepted: list[list[int]] = []
 
-    def answer(client):
+    def answer(client: socket.socket) -> None:
         version, suites = read_hello(client)
         if version == 0x0303 and 0x002f in suites and not accepted:
             accepted.append(suites)
@@ -126,13 +134,13 @@ def tire():
     return answer
 
 
-def echo(client):
+def echo(client: socket.socket) -> None:
     client.sendall(client.recv(65536))
 
 
-def vnc(*parts):
+def vnc(*parts: bytes) -> servers.Answer:
     """Return a server that says this, one after each word of the client."""
-    def answer(client):
+    def answer(client: socket.socket) -> None:
         client.sendall(b'RFB 003.008\n')
         # The client may say all words but the last at once.
         for length, part in zip((12, 1, 2, 4, 65536), parts):
@@ -142,14 +150,24 @@ def vnc(*parts):
     return answer
 
 
-def endlessly(part):
-    return itertools.repeat(part * 1000)
+def old_vnc(client: socket.socket) -> None:
+    client.sendall(b'RFB 003.003\n')
+    stall(client)
+
+
+def say_endlessly(part: bytes) -> servers.Answer:
+    """Return a server that says the same until the client ends."""
+    def answer(client: socket.socket) -> None:
+        client.recv(65536)
+        while True:
+            client.sendall(part * 1000)
+    return answer
 
 
 NOISE = random.Random(7).randbytes(100000)
 RSA_HELLO = record(server_hello(0x002f))
 # name: (server, state, the problem)
-SERVERS = {
+SERVERS: dict[str, tuple[servers.Answer, str, str | None]] = {
     'ends at once': (lambda client: None, 'no TLS',
                      'it does not answer to TLS'),
     'stalls': (stall, 'incomplete', 'no full answer came within 10 seconds'),
@@ -179,13 +197,9 @@ SERVERS = {
         say(record(server_hello(0x1301, extensions=b'\0\x2b\0'))),
         'incomplete', 'its answer is not as TLS has it'),
     'warnings without end': (
-        lambda client: [say(b'')(client)] + [
-            client.sendall(part) for part in endlessly(NOTICE)],
-        'incomplete', 'its answer is in more parts than any that TLS has'),
-    'records without end': (
-        lambda client: [say(b'')(client)] + [
-            client.sendall(part) for part in endlessly(record(b'\2'))],
-        'incomplete', None),
+        say_endlessly(NOTICE), 'incomplete',
+        'its answer is in more parts than any that TLS has'),
+    'records without end': (say_endlessly(record(b'\2')), 'incomplete', None),
     'an unknown suite': (
         say(record(server_hello(0x0a0a, extensions=b'\0\x2b\0\2\3\4'))),
         'incomplete', 'it chose suite 0A0A, which was not offered'),
@@ -221,9 +235,8 @@ SERVERS = {
     'a strange banner': (
         lambda client: client.sendall(b'RFB what is this?\n' + NOISE),
         'incomplete', 'it does not begin as VNC does'),
-    'an old VNC': (
-        lambda client: [client.sendall(b'RFB 003.003\n'), stall(client)],
-        'no TLS', 'its version of VNC (3.3) is too old for TLS'),
+    'an old VNC': (old_vnc, 'no TLS',
+                   'its version of VNC (3.3) is too old for TLS'),
     'a VNC without VeNCrypt': (vnc(b'\2\1\2'), 'no TLS',
                                'this VNC console is not encrypted'),
     'a VNC that turns away': (vnc(b'\0\0\0\0\4busy'), 'incomplete',
@@ -248,7 +261,7 @@ SERVERS = {
 
 
 @pytest.fixture(scope='module')
-def results(make_installation):
+def results(make_installation: support.MakeInstallation) -> dict[str, Console]:
     """What one scan of all of them finds: {name: console}."""
     installation = make_installation(support.available_pythons()[-1])
     with contextlib.ExitStack() as stack:
@@ -269,7 +282,8 @@ def results(make_installation):
     (name, state, problem) for name, (_, state, problem) in SERVERS.items()],
     ids=SERVERS)
 def test_one_line_says_why_a_server_is_not_scanned(
-        results, name, state, problem):
+        results: dict[str, Console], name: str, state: str,
+        problem: str | None) -> None:
     console = results[name]
     assert console['state'] == state
     assert console['problem']
@@ -279,7 +293,8 @@ def test_one_line_says_why_a_server_is_not_scanned(
     assert state != 'no TLS' or console['findings']
 
 
-def test_what_was_found_until_then_is_kept_and_judged(results):
+def test_what_was_found_until_then_is_kept_and_judged(
+        results: dict[str, Console]) -> None:
     assert list(results['SSL 3.0']['protocols']) == ['SSLv3']
     suite, = results['SSL 3.0']['protocols']['SSLv3']
     assert suite['suite'] == 'RC4-SHA'
@@ -288,7 +303,8 @@ def test_what_was_found_until_then_is_kept_and_judged(results):
         'SSLv3 is accepted;')
 
 
-def test_encryption_that_is_optional_is_a_finding(newest_command):
+def test_encryption_that_is_optional_is_a_finding(
+        newest_command: Command) -> None:
     # A scan of a real VM shows that such a console passes otherwise.
     with servers.fake(vnc(
             b'\2\2\x13', b'\0\2', b'\0\3\0\0\1\0\0\0\1\2\0\0\1\5', b'\1',
@@ -301,8 +317,8 @@ def test_encryption_that_is_optional_is_a_finding(newest_command):
         'connections without encryption are on offer']
 
 
-def test_servers_cannot_fill_the_memory(newest_command):
-    def flood(client):
+def test_servers_cannot_fill_the_memory(newest_command: Command) -> None:
+    def flood(client: socket.socket) -> None:
         client.recv(65536)
         while True:
             client.sendall(record(b'\2\xff\xff\xff' + bytes(16000)) * 100)

@@ -3,6 +3,9 @@
 
 """A controller, hosts and an engine."""
 
+import pathlib
+from collections.abc import Iterator
+
 import pytest
 
 import builds
@@ -13,14 +16,14 @@ from roots import Root
 
 
 @pytest.fixture
-def controller(tmp_path):
+def controller(tmp_path: pathlib.Path) -> Controller:
     folder = tmp_path / 'controller'
     folder.mkdir()
     return Controller(folder)
 
 
 @pytest.fixture
-def engine(controller):
+def engine(controller: Controller) -> Iterator[Engine]:
     """An engine, which playbooks of the controller are given."""
     with Engine().serve() as engine:
         controller.engine = engine
@@ -28,7 +31,7 @@ def engine(controller):
 
 
 @pytest.fixture(scope='session')
-def built(tmp_path_factory):
+def built(tmp_path_factory: pytest.TempPathFactory) -> builds.Build:
     """A Build with the RPM and a signed repository."""
     built = builds.make(tmp_path_factory.mktemp('build'))
     built.run('make', 'repo')
@@ -36,13 +39,13 @@ def built(tmp_path_factory):
 
 
 @pytest.fixture(scope='session')
-def system_rpm(tmp_path_factory):
+def system_rpm(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """An RPM that stands for what the package requires of a host."""
     return builds.rpm(support.DATA / 'host.rpmspec',
                       tmp_path_factory.mktemp('host'))
 
 
-def make_host(root, release='9'):
+def make_host(root: Root, release: str = '9') -> None:
     """Make a root what Ansible takes for an oVirt host with that EL."""
     root.run('mkdir', '-p', '/etc/yum.repos.d', '/etc/pki/rpm-gpg')
     root.run('ln', '-s', '/usr/bin/qemu-system-x86_64',
@@ -56,7 +59,10 @@ def make_host(root, release='9'):
 
 
 @pytest.fixture
-def hosts(controller, built, system_rpm, tmp_path, tmp_path_factory):
+def hosts(controller: Controller, built: builds.Build,
+          system_rpm: pathlib.Path, tmp_path: pathlib.Path,
+          tmp_path_factory: pytest.TempPathFactory,
+          ) -> Iterator[tuple[Root, Root]]:
     """Two hosts (Roots) without the package, which the controller knows."""
     shared = tmp_path_factory.getbasetemp()
     first = Root(tmp_path / 'host1', shared)

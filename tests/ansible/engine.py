@@ -13,6 +13,8 @@ matters here, and is like in the real one:
 - A label's and a group's members come by their own requests.
 """
 
+from __future__ import annotations
+
 import contextlib
 import http.server
 import json
@@ -20,9 +22,14 @@ import re
 import threading
 import urllib.parse
 import uuid
+from collections.abc import Callable, Collection, Iterator
+from typing import Any
 from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
 
 ROOT = '/ovirt-engine/api'
+# What the engine knows of a host, a VM or the like.
+Item = dict[str, Any]
 
 
 class Engine:
@@ -33,33 +40,38 @@ class Engine:
 
     password = 'engine-secret'
 
-    def __init__(self):
-        self.clusters, self.hosts, self.vms = [], [], []
-        self.labels, self.groups, self.changes = [], [], []
+    def __init__(self) -> None:
+        self.clusters: list[Item] = []
+        self.hosts: list[Item] = []
+        self.vms: list[Item] = []
+        self.labels: list[Item] = []
+        self.groups: list[Item] = []
+        self.changes: list[tuple[str, str]] = []
 
-    def add_cluster(self, name):
+    def add_cluster(self, name: str) -> Item:
         self.clusters.append({'id': new_id(), 'name': name})
         return self.clusters[-1]
 
-    def add_host(self, name, cluster, hook=True):
+    def add_host(self, name: str, cluster: Item, hook: bool = True) -> Item:
         self.hosts.append({
             'id': new_id(), 'name': name, 'cluster': cluster, 'status': 'up',
             'coming': [], 'hooks': [('before_vm_start', '50_emulator')
                                     ] if hook else []})
         return self.hosts[-1]
 
-    def add_vm(self, name, cluster, tags=(), status='down', **properties):
+    def add_vm(self, name: str, cluster: Item, tags: Collection[str] = (),
+               status: str = 'down', **properties: str) -> Item:
         self.vms.append({
             'id': new_id(), 'name': name, 'cluster': cluster, 'tags': tags,
             'status': status, 'properties': properties, 'next_run': None})
         return self.vms[-1]
 
     @property
-    def url(self):
+    def url(self) -> str:
         return 'http://127.0.0.1:%d%s' % (self.port, ROOT)
 
     @contextlib.contextmanager
-    def serve(self):
+    def serve(self) -> Iterator[Engine]:
         """Answer requests on a port of the loopback."""
         engine = self
 
@@ -78,19 +90,21 @@ class Engine:
                 thread.join()
 
 
-def new_id():
+def new_id() -> str:
     return str(uuid.uuid4())
 
 
-def by_id(objects, wanted):
+def by_id(objects: list[Item], wanted: str) -> Item:
     return next(item for item in objects if item['id'] == wanted)
 
 
-def search(objects, expression):
+def search(objects: list[Item], expression: str) -> list[Item]:
     """Return those objects that "name=X and cluster=Y" (or tag=) finds."""
     for part in filter(None, expression.split(' and ')):
-        key, value = re.fullmatch(r'\s*(\w+)\s*=\s*"?(.*?)"?\s*',
-                                  part).groups()
+        found = re.fullmatch(r'\s*(\w+)\s*=\s*"?(.*?)"?\s*', part)
+        if found is None:
+            raise ValueError('the stand-in cannot read %s' % part)
+        key, value = found.groups()
         pattern = re.escape(value).replace(r'\*', '.*')
         if key == 'tag':
             objects = [item for item in objects if value in item['tags']]
@@ -105,12 +119,12 @@ def search(objects, expression):
     return objects
 
 
-def element(tag, /, *children, **texts):
+def element(tag: str, /, *children: Element, **texts: object) -> Element:
     """Return an element with children; texts become attributes or more."""
-    node = ElementTree.Element(tag)
+    node = Element(tag)
     for key, value in texts.items():
         if key in ('id', 'href', 'rel'):
-            node.set(key, value)
+            node.set(key, str(value))
         else:
             ElementTree.SubElement(node, key).text = str(value).lower() if (
                 isinstance(value, bool)) else str(value)
@@ -118,17 +132,17 @@ def element(tag, /, *children, **texts):
     return node
 
 
-def path_of(kind, item):
+def path_of(kind: str, item: Item) -> str:
     return '%s/%s/%s' % (ROOT, kind, item['id'])
 
 
-def cluster_element(cluster, whole):
+def cluster_element(cluster: Item, whole: bool) -> Element:
     return element('cluster', id=cluster['id'],
                    href=path_of('clusters', cluster),
                    **({'name': cluster['name']} if whole else {}))
 
 
-def host_element(host, follow=()):
+def host_element(host: Item, follow: Collection[str] = ()) -> Element:
     path = path_of('hosts', host)
     node = element(
         'host', cluster_element(host['cluster'], 'cluster' in follow),
@@ -142,7 +156,7 @@ def host_element(host, follow=()):
     return node
 
 
-def hooks_element(host):
+def hooks_element(host: Item) -> Element:
     return element('hooks', *(
         element('hook', id=new_id(), event_name=event, name=name, md5='0')
         for event, name in host['hooks']))
@@ -153,7 +167,8 @@ VM_PARTS = {'diskattachments': 'disk_attachments', 'nics': 'nics',
             'numanodes': 'vm_numa_nodes', 'watchdogs': 'watchdogs'}
 
 
-def vm_element(vm, follow=(), properties=None):
+def vm_element(vm: Item, follow: Collection[str] = (),
+               properties: dict[str, str] | None = None) -> Element:
     path = path_of('vms', vm)
     properties = vm['properties'] if properties is None else properties
     node = element(
@@ -170,7 +185,8 @@ def vm_element(vm, follow=(), properties=None):
     return node
 
 
-def label_element(label, engine, follow=()):
+def label_element(label: Item, engine: Engine,
+                  follow: Collection[str] = ()) -> Element:
     path = path_of('affinitylabels', label)
     node = element('affinity_label', id=label['id'], href=path,
                    name=label['name'])
@@ -185,7 +201,7 @@ def label_element(label, engine, follow=()):
     return node
 
 
-def group_element(group):
+def group_element(group: Item) -> Element:
     path = '%s/clusters/%s/affinitygroups/%s' % (ROOT, group['cluster'],
                                                  group['id'])
     return element(
@@ -199,18 +215,20 @@ def group_element(group):
         positive=group['vms_rule']['positive'], enforcing=False)
 
 
-ELEMENTS = {'hosts': host_element, 'vms': vm_element}
+ELEMENTS: dict[str, Callable[[Item], Element]] = {
+    'hosts': host_element, 'vms': vm_element}
 
 
 class Request(http.server.BaseHTTPRequestHandler):
     """Answers one request with what the engine has (Engine: state)."""
 
     protocol_version = 'HTTP/1.1'
+    state: Engine
 
-    def log_message(self, *_):
+    def log_message(self, *_: object) -> None:
         pass
 
-    def do_GET(self):
+    def do_GET(self) -> None:
         url = urllib.parse.urlsplit(self.path)
         self.query = {key: values[-1] for key, values in
                       urllib.parse.parse_qs(url.query).items()}
@@ -221,7 +239,7 @@ class Request(http.server.BaseHTTPRequestHandler):
             return self.sign_on(urllib.parse.parse_qs(body))
         if self.headers['Authorization'] != 'Bearer token':
             return self.answer(401, element('fault', reason='no token'))
-        self.body = ElementTree.fromstring(body) if body else None
+        self.body = ElementTree.fromstring(body or '<nothing/>')
         parts = tuple(url.path[len(ROOT):].strip('/').split('/'))
         if self.command != 'GET':
             self.state.changes.append((self.command, '/'.join(parts)))
@@ -234,7 +252,7 @@ class Request(http.server.BaseHTTPRequestHandler):
 
     do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815 (http.server's)
 
-    def sign_on(self, form):
+    def sign_on(self, form: dict[str, list[str]]) -> None:
         if self.path.endswith('/token') and form['password'] != [
                 self.state.password]:
             document = {'error_code': 'access_denied',
@@ -243,26 +261,28 @@ class Request(http.server.BaseHTTPRequestHandler):
             document = {'access_token': 'token', 'token_type': 'bearer'}
         self.send(200, 'application/json', json.dumps(document).encode())
 
-    def answer(self, status, node):
+    def answer(self, status: int, node: Element) -> None:
         self.send(status, 'application/xml', ElementTree.tostring(
             node, short_empty_elements=False))
 
-    def send(self, status, content_type, body):
+    def send(self, status: int, content_type: str, body: bytes) -> None:
         self.send_response(status)
         self.send_header('Content-Type', content_type)
         self.send_header('Content-Length', str(len(body)))
         self.end_headers()
         self.wfile.write(body)
 
-    def get_api(self):
+    def get_api(self) -> Element:
         return element('api', element('product_info', element(
             'version', major=4, minor=5, build=0, revision=0)))
 
-    def get_events(self):
+    def get_events(self) -> Element:
         return element('events', element('event', id='1', index=1, code=1,
                                          description='-'))
 
-    def get_clusters(self, cluster=None, kind=None, group=None, members=None):
+    def get_clusters(self, cluster: str | None = None, kind: str | None = None,
+                     group: str | None = None,
+                     members: str | None = None) -> Element:
         if cluster is None:
             return element('clusters', *(
                 cluster_element(item, True) for item in search(
@@ -277,93 +297,100 @@ class Request(http.server.BaseHTTPRequestHandler):
                 if item['cluster'] == cluster))
         return group_element(by_id(self.state.groups, group))
 
-    def post_clusters(self, cluster, kind):
-        def flags(name):
-            return {child.tag: child.text == 'true'
-                    for child in self.body.find(name)}
+    def post_clusters(self, cluster: str, kind: str) -> Element:
+        def flags(name: str) -> dict[str, bool]:
+            rule, = self.body.iterfind(name)
+            return {child.tag: child.text == 'true' for child in rule}
         self.state.groups.append({
             'id': new_id(), 'cluster': cluster,
             'name': self.body.findtext('name'),
             'description': self.body.findtext('description'),
             'hosts_rule': {'enabled': True, **flags('hosts_rule')},
             'vms_rule': flags('vms_rule'),
-            **{kind: [label.get('id') for label in self.body.find(kind)]
+            **{kind: [label.attrib['id']
+                      for label in self.body.iterfind(kind + '/*')]
                for kind in ('host_labels', 'vm_labels')}})
         return group_element(self.state.groups[-1])
 
-    def get_hosts(self, host=None, kind=None):
+    def get_hosts(self, host: str | None = None,
+                  kind: str | None = None) -> Element:
         if host is None:
             return element('hosts', *(
                 host_element(item, self.follow) for item in search(
                     self.state.hosts, self.query.get('search', ''))))
-        host = by_id(self.state.hosts, host)
+        item = by_id(self.state.hosts, host)
         if kind == 'hooks':
-            return hooks_element(host)
-        node = host_element(host)
-        if host['coming']:
-            host['status'] = host['coming'].pop(0)
+            return hooks_element(item)
+        node = host_element(item)
+        if item['coming']:
+            item['status'] = item['coming'].pop(0)
         return node
 
-    def post_hosts(self, host, action):
-        host = by_id(self.state.hosts, host)
-        host['status'], *host['coming'] = {
+    def post_hosts(self, host: str, action: str) -> Element:
+        item = by_id(self.state.hosts, host)
+        item['status'], *item['coming'] = {
             'deactivate': ['preparing_for_maintenance', 'maintenance'],
             'activate': ['initializing', 'up']}[action]
         return element('action', status='complete')
 
-    def get_templates(self):
+    def get_templates(self) -> Element:
         return element('templates', element('template', id=new_id(),
                                             name='Blank'))
 
-    def get_vms(self, vm=None, kind=None):
+    def get_vms(self, vm: str | None = None,
+                kind: str | None = None) -> Element:
         if vm is None:
             return element('vms', *(
                 vm_element(item, self.follow) for item in search(
                     self.state.vms, self.query.get('search', ''))))
         if kind is not None:
             return element(VM_PARTS[kind])
-        vm = by_id(self.state.vms, vm)
+        item = by_id(self.state.vms, vm)
         next_run = self.query.get('next_run') == 'true'
-        return vm_element(vm, properties=vm['next_run'] if next_run else None)
+        return vm_element(
+            item, properties=item['next_run'] if next_run else None)
 
-    def put_vms(self, vm):
-        vm = by_id(self.state.vms, vm)
-        given = self.body.find('custom_properties')
-        properties = {item.findtext('name'): item.findtext('value')
-                      for item in given}
-        if vm['status'] == 'down':
-            vm['properties'] = properties
+    def put_vms(self, vm: str) -> Element:
+        item = by_id(self.state.vms, vm)
+        given, = self.body.iterfind('custom_properties')
+        properties = {each.findtext('name'): each.findtext('value')
+                      for each in given}
+        if item['status'] == 'down':
+            item['properties'] = properties
         elif self.query.get('next_run') == 'true':
-            vm['next_run'] = properties
+            item['next_run'] = properties
         else:
             # The real engine begins from the VM that runs, and what else
             # waited for the next start is lost.
             raise AssertionError('next_run was not asked for')
-        return vm_element(vm)
+        return vm_element(item)
 
-    def get_affinitylabels(self, label=None, kind=None):
+    def get_affinitylabels(self, label: str | None = None,
+                           kind: str | None = None) -> Element:
         if label is None:
             return element('affinity_labels', *(
                 label_element(item, self.state, self.follow)
                 for item in self.state.labels))
-        label = by_id(self.state.labels, label)
+        item = by_id(self.state.labels, label)
         if kind is None:
-            return label_element(label, self.state)
+            return label_element(item, self.state)
         return element(kind, *(
             element(kind[:-1], id=member, href='%s/%s/%s' % (ROOT, kind,
                                                              member))
-            for member in label[kind]))
+            for member in item[kind]))
 
-    def post_affinitylabels(self, label=None, kind=None):
+    def post_affinitylabels(self, label: str | None = None,
+                            kind: str = '') -> Element:
         if label is None:
             self.state.labels.append({
                 'id': new_id(), 'name': self.body.findtext('name'),
                 'vms': [], 'hosts': []})
             return label_element(self.state.labels[-1], self.state)
         members = by_id(self.state.labels, label)[kind]
-        members.append(self.body.get('id'))
+        members.append(self.body.attrib['id'])
         return element(kind[:-1], id=members[-1])
 
-    def delete_affinitylabels(self, label, kind, member):
+    def delete_affinitylabels(self, label: str, kind: str,
+                              member: str) -> Element:
         by_id(self.state.labels, label)[kind].remove(member)
         return element('action', status='complete')

@@ -12,22 +12,26 @@ import sys
 
 import pytest
 
+import builds
 import support
 
 COLLECTION = support.SOURCE / 'ansible'
 # Where pip has put Ansible, its programs and the collections that it brings.
-PACKAGES = pathlib.Path(
-    importlib.util.find_spec('ansiblelint').origin).parents[1]
+ANSIBLE_LINT = importlib.util.find_spec('ansiblelint')
+assert ANSIBLE_LINT
+assert ANSIBLE_LINT.origin
+PACKAGES = pathlib.Path(ANSIBLE_LINT.origin).parents[1]
 
 
 @pytest.fixture
-def environment(tmp_path):
+def environment(tmp_path: pathlib.Path) -> dict[str, str]:
     return {**os.environ, 'ANSIBLE_HOME': str(tmp_path / 'home'),
             'ANSIBLE_COLLECTIONS_PATH': str(PACKAGES),
             'PATH': '%s/bin:%s' % (PACKAGES, os.environ['PATH'])}
 
 
-def test_ansible_lint_has_nothing_to_say(environment, tmp_path):
+def test_ansible_lint_has_nothing_to_say(environment: dict[str, str],
+                                         tmp_path: pathlib.Path) -> None:
     # A folder of its own: ansible-lint writes into it.
     folder = tmp_path / 'ansible'
     subprocess.run(['cp', '-r', COLLECTION, folder], check=True)
@@ -40,7 +44,9 @@ def test_ansible_lint_has_nothing_to_say(environment, tmp_path):
         process.stdout + process.stderr)
 
 
-def test_collection_can_be_built_and_installed(built, environment, tmp_path):
+def test_collection_can_be_built_and_installed(built: builds.Build,
+                                               environment: dict[str, str],
+                                               tmp_path: pathlib.Path) -> None:
     built.run('make', 'collection', env=environment)
     tarball, = built.source.glob('vdsm_hooks-tlsciphers-*.tar.gz')
     assert tarball.name == 'vdsm_hooks-tlsciphers-%s.tar.gz' % (
@@ -54,14 +60,15 @@ def test_collection_can_be_built_and_installed(built, environment, tmp_path):
         'MANIFEST.json', 'FILES.json'}
 
 
-def files(folder):
+def files(folder: pathlib.Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob('*')
             if path.is_file()}
 
 
 @pytest.mark.parametrize('path', [
     support.SOURCE / 'docs/cluster.md', COLLECTION / 'README.md'])
-def test_documents_name_playbooks_and_variables_that_exist(path):
+def test_documents_name_playbooks_and_variables_that_exist(
+        path: pathlib.Path) -> None:
     text = path.read_text()
     for name in re.findall(r'ansible-playbook vdsm_hooks\.tlsciphers\.(\w+)',
                            text):

@@ -3,8 +3,18 @@
 
 """The role, on hosts that dnf installs the signed RPM on."""
 
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
+import builds
+from controller import Controller, Outcome
+from engine import Engine
+from roots import Root
+
+RollOut = Callable[..., Outcome]
 NAME = 'vdsm-hook-tlsciphers'
 DEFAULT = '/etc/vdsm/tlsciphers.conf'
 HOST_DEFAULT = {'default': {'tlsprofile': 'site-2026'},
@@ -12,9 +22,9 @@ HOST_DEFAULT = {'default': {'tlsprofile': 'site-2026'},
 
 
 @pytest.fixture
-def roll_out(controller, built):
+def roll_out(controller: Controller, built: builds.Build) -> RollOut:
     """A function that rolls out from the repository."""
-    def roll_out(*options, **keywords):
+    def roll_out(*options: str, **keywords: Any) -> Outcome:
         repository = built.source / 'repo'
         variables = {
             'tlsciphers_host_repository': repository.as_uri(),
@@ -27,15 +37,15 @@ def roll_out(controller, built):
     return roll_out
 
 
-def installed(root):
+def installed(root: Root) -> bool:
     return root.run('rpm', '--query', NAME, check=False).returncode == 0
 
 
-def read(root, path):
+def read(root: Root, path: str) -> str:
     return root.run('cat', path).stdout
 
 
-def left(root):
+def left(root: Root) -> list[str]:
     """Return the files (list of str) that a roll-out leaves on a host."""
     return root.run(
         'find', '/etc', '/usr/libexec', '/usr/bin', '/usr/share', '-newer',
@@ -44,7 +54,8 @@ def left(root):
         ).stdout.split()
 
 
-def test_roll_out(hosts, roll_out, controller):
+def test_roll_out(hosts: tuple[Root, Root], roll_out: RollOut,
+                  controller: Controller) -> None:
     """From nothing to all hosts and back again, each step twice."""
     outcome = roll_out('--check')
     assert outcome.changed['host1'] > 0
@@ -74,12 +85,13 @@ def test_roll_out(hosts, roll_out, controller):
     assert controller.play('roll_back').changed == {'host1': 0, 'host2': 0}
 
 
-def words(outcome):
+def words(outcome: Outcome) -> str:
     """What a play printed, whatever the width of its lines."""
     return ' '.join(outcome.text.split())
 
 
-def test_default_with_a_mistake_never_takes_effect(hosts, roll_out):
+def test_default_with_a_mistake_never_takes_effect(hosts: tuple[Root, Root],
+                                                   roll_out: RollOut) -> None:
     host = hosts[0]
     roll_out('--limit', 'host1')
     before = read(host, DEFAULT)
@@ -100,7 +112,8 @@ def test_default_with_a_mistake_never_takes_effect(hosts, roll_out):
     assert host.run('test', '-e', DEFAULT, check=False).returncode == 1
 
 
-def test_host_that_cannot_enforce_ends_the_roll_out(hosts, roll_out):
+def test_host_that_cannot_enforce_ends_the_roll_out(hosts: tuple[Root, Root],
+                                                    roll_out: RollOut) -> None:
     hosts[0].run('rm', '/usr/libexec/qemu-kvm')
     outcome = roll_out(status=2)
     assert '/usr/libexec/qemu-kvm cannot be run' in outcome.text
@@ -110,8 +123,9 @@ def test_host_that_cannot_enforce_ends_the_roll_out(hosts, roll_out):
     assert '/usr/libexec/qemu-kvm cannot be run' in outcome.text
 
 
-def test_what_is_not_signed_is_not_installed(hosts, roll_out, built,
-                                             tmp_path):
+def test_what_is_not_signed_is_not_installed(
+        hosts: tuple[Root, Root], roll_out: RollOut, built: builds.Build,
+        tmp_path: pathlib.Path) -> None:
     """The key vouches for the packages, not who serves them."""
     another = tmp_path / 'key'
     built.run('build-aux/make-repo', str(tmp_path / 'repo'), '', '',
@@ -126,7 +140,8 @@ def test_what_is_not_signed_is_not_installed(hosts, roll_out, built,
     assert 'without tlsciphers_host_gpg_key' in outcome.text
 
 
-def test_release_without_the_command_is_refused(hosts, roll_out):
+def test_release_without_the_command_is_refused(hosts: tuple[Root, Root],
+                                                roll_out: RollOut) -> None:
     hosts[0].write('/etc/redhat-release', 'CentOS Linux release 7.9 (Core)\n')
     hosts[0].write('/etc/os-release', 'ID="centos"\nVERSION_ID="7"\n')
     outcome = roll_out(status=2)
@@ -135,7 +150,8 @@ def test_release_without_the_command_is_refused(hosts, roll_out):
 
 
 def test_host_that_changes_is_in_maintenance_mode_meanwhile(
-        hosts, roll_out, engine, controller):
+        hosts: tuple[Root, Root], roll_out: RollOut, engine: Engine,
+        controller: Controller) -> None:
     cluster = engine.add_cluster('Default')
     first = engine.add_host('host1', cluster)
     second = engine.add_host('host2', cluster)
@@ -155,7 +171,8 @@ def test_host_that_changes_is_in_maintenance_mode_meanwhile(
     assert engine.changes == []
 
 
-def test_host_that_fails_stays_in_maintenance_mode(hosts, roll_out, engine):
+def test_host_that_fails_stays_in_maintenance_mode(
+        hosts: tuple[Root, Root], roll_out: RollOut, engine: Engine) -> None:
     cluster = engine.add_cluster('Default')
     engine.add_host('host1', cluster)
     engine.add_host('host2', cluster)
@@ -165,7 +182,8 @@ def test_host_that_fails_stays_in_maintenance_mode(hosts, roll_out, engine):
     assert not installed(hosts[1])
 
 
-def test_host_that_the_engine_does_not_know_is_named(hosts, roll_out, engine):
+def test_host_that_the_engine_does_not_know_is_named(
+        hosts: tuple[Root, Root], roll_out: RollOut, engine: Engine) -> None:
     outcome = roll_out(status=2)
     assert 'set tlsciphers_engine_name' in words(outcome)
     assert not any(map(installed, hosts))

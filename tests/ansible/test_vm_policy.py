@@ -3,13 +3,18 @@
 
 """The properties of VMs, set through the engine's API."""
 
+from typing import Any
+
 import pytest
+
+from controller import Controller, Outcome
+from engine import Engine, Item
 
 MODERN = {'tlsprofile': 'modern'}
 
 
 @pytest.fixture
-def cluster(engine):
+def cluster(engine: Engine) -> Item:
     """A cluster with a host that has the hook, and one that has not."""
     cluster = engine.add_cluster('Default')
     engine.add_host('node1', cluster)
@@ -18,7 +23,7 @@ def cluster(engine):
 
 
 @pytest.fixture
-def vms(engine, cluster):
+def vms(engine: Engine, cluster: Item) -> list[Item]:
     """Three VMs: two have the tag pci, of which one runs."""
     return [
         engine.add_vm('web1', cluster, tags=['pci'], sap_agent='true'),
@@ -27,13 +32,14 @@ def vms(engine, cluster):
         engine.add_vm('other', cluster)]
 
 
-def set_policy(controller, *options, properties=MODERN, vms='tag=pci',
-               **keywords):
+def set_policy(controller: Controller, *options: str,
+               properties: dict[str, str] = MODERN, vms: str = 'tag=pci',
+               **keywords: Any) -> Outcome:
     return controller.play('vm_policy', *options, tlsciphers_vms=vms,
                            tlsciphers_properties=properties, **keywords)
 
 
-def label(engine):
+def label(engine: Engine) -> list[list[str]]:
     """Return the names of the VMs and of the hosts with the label."""
     label, = engine.labels
     return [sorted(item['name'] for item in getattr(engine, kind)
@@ -41,7 +47,7 @@ def label(engine):
 
 
 def test_vms_with_a_tag_get_the_policy_and_keep_their_other_properties(
-        controller, vms):
+        controller: Controller, vms: list[Item]) -> None:
     outcome = set_policy(controller)
     web1, web2, other = vms
     assert web1['properties'] == {'sap_agent': 'true', 'tlsprofile': 'modern'}
@@ -54,7 +60,8 @@ def test_vms_with_a_tag_get_the_policy_and_keep_their_other_properties(
     assert '"web1"' not in told
 
 
-def test_second_run_changes_nothing(controller, engine, vms):
+def test_second_run_changes_nothing(controller: Controller, engine: Engine,
+                                    vms: list[Item]) -> None:
     set_policy(controller)
     engine.changes.clear()
     outcome = set_policy(controller)
@@ -63,20 +70,22 @@ def test_second_run_changes_nothing(controller, engine, vms):
 
 
 def test_check_mode_changes_nothing_and_says_what_it_would(
-        controller, engine, vms):
+        controller: Controller, engine: Engine, vms: list[Item]) -> None:
     outcome = set_policy(controller, '--check')
     assert outcome.changed['localhost'] > 0
     assert engine.changes == []
 
 
-def test_what_waits_for_the_next_start_is_kept(controller, vms):
+def test_what_waits_for_the_next_start_is_kept(controller: Controller,
+                                               vms: list[Item]) -> None:
     vms[1]['next_run'] = {'macspoof': 'false', 'hugepages': '1'}
     set_policy(controller)
     assert vms[1]['next_run'] == {
         'macspoof': 'false', 'hugepages': '1', 'tlsprofile': 'modern'}
 
 
-def test_empty_value_removes_a_property_and_the_pin(controller, engine, vms):
+def test_empty_value_removes_a_property_and_the_pin(
+        controller: Controller, engine: Engine, vms: list[Item]) -> None:
     set_policy(controller, vms='name=*')
     assert label(engine) == [['other', 'web1', 'web2'], ['node1']]
     set_policy(controller, vms='name=other', properties={'tlsprofile': ''})
@@ -84,7 +93,8 @@ def test_empty_value_removes_a_property_and_the_pin(controller, engine, vms):
     assert label(engine) == [['web1', 'web2'], ['node1']]
 
 
-def test_vm_that_keeps_another_property_stays_pinned(controller, engine, vms):
+def test_vm_that_keeps_another_property_stays_pinned(
+        controller: Controller, engine: Engine, vms: list[Item]) -> None:
     set_policy(controller, properties={'tlsprofile': 'modern',
                                        'tlsprotocols': 'TLSv1.3'})
     set_policy(controller, properties={'tlsprofile': ''})
@@ -94,7 +104,8 @@ def test_vm_that_keeps_another_property_stays_pinned(controller, engine, vms):
 
 
 def test_vms_are_pinned_to_the_hosts_that_have_the_hook(
-        controller, engine, cluster, vms):
+        controller: Controller, engine: Engine, cluster: Item,
+        vms: list[Item]) -> None:
     set_policy(controller)
     assert label(engine) == [['web1', 'web2'], ['node1']]
     group, = engine.groups
@@ -107,14 +118,15 @@ def test_vms_are_pinned_to_the_hosts_that_have_the_hook(
 
 
 def test_label_follows_the_hosts_and_keeps_the_vms_of_other_runs(
-        controller, engine, vms):
+        controller: Controller, engine: Engine, vms: list[Item]) -> None:
     set_policy(controller, vms='name=other')
     engine.hosts[1]['hooks'] = engine.hosts[0]['hooks']
     set_policy(controller)
     assert label(engine) == [['other', 'web1', 'web2'], ['node1', 'node2']]
 
 
-def test_each_cluster_has_its_own_pins(controller, engine, cluster, vms):
+def test_each_cluster_has_its_own_pins(controller: Controller, engine: Engine,
+                                       cluster: Item, vms: list[Item]) -> None:
     second = engine.add_cluster('Second')
     engine.add_host('node3', second)
     engine.add_vm('web3', second, tags=['pci'])
@@ -124,7 +136,8 @@ def test_each_cluster_has_its_own_pins(controller, engine, cluster, vms):
         cluster['id'], second['id']]
 
 
-def test_without_a_host_with_the_hook_nothing_is_set(controller, engine, vms):
+def test_without_a_host_with_the_hook_nothing_is_set(
+        controller: Controller, engine: Engine, vms: list[Item]) -> None:
     engine.hosts[0]['hooks'] = [('before_vm_start', '50_qemucmdline')]
     outcome = set_policy(controller, status=2)
     assert 'no host of the cluster Default has the hook' in ' '.join(
@@ -132,7 +145,8 @@ def test_without_a_host_with_the_hook_nothing_is_set(controller, engine, vms):
     assert engine.changes == []
 
 
-def test_vms_can_be_left_unpinned(controller, engine, vms):
+def test_vms_can_be_left_unpinned(controller: Controller, engine: Engine,
+                                  vms: list[Item]) -> None:
     set_policy(controller, tlsciphers_pin=False)
     assert vms[0]['properties']['tlsprofile'] == 'modern'
     assert engine.labels == engine.groups == []
@@ -143,14 +157,16 @@ def test_vms_can_be_left_unpinned(controller, engine, vms):
     ({'vms': ''}, 'set tlsciphers_vms to a search'),
     ({'properties': {'tlsprofiles': 'modern'}}, 'to some of tlsciphers, tlsp'),
     ({'properties': {}}, 'to some of tlsciphers, tlsprotocols')])
-def test_what_cannot_be_meant_is_refused(controller, engine, vms, keywords,
-                                         message):
+def test_what_cannot_be_meant_is_refused(
+        controller: Controller, engine: Engine, vms: list[Item],
+        keywords: dict[str, Any], message: str) -> None:
     outcome = set_policy(controller, status=2, **keywords)
     assert message in ' '.join(outcome.text.split())
     assert engine.changes == []
 
 
-def test_hosts_with_and_without_the_hook_are_shown(controller, cluster):
+def test_hosts_with_and_without_the_hook_are_shown(controller: Controller,
+                                                   cluster: Item) -> None:
     text = controller.play('hosts_with_hook').text
     assert 'with the hook: node1' in text
     assert 'without it: node2' in text

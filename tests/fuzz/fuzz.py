@@ -15,6 +15,8 @@ to openssl and gnutls-cli are answered by the real ones: the first of each
 run, later one of a hundred; the others are answered by a refusal.
 """
 
+from __future__ import annotations
+
 import argparse
 import concurrent.futures
 import contextlib
@@ -28,6 +30,8 @@ import sys
 import tempfile
 import types
 import zlib
+from collections.abc import Callable, Iterable
+from typing import Any
 from xml.dom import minidom
 from xml.etree import ElementTree
 from xml.parsers import expat
@@ -38,6 +42,7 @@ TESTS = pathlib.Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(TESTS), str(TESTS / 'properties')]
 
 from hypothesis import given  # noqa: E402
+from hypothesis import strategies as st  # noqa: E402
 
 import support  # noqa: E402
 import test_properties as properties  # noqa: E402
@@ -45,12 +50,19 @@ import test_properties as properties  # noqa: E402
 # How many questions to the libraries are real ones: the first, then a share.
 REAL_AT_FIRST, REAL_SHARE = 200, 100
 
+# What asks a library: a program and its arguments.
+Ask = Callable[..., Any]
+# What takes an input and fails where something does not hold.
+Target = Callable[[bytes], object]
+# Exit status, cases, edges at the beginning and at the end, output.
+Result = tuple[int, int, str, str, str]
 
-def seldom(ask):
+
+def seldom(ask: Ask) -> Ask:
     """Return a function that asks a library seldom, and else refuses."""
-    answers = {}
+    answers: dict[str, Any] = {}
 
-    def answer(program, *arguments):
+    def answer(program: str, *arguments: str) -> Any:
         key = repr((program, arguments))
         if key not in answers:
             real = (len(answers) < REAL_AT_FIRST
@@ -62,7 +74,7 @@ def seldom(ask):
     return answer
 
 
-def instrument(names):
+def instrument(names: dict[str, Any]) -> None:
     """Have the functions of a namespace (dict) tell what they execute."""
     for function in list(names.values()):
         if isinstance(function, types.FunctionType) and (
@@ -76,7 +88,7 @@ class Targets:
     hold, and what they need.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder: pathlib.Path) -> None:
         self.installation = support.Installation(folder, sys.executable)
         self.installation.qemu_kvm.symlink_to('/bin/true')
         self.file = folder / 'domxml'
@@ -87,30 +99,34 @@ class Targets:
         instrument(self.hook)
         instrument(self.module.enforce.__globals__)
 
-    def sparing(self):
+    def sparing(self) -> None:
         """Ask the libraries seldom."""
         self.wrapper.real_ask = seldom(self.wrapper.real_ask)
         self.hook['ask'] = seldom(self.hook['ask'])
 
-    def structured(self, function, **strategies):
+    def structured(self, function: Callable[..., None],
+                   **strategies: st.SearchStrategy[Any]) -> Target:
         """Return a target whose inputs hypothesis makes of the bytes."""
-        return given(**strategies)(function).hypothesis.fuzz_one_input
+        test: Any = given(**strategies)(function)
+        target: Target = test.hypothesis.fuzz_one_input
+        return target
 
     # The wrapper
 
-    def command_line(self):
+    def command_line(self) -> Target:
         """Command lines as in tests/properties."""
-        def check(arguments, environment):
+        def check(arguments: list[str],
+                  environment: properties.Environment) -> None:
             properties.check_wrapper(self.wrapper, arguments, environment)
 
         return self.structured(check, arguments=properties.COMMAND_LINE,
                                environment=properties.ENVIRONMENT)
 
-    def arguments(self):
+    def arguments(self) -> Target:
         """Whatever: arguments, each behind a NUL."""
         self.sparing()
 
-        def check(data):
+        def check(data: bytes) -> None:
             arguments = [os.fsdecode(argument)
                          for argument in data.split(b'\0')]
             try:
@@ -124,20 +140,20 @@ class Targets:
 
     # The hook
 
-    def domain(self):
+    def domain(self) -> Target:
         """Domain XML as in tests/properties."""
-        def check(data, values):
+        def check(data: str, values: dict[str, str]) -> None:
             properties.check_hook(self.module, self.file, data, values)
 
         return self.structured(check, data=properties.domains(),
                                values=properties.HOOK_PROPERTIES)
 
-    def xml(self):
+    def xml(self) -> Target:
         """Whatever stands in the file with the domain XML."""
         self.sparing()
         values = {'tlsciphers': support.GOOD_CIPHERS, 'tlspriority': 'NORMAL'}
 
-        def check(data):
+        def check(data: bytes) -> None:
             # vdsm's own module parses it; a hook that fails there refuses.
             try:
                 domain = properties.parse(data.decode())
@@ -168,14 +184,14 @@ class Targets:
 
         return check
 
-    def default(self):
+    def default(self) -> Target:
         """Whatever stands in the file with the host's default."""
         self.sparing()
         path = self.installation.host_default
         path.parent.mkdir(parents=True)
         names = self.module.names
 
-        def check(data):
+        def check(data: bytes) -> None:
             path.write_bytes(data)
             try:
                 sections = names.read_host_default()
@@ -195,12 +211,12 @@ class Targets:
 
         return check
 
-    def values(self):
+    def values(self) -> Target:
         """Whatever the properties are, each behind a NUL."""
         self.sparing()
         names = self.module.names
 
-        def check(data):
+        def check(data: bytes) -> None:
             texts = data.decode('utf-8', 'surrogateescape').split('\0')
             values = dict(zip(names.PROPERTIES, texts))
             values = {name: value for name, value in values.items() if value}
@@ -214,7 +230,8 @@ class Targets:
 
         return check
 
-    def check_settings(self, options, lines):
+    def check_settings(self, options: Iterable[tuple[str, str]],
+                       lines: Iterable[str]) -> None:
         for line in lines:
             self.module.check_message(line)
         for _, setting in options:
@@ -225,19 +242,19 @@ class Targets:
 
     # The command
 
-    def admin(self, name):
+    def admin(self, name: str) -> Any:
         """Return a module of the command."""
         sys.path.insert(0, str(self.installation.module.parent))
         with atheris.instrument_imports(include=['vdsm_tlsciphers']):
             return importlib.import_module('vdsm_tlsciphers.' + name)
 
-    def tls(self):
+    def tls(self) -> Target:
         """What a server answers to a hello, in pieces of any size."""
         tls, suites = self.admin('tls'), self.admin('suites')
         offered = {*suites.OLDER, *suites.TLS13}
         versions = sorted(tls.VERSIONS)
 
-        def check(data):
+        def check(data: bytes) -> None:
             answering = Answering(data[2:], data[1:2])
             version = versions[sum(data[:1]) % len(versions)]
             try:
@@ -256,11 +273,11 @@ class Targets:
 
         return check
 
-    def vencrypt(self):
+    def vencrypt(self) -> Target:
         """What a VNC server says before TLS begins, to two clients."""
         tls, vnc = self.admin('tls'), self.admin('vnc')
 
-        def check(data):
+        def check(data: bytes) -> None:
             talk = vnc.Talk()
             first = Answering(data[1:], data[:1])
             try:
@@ -275,16 +292,16 @@ class Targets:
 
         return check
 
-    def process(self):
+    def process(self) -> Target:
         """What /proc has of an emulator: command line, environment, file."""
         emulators = self.admin('emulators')
         problem = self.admin('main').Problem
-        files = {}
+        files: dict[str, bytes] = {}
         emulators.find_pid = lambda machine: 1
         emulators.read = lambda pid, name: files.get(
             name, files['configuration'])
 
-        def check(data):
+        def check(data: bytes) -> None:
             parts = [*data.split(b'\n\n', 2), b'', b'']
             files.update(cmdline=parts[0], environ=parts[1],
                          configuration=parts[2])
@@ -303,19 +320,19 @@ class Targets:
 class Answering:
     """A connection on which these bytes come, in pieces."""
 
-    def __init__(self, data, size):
+    def __init__(self, data: bytes, size: bytes) -> None:
         self.data = data
         self.size = sum(size) * 16 or 65536
         self.read = 0
         self.said = b''
 
-    def settimeout(self, seconds):
+    def settimeout(self, seconds: float) -> None:
         pass
 
-    def sendall(self, data):
+    def sendall(self, data: bytes) -> None:
         self.said += data
 
-    def recv(self, most):
+    def recv(self, most: int) -> bytes:
         piece = self.data[:min(self.size, most)]
         self.data = self.data[len(piece):]
         self.read += len(piece)
@@ -331,7 +348,7 @@ TLS13 = (b'\x16\x03\x03\0\x56\2\0\0\x52\3\3' + b'r' * 32 + b'\0\x13\2\0'
 VNC = (b'RFB 003.008\n\1\x13\0\2\0\2\0\0\1\5\0\0\1\4\1')
 
 
-def seeds(target):
+def seeds(target: str) -> list[bytes]:
     """Return inputs (list of bytes) to begin with."""
     text = (support.TESTS.parent / 'docs/tlsciphers.conf.example').read_text()
     manual = b'\0'.join(support.read_arguments('seed-emulator.args'))
@@ -372,10 +389,10 @@ SHARES = {'arguments': 28, 'xml': 10, 'default': 14, 'values': 12, 'tls': 18,
           'vencrypt': 6, 'process': 6, 'command_line': 4, 'domain': 2}
 
 
-def run(target, options):
+def run(target: str, options: list[str]) -> None:
     """Fuzz one target in this process, which ends with it."""
-    with tempfile.TemporaryDirectory() as folder:
-        folder = pathlib.Path(folder)
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
         corpus = folder / 'corpus'
         corpus.mkdir()
         for number, seed in enumerate(seeds(target)):
@@ -388,12 +405,12 @@ def run(target, options):
             atheris.Fuzz()
 
 
-def run_all(cases, folder):
+def run_all(cases: int, folder: pathlib.Path) -> dict[str, Result]:
     """
     Fuzz all targets, two at a time, with so many cases. Returns {target: (exit
     status, cases, edges at the beginning, edges at the end, output)}.
     """
-    def fuzz(target):
+    def fuzz(target: str) -> tuple[str, Result]:
         share = cases * SHARES[target] // sum(SHARES.values())
         process = subprocess.run(
             [sys.executable, __file__, target, '-runs=%d' % share, '-seed=1',
@@ -412,7 +429,7 @@ def run_all(cases, folder):
         return dict(pool.map(fuzz, SHARES))
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, usage='fuzz.py --cases NUMBER | TARGET ...',
         formatter_class=argparse.RawDescriptionHelpFormatter)

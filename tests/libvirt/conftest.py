@@ -7,6 +7,8 @@ Tests on real VMs. They run inside tests/lab, which starts their libvirtd:
     tests/lab RPM python3 -m pytest tests/libvirt
 """
 
+from __future__ import annotations
+
 import contextlib
 import os
 import pathlib
@@ -16,6 +18,8 @@ import shutil
 import subprocess
 import time
 import uuid
+from collections.abc import Callable, Iterator, Mapping
+from typing import Protocol, Union
 from xml.etree import ElementTree
 
 import libvirt
@@ -26,33 +30,39 @@ import support
 HOOK = '/usr/libexec/vdsm/hooks/before_vm_start/50_emulator'
 HOST_DEFAULT = pathlib.Path('/etc/vdsm/tlsciphers.conf')
 GNUTLS_CONFIG = pathlib.Path('/etc/gnutls/config')
+# What lies where, instead of the machine's own.
+Files = Mapping[str, Union[str, pathlib.Path]]
+Write = Callable[[str], object]
 SOCKET_URI = 'qemu+unix:///system?socket=%s/libvirt-sock'
 
 
-def pytest_configure(config):
+def pytest_configure(config: pytest.Config) -> None:
     if 'LAB' not in os.environ:
         raise pytest.UsageError('run these tests with tests/lab')
 
 
 class Host:
     """
-    A libvirtd: uri, connection (libvirt.virConnect), and root (pathlib.Path),
-    the folder below which its run and var/log/libvirt are.
+    A libvirtd: uri, connection (libvirt.virConnect), root (pathlib.Path), the
+    folder below which its run and var/log/libvirt are, and lab_uri, where it
+    finds the lab's own.
     """
 
-    def __init__(self, uri, root):
+    def __init__(self, uri: str, root: pathlib.Path,
+                 lab_uri: str = '') -> None:
         self.uri = uri
         self.connection = libvirt.open(uri)
         self.root = root
+        self.lab_uri = lab_uri
 
 
 @contextlib.contextmanager
-def second_host(name, files=(), **settings):
+def second_host(name: str, files: Files | None = None,
+                **settings: str) -> Iterator[Host]:
     """
     Start a libvirtd (Host) beside the lab's own. Its state is its own, files
     ({path: path of what is there instead}) and settings (str) of qemu.conf
-    are those that differ; what else is on the machine they share. From there
-    the lab's libvirtd is reached by lab_uri.
+    are those that differ; what else is on the machine they share.
     """
     root = pathlib.Path(os.environ['LAB']) / name
     root.mkdir()
@@ -84,9 +94,9 @@ def second_host(name, files=(), **settings):
          mount --bind "$0/qemu.conf" /etc/libvirt/qemu.conf
          exec "$LAB/libvirtd" --daemon --config "$0/libvirtd.conf" \\
              --pid-file "$0/pid" """, root, name,
-         *('%s=%s' % item for item in dict(files).items())], check=True)
-    host = Host(SOCKET_URI % (root / 'run/libvirt'), root)
-    host.lab_uri = SOCKET_URI % (root / 'lab')
+         *('%s=%s' % item for item in (files or {}).items())], check=True)
+    host = Host(SOCKET_URI % (root / 'run/libvirt'), root,
+                SOCKET_URI % (root / 'lab'))
     yield host
     host.connection.close()
     pid = (root / 'pid').read_text()
@@ -96,6 +106,13 @@ def second_host(name, files=(), **settings):
     shutil.rmtree(root)
 
 
+class MakeHost(Protocol):
+    """What the fixture make_host is."""
+
+    def __call__(self, files: Files | None = ...,
+                 **settings: str) -> Host: ...
+
+
 class VM:
     """
     A running VM: name (str), host (Host), pid (int) of its emulator, log
@@ -103,7 +120,7 @@ class VM:
     tls_port for SPICE, vnc_port, and websocket_port for VNC too.
     """
 
-    def __init__(self, domain, host):
+    def __init__(self, domain: libvirt.virDomain, host: Host) -> None:
         self.name = domain.name()
         self.host = host
         self.pid = int((host.root / 'run/libvirt/qemu' / (self.name + '.pid')
@@ -113,21 +130,36 @@ class VM:
         self.websocket_port = support.console_port(domain, 'vnc', 'websocket')
 
     @property
-    def log(self):
+    def log(self) -> str:
         return support.read_vm_log(self.name, self.host.root)
 
     @property
-    def arguments(self):
+    def arguments(self) -> list[str]:
         """What the real emulator was given (list of str)."""
         cmdline = pathlib.Path('/proc/%d/cmdline' % self.pid).read_bytes()
         return os.fsdecode(cmdline).split('\0')[:-1]
 
-    def accepts(self, suite):
+    def accepts(self, suite: str) -> bool:
         return support.accepts(self.tls_port, suite)
 
 
+Create = Callable[[Host, str], libvirt.virDomain]
+
+
+class Start(Protocol):
+    """What the fixture start is."""
+
+    def __call__(self, xml: str, host: Host = ...) -> VM: ...
+
+
+class RunHook(Protocol):
+    """What the fixture run_hook is."""
+
+    def __call__(self, xml: str, **properties: str) -> str: ...
+
+
 @pytest.fixture(scope='session')
-def lab():
+def lab() -> Iterator[Host]:
     """The lab's own libvirtd (Host)."""
     # Errors arrive as exceptions; they need not be printed as well.
     libvirt.registerErrorHandler(lambda *_: None, None)
@@ -137,36 +169,36 @@ def lab():
 
 
 @pytest.fixture(scope='session')
-def connection(lab):
+def connection(lab: Host) -> libvirt.virConnect:
     return lab.connection
 
 
 @pytest.fixture(scope='session')
-def host_without_vnc_tls(lab):
+def host_without_vnc_tls(lab: Host) -> Iterator[Host]:
     """A second libvirtd (Host), whose VNC consoles are not encrypted."""
     with second_host('without-vnc-tls', vnc_tls='0') as host:
         yield host
 
 
 @pytest.fixture(scope='session')
-def destination(lab):
+def destination(lab: Host) -> Iterator[Host]:
     """A second libvirtd (Host), of another host, for migrations."""
     with second_host('destination') as host:
         yield host
 
 
 @pytest.fixture
-def empty_destination(destination):
+def empty_destination(destination: Host) -> Iterator[Host]:
     """The destination, whose VMs end with the test."""
     yield destination
     end_all(destination)
 
 
 @pytest.fixture
-def make_host(lab):
+def make_host(lab: Host) -> Iterator[MakeHost]:
     """A function that starts a second libvirtd, as second_host() does."""
     with contextlib.ExitStack() as stack:
-        def make_host(files=(), **settings):
+        def make_host(files: Files | None = None, **settings: str) -> Host:
             host = stack.enter_context(second_host('other', files, **settings))
             stack.callback(end_all, host)
             return host
@@ -174,38 +206,38 @@ def make_host(lab):
 
 
 @pytest.fixture
-def other_host(make_host):
+def other_host(make_host: MakeHost) -> Host:
     """A second libvirtd (Host), that a test may do anything to."""
     return make_host()
 
 
-def end_all(host):
+def end_all(host: Host) -> None:
     for domain in host.connection.listAllDomains():
         domain.destroy()
 
 
 @pytest.fixture(scope='session')
-def create():
+def create() -> Create:
     """
     A function that starts a VM on a Host and returns its libvirt domain. It
     raises libvirtError with what the emulator said: where that ends just as
     libvirt connects to it, libvirt may find it not quite gone, and leave that
     to the log.
     """
-    def create(host, xml):
+    def create(host: Host, xml: str) -> libvirt.virDomain:
         try:
             return host.connection.createXML(xml)
         except libvirt.libvirtError as error:
             if str(error).startswith('failed to connect to monitor socket'):
-                said = said_in_log(ElementTree.fromstring(xml).find(
-                    'name').text, host.root)
+                said = said_in_log(ElementTree.fromstring(xml).findtext(
+                    'name', ''), host.root)
                 error.err = (*error.err[:2], 'process exited while connecting '
                              'to monitor: ' + said, *error.err[3:])
             raise
     return create
 
 
-def said_in_log(name, root):
+def said_in_log(name: str, root: pathlib.Path) -> str:
     """Return what the emulator has written to its log at its last start."""
     log = support.read_vm_log(name, root)
     start = log.rpartition('-msg timestamp=on\n')[2]
@@ -214,14 +246,14 @@ def said_in_log(name, root):
 
 
 @pytest.fixture
-def start(lab, create):
+def start(lab: Host, create: Create) -> Iterator[Start]:
     """
     A function that starts a VM from a domain XML, until the test ends: in
     the lab, or on another Host.
     """
-    started = []
+    started: list[tuple[libvirt.virDomain, Host]] = []
 
-    def start(xml, host=lab):
+    def start(xml: str, host: Host = lab) -> VM:
         domain = create(host, xml)
         started.append((domain, host))
         return VM(domain, host)
@@ -236,7 +268,7 @@ def start(lab, create):
     log.unlink(missing_ok=True)
 
 
-def remains():
+def remains() -> set[str]:
     """
     Return what a start leaves on this machine (set of str): processes, ports
     that somebody listens at, files of running VMs, and in the folders for
@@ -256,18 +288,18 @@ def remains():
             with contextlib.suppress(OSError):
                 if path.stat().st_uid in users or (
                         folder == '/proc' and path.name.isdigit()):
-                    found.add('%s %s' % (path, (
-                        path / 'cmdline').read_bytes()
+                    found.add('%s %s' % (path, repr(
+                        (path / 'cmdline').read_bytes())
                         if folder == '/proc' else 'is a file'))
     return found
 
 
 @pytest.fixture
-def await_nothing_left(lab):
+def await_nothing_left(lab: Host) -> Callable[[], None]:
     """A function that waits until nothing is left of what a test starts."""
     before = remains()
 
-    def await_nothing_left():
+    def await_nothing_left() -> None:
         deadline = time.monotonic() + 60
         while True:
             left = remains() - before
@@ -279,9 +311,9 @@ def await_nothing_left(lab):
 
 
 @pytest.fixture
-def run_hook(tmp_path):
+def run_hook(tmp_path: pathlib.Path) -> RunHook:
     """A function that does to a domain XML what the hook does under vdsm."""
-    def run_hook(xml, **properties):
+    def run_hook(xml: str, **properties: str) -> str:
         domxml = tmp_path / uuid.uuid4().hex
         domxml.write_text(xml)
         subprocess.run(
@@ -293,7 +325,7 @@ def run_hook(tmp_path):
 
 
 @pytest.fixture
-def host_default():
+def host_default() -> Iterator[Write]:
     """A function that writes the host's default."""
     HOST_DEFAULT.parent.mkdir(exist_ok=True)
     yield HOST_DEFAULT.write_text
@@ -301,7 +333,7 @@ def host_default():
 
 
 @pytest.fixture
-def gnutls_config():
+def gnutls_config() -> Iterator[Write]:
     """A function that writes the system's configuration of GnuTLS."""
     GNUTLS_CONFIG.parent.mkdir(exist_ok=True)
     yield GNUTLS_CONFIG.write_text

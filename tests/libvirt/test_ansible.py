@@ -3,25 +3,33 @@
 
 """Playbooks on a host with VMs; tests/ansible has those on hosts without."""
 
+from __future__ import annotations
+
 import json
+import pathlib
+from typing import TYPE_CHECKING
 
 import pytest
 
 import support
 from controller import Controller
 
+if TYPE_CHECKING:
+    from conftest import RunHook, Start
+
 HERE = {'ansible_connection': 'local',
         'ansible_python_interpreter': '/usr/bin/python3'}
 
 
 @pytest.fixture
-def controller(tmp_path):
+def controller(tmp_path: pathlib.Path) -> Controller:
     controller = Controller(tmp_path)
     controller.hosts['ovirt_hosts'] = {'host1': HERE, 'host2': HERE}
     return controller
 
 
-def test_audit_makes_one_page_of_all_hosts(controller, start, run_hook):
+def test_audit_makes_one_page_of_all_hosts(
+        controller: Controller, start: Start, run_hook: RunHook) -> None:
     start(support.lab_domain('spice', 'vnc', name='plain'))
     controller.play('audit', tlsciphers_audit=str(
         controller.folder / 'before'))
@@ -42,7 +50,8 @@ def test_audit_makes_one_page_of_all_hosts(controller, start, run_hook):
     assert page != (controller.folder / 'before/report.html').read_text()
 
 
-def test_host_that_cannot_be_scanned_is_named(controller, start):
+def test_host_that_cannot_be_scanned_is_named(controller: Controller,
+                                              start: Start) -> None:
     start(support.lab_domain('vnc'))
     controller.hosts['ovirt_hosts']['gone'] = {
         'ansible_connection': 'community.general.chroot',
@@ -52,8 +61,8 @@ def test_host_that_cannot_be_scanned_is_named(controller, start):
     assert (controller.folder / 'tlsciphers-audit/report.html').exists()
 
 
-def test_package_is_not_removed_under_a_vm_with_a_policy(controller, start,
-                                                         run_hook):
+def test_package_is_not_removed_under_a_vm_with_a_policy(
+        controller: Controller, start: Start, run_hook: RunHook) -> None:
     start(support.lab_domain('vnc', name='plain'))
     start(run_hook(support.lab_domain('vnc', name='strict'),
                    tlsprofile='modern'))

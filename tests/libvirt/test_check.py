@@ -3,24 +3,34 @@
 
 """What vdsm-tlsciphers check promises, against what real consoles accept."""
 
+from __future__ import annotations
+
+import concurrent.futures
 import json
+import pathlib
+import random
 import subprocess
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import qmp
 
 import support
 from support import GOOD_CIPHERS, SEED_CIPHERS
 
+if TYPE_CHECKING:
+    from conftest import Host, RunHook, Start
+
 BOTH = support.lab_domain('spice', 'vnc')
 
 
-def check(*arguments):
+def check(*arguments: str) -> Any:
     answer = subprocess.run(['vdsm-tlsciphers', 'check', '--json', *arguments],
                             capture_output=True, text=True)
     return json.loads(answer.stdout)
 
 
-def pairs(display):
+def pairs(display: dict[str, Any]) -> set[tuple[str, str]]:
     return {(version, suite)
             for version, suites in display['protocols'].items()
             for suite in suites}
@@ -34,8 +44,9 @@ def pairs(display):
     {'tlsciphers': GOOD_CIPHERS + ':TLS_AES_128_GCM_SHA256',
      'tlsgroups': 'P-384', 'tlspriority': 'SECURE256:%SERVER_PRECEDENCE'},
     {'tlsprotocols': 'TLSv1.2', 'tlspriority': 'PFS:-VERS-TLS1.3'}])
-def test_consoles_accept_exactly_what_check_prints(start, run_hook, lab,
-                                                   properties):
+def test_consoles_accept_exactly_what_check_prints(
+        start: Start, run_hook: RunHook, lab: Host,
+        properties: dict[str, str]) -> None:
     promised = check(*map('='.join, properties.items()))
     vm = start(run_hook(BOTH, **properties))
     domain = lab.connection.lookupByName(vm.name)
@@ -48,3 +59,67 @@ def test_consoles_accept_exactly_what_check_prints(start, run_hook, lab,
     for display in ('spice', 'vnc'):
         assert pairs(of_vm['displays'][display]) == pairs(
             promised['displays'][display])
+
+
+WRAPPER = '/usr/libexec/qemu-kvm-modified'
+WORDS = (
+    'ALL COMPLEMENTOFALL DEFAULT COMPLEMENTOFDEFAULT HIGH MEDIUM LOW ECDHE '
+    'EECDH kECDHE DHE EDH kDHE RSA kRSA aRSA ECDSA aECDSA DSS aDSS PSK SRP '
+    'ADH aNULL eNULL AES AES128 AES256 AESGCM AESCCM AESCCM8 CHACHA20 '
+    'CAMELLIA CAMELLIA256 ARIA ARIAGCM 3DES SEED SHA SHA1 SHA256 SHA384 MD5 '
+    'TLSv1.2 TLSv1.0 SSLv3 NOSUCH').split()
+
+
+def make_list(choice: random.Random) -> str:
+    """Return a cipher list (str) that a random.Random makes up."""
+    names = support.suites('ALL:COMPLEMENTOFALL')
+    words = []
+    for _ in range(choice.randint(1, 6)):
+        word = choice.choice((choice.choice(WORDS), choice.choice(names)))
+        if word in WORDS and choice.random() < 0.3:
+            word += '+' + choice.choice(WORDS)
+        words.append(choice.choice(['', '', '', '', '!', '-', '+']) + word)
+    if choice.random() < 0.3:
+        words.append('@STRENGTH')
+    if choice.random() < 0.2:
+        words.append('@SECLEVEL=%d' % choice.randint(0, 2))
+    return ':'.join(words)
+
+
+def what_a_list_does(number: int, folder: pathlib.Path) -> tuple[
+        str, set[tuple[str, str]] | None, set[tuple[str, str]] | None]:
+    """
+    Return a made-up list, what "check" says that SPICE accepts, and what a
+    SPICE port accepts, both None where the list is refused.
+    """
+    ciphers = make_list(random.Random(number))
+    promised = check('tlsciphers=' + ciphers)['displays'].get('spice')
+    port = 20000 + number
+    try:
+        with qmp.Emulator(WRAPPER, [
+                '-spice', 'addr=127.0.0.1,disable-ticketing=on,tls-port=%d,'
+                'x509-dir=/etc/pki/vdsm/libvirt-spice' % port,
+                '-vdsm-tls', 'ciphers=' + ciphers], folder):
+            found = support.sslscan_suites(
+                support.sslscan(port, '--no-groups'))
+    except qmp.Ended as refusal:
+        assert str(refusal).startswith('qemu-kvm-modified: '), refusal
+        found = None
+    return ciphers, promised and pairs(promised), found
+
+
+def test_spice_accepts_what_check_prints_for_each_of_200_made_up_lists(
+        tmp_path: pathlib.Path, figure: support.Figure) -> None:
+    accepted = refused = 0
+    numbers = iter(range(10000))
+    with concurrent.futures.ThreadPoolExecutor(2) as executor:
+        while accepted < 200:
+            for ciphers, promised, found in executor.map(
+                    lambda number: what_a_list_does(number, tmp_path),
+                    [next(numbers) for _ in range(20)]):
+                assert promised == found, ciphers
+                accepted += found is not None
+                refused += found is None
+    figure('made-up cipher lists whose suites on a SPICE port are not those '
+           'that check prints (%d accepted, %d refused)'
+           % (accepted, refused), 0, 0)

@@ -3,22 +3,33 @@
 
 """Users' clients and real consoles: is there a picture?"""
 
+from __future__ import annotations
+
 import functools
+import pathlib
 import subprocess
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import pytest
 
 import clients
 import support
 
+if TYPE_CHECKING:
+    from conftest import VM, Start
+
+
+Screenshot = Callable[..., clients.Picture]
+
 
 @pytest.fixture
-def vm(start):
+def vm(start: Start) -> VM:
     return start(support.lab_domain('spice', 'vnc'))
 
 
 @pytest.fixture(params=['spice', 'vnc'])
-def screenshot(request, vm):
+def screenshot(request: pytest.FixtureRequest, vm: VM) -> Screenshot:
     """A function that gives the picture that a client gets."""
     if request.param == 'spice':
         return functools.partial(clients.spice_screenshot, vm.tls_port)
@@ -26,7 +37,7 @@ def screenshot(request, vm):
 
 
 @pytest.fixture(scope='session')
-def other_ca(tmp_path_factory):
+def other_ca(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """A CA (pathlib.Path of its certificate) that signed none of ours."""
     folder = tmp_path_factory.mktemp('ca')
     subprocess.run(
@@ -36,12 +47,12 @@ def other_ca(tmp_path_factory):
     return folder / 'ca.pem'
 
 
-def test_client_shows_the_screen_of_the_guest(screenshot):
+def test_client_shows_the_screen_of_the_guest(screenshot: Screenshot) -> None:
     picture = clients.await_picture(screenshot)
     assert len(clients.colours(picture)) > 1
 
 
-def test_clients_of_both_kinds_show_the_same(vm):
+def test_clients_of_both_kinds_show_the_same(vm: VM) -> None:
     for _ in range(100):
         spice = clients.await_picture(clients.spice_screenshot, vm.tls_port)
         vnc = clients.await_picture(clients.vnc_screenshot, vm.vnc_port)
@@ -51,14 +62,16 @@ def test_clients_of_both_kinds_show_the_same(vm):
     pytest.fail('SPICE and VNC never show the same')
 
 
-def test_client_refuses_a_console_of_an_untrusted_ca(screenshot, other_ca):
+def test_client_refuses_a_console_of_an_untrusted_ca(
+        screenshot: Screenshot, other_ca: pathlib.Path) -> None:
     with pytest.raises(subprocess.CalledProcessError) as error:
         screenshot(ca=other_ca)
     assert error.value.returncode == 1
     assert b'certificate' in error.value.output
 
 
-def test_client_gets_nothing_without_the_password(screenshot):
+def test_client_gets_nothing_without_the_password(
+        screenshot: Screenshot) -> None:
     with pytest.raises(subprocess.CalledProcessError) as error:
         screenshot(password='wrong')
     assert error.value.returncode == 1

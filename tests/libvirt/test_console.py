@@ -3,11 +3,15 @@
 
 """What the consoles of real VMs accept, seen from outside."""
 
+from __future__ import annotations
+
 import os
 import pathlib
 import re
 import struct
 import subprocess
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import libvirt
 import pytest
@@ -15,12 +19,15 @@ import pytest
 import support
 from support import GOOD_CIPHERS, SEED_CIPHERS, read_vm_log
 
+if TYPE_CHECKING:
+    from conftest import VM, RunHook, Start
+
 DOMAIN = (support.DATA / 'domain-lab.xml').read_text()
 EMULATOR = '/usr/libexec/vdsm/hooks/qemu-kvm-wrapper/qemu-kvm-modified'
 QEMU_KVM = '/usr/libexec/qemu-kvm'
 
 
-def usable(suite):
+def usable(suite: str) -> bool:
     """
     Tell whether a SPICE console can use a suite at all: it has no DH
     parameters, and its certificate is of the RSA kind.
@@ -28,12 +35,12 @@ def usable(suite):
     return not re.search('^(DHE|ADH|AECDH|NULL)-|ECDSA|DSS|-NULL-', suite)
 
 
-def accepted_suites(vm):
+def accepted_suites(vm: VM) -> set[str]:
     """Return those of TLS 1.2 (set) that a VM's SPICE console accepts."""
     return {suite for _, suite in support.accepted(vm.tls_port, ['TLSv1.2'])}
 
 
-def policy_suites(cipher_list):
+def policy_suites(cipher_list: str) -> set[str]:
     return {suite for suite in support.suites(cipher_list, '-s', '-tls1_2')
             if usable(suite)}
 
@@ -43,7 +50,8 @@ def policy_suites(cipher_list):
     'ECDHE+AES256:!SHA1:@STRENGTH',
     # The longest that libspice holds: its end counts.
     'AES'.ljust(255 - len(':!AES128:!SHA'), ':') + ':!AES128:!SHA'])
-def test_console_accepts_exactly_the_policy(start, run_hook, ciphers):
+def test_console_accepts_exactly_the_policy(start: Start, run_hook: RunHook,
+                                            ciphers: str) -> None:
     expected = policy_suites(ciphers)
     vm = start(run_hook(DOMAIN, tlsciphers=ciphers))
     accepted = accepted_suites(vm)
@@ -52,7 +60,7 @@ def test_console_accepts_exactly_the_policy(start, run_hook, ciphers):
 
 
 def test_same_vm_without_the_property_accepts_what_a_policy_refuses(
-        start, run_hook):
+        start: Start, run_hook: RunHook) -> None:
     refused = ['AES256-SHA', 'ECDHE-RSA-AES128-SHA', 'AES128-GCM-SHA256']
     assert not policy_suites(GOOD_CIPHERS) & set(refused)
     assert run_hook(DOMAIN) == DOMAIN
@@ -61,7 +69,8 @@ def test_same_vm_without_the_property_accepts_what_a_policy_refuses(
         assert vm.accepts(suite)
 
 
-def test_emulator_is_the_process_that_libvirt_started(start, run_hook):
+def test_emulator_is_the_process_that_libvirt_started(
+        start: Start, run_hook: RunHook) -> None:
     vm = start(run_hook(DOMAIN, tlsciphers=GOOD_CIPHERS))
     assert os.readlink('/proc/%d/exe' % vm.pid) == os.path.realpath(QEMU_KVM)
     # No Python is left of the wrapper.
@@ -73,7 +82,8 @@ def test_emulator_is_the_process_that_libvirt_started(start, run_hook):
         assert b'qemu-kvm-modified' not in command.split(b'\0')[:2]
 
 
-def test_log_shows_the_final_command_line(start, run_hook):
+def test_log_shows_the_final_command_line(start: Start,
+                                          run_hook: RunHook) -> None:
     vm = start(run_hook(DOMAIN, tlsciphers=GOOD_CIPHERS))
     arguments = vm.arguments
     assert arguments[0] == QEMU_KVM
@@ -85,11 +95,12 @@ def test_log_shows_the_final_command_line(start, run_hook):
     assert 'QEMU gets -spice %s\n' % arguments[-1] in vm.log
 
 
-def test_rest_of_the_command_line_is_what_libvirt_wrote(start, run_hook):
+def test_rest_of_the_command_line_is_what_libvirt_wrote(
+        start: Start, run_hook: RunHook) -> None:
     plain = start(DOMAIN.replace('<name>lab', '<name>plain'))
     vm = start(run_hook(DOMAIN, tlsciphers=GOOD_CIPHERS))
 
-    def comparable(vm):
+    def comparable(vm: VM) -> list[str]:
         arguments = vm.arguments[1:]
         position = arguments.index('-spice')
         del arguments[position:position + 2]
@@ -102,8 +113,8 @@ def test_rest_of_the_command_line_is_what_libvirt_wrote(start, run_hook):
     assert len(differing) <= 2  # the VM's own UUID
 
 
-def test_libvirt_sees_the_same_emulator_through_the_wrapper():
-    def capabilities(emulator):
+def test_libvirt_sees_the_same_emulator_through_the_wrapper() -> None:
+    def capabilities(emulator: str) -> str:
         return subprocess.run(
             ['virsh', '--connect', 'qemu:///system', 'domcapabilities',
              '--virttype', 'qemu', '--emulatorbin', emulator],
@@ -116,7 +127,7 @@ def test_libvirt_sees_the_same_emulator_through_the_wrapper():
 
 
 @pytest.fixture
-def manual_wrapper():
+def manual_wrapper() -> Iterator[str]:
     path = pathlib.Path('/usr/libexec/vdsm/hooks/qemu-kvm-wrapper/manual')
     path.write_text(support.MANUAL_WRAPPER)
     path.chmod(0o755)
@@ -124,20 +135,22 @@ def manual_wrapper():
     path.unlink()
 
 
-def test_emulator_put_back_to_the_real_one_starts_no_vm(start, run_hook):
+def test_emulator_put_back_to_the_real_one_starts_no_vm(
+        start: Start, run_hook: RunHook) -> None:
     xml = run_hook(DOMAIN, tlsciphers=GOOD_CIPHERS)
     with pytest.raises(libvirt.libvirtError, match='invalid option'):
         start(xml.replace(EMULATOR, QEMU_KVM))
 
 
-def test_manual_wrapper_starts_no_vm_of_ours(start, run_hook,
-                                             manual_wrapper):
+def test_manual_wrapper_starts_no_vm_of_ours(start: Start, run_hook: RunHook,
+                                             manual_wrapper: str) -> None:
     xml = run_hook(DOMAIN, tlsciphers=GOOD_CIPHERS)
     with pytest.raises(libvirt.libvirtError, match='invalid option'):
         start(xml.replace(EMULATOR, manual_wrapper))
 
 
-def test_vm_of_a_manual_installation_keeps_its_list(start, manual_wrapper):
+def test_vm_of_a_manual_installation_keeps_its_list(
+        start: Start, manual_wrapper: str) -> None:
     xml = DOMAIN.replace('<devices>',
                          '<devices><emulator>%s</emulator>' % EMULATOR)
     vm = start(xml)
@@ -145,7 +158,7 @@ def test_vm_of_a_manual_installation_keeps_its_list(start, manual_wrapper):
     assert 'manual installation' in vm.log
 
 
-def test_comma_starts_no_vm(start, run_hook):
+def test_comma_starts_no_vm(start: Start, run_hook: RunHook) -> None:
     xml = run_hook(DOMAIN, tlsciphers='AES256-SHA').replace(
         'ciphers=AES256-SHA', 'ciphers=AES256-SHA,disable-ticketing=on')
     with pytest.raises(libvirt.libvirtError, match='a comma is not allowed'):
@@ -153,7 +166,8 @@ def test_comma_starts_no_vm(start, run_hook):
     assert 'remedy: ' in read_vm_log('lab')
 
 
-def test_console_without_tls_starts_no_vm(start, run_hook):
+def test_console_without_tls_starts_no_vm(start: Start,
+                                          run_hook: RunHook) -> None:
     xml = run_hook(DOMAIN, tlsciphers='AES256-SHA')
     xml = xml.replace('autoport="yes" defaultMode="secure"',
                       'autoport="no" port="5999"')
@@ -161,17 +175,18 @@ def test_console_without_tls_starts_no_vm(start, run_hook):
         start(xml)
 
 
-def takes_a_value(option):
+def takes_a_value(option: str) -> bool | None:
     """Return what QEMU makes of an option: a bool, or None: unknown to it."""
     error = subprocess.run([QEMU_KVM, '-' + option, '-next', '-after-next'],
                            capture_output=True, text=True).stderr
-    rejected = re.search(r'-([\w-]+): invalid option', error).group(1)
+    rejected = re.findall(r'-([\w-]+): invalid option', error)[0]
     return {'next': False, 'after-next': True, option: None}[rejected]
 
 
-def test_table_of_options_without_a_value_is_that_of_this_qemu():
+def test_table_of_options_without_a_value_is_that_of_this_qemu() -> None:
     table = support.run_file(pathlib.Path(
-        '/usr/share/vdsm-hook-tlsciphers/tlsciphers_wrapper.py'))['WITHOUT_VALUE']
+        '/usr/share/vdsm-hook-tlsciphers/tlsciphers_wrapper.py'
+        ))['WITHOUT_VALUE']
     text = subprocess.run([QEMU_KVM, '-help'], check=True,
                           capture_output=True, text=True).stdout
     # "-fda/-fdb file  use ...", "-h or -help     display ..."
@@ -187,7 +202,7 @@ def test_table_of_options_without_a_value_is_that_of_this_qemu():
 
 
 def test_kernel_argument_that_looks_like_an_option_is_left_alone(
-        start, run_hook):
+        start: Start, run_hook: RunHook) -> None:
     # A kernel for QEMU: a multiboot header, and an endless loop.
     address, flags = 0x100000, 0x10000
     kernel = pathlib.Path(os.environ['LAB']) / 'kernel'
@@ -204,7 +219,7 @@ def test_kernel_argument_that_looks_like_an_option_is_left_alone(
     assert not vm.accepts('AES256-SHA')
 
 
-def test_error_of_qemu_is_not_buried(start, run_hook):
+def test_error_of_qemu_is_not_buried(start: Start, run_hook: RunHook) -> None:
     """What the wrapper tells of a start is in the log, not in the error."""
     xml = run_hook(DOMAIN.replace(
         '</os>', '<kernel>/etc/hostname</kernel></os>'),
@@ -215,7 +230,8 @@ def test_error_of_qemu_is_not_buried(start, run_hook):
     assert 'qemu-kvm-modified: QEMU gets -spice ' in read_vm_log('lab')
 
 
-def test_list_that_libspice_would_cut_starts_no_vm(start, run_hook):
+def test_list_that_libspice_would_cut_starts_no_vm(start: Start,
+                                                   run_hook: RunHook) -> None:
     """One character more, and the exclusion at the end would be lost."""
     xml = run_hook(DOMAIN, tlsciphers='AES').replace(
         '"ciphers=AES"', '"ciphers=%s"' % ('AES:'.ljust(249, ':') + '!AES128'))
@@ -224,7 +240,7 @@ def test_list_that_libspice_would_cut_starts_no_vm(start, run_hook):
 
 
 @pytest.mark.parametrize('option', ['append', 'kernel', 'initrd', 'name'])
-def test_qemu_takes_what_looks_like_an_option_for_a_value(option):
+def test_qemu_takes_what_looks_like_an_option_for_a_value(option: str) -> None:
     """QEMU itself, asked with the same command line that the wrapper reads."""
     process = subprocess.run(
         [QEMU_KVM, '-nographic', '-machine', 'none', '-' + option, '-spice',

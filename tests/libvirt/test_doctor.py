@@ -6,16 +6,23 @@ vdsm-tlsciphers doctor on a host. Each test breaks one thing, and carries out
 the remedy that it is told.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import pathlib
 import shlex
 import subprocess
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import support
 from support import GOOD_CIPHERS
+
+if TYPE_CHECKING:
+    from conftest import RunHook, Start
 
 PACKAGE = 'vdsm-hook-tlsciphers'
 HOOKS = '/usr/libexec/vdsm/hooks'
@@ -39,38 +46,39 @@ WITH_SELINUX = ['unshare', '--mount', 'sh', '-ec', """
     exec "$@" """, 'sh']
 
 
-def run(*arguments, enter=()):
+def run(*arguments: str,
+        enter: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*enter, 'vdsm-tlsciphers', 'doctor', *arguments],
         stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
 
 
-def doctor(*arguments, **keywords):
+def doctor(*arguments: str, **keywords: Sequence[str]) -> dict[str, Any]:
     """Return the document of a run, whose exit status fits to it."""
     process = run('--json', *arguments, **keywords)
     assert process.stderr == ''
-    document = json.loads(process.stdout)
+    document: dict[str, Any] = json.loads(process.stdout)
     assert process.returncode == (1 if document['summary']['failed'] else 0)
     return document
 
 
-def checks(document):
+def checks(document: dict[str, Any]) -> dict[str, tuple[str, str, str]]:
     """Return those (dict) that are not ok, {check: (state, text, remedy)}."""
     return {check['check']: (check['state'], check['text'], check['remedy'])
             for check in document['checks'] if check['state'] != 'ok'}
 
 
-def shell(command):
+def shell(command: str) -> None:
     subprocess.run(['bash', '-euc', command], check=True,
                    stdin=subprocess.DEVNULL)
 
 
-def reinstall(*options):
+def reinstall(*options: str) -> None:
     support.lab_rpm('--install', '--nodeps', '--replacepkgs', *options,
                     os.environ['LAB'] + '/package.rpm')
 
 
-def carry_out(remedy):
+def carry_out(remedy: str) -> None:
     """Do what a remedy says, where it is a command."""
     if remedy == REINSTALL:
         # The scripts build the policy of SELinux anew, which takes long.
@@ -79,25 +87,25 @@ def carry_out(remedy):
         shell(remedy.partition(', ')[0])
 
 
-def put(path, content, mode='644'):
+def put(path: str, content: str, mode: str = '644') -> str:
     """Return the command that writes a file, and keeps what was there."""
     return (f'mkdir -p {os.path.dirname(path)}; '
             f'[ ! -e {path} ] || cp -a {path} {path}.kept; rm -f {path}; '
             f'printf %s {shlex.quote(content)} >{path}; chmod {mode} {path}')
 
 
-def put_back(path):
+def put_back(path: str) -> str:
     return f'rm -f {path}; [ ! -e {path}.kept ] || mv {path}.kept {path}'
 
 
-def stand_in(path, script):
+def stand_in(path: str, script: str) -> str:
     """Return the command that puts a script in the place of a program."""
     return put(path, '#!/bin/bash\n%s\nexec -a %s %s.kept "$@"\n' % (
         script, path, path), '755')
 
 
 @pytest.fixture(autouse=True)
-def rpm_database():
+def rpm_database() -> Iterator[pathlib.Path]:
     """Where rpm finds that of the lab."""
     macros = pathlib.Path('/etc/rpm/macros')
     macros.parent.mkdir(exist_ok=True)
@@ -107,12 +115,12 @@ def rpm_database():
 
 
 @pytest.fixture(autouse=True)
-def no_default():
+def no_default() -> Iterator[None]:
     yield
     pathlib.Path(DEFAULT).unlink(missing_ok=True)
 
 
-def test_host_with_the_package_is_fine():
+def test_host_with_the_package_is_fine() -> None:
     document = doctor()
     assert {check['check'] for check in document['checks']} == CHECKS
     assert checks(document) == {}
@@ -123,7 +131,7 @@ def test_host_with_the_package_is_fine():
                                    support.version(), [])
 
 
-def test_lines_are_aligned_and_have_the_remedy():
+def test_lines_are_aligned_and_have_the_remedy() -> None:
     shell('chmod 644 ' + HOOK)
     process = run()
     carry_out(REINSTALL)
@@ -140,7 +148,7 @@ def test_lines_are_aligned_and_have_the_remedy():
 
 # name: what breaks it, the check that must not be ok then, its state, a part
 # of its text, its remedy, and how it is carried out where it is no command.
-BROKEN = {
+BROKEN: dict[str, tuple[str, ...]] = {
     'file changed': (
         'echo "# x" >>' + WRAPPER, 'package', 'failed',
         'not as they were installed: ' + WRAPPER, REINSTALL),
@@ -293,7 +301,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize('name', BROKEN)
-def test_remedy_of_what_is_broken_makes_it_ok_again(name):
+def test_remedy_of_what_is_broken_makes_it_ok_again(name: str) -> None:
     break_it, check, state, text, remedy, *by_hand = BROKEN[name]
     shell(break_it)
     try:
@@ -309,7 +317,7 @@ def test_remedy_of_what_is_broken_makes_it_ok_again(name):
     'default that is malformed', 'default that vdsm cannot read',
     'another hook', 'documentation changed', 'VNC without encryption',
     'compiled hook', 'old GnuTLS'])
-def test_nothing_else_is_wrong_then(name):
+def test_nothing_else_is_wrong_then(name: str) -> None:
     break_it, check, _, _, remedy, *by_hand = BROKEN[name]
     shell(break_it)
     try:
@@ -318,7 +326,7 @@ def test_nothing_else_is_wrong_then(name):
         carry_out(*by_hand or [remedy])
 
 
-def test_host_whose_qemu_has_no_spice_needs_encryption_of_vnc():
+def test_host_whose_qemu_has_no_spice_needs_encryption_of_vnc() -> None:
     """As those of EL9 and EL10."""
     shell(stand_in(QEMU_KVM, 'case "$*" in *-spice*) exit 1; esac'))
     try:
@@ -338,7 +346,7 @@ def test_host_whose_qemu_has_no_spice_needs_encryption_of_vnc():
 
 
 def test_libvirt_that_knows_an_older_qemu_is_made_to_ask_anew(
-        start, run_hook):
+        start: Start, run_hook: RunHook) -> None:
     xml = run_hook(support.lab_domain('spice'), tlsciphers=GOOD_CIPHERS)
     start(xml)
     assert checks(doctor()) == {}
@@ -357,7 +365,8 @@ def test_libvirt_that_knows_an_older_qemu_is_made_to_ask_anew(
     assert checks(doctor()) == {}
 
 
-def test_fix_touches_nothing_where_nothing_is_wrong_that_it_could_mend():
+def test_fix_touches_nothing_where_nothing_is_wrong_that_it_could_mend(
+        ) -> None:
     shell('chmod 744 ' + HOOK)
     before = [os.stat(path).st_ctime_ns for path in (WRAPPER, HOOK)]
     document = doctor('--fix')
@@ -368,20 +377,20 @@ def test_fix_touches_nothing_where_nothing_is_wrong_that_it_could_mend():
 
 
 @pytest.fixture
-def labelled():
+def labelled() -> None:
     """Labels as on a host with SELinux, which this machine may not give."""
     for path, name in ((WRAPPER, 'qemu_exec_t'), (EMULATOR, 'bin_t'),
                        (HOOK, 'bin_t')):
         set_label(path, name)
 
 
-def set_label(path, name):
+def set_label(path: str, name: str) -> None:
     os.setxattr(path, 'security.selinux',
                 b'system_u:object_r:%s:s0\0' % name.encode(),
                 follow_symlinks=False)
 
 
-def test_wrong_label_of_a_file_is_named(labelled):
+def test_wrong_label_of_a_file_is_named(labelled: None) -> None:
     assert checks(doctor(enter=WITH_SELINUX)) == {}
     for path, right in ((WRAPPER, 'qemu_exec_t'), (EMULATOR, 'bin_t'),
                         (HOOK, 'bin_t')):
@@ -395,7 +404,7 @@ def test_wrong_label_of_a_file_is_named(labelled):
         WRAPPER + ' has no label instead of qemu_exec_t')
 
 
-def test_label_that_was_customised_is_named(labelled):
+def test_label_that_was_customised_is_named(labelled: None) -> None:
     customisations = pathlib.Path(
         '/etc/selinux/default/contexts/files/file_contexts.local')
     kept = customisations.read_text() if customisations.exists() else ''
@@ -415,7 +424,7 @@ def test_label_that_was_customised_is_named(labelled):
     assert checks(doctor(enter=WITH_SELINUX)) == {}
 
 
-def test_host_that_cannot_tell_labels_is_named(labelled):
+def test_host_that_cannot_tell_labels_is_named(labelled: None) -> None:
     shell('mv /usr/sbin/matchpathcon /usr/sbin/matchpathcon.kept')
     try:
         assert checks(doctor(enter=WITH_SELINUX)) == {'labels': (
@@ -425,7 +434,7 @@ def test_host_that_cannot_tell_labels_is_named(labelled):
         shell(put_back('/usr/sbin/matchpathcon'))
 
 
-def test_module_that_is_missing_is_named(labelled):
+def test_module_that_is_missing_is_named(labelled: None) -> None:
     shell('semodule -n -r tlsciphers')
     found = checks(doctor(enter=WITH_SELINUX))
     assert found['SELinux module'][0] == 'warning'
@@ -434,7 +443,7 @@ def test_module_that_is_missing_is_named(labelled):
     assert 'SELinux module' not in checks(doctor(enter=WITH_SELINUX))
 
 
-def test_only_root_can_ask():
+def test_only_root_can_ask() -> None:
     process = run(enter=['setpriv', '--reuid=65534', '--clear-groups'])
     assert (process.returncode, process.stdout, process.stderr) == (
         2, '', 'vdsm-tlsciphers: doctor reads what only root may (the policy '

@@ -3,8 +3,12 @@
 
 """The commands that the documents tell people to type on a host."""
 
+from __future__ import annotations
+
 import pathlib
 import subprocess
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import commands
 import documents
@@ -12,11 +16,18 @@ import pytest
 
 import support
 
+if TYPE_CHECKING:
+    from conftest import RunHook, Start
+
 HOST_DEFAULT = pathlib.Path('/etc/vdsm/tlsciphers.conf')
 
 
+TypeIn = Callable[[str], subprocess.CompletedProcess[str]]
+
+
 @pytest.fixture
-def type_in(start, run_hook, tmp_path):
+def type_in(start: Start, run_hook: RunHook,
+            tmp_path: pathlib.Path) -> Iterator[TypeIn]:
     """
     A function that types a command on a host with a VM of tlsprofile=modern,
     in a folder with what the commands need; returns the process.
@@ -28,7 +39,7 @@ def type_in(start, run_hook, tmp_path):
     (tmp_path / 'tlsciphers.conf').write_text(
         (support.SOURCE / 'docs/tlsciphers.conf.example').read_text())
 
-    def type_in(command):
+    def type_in(command: str) -> subprocess.CompletedProcess[str]:
         for word, value in (('HOST:PORT', '127.0.0.1:%d' % vm.tls_port),
                             ('node1.example.com:5900',
                              '127.0.0.1:%d' % vm.tls_port),
@@ -44,13 +55,14 @@ def type_in(start, run_hook, tmp_path):
     HOST_DEFAULT.unlink(missing_ok=True)
 
 
-def of_the_command(line):
+def of_the_command(line: str) -> bool:
     return line.startswith('vdsm-tlsciphers ')
 
 
 @pytest.mark.parametrize('line', [
     line for line in documents.ON_A_HOST if not of_the_command(line)])
-def test_command_on_a_host_does_what_the_documents_say(type_in, line):
+def test_command_on_a_host_does_what_the_documents_say(type_in: TypeIn,
+                                                       line: str) -> None:
     process = type_in(line)
     assert process.returncode in documents.ON_A_HOST[line], process.stderr
 
@@ -58,7 +70,8 @@ def test_command_on_a_host_does_what_the_documents_say(type_in, line):
 @pytest.mark.parametrize('line', [
     line for line in documents.ON_A_HOST if of_the_command(line)
     and line.split()[1] in commands.modules()])
-def test_example_of_the_command_works_on_a_host(type_in, tmp_path, line):
+def test_example_of_the_command_works_on_a_host(
+        type_in: TypeIn, tmp_path: pathlib.Path, line: str) -> None:
     for needed in '>before.json', '>scans/host.json':
         (tmp_path / 'scans').mkdir(exist_ok=True)
         if needed[1:] in line or 'scans/' in line:

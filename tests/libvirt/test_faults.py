@@ -6,6 +6,8 @@ What becomes of a start when something breaks: the console has its policy, or
 there is none.
 """
 
+from __future__ import annotations
+
 import collections
 import concurrent.futures
 import contextlib
@@ -17,6 +19,8 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import libvirt
 import pytest
@@ -24,12 +28,20 @@ import pytest
 import builds
 import support
 
+if TYPE_CHECKING:
+    from conftest import VM, Host, RunHook, Start, Write
+
 BOTH = support.lab_domain('spice', 'vnc')
 HOOK = '/usr/libexec/vdsm/hooks/before_vm_start/50_emulator'
 EMULATOR = '/usr/libexec/vdsm/hooks/qemu-kvm-wrapper/qemu-kvm-modified'
 QEMU_KVM = pathlib.Path('/usr/libexec/qemu-kvm')
 # All that a policy can have.
 EVERYTHING = {'tlsprofile': 'intermediate'}
+
+Step = tuple[str, int]
+# Options of its displays, and what its OpenSSL reads.
+Policy = tuple[list[str], str]
+Undisturbed = tuple[str, Policy, list[Step]]
 
 
 class Around:
@@ -39,7 +51,7 @@ class Around:
     process. trace is a file that the emulator's user can write.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder: pathlib.Path) -> None:
         folder.mkdir()
         folder.chmod(0o777)
         self.lines = folder / 'lines'
@@ -51,12 +63,12 @@ class Around:
                 EMULATOR, self.lines))
         self.emulator.chmod(0o755)
 
-    def __call__(self, lines, xml):
+    def __call__(self, lines: str, xml: str) -> str:
         """Return the domain XML for a start with these lines of shell."""
         self.lines.write_text(lines)
         return xml.replace(EMULATOR, str(self.emulator))
 
-    def strace(self, xml, *options):
+    def strace(self, xml: str, *options: str) -> str:
         """
         The same, with the wrapper under strace, which can make system calls
         fail. It stays the process that libvirt has started.
@@ -67,7 +79,7 @@ class Around:
 
 
 @pytest.fixture(scope='module')
-def around(connection):
+def around(connection: libvirt.virConnect) -> Iterator[Around]:
     around = Around(pathlib.Path(os.environ['LAB']) / 'around')
     # libvirt asks an emulator once what it can do.
     connection.getDomainCapabilities(str(around.emulator), None, None, 'qemu')
@@ -76,7 +88,7 @@ def around(connection):
     shutil.rmtree(around.lines.parent)
 
 
-def policy_of(vm):
+def policy_of(vm: VM) -> Policy:
     """
     Return what makes a VM's policy: the options of its displays, and what its
     OpenSSL reads. They differ in the ports only.
@@ -93,12 +105,12 @@ def policy_of(vm):
         '/proc/%d%s' % (vm.pid, file.group(1))).read_text()
 
 
-def steps_of(trace):
+def steps_of(trace: pathlib.Path) -> list[Step]:
     """
     Return the system calls of a wrapper up to the start of QEMU, a list of
     (name, how many of this name there were by then).
     """
-    calls = collections.Counter()
+    calls = collections.Counter[str]()
     steps = []
     # The first is its own start.
     for line in trace.read_text().splitlines()[1:]:
@@ -111,12 +123,13 @@ def steps_of(trace):
     raise AssertionError('QEMU was not started')
 
 
-def stop(vm):
+def stop(vm: VM) -> None:
     vm.host.connection.lookupByName(vm.name).destroy()
 
 
 @pytest.fixture
-def undisturbed(start, run_hook, around):
+def undisturbed(start: Start, run_hook: RunHook,
+                around: Around) -> Undisturbed:
     """
     A start that nothing happens to: its domain XML, the policy of the VM, and
     the steps of the wrapper.
@@ -136,14 +149,16 @@ EFFECTS = ('clone', 'execve', 'ftruncate', 'memfd_create', 'pipe2', 'wait4',
 VARIABLE = ('brk', 'mmap', 'munmap', 'read')
 
 
-def sample(steps, soak):
+def sample(steps: list[Step], soak: bool) -> list[Step]:
     """Return all steps, or some from each part of the wrapper's life."""
     return [step for number, step in enumerate(steps)
             if soak or step[0] in EFFECTS or number % 20 == 0]
 
 
 def test_wrapper_that_is_killed_at_any_step_leaves_nothing(
-        start, around, undisturbed, soak, await_nothing_left, figure):
+        start: Start, around: Around, undisturbed: Undisturbed, soak: bool,
+        await_nothing_left: Callable[[], None],
+        figure: support.Figure) -> None:
     xml, policy, steps = undisturbed
     chosen = sample(steps, soak)
     assert len(chosen) > 40
@@ -171,7 +186,9 @@ def test_wrapper_that_is_killed_at_any_step_leaves_nothing(
 
 
 def test_system_call_that_fails_leaves_no_vm_without_its_policy(
-        start, around, undisturbed, soak, await_nothing_left, figure):
+        start: Start, around: Around, undisturbed: Undisturbed, soak: bool,
+        await_nothing_left: Callable[[], None],
+        figure: support.Figure) -> None:
     xml, policy, steps = undisturbed
     # From here on it is the wrapper itself that judges.
     judging = steps.index(('pipe2', 1))
@@ -197,7 +214,7 @@ def test_system_call_that_fails_leaves_no_vm_without_its_policy(
 
 
 @pytest.fixture
-def host_openssl_conf():
+def host_openssl_conf() -> Iterator[Write]:
     """A function that writes the host's openssl.cnf."""
     path = pathlib.Path('/etc/ssl/openssl.cnf')
     before = path.read_bytes()
@@ -206,7 +223,8 @@ def host_openssl_conf():
 
 
 def test_host_whose_own_policy_cannot_be_read_now_starts_no_vm(
-        start, run_hook, around, host_openssl_conf):
+        start: Start, run_hook: RunHook, around: Around,
+        host_openssl_conf: Write) -> None:
     """QEMU could read it, and without it the console would accept more."""
     host_openssl_conf('openssl_conf = a\n[a]\nssl_conf = b\n[b]\n'
                       'system_default = c\n[c]\nMinProtocol = TLSv1.3\n')
@@ -223,7 +241,8 @@ def test_host_whose_own_policy_cannot_be_read_now_starts_no_vm(
 
 @pytest.mark.parametrize('fault', ['replaced', 'not to be opened'])
 def test_file_of_the_host_that_changes_now_takes_no_policy_away(
-        start, run_hook, around, host_openssl_conf, fault):
+        start: Start, run_hook: RunHook, around: Around,
+        host_openssl_conf: Write, fault: str) -> None:
     """Between the wrapper's judgement and QEMU's start."""
     xml = run_hook(support.lab_domain('spice'), **CONFIGURED)
     if fault == 'not to be opened':
@@ -243,7 +262,7 @@ def test_file_of_the_host_that_changes_now_takes_no_policy_away(
 
 
 @pytest.fixture
-def qemu_kvm():
+def qemu_kvm() -> Iterator[pathlib.Path]:
     """The real emulator (pathlib.Path), to be replaced."""
     before = os.readlink(QEMU_KVM)
     yield QEMU_KVM
@@ -251,7 +270,7 @@ def qemu_kvm():
     QEMU_KVM.symlink_to(before)
 
 
-def replace(path, new):
+def replace(path: pathlib.Path, new: str) -> None:
     """Replace a file as rpm does: there always is one."""
     copy = path.with_name(path.name + ';new')
     shutil.copy(new, copy)
@@ -264,7 +283,9 @@ def replace(path, new):
     ('empty', 'Exec format error'),
     ('being written', 'Text file busy')])
 def test_emulator_that_cannot_be_started_is_named(
-        start, run_hook, qemu_kvm, await_nothing_left, state, reason):
+        start: Start, run_hook: RunHook, qemu_kvm: pathlib.Path,
+        await_nothing_left: Callable[[], None], state: str,
+        reason: str) -> None:
     xml = run_hook(BOTH, **EVERYTHING)
     real = os.path.realpath(qemu_kvm)
     qemu_kvm.unlink()
@@ -280,7 +301,8 @@ def test_emulator_that_cannot_be_started_is_named(
 
 
 def test_emulator_that_is_half_written_starts_no_vm(
-        start, run_hook, qemu_kvm, await_nothing_left):
+        start: Start, run_hook: RunHook, qemu_kvm: pathlib.Path,
+        await_nothing_left: Callable[[], None]) -> None:
     half = pathlib.Path(os.path.realpath(qemu_kvm)).read_bytes()
     qemu_kvm.unlink()
     qemu_kvm.write_bytes(half[:len(half) // 2])
@@ -291,7 +313,8 @@ def test_emulator_that_is_half_written_starts_no_vm(
 
 
 def test_update_of_the_emulator_leaves_vms_their_policy(
-        start, run_hook, around, qemu_kvm):
+        start: Start, run_hook: RunHook, around: Around,
+        qemu_kvm: pathlib.Path) -> None:
     """One VM runs, one is half started, and one starts afterwards."""
     xml = run_hook(support.lab_domain('spice'), tlsprotocols='TLSv1.3')
     running = start(xml)
@@ -312,14 +335,15 @@ def test_update_of_the_emulator_leaves_vms_their_policy(
         assert not vm.accepts('ECDHE-RSA-AES128-SHA')
 
 
-def await_stopped(around, starting):
+def await_stopped(around: Around,
+                  starting: concurrent.futures.Future[VM]) -> int:
     """Return the pid of the wrapper, when strace has stopped it."""
     while not starting.done():
         for proc in pathlib.Path('/proc').glob('[0-9]*'):
             # Some end while we look.
             with contextlib.suppress(OSError):
-                if 'stop' in re.search('State:(.*)', (
-                        proc / 'status').read_text()).group(1) and (
+                if re.search('State:.*stop', (
+                        proc / 'status').read_text()) and (
                         'stopped by SIGSTOP' in around.trace.read_text()):
                     return int(proc.name)
         time.sleep(0.01)
@@ -327,7 +351,7 @@ def await_stopped(around, starting):
 
 
 @pytest.fixture
-def newer_rpm(tmp_path):
+def newer_rpm(tmp_path: pathlib.Path) -> pathlib.Path:
     """The RPM of a later version, whose wrapper says so."""
     build = builds.make(tmp_path)
     build.set_version('99.0')
@@ -339,12 +363,13 @@ def newer_rpm(tmp_path):
 
 
 def test_update_of_the_package_leaves_starting_vms_their_policy(
-        start, run_hook, newer_rpm, figure):
+        start: Start, run_hook: RunHook, newer_rpm: pathlib.Path,
+        figure: support.Figure) -> None:
     """There and back again, as long as VMs start."""
     rpms = [newer_rpm, pathlib.Path(os.environ['LAB']) / 'package.rpm']
     barrier = threading.Barrier(5)
 
-    def start_with_policy(number):
+    def start_with_policy(number: int) -> VM:
         if number < 4:
             barrier.wait()
         return start(run_hook(support.lab_domain('spice', name='vm%d' % number
@@ -380,7 +405,7 @@ CONFIGURED = {'tlsprotocols': 'TLSv1.3',
               'tlsciphers': 'TLS_AES_128_CCM_SHA256'}
 
 
-def has_policy(port):
+def has_policy(port: int) -> bool:
     """Tell whether a SPICE port accepts CONFIGURED and nothing else."""
     return [support.accepts(port, suite, version) for version, suite in (
         ('TLSv1.3', 'TLS_AES_128_CCM_SHA256'),
@@ -389,7 +414,9 @@ def has_policy(port):
 
 
 def test_few_descriptors_leave_no_vm_without_its_policy(
-        start, run_hook, around, soak, await_nothing_left, figure):
+        start: Start, run_hook: RunHook, around: Around, soak: bool,
+        await_nothing_left: Callable[[], None],
+        figure: support.Figure) -> None:
     """The fewest with which QEMU starts, and all numbers below."""
     xml = run_hook(support.lab_domain('spice'), **CONFIGURED)
     refused = []
@@ -418,7 +445,8 @@ def test_few_descriptors_leave_no_vm_without_its_policy(
 
 @pytest.mark.parametrize('seconds', ['1979-12-31 23:59:59',
                                      '1970-01-01 00:00:00'])
-def test_clock_before_1980_does_not_matter(start, run_hook, around, seconds):
+def test_clock_before_1980_does_not_matter(
+        start: Start, run_hook: RunHook, around: Around, seconds: str) -> None:
     library, = pathlib.Path('/usr/lib').glob('*/faketime/libfaketimeMT.so.1')
     clock = ('export TZ=UTC LD_PRELOAD=%s FAKETIME="@%s"\n'
              % (library, seconds))
@@ -434,7 +462,8 @@ def test_clock_before_1980_does_not_matter(start, run_hook, around, seconds):
         start(around(clock, run_hook(BOTH, **EVERYTHING)))
 
 
-def test_wrapper_without_proc_starts_no_vm(start, run_hook, around):
+def test_wrapper_without_proc_starts_no_vm(start: Start, run_hook: RunHook,
+                                           around: Around) -> None:
     """OpenSSL could not read its configuration."""
     without_proc = """set -- unshare --user --map-root-user --mount sh -c '
         mount -t tmpfs none /proc && exec "$@"' sh "$@"\n"""
@@ -450,11 +479,11 @@ def test_wrapper_without_proc_starts_no_vm(start, run_hook, around):
     assert not vm.accepts('AES128-SHA')
 
 
-def enter(host, *command):
+def enter(host: Host, *command: str) -> None:
     """Run a command with a Host's mounts and name."""
     pid = (host.root / 'pid').read_text().strip()
-    return subprocess.run(['nsenter', '--target', pid, '--mount', '--uts',
-                           *map(str, command)], check=True)
+    subprocess.run(['nsenter', '--target', pid, '--mount', '--uts', *command],
+                   check=True)
 
 
 FULL = """
@@ -466,7 +495,8 @@ done
 FOLDERS = '/tmp', '/var/tmp', '/dev/shm'
 
 
-def test_full_disks_do_not_matter(other_host, start, run_hook):
+def test_full_disks_do_not_matter(other_host: Host, start: Start,
+                                  run_hook: RunHook) -> None:
     xml = run_hook(BOTH, **dict(EVERYTHING, **CONFIGURED))
     enter(other_host, 'sh', '-ec', FULL, 'sh', *FOLDERS,
           '/var/log/libvirt')
@@ -479,7 +509,7 @@ def test_full_disks_do_not_matter(other_host, start, run_hook):
 
 
 @pytest.mark.parametrize('version', support.available_pythons())
-def test_full_disks_start_no_vm_where_a_file_is_needed(version):
+def test_full_disks_start_no_vm_where_a_file_is_needed(version: str) -> None:
     """Python has no files without a name in memory before 3.8."""
     installation = support.Installation(
         pathlib.Path('/usr/local/full-' + version),
@@ -500,7 +530,8 @@ def test_full_disks_start_no_vm_where_a_file_is_needed(version):
 
 @pytest.mark.parametrize('sent', [signal.SIGTERM, signal.SIGKILL])
 def test_libvirtd_that_starts_anew_finds_vms_with_their_policy(
-        other_host, start, run_hook, sent):
+        other_host: Host, start: Start, run_hook: RunHook,
+        sent: signal.Signals) -> None:
     xml = run_hook(support.lab_domain('spice'), **CONFIGURED)
     vm = start(xml, other_host)
     arguments = re.findall('<qemu:arg value=.*/>',
@@ -518,7 +549,7 @@ def test_libvirtd_that_starts_anew_finds_vms_with_their_policy(
     domain.destroy()
 
 
-def restart(host, sent, inside):
+def restart(host: Host, sent: signal.Signals, inside: int) -> None:
     """Send a signal to a Host's libvirtd; start it where a process is."""
     pid = (host.root / 'pid').read_text().strip()
     uri = host.connection.getURI()
@@ -539,7 +570,7 @@ def restart(host, sent, inside):
 
 
 @pytest.fixture
-def domxml(tmp_path):
+def domxml(tmp_path: pathlib.Path) -> Iterator[pathlib.Path]:
     """
     The file (pathlib.Path) of a domain XML that fills its disk, which has no
     room for a policy.
@@ -555,7 +586,8 @@ def domxml(tmp_path):
     subprocess.run(['umount', folder], check=True)
 
 
-def call_hook(domxml, *around):
+def call_hook(domxml: pathlib.Path,
+              *around: str) -> subprocess.CompletedProcess[str]:
     """Run the hook as vdsm does; return the process."""
     return subprocess.run(
         [*around, HOOK], capture_output=True, text=True,
@@ -563,7 +595,7 @@ def call_hook(domxml, *around):
              'PYTHONPATH': str(support.TESTS / 'standin'), **CONFIGURED})
 
 
-def test_full_disk_leaves_the_xml_as_it_was(domxml):
+def test_full_disk_leaves_the_xml_as_it_was(domxml: pathlib.Path) -> None:
     before = domxml.read_bytes()
     assert 4000 < len(before) <= 4096
     hook = call_hook(domxml)
@@ -574,7 +606,8 @@ def test_full_disk_leaves_the_xml_as_it_was(domxml):
     assert domxml.read_bytes() == before
 
 
-def test_hook_with_few_descriptors_writes_the_policy_or_nothing(tmp_path):
+def test_hook_with_few_descriptors_writes_the_policy_or_nothing(
+        tmp_path: pathlib.Path) -> None:
     domxml = tmp_path / 'domxml'
     outcomes = []
     for limit in range(3, 16):
@@ -595,7 +628,8 @@ def test_hook_with_few_descriptors_writes_the_policy_or_nothing(tmp_path):
     ('faketime', '1979-12-31 23:59:59'),
     ('unshare', '--mount', 'sh', '-ec',
      'mount -t tmpfs none /proc; exec "$0"')])
-def test_hook_needs_no_clock_and_no_proc(tmp_path, around):
+def test_hook_needs_no_clock_and_no_proc(tmp_path: pathlib.Path,
+                                         around: tuple[str, ...]) -> None:
     domxml = tmp_path / 'domxml'
     domxml.write_text(BOTH)
     hook = call_hook(domxml, *around)

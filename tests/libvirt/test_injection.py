@@ -12,6 +12,8 @@ got the command line and the environment that libvirt wrote to the VM's log,
 but for the policy's own places.
 """
 
+from __future__ import annotations
+
 import contextlib
 import itertools
 import json
@@ -21,6 +23,8 @@ import random
 import re
 import shlex
 import subprocess
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Optional, TypedDict
 from xml.etree import ElementTree
 from xml.sax import saxutils
 
@@ -29,6 +33,25 @@ import pytest
 
 import support
 import vencrypt
+
+if TYPE_CHECKING:
+    from types import EllipsisType
+
+    from conftest import Create, Host
+    from typing_extensions import Unpack
+
+    # ... stands for the policy's own.
+    Word = str | EllipsisType
+    # (who refuses, or "runs"; arguments; what else there is)
+    CommandLine = tuple[str, list[Word], 'Extra']
+
+Pair = tuple[str, str]
+# {port: whether TLS begins at once there, None for SPICE without TLS}
+Ports = dict[int, Optional[bool]]
+Attempt = Callable[[str, list[Pair], dict[str, str], Ports], str]
+RunOnBytes = Callable[[bytes, dict[str, bytes]], Optional[bytes]]
+Case = Callable[..., contextlib.AbstractContextManager[None]]
+Cases = Callable[[str], contextlib.AbstractContextManager[Case]]
 
 HOOK = '/usr/libexec/vdsm/hooks/before_vm_start/50_emulator'
 EMULATOR = '/usr/libexec/vdsm/hooks/qemu-kvm-wrapper/qemu-kvm-modified'
@@ -47,9 +70,10 @@ POLICY = {'ciphers': SUITE, 'ciphersuites': 'TLS_AES_256_GCM_SHA384',
 CIPHERS = {'ciphers': 'HIGH'}
 
 
-def domain_xml(arguments=(), environment=()):
+def domain_xml(arguments: Iterable[str] = (),
+               environment: Iterable[Pair] = ()) -> str:
     """Return a domain XML (str) with that much on QEMU's command line."""
-    def elements(name, attributes):
+    def elements(name: str, attributes: Iterable[dict[str, str]]) -> str:
         return ''.join('<q:%s %s/>' % (name, ' '.join(
             '%s=%s' % (key, saxutils.quoteattr(
                 value, {'\n': '&#10;', '\t': '&#9;', '\r': '&#13;'}))
@@ -71,7 +95,7 @@ def domain_xml(arguments=(), environment=()):
 # What a policy means, as OpenSSL and GnuTLS have it
 
 
-def spice_policy(settings):
+def spice_policy(settings: dict[str, str]) -> set[Pair]:
     """Return the set of (version, suite) that settings ({key: value}) mean."""
     ciphers = settings.get('ciphers', 'DEFAULT')
     versions = settings.get('protocols', 'TLSv1.2:TLSv1.3').split(':')
@@ -86,11 +110,11 @@ def spice_policy(settings):
         if 'TLSv1.3' in versions}
 
 
-def vnc_policy(settings):
+def vnc_policy(settings: dict[str, str]) -> set[Pair]:
     return support.gnutls_suites(settings.get('priority', 'NORMAL'))
 
 
-def check_port(port, policy, groups=''):
+def check_port(port: int, policy: set[Pair], groups: str = '') -> None:
     """Check that a port where TLS begins accepts a policy and no more."""
     for version in support.TLS_VERSIONS:
         # All at once: the server would take any one of them.
@@ -102,12 +126,12 @@ def check_port(port, policy, groups=''):
         support.accepts(port, suite, version) for version, suite in policy)
     if groups:
         names = {'secp384r1': 'P-384'}
-        outside = set(support.GROUPS) - {
+        others = set(support.GROUPS) - {
             names.get(group, group) for group in groups.split(':')}
-        assert not support.accepts_group(port, ':'.join(sorted(outside)))
+        assert not support.accepts_group(port, ':'.join(sorted(others)))
 
 
-def listening_ports(pid):
+def listening_ports(pid: int) -> set[int]:
     sockets = {os.readlink(link) for link in
                pathlib.Path('/proc/%d/fd' % pid).iterdir()}
     lines = [line.split() for name in ('tcp', 'tcp6') for line in
@@ -116,18 +140,16 @@ def listening_ports(pid):
             if line[3] == '0A' and 'socket:[%s]' % line[9] in sockets}
 
 
-def check_consoles(domain, pid, settings, others):
-    """
-    Check all ports of a VM: libvirt's, and others ({port: whether TLS begins
-    at once there, None for SPICE without TLS}).
-    """
+def check_consoles(domain: libvirt.virDomain, pid: int,
+                   settings: dict[str, str], others: Ports) -> None:
+    """Check all ports of a VM: libvirt's, and others."""
     spice = support.spice_tls_port(domain)
     vnc = {support.console_port(domain, 'vnc', 'port'): False,
            support.console_port(domain, 'vnc', 'websocket'): True}
     vnc.update((port, begins) for port, begins in others.items()
                if begins is not None)
     assert listening_ports(pid) == {spice} | set(vnc) | set(others)
-    check_port(spice, spice_policy(settings), settings.get('groups'))
+    check_port(spice, spice_policy(settings), settings.get('groups', ''))
     for port, begins in vnc.items():
         subtype = vencrypt.X509_NONE if port in others else vencrypt.X509_VNC
         with (contextlib.nullcontext(port) if begins
@@ -138,7 +160,7 @@ def check_consoles(domain, pid, settings, others):
 # What QEMU got
 
 
-def read_log():
+def read_log() -> tuple[list[str], list[str]]:
     """
     Return what libvirt started, as its log of the VM has it: (environment,
     arguments).
@@ -154,29 +176,30 @@ def read_log():
     return words[:start], words[start + 1:]
 
 
-def without_spice(arguments):
+def without_spice(arguments: list[str]) -> tuple[list[str], list[str]]:
     """Return (arguments without -spice, values of -spice)."""
     rest, values = [], []
-    arguments = iter(arguments)
-    for argument in arguments:
+    unread = iter(arguments)
+    for argument in unread:
         if argument in ('-spice', '--spice'):
-            values.append(next(arguments))
+            values.append(next(unread))
         else:
             rest.append(argument)
             if argument in ('-append', '-name'):
-                rest.append(next(arguments))
+                rest.append(next(unread))
     return rest, values
 
 
-def members(value):
+def members(value: str) -> dict[str, Any]:
     """Return the members (dict) of an object in either spelling."""
     if value.startswith('{'):
-        return json.loads(value)
+        return dict(json.loads(value))
     return dict(('qom-type=' + value if value.startswith('tls-') else value
                  ).split('=', 1) for value in value.split(','))
 
 
-def check_process(pid, pairs, settings):
+def check_process(pid: int, pairs: list[Pair],
+                  settings: dict[str, str]) -> None:
     proc = pathlib.Path('/proc/%d' % pid)
     environment, given = read_log()
     for pair in pairs:
@@ -215,13 +238,14 @@ def check_process(pid, pairs, settings):
 
 
 @pytest.fixture
-def attempt(lab, create):
+def attempt(lab: Host, create: Create) -> Iterator[Attempt]:
     """
     A function that starts a VM, checks that its policy (settings, and the
     pairs of arguments that ask for it) is in force and all that has changed,
     and ends it. Returns who refused, or "runs".
     """
-    def attempt(xml, pairs, settings, ports):
+    def attempt(xml: str, pairs: list[Pair], settings: dict[str, str],
+                ports: Ports) -> str:
         LOG.unlink(missing_ok=True)
         try:
             domain = create(lab, xml)
@@ -239,7 +263,7 @@ def attempt(lab, create):
     LOG.unlink(missing_ok=True)
 
 
-def who_refused(error):
+def who_refused(error: str) -> str:
     """Return "libvirt", "wrapper" or "qemu", which must have said why."""
     if not LOG.exists():
         return 'libvirt'
@@ -260,12 +284,12 @@ def who_refused(error):
 class Tally:
     """Counts cases and keeps those that break the promise."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.number = 0
-        self.violations = []
+        self.violations: list[tuple[object, str]] = []
 
     @contextlib.contextmanager
-    def case(self, *name):
+    def case(self, *name: object) -> Iterator[None]:
         self.number += 1
         try:
             yield
@@ -274,13 +298,13 @@ class Tally:
 
 
 @pytest.fixture
-def cases(figure):
+def cases(figure: support.Figure) -> Cases:
     """
     A context manager for many cases of a kind (str): it gives another one,
     for each of them, and fails at the end if any has.
     """
     @contextlib.contextmanager
-    def cases(kind):
+    def cases(kind: str) -> Iterator[Case]:
         tally = Tally()
         yield tally.case
         figure('%s: violations, %d cases' % (kind, tally.number),
@@ -338,7 +362,7 @@ STRANGE = {
 KEYS = tuple(STRANGE)
 
 
-def hostile_values(keys, soak):
+def hostile_values(keys: Iterable[str], soak: bool) -> Iterator[Pair]:
     """
     Yield (key, value): the values that could leave their place with each key,
     and so all others in the long form; else each with one key in turn.
@@ -349,7 +373,8 @@ def hostile_values(keys, soak):
             yield key, value
 
 
-def test_hostile_value_in_the_xml_is_a_policy_or_no_vm(attempt, cases, soak):
+def test_hostile_value_in_the_xml_is_a_policy_or_no_vm(
+        attempt: Attempt, cases: Cases, soak: bool) -> None:
     strange = [(key, value) for key in KEYS for value in STRANGE[key]]
     with cases('hostile values in the XML') as case:
         for key, value in strange + list(hostile_values(KEYS, soak)):
@@ -367,6 +392,14 @@ def test_hostile_value_in_the_xml_is_a_policy_or_no_vm(attempt, cases, soak):
 
 # Command lines
 
+class Extra(TypedDict, total=False):
+    """What else there is to a command line; settings instead of POLICY."""
+
+    settings: dict[str, str]
+    environment: list[Pair]
+    ports: Ports
+
+
 CREDENTIALS = ('tls-creds-x509,id=%s,endpoint=server,verify-peer=no,'
                'dir=/etc/pki/vdsm/libvirt-vnc')
 HOSTILE_FILE = pathlib.Path('/var/tmp/hostile')
@@ -378,18 +411,22 @@ WEAK = ('\nx = y\nopenssl_conf = a\n[a]\nssl_conf = b\n[b]\n'
 WEAK_QEMU = '[vnc "x"]\n  vnc = "%s"\n' % DISPLAY
 
 
-def ask(settings, option='-vdsm-tls'):
+def ask(settings: dict[str, str], option: str = '-vdsm-tls') -> list[Pair]:
     """Return the pairs of arguments that ask for settings."""
     return [(option, '%s=%s' % pair) for pair in settings.items()]
 
 
-def variables(**names):
+def variables(**names: str) -> Extra:
     return {'environment': list(names.items())}
 
 
-# (who refuses, or "runs"; arguments, ... where the policy's own stand; what
-# else there is: settings instead of POLICY, environment, ports)
-COMMAND_LINES = [
+def lines_with(expected: str, lines: Iterable[list[Word]],
+               extra: Extra | None = None) -> list[CommandLine]:
+    """Return COMMAND_LINES that end in the same way."""
+    return [(expected, arguments, extra or {}) for arguments in lines]
+
+
+COMMAND_LINES: list[CommandLine] = [
     ('runs', [], {}),
     ('runs', [], {'settings': CIPHERS}),
     ('runs', ['-global', 'VGA.vgamem_mb=8', ..., '-msg', 'timestamp=on'], {}),
@@ -412,7 +449,7 @@ COMMAND_LINES = [
     ('qemu', [..., '-m'], {}),
     ('wrapper', ['-no-such-option', ...], {}),
     # What is ours, and is wrong.
-    *[('wrapper', [..., *extra], {}) for extra in (
+    *lines_with('wrapper', ([..., *extra] for extra in (
         ['-vdsm-tls'], ['-vdsm-tls', ''], ['-vdsm-tls', 'ciphers'],
         ['-vdsm-tls', 'ciphers='], ['-vdsm-tls', '=AES256-SHA'],
         ['-vdsm-tls', ' ciphers=AES256-SHA'], ['-vdsm-tls', 'Ciphers=ALL'],
@@ -420,7 +457,7 @@ COMMAND_LINES = [
         ['-vdsm-tls', 'ciphers=ALL'], ['--vdsm-tls', 'ciphers=ALL'],
         ['-vdsm-tls-default', 'ciphers=ALL'],
         ['--vdsm-tls-default', 'priority=NORMAL'],
-        ['-vdsm-tls', '-vdsm-tls'], ['-vdsm-tls', '-vdsm-tls-default'])],
+        ['-vdsm-tls', '-vdsm-tls'], ['-vdsm-tls', '-vdsm-tls-default']))),
     # Options of QEMU's own for the same consoles.
     ('runs', ['-spice', 'tls-ciphers=ALL', ..., '-spice', 'tls-ciphers=LOW'],
      {}),
@@ -450,36 +487,42 @@ COMMAND_LINES = [
                                      'verify-peer': False}),
               '-display', 'vnc=%s,tls-creds=other' % DISPLAY, ...],
      {'ports': {PORT: False}}),
-    *[('wrapper', ['-object', credentials, '-vnc', DISPLAY + end, ...], {})
-      for credentials, end in (
-          (CREDENTIALS % 'off', ',tls-creds=vnc-tls-creds0,notls-creds'),
-          (CREDENTIALS % 'on', ',tls-creds'),
-          (CREDENTIALS % 'on', ',tls-creds=vnc-tls-creds0,tls-creds'),
-          ('tls-creds-anon,endpoint=server,id=a', ',tls-creds=a'),
-          ('{\'qom-type\':\'tls-creds-x509\',\'id\':\'a\'}', ',tls-creds=a'),
-          ('{"qom-type":"tls-creds-x509","id":"\\u0061"}', ',tls-creds=a'))],
+    *lines_with('wrapper', (
+        ['-object', credentials, '-vnc', DISPLAY + end, ...]
+        for credentials, end in (
+            (CREDENTIALS % 'off', ',tls-creds=vnc-tls-creds0,notls-creds'),
+            (CREDENTIALS % 'on', ',tls-creds'),
+            (CREDENTIALS % 'on', ',tls-creds=vnc-tls-creds0,tls-creds'),
+            ('tls-creds-anon,endpoint=server,id=a', ',tls-creds=a'),
+            ('{\'qom-type\':\'tls-creds-x509\',\'id\':\'a\'}',
+             ',tls-creds=a'),
+            ('{"qom-type":"tls-creds-x509","id":"\\u0061"}',
+             ',tls-creds=a')))),
     ('qemu', ['-object', CREDENTIALS % 'vnc-tls-creds0', ...], {}),
     ('runs', ['-object', CREDENTIALS % 'unused' + ',priority=NORMAL', ...],
      {}),
     ('runs', ['-global', 'tls-creds-x509.priority=NORMAL', ...], {}),
     # What changes them behind our back.
-    *[('wrapper', [*before, *option, *after], {})
-      for before, after in (([...], []), ([], [...]))
-      for option in (
-          ['-readconfig', str(HOSTILE_FILE)], ['--readconfig', '/dev/null'],
-          ['-object', CREDENTIALS % 'other', '-set',
-           'vnc.default.tls-creds=other'],
-          ['-set', 'vnc.default.vnc=' + DISPLAY],
-          ['-set', 'spice.x.tls-ciphers=ALL'],
-          ['-set', 'object.vnc-tls-creds0.priority=NORMAL'])],
+    *lines_with('wrapper', (
+        [*before, *option, *after]
+        for before, after in (([...], []), ([], [...]))
+        for option in (
+            ['-readconfig', str(HOSTILE_FILE)], ['--readconfig', '/dev/null'],
+            ['-object', CREDENTIALS % 'other', '-set',
+             'vnc.default.tls-creds=other'],
+            ['-set', 'vnc.default.vnc=' + DISPLAY],
+            ['-set', 'spice.x.tls-ciphers=ALL'],
+            ['-set', 'object.vnc-tls-creds0.priority=NORMAL']))),
     ('wrapper', [..., '-readconfig', str(HOSTILE_FILE)],
      {'settings': CIPHERS}),
-    *[('wrapper', ['-add-fd', 'fd=%s,set=9' % number, ...],
-       {'settings': {'protocols': 'TLSv1.3'}})
-      for number in ('3', '4', '03', '0x3')],
-    *[('qemu', [..., option, '/proc/self/fd/%d' % number],
-       {'settings': {'protocols': 'TLSv1.3'}})
-      for option in ('-D', '-pidfile') for number in (3, 4)],
+    *lines_with('wrapper', (
+        ['-add-fd', 'fd=%s,set=9' % number, ...]
+        for number in ('3', '4', '03', '0x3')),
+        {'settings': {'protocols': 'TLSv1.3'}}),
+    *lines_with('qemu', (
+        [..., option, '/proc/self/fd/%d' % number]
+        for option in ('-D', '-pidfile') for number in (3, 4)),
+        {'settings': {'protocols': 'TLSv1.3'}}),
     # It can be shown as it is, and as what it is not.
     ('runs', ['-fw_cfg', 'name=opt/x,string=x' + WEAK, ...],
      {'settings': CIPHERS, **variables(OPENSSL_CONF='/proc/self/cmdline')}),
@@ -510,26 +553,26 @@ COMMAND_LINES = [
     ('runs', [], variables(LC_ALL='C.UTF-8', LC_CTYPE='C.UTF-8'))]
 
 
-def join(arguments, pairs):
+def join(arguments: list[Word], pairs: list[Pair]) -> list[str]:
     """Put the policy's pairs into arguments, by default at the end."""
-    words = []
+    words: list[str] = []
     for argument in arguments if ... in arguments else [*arguments, ...]:
-        if argument is ...:
-            words.extend(itertools.chain.from_iterable(pairs))
-        else:
+        if isinstance(argument, str):
             words.append(argument)
+        else:
+            words.extend(itertools.chain.from_iterable(pairs))
     return words
 
 
 @pytest.fixture
-def hostile_file():
+def hostile_file() -> Iterator[None]:
     HOSTILE_FILE.write_text(WEAK_QEMU)
     yield
     HOSTILE_FILE.unlink()
 
 
 def test_policy_is_in_force_whatever_else_the_xml_asks_of_qemu(
-        attempt, cases, hostile_file):
+        attempt: Attempt, cases: Cases, hostile_file: None) -> None:
     with cases('hostile command lines and environments') as case:
         for expected, arguments, extra in COMMAND_LINES:
             settings = extra.get('settings', POLICY)
@@ -541,8 +584,9 @@ def test_policy_is_in_force_whatever_else_the_xml_asks_of_qemu(
                     extra.get('ports', {})) == expected
 
 
-def test_nor_do_several_of_these_undo_it_together(attempt, cases,
-                                                  hostile_file, soak):
+def test_nor_do_several_of_these_undo_it_together(
+        attempt: Attempt, cases: Cases, hostile_file: None,
+        soak: bool) -> None:
     chance = random.Random(1)
     # Without those that end in an option that would take the next for its
     # value.
@@ -551,11 +595,14 @@ def test_nor_do_several_of_these_undo_it_together(attempt, cases,
     with cases('hostile command lines, combined') as case:
         for _ in range(400 if soak else 10):
             chosen = chance.sample(choices, chance.randint(2, 4))
-            parts = [[word for word in arguments if word is not ...]
-                     for _, arguments, _ in chosen] + [[...]]
+            parts: list[list[Word]] = [
+                [word for word in arguments if word is not ...]
+                for _, arguments, _ in chosen]
+            parts.append([...])
             chance.shuffle(parts)
             arguments = list(itertools.chain.from_iterable(parts))
-            environment, ports = {}, {}
+            environment: dict[str, str] = {}
+            ports: Ports = {}
             for _, _, extra in chosen:
                 environment.update(extra.get('environment', ()))
                 ports.update(extra.get('ports', {}))
@@ -576,12 +623,12 @@ NAMES = (*PROPERTIES, 'tlsprofile')
 
 
 @pytest.fixture
-def hook(tmp_path):
+def hook(tmp_path: pathlib.Path) -> RunOnBytes:
     """
     A function that runs the hook as vdsm does, on a domain XML (bytes) with
     properties ({name: bytes}). Returns the XML, or None where it refused.
     """
-    def hook(xml, properties):
+    def hook(xml: bytes, properties: dict[str, bytes]) -> bytes | None:
         domxml = tmp_path / 'domxml'
         domxml.write_bytes(xml)
         process = subprocess.run(
@@ -602,16 +649,17 @@ def hook(tmp_path):
     return hook
 
 
-def pairs_in(xml):
+def pairs_in(xml: bytes | str) -> list[Pair]:
     """Return the pairs of arguments that are ours in a domain XML."""
-    values = [argument.get('value') for argument in ElementTree.fromstring(
-        xml).iterfind('{%s}commandline/{%s}arg' % (QEMU, QEMU))]
-    return [tuple(values[position:position + 2])
+    values = [argument.get('value', '')
+              for argument in ElementTree.fromstring(xml).iterfind(
+                  '{%s}commandline/{%s}arg' % (QEMU, QEMU))]
+    return [(value, values[position + 1])
             for position, value in enumerate(values)
             if value in ('-vdsm-tls', '-vdsm-tls-default')]
 
 
-def check_meaning(pairs, properties):
+def check_meaning(pairs: list[Pair], properties: dict[str, str]) -> None:
     """Check that pairs of arguments say the same as properties do."""
     assert {option for option, _ in pairs} == {'-vdsm-tls'}
     said = dict(setting.split('=', 1) for _, setting in pairs)
@@ -624,7 +672,7 @@ def check_meaning(pairs, properties):
 
 
 @pytest.fixture
-def site_profile():
+def site_profile() -> Iterator[None]:
     HOST_DEFAULT.parent.mkdir(exist_ok=True)
     HOST_DEFAULT.write_text('[profile site]\ntlsprotocols = TLSv1.3\n')
     yield
@@ -632,10 +680,11 @@ def site_profile():
 
 
 @pytest.mark.usefixtures('site_profile')
-def test_hostile_property_is_a_policy_or_no_vm(hook, attempt, cases, soak):
+def test_hostile_property_is_a_policy_or_no_vm(
+        hook: RunOnBytes, attempt: Attempt, cases: Cases, soak: bool) -> None:
     xml = domain_xml()
-    values = [({name: value}, name) for name, value
-              in hostile_values(NAMES, soak)]
+    values: list[tuple[dict[str, str], str | None]] = [
+        ({name: value}, name) for name, value in hostile_values(NAMES, soak)]
     # One that is bad among four that are good.
     values += [({**PROPERTIES, name: value}, name) for name, value
                in zip(itertools.cycle(NAMES[::-1]), HOSTILE)]
@@ -661,19 +710,19 @@ def test_hostile_property_is_a_policy_or_no_vm(hook, attempt, cases, soak):
                         {}) == 'runs'
 
 
-def command_line(*values, prefix='q'):
+def command_line(*values: str, prefix: str = 'q') -> str:
     return '<%scommandline xmlns%s="%s">%s</%scommandline></domain>' % (
         prefix and prefix + ':', prefix and ':' + prefix, QEMU, ''.join(
             '<%sarg value="%s"/>' % (prefix and prefix + ':', value)
             for value in values), prefix and prefix + ':')
 
 
-def doctype(declarations, xml=''):
+def doctype(declarations: str, xml: str = '') -> Pair:
     return ('<domain ', '<!DOCTYPE domain [%s]>%s<domain ' % (
         declarations, xml))
 
 
-def lines_of_laughs():
+def lines_of_laughs() -> str:
     return '<!ENTITY l0 "ha">' + ''.join(
         '<!ENTITY l%d "%s">' % (number + 1, '&l%d;' % number * 10)
         for number in range(12))
@@ -686,7 +735,7 @@ HARMLESS = ('-global', 'VGA.vgamem_mb=8')
 OTHER_WRAPPER = '<emulator>/usr/libexec/other-wrapper</emulator>'
 REAL = '/usr/bin/qemu-system-x86_64'
 # (who refuses, or "runs"; (what of the XML, what instead), ...)
-DOMAINS = [
+DOMAINS: list[tuple[str, Unpack[tuple[Pair, ...]]]] = [
     ('runs',),
     *[('runs', (END, command_line(*HARMLESS, prefix=prefix)))
       for prefix in ('q', 'qemu', 'ns0', '')],
@@ -756,7 +805,7 @@ DOMAINS = [
         ('</name>', TITLE % '\x01'), ('</name>', TITLE % '&#0;'))]]
 
 
-def changed(xml, changes):
+def changed(xml: str, changes: Iterable[Pair]) -> str:
     for old, new in changes:
         assert old in xml
         xml = new.join(xml.rsplit(old, 1) if old == END
@@ -764,7 +813,7 @@ def changed(xml, changes):
     return xml
 
 
-def describe(connection, xml):
+def describe(connection: libvirt.virConnect, xml: str) -> str | None:
     """
     Return what libvirt reads in a domain XML, less the emulator and what is
     ours, or None where it does not take it.
@@ -777,7 +826,10 @@ def describe(connection, xml):
         libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE))
     domain.undefine()
     devices = description.find('devices')
-    devices.remove(devices.find('emulator'))
+    assert devices is not None
+    emulator = devices.find('emulator')
+    assert emulator is not None
+    devices.remove(emulator)
     for lines in description.findall('{%s}commandline' % QEMU):
         arguments = list(lines)
         while arguments:
@@ -792,22 +844,25 @@ def describe(connection, xml):
         description, encoding='unicode'), strip_text=True)
 
 
-def run_domain(hook, attempt, connection, xml, encoding='utf-8', start=''):
+def run_domain(
+        hook: RunOnBytes, attempt: Attempt, connection: libvirt.virConnect,
+        xml: str, encoding: str = 'utf-8', start: str = '') -> str:
     """Return who refuses a domain XML to which the hook has been."""
     result = hook((start + xml).encode(encoding), {
         name: value.encode() for name, value in PROPERTIES.items()})
     if result is None:
         return 'hook'
-    result = result.decode()
-    pairs = pairs_in(result)
+    text = result.decode()
+    pairs = pairs_in(text)
     check_meaning(pairs, PROPERTIES)
     # libvirt may not take the emulator that the hook has replaced.
-    assert describe(connection, xml) in (None, describe(connection, result))
-    return attempt(result, pairs, POLICY, {})
+    assert describe(connection, xml) in (None, describe(connection, text))
+    return attempt(text, pairs, POLICY, {})
 
 
 def test_hook_and_libvirt_read_the_same_in_a_hostile_xml(
-        hook, attempt, cases, connection):
+        hook: RunOnBytes, attempt: Attempt, cases: Cases,
+        connection: libvirt.virConnect) -> None:
     with cases('hostile domain XML') as case:
         for expected, *changes in DOMAINS:
             with case(changes):

@@ -11,13 +11,18 @@ what the VM's properties ask for, given the displays that libvirt sees; and
 all else must be the same both times.
 """
 
+from __future__ import annotations
+
 import collections
 import concurrent.futures
 import itertools
+import pathlib
 import random
 import re
 import shlex
 import subprocess
+from collections.abc import Sequence
+from typing import TypeVar
 from xml.dom import minidom
 from xml.etree import ElementTree
 
@@ -25,6 +30,8 @@ import libvirt
 
 import support
 from support import DATA
+
+Choice = TypeVar('Choice')
 
 HOOK = '/usr/libexec/vdsm/hooks/before_vm_start/50_emulator'
 EMULATOR = '/usr/libexec/vdsm/hooks/qemu-kvm-wrapper/qemu-kvm-modified'
@@ -134,7 +141,7 @@ class Domain:
     value}).
     """
 
-    def __init__(self, number):
+    def __init__(self, number: int) -> None:
         self.chance = random.Random(number)
         self.number = number
         chosen = self.chance.sample(SETTINGS, self.chance.randint(1, 4))
@@ -151,10 +158,10 @@ class Domain:
                            lambda _: self.chance.choice(NOISE), xml)
         self.xml = self.encoded()
 
-    def some(self, choices, most):
+    def some(self, choices: Sequence[Choice], most: int) -> list[Choice]:
         return self.chance.sample(choices, self.chance.randint(0, most))
 
-    def written(self, text):
+    def written(self, text: str) -> str:
         """Return a text as XML, in one of the ways that there are."""
         style = self.chance.randint(0, 3)
         if style == 0 and ']]>' not in text and text.isascii():
@@ -164,7 +171,7 @@ class Domain:
         return ''.join(character if character.isalnum() and character.isascii()
                        else '&#x%x;' % ord(character) for character in text)
 
-    def parts(self):
+    def parts(self) -> list[str]:
         parts = ['<name>%s</name>' % self.written('vm%d%s' % (
             self.number, self.chance.choice((
                 '', '', ' & <co>', '\xe4\u20ac', '"\'', ']]')))),
@@ -188,7 +195,7 @@ class Domain:
         self.chance.shuffle(parts)
         return parts
 
-    def devices(self):
+    def devices(self) -> str:
         devices = self.some(DEVICES, 7) + [
             self.chance.choice(choices) for choices, share in (
                 (SPICE, 0.7), (VNC, 0.7), (OTHER_DISPLAYS, 0.1))
@@ -197,7 +204,7 @@ class Domain:
         self.chance.shuffle(devices)
         return '<devices>%s</devices>' % ''.join(devices)
 
-    def command_line(self):
+    def command_line(self) -> str:
         """Return a <commandline> as other hooks may leave it."""
         prefix = self.chance.choice(('qemu', 'ns0', 'z', ''))
         colon = prefix and prefix + ':'
@@ -210,37 +217,40 @@ class Domain:
             colon, prefix and ':' + prefix, NAMESPACE, ''.join(children),
             colon)
 
-    def attribute(self, value):
+    def attribute(self, value: str) -> str:
         return ''.join(
             character if (character.isalnum() and character.isascii())
             or character in '-=.,_/$:' else '&#%d;' % ord(character)
             for character in value)
 
-    def restyled(self, tag):
+    def restyled(self, tag: re.Match[str]) -> str:
         """Return a start tag (re.Match) as somebody else might write it."""
-        tag = tag.group()
+        text = tag.group()
         style = self.chance.randint(0, 6)
-        if style == 0 and "'" not in tag:
-            tag = tag.replace('"', "'")
+        if style == 0 and "'" not in text:
+            text = text.replace('"', "'")
         elif style == 1:
-            tag = re.sub('" (?=[a-zA-Z:]+=)', '"\n\t', tag)
+            text = re.sub('" (?=[a-zA-Z:]+=)', '"\n\t', text)
         elif style == 2:
-            tag = re.sub('([a-z])="', '\\1 = "', tag)
-        elif style == 3 and tag.endswith('/>'):
-            tag = '%s></%s>' % (tag[:-2], re.match('<([^ /]+)', tag).group(1))
-        return tag
+            text = re.sub('([a-z])="', '\\1 = "', text)
+        elif style == 3 and text.endswith('/>'):
+            name, = re.findall('^<([^ /]+)', text)
+            text = '%s></%s>' % (text[:-2], name)
+        return text
 
-    def rewritten(self, xml):
+    def rewritten(self, xml: str) -> str:
         """Return the XML, maybe as other hooks write it."""
         style = self.chance.randint(0, 9)
         if style == 0:
             return ElementTree.tostring(ElementTree.fromstring(xml),
                                         encoding='unicode')
         if style == 1:
-            return minidom.parseString(xml).documentElement.toxml()
+            root = minidom.parseString(xml).documentElement
+            assert root is not None
+            return root.toxml()
         return xml
 
-    def encoded(self):
+    def encoded(self) -> bytes:
         encoding, name = self.chance.choice(ENCODINGS)
         start = self.chance.choice(('', '<!-- x -->', '<?x y?>\n'))
         if name:
@@ -253,7 +263,7 @@ ADAPTED = (('type="kvm"', 'type="qemu"'), ('pc-q35-rhel8.4.0', 'q35'),
            ('<maxMemory slots="16">4194304</maxMemory>', ''))
 
 
-def example(path, number):
+def example(path: pathlib.Path, number: int) -> Domain:
     """Return a file of tests/data as a Domain."""
     domain = Domain(number)
     xml = path.read_text()
@@ -278,7 +288,7 @@ class Reading:
     Raises libvirtError.
     """
 
-    def __init__(self, connection, xml):
+    def __init__(self, connection: libvirt.virConnect, xml: str) -> None:
         domain = connection.defineXML(xml)
         try:
             root = ElementTree.fromstring(domain.XMLDesc(
@@ -287,15 +297,17 @@ class Reading:
         finally:
             domain.undefine()
         devices = root.find('devices')
+        assert devices is not None
         emulator = devices.find('emulator')
+        assert emulator is not None
         self.emulator = emulator.text
         devices.remove(emulator)
         self.displays = {graphics.get('type')
                          for graphics in devices.findall('graphics')}
-        self.arguments = []
+        self.arguments: list[str] = []
         for lines in root.findall('{%s}commandline' % NAMESPACE):
             for argument in lines.findall('{%s}arg' % NAMESPACE):
-                self.arguments.append(argument.get('value'))
+                self.arguments.append(argument.attrib['value'])
                 lines.remove(argument)
             if not len(lines):
                 root.remove(lines)
@@ -311,26 +323,27 @@ class Reading:
         self.native = shlex.split(re.sub('base=[-:T0-9]+', 'base=', native))
 
 
-def separate(arguments):
+def separate(arguments: list[str]) -> tuple[list[str], list[str]]:
     """Return (those for the wrapper, all others), as the wrapper reads it."""
     ours, others = [], []
-    arguments = iter(arguments)
-    for argument in arguments:
+    unread = iter(arguments)
+    for argument in unread:
         if argument in OURS:
-            ours += [argument, *itertools.islice(arguments, 1)]
+            ours += [argument, *itertools.islice(unread, 1)]
         else:
             others.append(argument)
     return ours, others
 
 
-def read(connection, xml):
+def read(connection: libvirt.virConnect, xml: str) -> Reading | str:
     try:
         return Reading(connection, xml)
     except libvirt.libvirtError as error:
         return str(error)
 
 
-def run_hook(xml, properties, path):
+def run_hook(xml: bytes, properties: dict[str, str],
+             path: pathlib.Path) -> bytes:
     path.write_bytes(xml)
     subprocess.run(
         [HOOK], check=True, stderr=subprocess.PIPE,
@@ -339,7 +352,8 @@ def run_hook(xml, properties, path):
     return path.read_bytes()
 
 
-def check_domain(domain, connection, path):
+def check_domain(domain: Domain, connection: libvirt.virConnect,
+                 path: pathlib.Path) -> str:
     """Check a Domain. Returns what became of it, for counting."""
     plain = read(connection, domain.text)
     result = run_hook(domain.xml, domain.properties, path)
@@ -370,13 +384,14 @@ def check_domain(domain, connection, path):
 
 
 def test_libvirt_reads_the_policy_in_a_domain_xml_and_nothing_else_new(
-        connection, tmp_path, soak, figure):
+        connection: libvirt.virConnect, tmp_path: pathlib.Path, soak: bool,
+        figure: support.Figure) -> None:
     domains = [Domain(number) for number in range(2000 if soak else 200)]
     domains += [example(path, len(domains) + number) for number, path
                 in enumerate(DATA.glob('domain-*.xml'))]
     different = []
 
-    def check(domain):
+    def check(domain: Domain) -> str:
         try:
             return check_domain(domain, connection,
                                 tmp_path / str(domain.number))

@@ -3,6 +3,8 @@
 
 """Many VMs at once, and one VM many times."""
 
+from __future__ import annotations
+
 import collections
 import concurrent.futures
 import os
@@ -10,12 +12,19 @@ import pathlib
 import re
 import statistics
 import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
+import libvirt
 import pytest
 
 import support
 import vencrypt
 
+if TYPE_CHECKING:
+    from conftest import VM, Host, RunHook, Start
+
+Offer = tuple[str, str]
 # Each is accepted under one policy only; the last two under none.
 TLS12 = ('TLSv1.2', 'ECDHE-RSA-AES256-GCM-SHA384')
 TLS13 = ('TLSv1.3', 'TLS_AES_256_GCM_SHA384')
@@ -25,7 +34,8 @@ VNC_OF_BOTH = ('TLSv1.3', 'TLS_AES_128_GCM_SHA256')
 OFFERS = (TLS12, TLS13, VNC, SPICE_OF_BOTH, VNC_OF_BOTH,
           ('TLSv1.2', 'AES256-SHA256'), ('TLSv1.3', 'TLS_AES_128_CCM_SHA256'))
 # (consoles, properties, what SPICE accepts, its group, what VNC accepts)
-POLICIES = (
+POLICIES: tuple[tuple[tuple[str, ...], dict[str, str], Offer | None,
+                      str | None, Offer | None], ...] = (
     (('spice',), {'tlsprotocols': 'TLSv1.2', 'tlsciphers': TLS12[1]},
      TLS12, None, None),
     (('spice',), {'tlsprotocols': 'TLSv1.3', 'tlsciphers': TLS13[1],
@@ -40,12 +50,14 @@ POLICIES = (
 )
 
 
-def what_ports_accept(vm):
+def what_ports_accept(
+        vm: VM) -> tuple[set[Offer] | None, set[str] | None,
+                         set[Offer] | None, set[Offer] | None]:
     """
     Return the offers (set) that a VM's consoles accept: those of SPICE, its
     groups, and those of VNC and of its websocket; None where there is none.
     """
-    def accepted(port):
+    def accepted(port: int) -> set[Offer]:
         return {offer for offer in OFFERS if support.accepts(
             port, offer[1], offer[0])}
 
@@ -62,9 +74,9 @@ def what_ports_accept(vm):
     return spice, groups, vnc, websocket
 
 
-def descriptors(pid):
+def descriptors(pid: int) -> collections.Counter[str]:
     """Return what a process has open, a Counter, without any numbers."""
-    found = collections.Counter()
+    found = collections.Counter[str]()
     for link in pathlib.Path('/proc/%d/fd' % pid).iterdir():
         try:
             found[re.sub(r'\d+|/[\w-]+\.(log|pid)$', 'N',
@@ -74,11 +86,12 @@ def descriptors(pid):
     return found
 
 
-def libvirtd():
+def libvirtd() -> int:
     return int((pathlib.Path(os.environ['LAB']) / 'libvirtd.pid').read_text())
 
 
-def await_more_descriptors(pid, before, more):
+def await_more_descriptors(pid: int, before: collections.Counter[str],
+                           more: collections.Counter[str]) -> None:
     """Wait until a process has some (Counter) more open than before."""
     deadline = time.monotonic() + 60
     while descriptors(pid) - before != more:
@@ -87,7 +100,9 @@ def await_more_descriptors(pid, before, more):
 
 
 def test_each_of_many_vms_started_at_once_has_its_own_policy(
-        start, run_hook, connection, await_nothing_left, figure):
+        start: Start, run_hook: RunHook, connection: libvirt.virConnect,
+        await_nothing_left: Callable[[], None],
+        figure: support.Figure) -> None:
     plain = {}
     for consoles in {policy[0] for policy in POLICIES}:
         plain[consoles] = descriptors(start(support.lab_domain(
@@ -95,7 +110,7 @@ def test_each_of_many_vms_started_at_once_has_its_own_policy(
     of_libvirtd = descriptors(libvirtd())
     vms = list(POLICIES) * 10
 
-    def start_with_policy(number):
+    def start_with_policy(number: int) -> VM:
         consoles, properties = vms[number][:2]
         return start(run_hook(support.lab_domain(
             *consoles, name='vm%d' % number), **properties))
@@ -131,14 +146,15 @@ def test_each_of_many_vms_started_at_once_has_its_own_policy(
            0, 0)
 
 
-def memory(pid):
+def memory(pid: int) -> int:
     """Return the kB of memory that a process has to itself."""
     text = pathlib.Path('/proc/%d/smaps_rollup' % pid).read_text()
     return sum(map(int, re.findall(r'Private_\w+: +(\d+) kB', text)))
 
 
 @pytest.fixture
-def frugal_host(monkeypatch, request):
+def frugal_host(monkeypatch: pytest.MonkeyPatch,
+                request: pytest.FixtureRequest) -> Host:
     """
     A libvirtd (Host) that gives back at once what memory it does not need;
     else it may have megabytes more or less from one start to the next.
@@ -146,16 +162,19 @@ def frugal_host(monkeypatch, request):
     for variable, value in (('ARENA_MAX', '1'), ('TRIM_THRESHOLD_', '0'),
                             ('TOP_PAD_', '0'), ('MMAP_THRESHOLD_', '131072')):
         monkeypatch.setenv('MALLOC_' + variable, value)
-    return request.getfixturevalue('other_host')
+    host: Host = request.getfixturevalue('other_host')
+    return host
 
 
 def test_many_starts_leave_libvirtd_as_it_was(
-        run_hook, frugal_host, soak, await_nothing_left, figure):
+        run_hook: RunHook, frugal_host: Host, soak: bool,
+        await_nothing_left: Callable[[], None],
+        figure: support.Figure) -> None:
     libvirtd = int((frugal_host.root / 'pid').read_text())
     plain = support.lab_domain('spice', 'vnc')
     policy = run_hook(plain, tlsprofile='intermediate')
 
-    def start_and_stop(xml):
+    def start_and_stop(xml: str) -> tuple[float, int]:
         """Return (seconds that the start took, kB by which libvirtd grew)."""
         before = memory(libvirtd)
         begin = time.perf_counter()

@@ -3,7 +3,8 @@
 
 """Policies, and clients, of VMs that migrate while they run."""
 
-import collections
+from __future__ import annotations
+
 import concurrent.futures
 import contextlib
 import json
@@ -12,6 +13,8 @@ import pathlib
 import re
 import struct
 import threading
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import libvirt
 import libvirt_qemu
@@ -22,6 +25,11 @@ from test_policies import POLICIES, SPICE_ALL
 import clients
 import support
 import vencrypt
+
+if TYPE_CHECKING:
+    from conftest import Files, Host, MakeHost, RunHook, Start, Write
+
+    MakeFiles = Callable[[pathlib.Path], Files]
 
 BOTH = support.lab_domain('spice', 'vnc')
 WRAPPER_MODULE = '/usr/share/vdsm-hook-tlsciphers/tlsciphers_wrapper.py'
@@ -35,8 +43,16 @@ POLICY = {
     'tlsprotocols': 'TLSv1.2:TLSv1.3', 'tlsgroups': 'P-384',
     'tlsciphers': 'ECDHE-RSA-AES256-GCM-SHA384:TLS_AES_256_GCM_SHA384',
     'tlspriority': PRIORITY}
-# What the consoles of a VM accept.
-Scan = collections.namedtuple('Scan', 'spice vnc groups')
+
+
+class Scan(NamedTuple):
+    """What the consoles of a VM accept."""
+
+    spice: set[tuple[str, str]]
+    vnc: set[tuple[str, str]]
+    groups: set[str]
+
+
 EXPECTED = Scan({('TLSv1.2', 'ECDHE-RSA-AES256-GCM-SHA384'),
                  ('TLSv1.3', 'TLS_AES_256_GCM_SHA384')},
                 {('TLSv1.3', 'TLS_AES_128_GCM_SHA256')}, {'P-384'})
@@ -46,7 +62,7 @@ WAYS = ('direct', 'peer to peer', 'tunnelled')
 SLOW, FAST = 1, 10000
 
 
-def scan(domain):
+def scan(domain: libvirt.virDomain) -> Scan:
     port = support.spice_tls_port(domain)
     return Scan(support.accepted(port),
                 support.accepted(support.console_port(domain, 'vnc',
@@ -54,10 +70,13 @@ def scan(domain):
                 support.accepted_groups(port))
 
 
-def migrate(domain, destination, way, bandwidth=FAST, uri=None):
+def migrate(
+        domain: libvirt.virDomain, destination: Host, way: str,
+        bandwidth: int = FAST, uri: str | None = None) -> libvirt.virDomain:
     """Return a libvirt domain as it is at a Host that it migrated to."""
     flags = libvirt.VIR_MIGRATE_LIVE | libvirt.VIR_MIGRATE_ABORT_ON_ERROR
-    parameters = {libvirt.VIR_MIGRATE_PARAM_BANDWIDTH: bandwidth}
+    parameters: dict[str, int | str] = {
+        libvirt.VIR_MIGRATE_PARAM_BANDWIDTH: bandwidth}
     if way != 'tunnelled':
         parameters[libvirt.VIR_MIGRATE_PARAM_URI] = 'tcp://127.0.0.1'
     if way == 'direct':
@@ -73,12 +92,19 @@ def migrate(domain, destination, way, bandwidth=FAST, uri=None):
     return destination.connection.lookupByUUID(domain.UUID())
 
 
+class StartDomain(Protocol):
+    """What the fixture start_domain is."""
+
+    def __call__(self, xml: str, host: Host = ...) -> libvirt.virDomain: ...
+
+
 @pytest.fixture
-def start_domain(make_host, start, lab):
+def start_domain(make_host: MakeHost, start: Start, lab: Host) -> StartDomain:
     """A function that starts a VM as "start" does: its libvirt domain."""
     # The other host, where it may start some, must outlive them.
-    return lambda xml, host=lab: host.connection.lookupByName(
-        start(xml, host).name)
+    def start_domain(xml: str, host: Host = lab) -> libvirt.virDomain:
+        return host.connection.lookupByName(start(xml, host).name)
+    return start_domain
 
 
 # A guest whose memory has something in it that takes its time to migrate: a
@@ -87,7 +113,7 @@ FILLED, WORDS, WORD = 0x200000, 24 << 20, 0x2badb002
 
 
 @pytest.fixture
-def full_guest():
+def full_guest() -> Callable[[str], str]:
     """A function that makes a domain XML one of such a guest."""
     load, flags = 0x100000, 0x10000
     code = struct.pack('<BIBIBI', 0xb8, WORD, 0xbf, FILLED, 0xb9, WORDS)
@@ -101,14 +127,14 @@ def full_guest():
             '<memory unit="MiB">64<', '<memory unit="MiB">128<')
 
 
-def is_full(domain):
+def is_full(domain: libvirt.virDomain) -> bool:
     """Tell whether such a guest has filled its memory."""
-    return domain.memoryPeek(
+    return bool(domain.memoryPeek(
         FILLED + 4 * (WORDS - 1), 4, libvirt.VIR_MEMORY_PHYSICAL
-        ) == struct.pack('<I', WORD)
+        ) == struct.pack('<I', WORD))
 
 
-def wait_until(condition):
+def wait_until(condition: Callable[[], object]) -> None:
     deadline = threading.Event()
     for _ in range(3000):
         if condition():
@@ -117,13 +143,17 @@ def wait_until(condition):
     raise AssertionError('it did not come true within 30 s')
 
 
-def processed(domain):
+def processed(domain: libvirt.virDomain) -> int:
     """Return how much (int) of a domain's memory is at the destination."""
-    return domain.jobStats().get('memory_processed', 0)
+    return int(domain.jobStats().get('memory_processed', 0))
+
+
+Migration = concurrent.futures.Future[libvirt.virDomain]
 
 
 @contextlib.contextmanager
-def held(domain, destination, way, uri=None):
+def held(domain: libvirt.virDomain, destination: Host, way: str,
+         uri: str | None = None) -> Iterator[Migration]:
     """
     Migrate a domain whose guest is full, and hold it half-way until the end
     of the block; gives a Future of the domain at the destination.
@@ -146,7 +176,7 @@ def held(domain, destination, way, uri=None):
                 domain.migrateSetMaxSpeed(FAST)
 
 
-def arriving(destination):
+def arriving(destination: Host) -> libvirt.virDomain:
     """Return the domain that is on its way to a Host."""
     domain, = destination.connection.listAllDomains()
     assert domain.state()[1] == libvirt.VIR_DOMAIN_PAUSED_MIGRATION
@@ -155,7 +185,9 @@ def arriving(destination):
 
 @pytest.mark.parametrize('way', WAYS)
 def test_policy_holds_before_during_and_after_a_migration(
-        start_domain, run_hook, full_guest, empty_destination, figure, way):
+        start_domain: StartDomain, run_hook: RunHook,
+        full_guest: Callable[[str], str], empty_destination: Host,
+        figure: support.Figure, way: str) -> None:
     domain = start_domain(full_guest(run_hook(BOTH, **POLICY)))
     scans = [scan(domain)]
     with held(domain, empty_destination, way) as migration:
@@ -172,7 +204,8 @@ def test_policy_holds_before_during_and_after_a_migration(
 
 
 def test_each_policy_holds_there_and_back(
-        start_domain, run_hook, lab, empty_destination, soak, figure):
+        start_domain: StartDomain, run_hook: RunHook, lab: Host,
+        empty_destination: Host, soak: bool, figure: support.Figure) -> None:
     names = POLICIES if soak else ('profile modern', 'profile intermediate')
     changed = []
     for name in names:
@@ -194,16 +227,16 @@ def test_each_policy_holds_there_and_back(
 # Clients
 
 
-def view(console, domain):
+def view(console: str, domain: libvirt.virDomain) -> clients.Viewer:
     return clients.Viewer(console, port_of(console, domain))
 
 
-def port_of(console, domain):
+def port_of(console: str, domain: libvirt.virDomain) -> int:
     return support.console_port(
         domain, console, {'spice': 'tlsPort', 'vnc': 'port'}[console])
 
 
-def connections(domain):
+def connections(domain: libvirt.virDomain) -> set[tuple[str, int, bool]]:
     """
     Return the clients' connections to the SPICE console of a domain, as QEMU
     knows them: a set of (port of the client, channel, whether it has TLS).
@@ -214,14 +247,14 @@ def connections(domain):
             for channel in json.loads(answer)['return']['channels']}
 
 
-def established(port):
+def established(port: int) -> int:
     """Return the number of connections to a local port."""
     lines = pathlib.Path('/proc/net/tcp').read_text().splitlines()
     return len([line for line in lines if re.match(
         r'\s*\d+: \w+:%04X \w+:\w+ 01 ' % port, line)])
 
 
-def await_client(domain, host, channels):
+def await_client(domain: libvirt.virDomain, host: Host, channels: int) -> int:
     """
     Wait, while a migration is held, until the client with so many channels is
     at the Host as well; returns the port (int) of the console there.
@@ -231,11 +264,18 @@ def await_client(domain, host, channels):
     port = port_of('spice', arriving(host))
     wait_until(lambda: established(port) >= channels)
     seen = set()
-    wait_until(lambda: seen.add(processed(domain)) or len(seen) > 8)
+
+    def has_gone_on() -> bool:
+        seen.add(processed(domain))
+        return len(seen) > 8
+
+    wait_until(has_gone_on)
     return port
 
 
-def follow(domain, host, way, viewer, uri=None):
+def follow(
+        domain: libvirt.virDomain, host: Host, way: str,
+        viewer: clients.Viewer, uri: str | None = None) -> libvirt.virDomain:
     """
     Migrate a domain, whose guest is full, with a client connected that
     follows; returns it as it is at the Host.
@@ -252,8 +292,9 @@ def follow(domain, host, way, viewer, uri=None):
 
 @pytest.mark.parametrize('way', WAYS)
 def test_spice_client_is_carried_over_as_without_a_policy(
-        start_domain, run_hook, full_guest, lab, empty_destination, figure,
-        way):
+        start_domain: StartDomain, run_hook: RunHook,
+        full_guest: Callable[[str], str], lab: Host, empty_destination: Host,
+        figure: support.Figure, way: str) -> None:
     """There, and as vdsm migrates back again."""
     back = lab, empty_destination.lab_uri
     views = []
@@ -277,7 +318,8 @@ def test_spice_client_is_carried_over_as_without_a_policy(
 
 @pytest.mark.parametrize('way', WAYS)
 def test_vnc_client_is_cut_as_without_a_policy(
-        start_domain, run_hook, empty_destination, way):
+        start_domain: StartDomain, run_hook: RunHook, empty_destination: Host,
+        way: str) -> None:
     """VNC cannot follow; who connects anew is served."""
     for xml in BOTH, run_hook(BOTH, **POLICY):
         domain = start_domain(xml)
@@ -292,12 +334,12 @@ def test_vnc_client_is_cut_as_without_a_policy(
 # Destinations that cannot enforce a policy
 
 
-def without_the_package(folder):
+def without_the_package(folder: pathlib.Path) -> Files:
     (folder / 'empty').mkdir()
     return {os.path.dirname(EMULATOR): folder / 'empty'}
 
 
-def with_a_manual_installation(folder):
+def with_a_manual_installation(folder: pathlib.Path) -> Files:
     wrapper = folder / 'manual' / os.path.basename(EMULATOR)
     wrapper.parent.mkdir()
     wrapper.write_text(support.MANUAL_WRAPPER)
@@ -305,7 +347,7 @@ def with_a_manual_installation(folder):
     return {os.path.dirname(EMULATOR): wrapper.parent}
 
 
-def with_version_0_1(folder):
+def with_version_0_1(folder: pathlib.Path) -> Files:
     """It knows cipher lists only."""
     text = pathlib.Path(WRAPPER_MODULE).read_text()
     older = text.replace('if key not in PROPERTIES:',
@@ -315,16 +357,16 @@ def with_version_0_1(folder):
     return {WRAPPER_MODULE: folder / 'older'}
 
 
-def with_another_openssl_conf(folder):
+def with_another_openssl_conf(folder: pathlib.Path) -> Files:
     (folder / 'openssl.cnf').write_text('openssl_conf = $ENV::LAB\n')
     return {'/etc/ssl/openssl.cnf': folder / 'openssl.cnf'}
 
 
-def with_another_gnutls_config(folder):
+def with_another_gnutls_config(folder: pathlib.Path) -> Files:
     return {GNUTLS_CONFIG: os.devnull}
 
 
-REFUSALS = {
+REFUSALS: dict[str, tuple[MakeFiles | None, dict[str, str], str]] = {
     'no package': (
         without_the_package, {}, 'Cannot check QEMU binary %s: No such file '
         'or directory' % EMULATOR),
@@ -343,26 +385,29 @@ REFUSALS = {
 
 
 @pytest.fixture(scope='session')
-def event_loop():
+def event_loop() -> None:
     libvirt.virEventRegisterDefaultImpl()
 
-    def run():
+    def run() -> None:
         while True:
             libvirt.virEventRunDefaultImpl()
 
     threading.Thread(target=run, daemon=True).start()
 
 
+LifeCycle = Callable[[], list[int]]
+
+
 @pytest.fixture
-def life_cycle(lab, event_loop):
+def life_cycle(lab: Host, event_loop: None) -> Iterator[LifeCycle]:
     """A function that returns what befell the VMs of the lab (list)."""
-    events = []
+    events: list[int] = []
     connection = libvirt.open(lab.uri)
     number = connection.domainEventRegisterAny(
         None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE,
         lambda _, domain, event, *rest: events.append(event), None)
 
-    def read():
+    def read() -> list[int]:
         # libvirt's client hands on events that arrive with an answer, too.
         connection.getLibVersion()
         return events
@@ -372,7 +417,7 @@ def life_cycle(lab, event_loop):
     connection.close()
 
 
-def pauses(domain, life_cycle):
+def pauses(domain: libvirt.virDomain, life_cycle: LifeCycle) -> int:
     """
     Return how often (int) a domain was paused since its start, by what
     life_cycle has.
@@ -390,10 +435,11 @@ def pauses(domain, life_cycle):
 
 @pytest.mark.parametrize('name', REFUSALS)
 def test_host_that_cannot_enforce_refuses_and_the_guest_never_pauses(
-        start_domain, run_hook, make_host, life_cycle, tmp_path, figure,
-        name):
+        start_domain: StartDomain, run_hook: RunHook, make_host: MakeHost,
+        life_cycle: LifeCycle, tmp_path: pathlib.Path, figure: support.Figure,
+        name: str) -> None:
     make_files, settings, message = REFUSALS[name]
-    host = make_host(make_files(tmp_path) if make_files else (), **settings)
+    host = make_host(make_files(tmp_path) if make_files else None, **settings)
     domain = start_domain(run_hook(BOTH, **POLICY))
     with view('spice', domain):
         before = connections(domain)
@@ -412,7 +458,9 @@ def test_host_that_cannot_enforce_refuses_and_the_guest_never_pauses(
 
 
 def test_migration_given_up_half_way_leaves_the_source_as_it_was(
-        start_domain, run_hook, full_guest, empty_destination, life_cycle):
+        start_domain: StartDomain, run_hook: RunHook,
+        full_guest: Callable[[str], str], empty_destination: Host,
+        life_cycle: LifeCycle) -> None:
     domain = start_domain(full_guest(run_hook(BOTH, **POLICY)))
     with view('spice', domain):
         before = connections(domain)
@@ -436,11 +484,13 @@ def test_migration_given_up_half_way_leaves_the_source_as_it_was(
      'groups: cannot tell what /etc/ssl/openssl.cnf means: '
      'openssl_conf = $ENV::LAB')])
 def test_default_of_the_source_that_cannot_be_enforced_is_a_line_in_the_log(
-        start_domain, run_hook, make_host, host_default, gnutls_config,
-        tmp_path, make_files, settings, default, line):
+        start_domain: StartDomain, run_hook: RunHook, make_host: MakeHost,
+        host_default: Write, gnutls_config: Write, tmp_path: pathlib.Path,
+        make_files: MakeFiles | None, settings: dict[str, str], default: str,
+        line: str) -> None:
     gnutls_config('[priorities]\nLAB = %s\n' % PRIORITY)
     host_default('[default]\n%s\n' % default)
-    host = make_host(make_files(tmp_path) if make_files else (), **settings)
+    host = make_host(make_files(tmp_path) if make_files else None, **settings)
     # What the VM asks for itself is a requirement, and holds.
     domain = start_domain(run_hook(BOTH, tlsciphers='AES256-SHA'))
     migrated = migrate(domain, host, 'peer to peer')
@@ -456,7 +506,8 @@ def test_default_of_the_source_that_cannot_be_enforced_is_a_line_in_the_log(
 @pytest.mark.parametrize('text', [
     '[default]\ntlsprofile = intermediate\n', 'nobody can read this\n'])
 def test_default_of_the_source_holds_whatever_the_destination_has(
-        start_domain, run_hook, make_host, host_default, tmp_path, text):
+        start_domain: StartDomain, run_hook: RunHook, make_host: MakeHost,
+        host_default: Write, tmp_path: pathlib.Path, text: str) -> None:
     host_default(''.join(['[default]\n'] + [
         '%s = %s\n' % item for item in POLICY.items()]))
     (tmp_path / 'default').write_text(text)
@@ -466,7 +517,8 @@ def test_default_of_the_source_holds_whatever_the_destination_has(
 
 
 def test_vm_without_a_policy_gets_none_where_it_arrives(
-        start_domain, run_hook, make_host, host_default, tmp_path):
+        start_domain: StartDomain, run_hook: RunHook, make_host: MakeHost,
+        host_default: Write, tmp_path: pathlib.Path) -> None:
     """Nor is a default of the destination for VMs that started elsewhere."""
     host_default('')
     (tmp_path / 'default').write_text('[default]\ntlsprofile = modern\n')
@@ -476,7 +528,8 @@ def test_vm_without_a_policy_gets_none_where_it_arrives(
 
 
 def test_vm_of_a_manual_installation_keeps_its_list_there_and_back(
-        start_domain, lab, make_host, tmp_path):
+        start_domain: StartDomain, lab: Host, make_host: MakeHost,
+        tmp_path: pathlib.Path) -> None:
     """Before, here, and back where its host has not changed."""
     host = make_host(with_a_manual_installation(tmp_path))
     domain = start_domain(BOTH.replace(

@@ -3,10 +3,14 @@
 
 """What transactions of RPMs mean for a libvirtd and its VMs."""
 
+from __future__ import annotations
+
 import os
 import pathlib
 import subprocess
 import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import libvirt
 import pytest
@@ -15,6 +19,9 @@ import support
 from support import SEED_CIPHERS
 from support import lab_rpm as rpm
 
+if TYPE_CHECKING:
+    from conftest import Host, Start
+
 NAME = 'vdsm-hook-tlsciphers'
 EMULATOR = pathlib.Path(
     '/usr/libexec/vdsm/hooks/qemu-kvm-wrapper/qemu-kvm-modified')
@@ -22,14 +29,14 @@ QEMU_KVM = pathlib.Path('/usr/libexec/qemu-kvm')
 DOMAIN = (support.DATA / 'domain-lab.xml').read_text()
 
 
-def await_another_ctime():
+def await_another_ctime() -> None:
     """libvirt compares the wrapper's change time in whole seconds."""
     # The clock of files may be some milliseconds behind.
     while time.time() < int(EMULATOR.stat().st_ctime) + 1.05:
         time.sleep(0.02)
 
 
-def architecture(emulator):
+def architecture(emulator: pathlib.Path) -> str:
     """Return the one that an emulator has, as libvirtd knows it."""
     # libvirt takes the one of x86_64 for good enough for the other.
     return next(name for name in ('x86_64', 'i686') if subprocess.run(
@@ -39,15 +46,16 @@ def architecture(emulator):
 
 
 @pytest.fixture
-def other_emulator(make_stub):
+def other_emulator(make_stub: support.MakeStub,
+                   ) -> Iterator[Callable[[str], pathlib.Path]]:
     """
     A function that builds an RPM of a name, which brings another emulator:
     that of another architecture, to tell it from the one before.
     """
     before = os.readlink(QEMU_KVM)
-    packages = []
+    packages: list[str] = []
 
-    def make(name):
+    def make(name: str) -> pathlib.Path:
         packages.append(name)
         # Not a link: libvirt would look at the time of what it leads to, and
         # one transaction may have installed both.
@@ -71,7 +79,7 @@ END
 @pytest.mark.parametrize('name', ['qemu-kvm', 'qemu-kvm-ev', 'qemu-kvm-rhev',
                                   'qemu-kvm-core'])
 def test_update_of_the_emulator_is_noticed_through_the_wrapper(
-        other_emulator, name):
+        other_emulator: Callable[[str], pathlib.Path], name: str) -> None:
     assert architecture(EMULATOR) == 'x86_64'
     package = other_emulator(name)
     rpm('--upgrade', '--notriggers', package)
@@ -85,7 +93,7 @@ def test_update_of_the_emulator_is_noticed_through_the_wrapper(
 
 
 @pytest.fixture
-def manual_installation(package_rpm):
+def manual_installation(package_rpm: pathlib.Path) -> Iterator[None]:
     """
     The state of a host where the manual recipe was followed. The package comes
     back after it.
@@ -101,12 +109,14 @@ def manual_installation(package_rpm):
 
 
 @pytest.fixture
-def package_rpm():
+def package_rpm() -> pathlib.Path:
     return pathlib.Path(os.environ['LAB']) / 'package.rpm'
 
 
 def test_vm_of_the_manual_wrapper_goes_on_and_can_migrate(
-        manual_installation, package_rpm, connection, start, destination):
+        manual_installation: None, package_rpm: pathlib.Path,
+        connection: libvirt.virConnect, start: Start,
+        destination: Host) -> None:
     vm = start(DOMAIN.replace(
         '<devices>', '<devices><emulator>%s</emulator>' % EMULATOR))
     assert 'tls-ciphers=%s,' % SEED_CIPHERS in vm.arguments[-1]

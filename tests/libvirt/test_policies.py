@@ -3,11 +3,15 @@
 
 """Every kind of policy on a real VM, seen from outside."""
 
+from __future__ import annotations
+
 import contextlib
 import json
 import re
 import socket
 import subprocess
+from collections.abc import Collection, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Protocol
 
 import libvirt
 import pytest
@@ -15,6 +19,11 @@ import pytest
 import clients
 import support
 import vencrypt
+
+if TYPE_CHECKING:
+    from conftest import VM, Host, RunHook, Start, Write
+
+Offer = tuple[str, str]
 
 BOTH = support.lab_domain('spice', 'vnc')
 # What QEMU and libspice, and GnuTLS, have without a policy.
@@ -26,7 +35,8 @@ MODERN = ('NORMAL:-VERS-ALL:+VERS-TLS1.3:-CIPHER-ALL:+AES-128-GCM:'
           '+AES-256-GCM:+CHACHA20-POLY1305')
 
 
-def spice_suites(versions, cipher_list=DEFAULT_LIST, suites=DEFAULT_SUITES):
+def spice_suites(versions: Collection[str], cipher_list: str = DEFAULT_LIST,
+                 suites: Iterable[str] = DEFAULT_SUITES) -> set[Offer]:
     """
     Return what a SPICE console should accept, as OpenSSL has it: it has no DH
     parameters, and its certificate is of the RSA kind.
@@ -47,7 +57,8 @@ VNC_ALL = support.gnutls_suites(DEFAULT_PRIORITY)
 MOZILLA = ('X25519', 'P-256', 'P-384')
 
 # name: (properties, what SPICE accepts, what VNC accepts, groups of SPICE)
-POLICIES = {
+POLICIES: dict[str, tuple[dict[str, str], set[Offer], set[Offer],
+                          tuple[str, ...] | None]] = {
     'TLS 1.2 only': (
         {'tlsprotocols': 'TLSv1.2', 'tlsciphers': support.GOOD_CIPHERS},
         spice_suites(['TLSv1.2'], support.GOOD_CIPHERS), VNC_ALL, ()),
@@ -99,7 +110,8 @@ POLICIES = {
 
 
 @pytest.mark.parametrize('name', POLICIES)
-def test_console_accepts_exactly_the_policy(start, run_hook, name):
+def test_console_accepts_exactly_the_policy(start: Start, run_hook: RunHook,
+                                            name: str) -> None:
     properties, spice, vnc, groups = POLICIES[name]
     vm = start(run_hook(BOTH, **properties))
     assert support.accepted(vm.tls_port) == spice
@@ -119,7 +131,7 @@ def test_console_accepts_exactly_the_policy(start, run_hook, name):
         assert qom_get(vm, 'priority') == properties['tlspriority']
 
 
-def qom_get(vm, name):
+def qom_get(vm: VM, name: str) -> Any:
     answer = subprocess.run(
         ['virsh', '--connect', 'qemu:///system', 'qemu-monitor-command',
          vm.name, json.dumps({'execute': 'qom-get', 'arguments': {
@@ -128,7 +140,8 @@ def qom_get(vm, name):
     return json.loads(answer)['return']
 
 
-def test_vm_without_a_policy_has_what_the_libraries_have(start, run_hook):
+def test_vm_without_a_policy_has_what_the_libraries_have(
+        start: Start, run_hook: RunHook) -> None:
     assert run_hook(BOTH) == BOTH
     vm = start(BOTH)
     assert support.accepted(vm.tls_port) == SPICE_ALL
@@ -136,8 +149,8 @@ def test_vm_without_a_policy_has_what_the_libraries_have(start, run_hook):
 
 
 @pytest.mark.parametrize('profile', ['modern', 'intermediate'])
-def test_users_clients_connect_to_a_console_with_a_profile(start, run_hook,
-                                                           profile):
+def test_users_clients_connect_to_a_console_with_a_profile(
+        start: Start, run_hook: RunHook, profile: str) -> None:
     vm = start(run_hook(BOTH, tlsprofile=profile))
     for screenshot, port in ((clients.spice_screenshot, vm.tls_port),
                              (clients.vnc_screenshot, vm.vnc_port)):
@@ -145,7 +158,7 @@ def test_users_clients_connect_to_a_console_with_a_profile(start, run_hook,
         assert len(clients.colours(picture)) > 1
 
 
-def test_log_shows_what_qemu_got(start, run_hook):
+def test_log_shows_what_qemu_got(start: Start, run_hook: RunHook) -> None:
     vm = start(run_hook(BOTH, tlsprofile='modern'))
     assert re.search('QEMU gets OPENSSL_CONF with ciphersuites=TLS_AES_.* '
                      'protocols=TLSv1.3 groups=X25519:', vm.log)
@@ -155,7 +168,8 @@ def test_log_shows_what_qemu_got(start, run_hook):
 @pytest.mark.parametrize('properties', [
     {'tlspriority': DEFAULT_PRIORITY}, {'tlsprofile': 'intermediate'}])
 def test_vnc_without_encryption_starts_no_vm(
-        start, run_hook, host_without_vnc_tls, properties):
+        start: Start, run_hook: RunHook, host_without_vnc_tls: Host,
+        properties: dict[str, str]) -> None:
     """The default of a cluster: most administrators meet this line first."""
     with pytest.raises(libvirt.libvirtError) as error:
         start(run_hook(BOTH, **properties), host_without_vnc_tls)
@@ -165,7 +179,7 @@ def test_vnc_without_encryption_starts_no_vm(
 
 
 def test_default_of_the_host_holds_for_a_vm_without_a_policy(
-        start, run_hook, host_default):
+        start: Start, run_hook: RunHook, host_default: Write) -> None:
     host_default('[default]\ntlsprofile = modern\n')
     vm = start(run_hook(BOTH))
     assert support.accepted(vm.tls_port) == spice_suites(['TLSv1.3'])
@@ -173,7 +187,8 @@ def test_default_of_the_host_holds_for_a_vm_without_a_policy(
 
 
 def test_default_of_the_host_leaves_vnc_without_encryption_alone(
-        start, run_hook, host_default, host_without_vnc_tls):
+        start: Start, run_hook: RunHook, host_default: Write,
+        host_without_vnc_tls: Host) -> None:
     host_default('[default]\ntlsprofile = modern\n')
     vm = start(run_hook(BOTH), host_without_vnc_tls)
     assert support.accepted(vm.tls_port) == spice_suites(['TLSv1.3'])
@@ -183,24 +198,27 @@ def test_default_of_the_host_leaves_vnc_without_encryption_alone(
 
 
 @pytest.mark.parametrize('consoles', [(), ('vnc',), ('spice',)])
-def test_any_console_starts_under_a_default(start, run_hook, host_default,
-                                            host_without_vnc_tls, consoles):
+def test_any_console_starts_under_a_default(
+        start: Start, run_hook: RunHook, host_default: Write,
+        host_without_vnc_tls: Host, consoles: tuple[str, ...]) -> None:
     host_default('[default]\ntlsprofile = intermediate\n')
     xml = run_hook(support.lab_domain(*consoles))
     assert start(xml).pid
     assert start(xml.replace('lab', 'elsewhere'), host_without_vnc_tls).pid
 
 
-def test_setting_of_a_newer_version_starts_no_vm(start, run_hook):
+def test_setting_of_a_newer_version_starts_no_vm(start: Start,
+                                                 run_hook: RunHook) -> None:
     xml = run_hook(BOTH, tlsgroups='P-384').replace('groups=', 'curves=')
     with pytest.raises(libvirt.libvirtError, match='curves: this version '
                        'cannot enforce it; remedy: update'):
         start(xml)
 
 
-def test_openssl_conf_in_the_xml_does_not_undo_a_policy(start, run_hook):
+def test_openssl_conf_in_the_xml_does_not_undo_a_policy(
+        start: Start, run_hook: RunHook) -> None:
     xml = run_hook(BOTH, tlsprotocols='TLSv1.3')
-    prefix = re.search(r'<(\w+):commandline', xml).group(1)
+    prefix, = re.findall(r'<(\w+):commandline', xml)
     xml = xml.replace('</%s:commandline>' % prefix,
                       '<%s:env name="OPENSSL_CONF" value="/dev/null"/>'
                       '</%s:commandline>' % (prefix, prefix))
@@ -211,8 +229,9 @@ def test_openssl_conf_in_the_xml_does_not_undo_a_policy(start, run_hook):
 
 @pytest.mark.parametrize('value', ['@SYSTEM', '@OVIRT',
                                    '@SYSTEM:-AES-128-GCM'])
-def test_keyword_of_the_system_is_a_policy(start, run_hook, gnutls_config,
-                                           value):
+def test_keyword_of_the_system_is_a_policy(
+        start: Start, run_hook: RunHook, gnutls_config: Write,
+        value: str) -> None:
     """As crypto-policies have it on EL."""
     gnutls_config('[priorities]\nSYSTEM = %s\nOVIRT = %s\n'
                   % (TLS12_ONLY + ':+AES-128-GCM', TLS13_ONLY))
@@ -222,8 +241,8 @@ def test_keyword_of_the_system_is_a_policy(start, run_hook, gnutls_config,
     assert support.accepted(vm.websocket_port) == expected
 
 
-def test_keyword_without_its_file_starts_no_vm(start, run_hook,
-                                               gnutls_config):
+def test_keyword_without_its_file_starts_no_vm(start: Start, run_hook: RunHook,
+                                               gnutls_config: Write) -> None:
     """The destination of a migration may lack what the source has."""
     gnutls_config('[priorities]\nSYSTEM = NORMAL\n')
     xml = run_hook(BOTH, tlspriority='@SYSTEM')
@@ -253,7 +272,8 @@ secure-hash = SHA384
 
 @pytest.mark.parametrize('value', ['@SYSTEM', 'NORMAL', MODERN])
 def test_judge_and_console_agree_where_the_system_allows_little(
-        start, run_hook, gnutls_config, value):
+        start: Start, run_hook: RunHook, gnutls_config: Write,
+        value: str) -> None:
     """As crypto-policies have it on EL9 and later."""
     gnutls_config(ALLOWLIST)
     expected = support.gnutls_suites.__wrapped__(value)
@@ -263,7 +283,8 @@ def test_judge_and_console_agree_where_the_system_allows_little(
         assert expected == {('TLSv1.2', ECDHE)}
 
 
-def test_system_that_allows_nothing_starts_no_vm(run_hook, gnutls_config):
+def test_system_that_allows_nothing_starts_no_vm(run_hook: RunHook,
+                                                 gnutls_config: Write) -> None:
     gnutls_config(ALLOWLIST.replace('enabled-version = TLS1.2\n', ''))
     with pytest.raises(subprocess.CalledProcessError) as error:
         run_hook(BOTH, tlspriority='@SYSTEM')
@@ -271,8 +292,14 @@ def test_system_that_allows_nothing_starts_no_vm(run_hook, gnutls_config):
     assert error.value.stderr.startswith(b'tlspriority: @SYSTEM: ')
 
 
+class StartQemu(Protocol):
+    """What the fixture qemu is."""
+
+    def __call__(self, last: int, *arguments: str) -> None: ...
+
+
 @pytest.fixture
-def qemu():
+def qemu() -> Iterator[StartQemu]:
     """
     A function that starts QEMU through the wrapper, without libvirt, on
     given arguments with VNC displays :70 and maybe :71, when the last of
@@ -280,7 +307,7 @@ def qemu():
     """
     processes = []
 
-    def qemu(last, *arguments):
+    def qemu(last: int, *arguments: str) -> None:
         process = subprocess.Popen(
             ['/usr/libexec/qemu-kvm-modified', '-nodefaults', '-machine',
              'q35,accel=tcg', '-vga', 'std', '-S', *arguments])
@@ -300,7 +327,8 @@ def qemu():
 CREDENTIALS = 'dir=/etc/pki/vdsm/libvirt-vnc,endpoint=server,verify-peer=no'
 
 
-def test_only_the_credentials_of_a_display_are_touched(qemu):
+def test_only_the_credentials_of_a_display_are_touched(
+        qemu: StartQemu) -> None:
     """In the spelling of libvirt before 7.0, and with a stranger's objects."""
     qemu(
         5970, '-object', 'tls-creds-x509,id=vnc-tls-creds0,' + CREDENTIALS,
@@ -312,7 +340,7 @@ def test_only_the_credentials_of_a_display_are_touched(qemu):
         assert support.accepted(port) == support.gnutls_suites(TLS12_ONLY)
 
 
-def test_each_of_several_displays_gets_the_policy(qemu):
+def test_each_of_several_displays_gets_the_policy(qemu: StartQemu) -> None:
     qemu(
         5971, '-object', 'tls-creds-x509,id=a,priority=NORMAL,' + CREDENTIALS,
         '-object', json.dumps({

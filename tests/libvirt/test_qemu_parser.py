@@ -13,15 +13,23 @@ the line too, or it is a refusal of STRICTER and what it says of the consoles
 is what QEMU says.
 """
 
+from __future__ import annotations
+
 import collections
 import concurrent.futures
 import json
 import pathlib
 import random
 import re
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 import pytest
 import qmp
+
+import support
+
+Choice = TypeVar('Choice')
 
 QEMU_KVM = '/usr/libexec/qemu-kvm'
 WRAPPER = '/usr/libexec/qemu-kvm-modified'
@@ -146,7 +154,7 @@ class Line:
     settings, a list of (option, key, value).
     """
 
-    def __init__(self, number):
+    def __init__(self, number: int) -> None:
         self.chance = random.Random(number)
         # Each has ports of its own: two are tried at a time.
         self.port = 10000 + number % 150 * 100
@@ -157,18 +165,19 @@ class Line:
         while self.chance.random() < 0.1:
             self.spoil()
 
-    def some(self, good, odd, most):
+    def some(self, good: Sequence[Choice], odd: Sequence[Choice],
+             most: int) -> list[Choice]:
         """Return a few of good, and now and then one of odd."""
         found = self.chance.sample(good, self.chance.randint(0, most))
         if self.chance.random() < 0.07:
             found.append(self.chance.choice(odd))
         return found
 
-    def next_port(self):
+    def next_port(self) -> int:
         self.port += 1
         return self.port
 
-    def make_settings(self):
+    def make_settings(self) -> list[tuple[str, str, str]]:
         settings = dict(self.chance.choice((*SPICE_SETTINGS, {})))
         if self.chance.random() < 0.7:
             settings['priority'] = PRIORITY
@@ -176,7 +185,7 @@ class Line:
                                      '-vdsm-tls-default')), key, value)
                 for key, value in settings.items()]
 
-    def make_pieces(self):
+    def make_pieces(self) -> list[list[str]]:
         pieces = self.some(OTHERS, ODD_OTHERS, 4)
         if self.chance.random() < 0.75:
             pieces += self.make_spice()
@@ -188,12 +197,12 @@ class Line:
             pieces.append(self.make_vnc(names))
         return [list(piece) for piece in pieces]
 
-    def make_spice(self):
+    def make_spice(self) -> list[list[str]]:
         parameters = ['tls-port=%d' % self.next_port(),
                       'x509-dir=' + self.chance.choice(FOLDERS)]
         parameters += self.some(SPICE, ODD_SPICE, 4)
         self.chance.shuffle(parameters)
-        pieces = [[]]
+        pieces: list[list[str]] = [[]]
         for parameter in parameters:
             pieces[-1].append(parameter.format(self.next_port())
                               if '{' in parameter else parameter)
@@ -202,7 +211,7 @@ class Line:
         return [[self.chance.choice(('-spice', '--spice')), ','.join(piece)]
                 for piece in pieces]
 
-    def make_vnc(self, names):
+    def make_vnc(self, names: list[str]) -> list[str]:
         address = self.chance.choice(
             ODD_ADDRESSES if self.chance.random() < 0.1 else ADDRESSES)
         # QEMU counts from 5900.
@@ -219,7 +228,7 @@ class Line:
             ('--display', 'vnc=')))
         return [option[0], option[1] + ','.join(parameters)]
 
-    def make_keyed(self, name):
+    def make_keyed(self, name: str) -> str:
         members = ['id=' + name, 'dir=' + self.chance.choice(FOLDERS),
                    'endpoint=server', *self.some(KEYED, ODD_KEYED, 2)]
         self.chance.shuffle(members)
@@ -231,7 +240,7 @@ class Line:
             members.insert(0, kind)
         return ','.join(members)
 
-    def make_json(self, name):
+    def make_json(self, name: str) -> str:
         members = [('qom-type', 'tls-creds-x509'), ('id', name), (
             'dir', self.chance.choice(FOLDERS).replace(',,', ',')),
             ('endpoint', 'server'), *self.some(MEMBERS, ODD_MEMBERS, 2)]
@@ -247,14 +256,13 @@ class Line:
                 text.replace('/', '\\/')))
         return text
 
-    def spoil(self):
+    def spoil(self) -> None:
         """Change something in the words, but for the settings."""
-        places = [place for place, word in enumerate(self.given)
-                  if word is not ...]
+        places = [(place, word) for place, word in enumerate(self.given)
+                  if isinstance(word, str)]
         if not places:
             return
-        place = self.chance.choice(places)
-        word = self.given[place]
+        place, word = self.chance.choice(places)
         position = self.chance.randint(0, len(word))
         character = self.chance.choice(',,==-"\'{}\\: 0\xe4')
         self.given[place:place + 1] = self.chance.choice((
@@ -263,17 +271,17 @@ class Line:
             [word[:position] + word[position + 1:]],
             [word[:position]], [word, word], [], [word.upper()]))
 
-    def words(self, settings):
+    def words(self, settings: Iterable[tuple[str, str]]) -> list[str]:
         """Return the command line, with settings (pairs of words)."""
-        settings = iter(settings)
-        return [part for word in self.given
-                for part in (next(settings) if word is ... else [word])]
+        unused = iter(settings)
+        return [part for word in self.given for part in (
+            [word] if isinstance(word, str) else next(unused))]
 
-    def for_wrapper(self):
+    def for_wrapper(self) -> list[str]:
         return self.words((option, '%s=%s' % (key, value))
                           for option, key, value in self.settings)
 
-    def for_qemu(self):
+    def for_qemu(self) -> list[str]:
         return self.words(('-msg', 'guest-name=off') for _ in self.settings)
 
 
@@ -287,7 +295,8 @@ class Report:
     handshakes: spice_suites, vnc_suites. Raises qmp.Ended.
     """
 
-    def __init__(self, program, arguments, folder):
+    def __init__(self, program: str, arguments: list[str],
+                 folder: pathlib.Path) -> None:
         with qmp.Emulator(program, arguments, folder) as emulator:
             self.spice = emulator.ask('query-spice')
             self.vnc = [display for display in emulator.ask(
@@ -300,7 +309,7 @@ class Report:
             self.said = emulator.said()
 
 
-def ask_qemu(line, folder):
+def ask_qemu(line: Line, folder: pathlib.Path) -> Report | None:
     """Return QEMU's Report of a line, or None where it does not start."""
     try:
         return Report(QEMU_KVM, line.for_qemu(), folder)
@@ -308,10 +317,12 @@ def ask_qemu(line, folder):
         return None
 
 
-def expected_spice(report, settings):
+def expected_spice(report: Report,
+                   settings: dict[str, str]) -> qmp.Suites | None:
     """Return what SPICE should agree to with settings ({key: value})."""
     if 'tls-port' not in report.spice:
         return None
+    assert report.spice_suites
     old, new = report.spice_suites
     if 'ciphers' in settings:
         old = settings['ciphers']
@@ -322,7 +333,8 @@ def expected_spice(report, settings):
             None if protocols == 'TLSv1.2' else new)
 
 
-def check_policy(plain, report, settings, required):
+def check_policy(plain: Report | None, report: Report,
+                 settings: dict[str, str], required: set[str]) -> None:
     """
     Check a Report of the wrapper's QEMU, given that without it (or None):
     the settings ({key: value}), of which some (keys) are required.
@@ -354,7 +366,7 @@ def check_policy(plain, report, settings, required):
             assert changed == members
 
 
-def check_reason(reason, plain):
+def check_reason(reason: str, plain: Report) -> None:
     """Check why the wrapper gives up, with a line that QEMU starts with."""
     told = [check for beginning, check in STRICTER.items()
             if re.match(beginning, reason)]
@@ -362,7 +374,7 @@ def check_reason(reason, plain):
     assert told[0] is None or told[0](plain)
 
 
-def check_line(line, folder):
+def check_line(line: Line, folder: pathlib.Path) -> str:
     """Check a Line. Returns who takes it: "both", "QEMU" alone..."""
     plain = ask_qemu(line, folder)
     settings = {key: value for _, key, value in line.settings}
@@ -398,7 +410,7 @@ def check_line(line, folder):
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path: pathlib.Path) -> pathlib.Path:
     """Where QEMU runs: with files that command lines name."""
     for path in pathlib.Path(PKI).iterdir():
         (tmp_path / path.name).symlink_to(path)
@@ -408,12 +420,13 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_wrapper_reads_a_command_line_as_qemu_does(folder, soak, figure):
+def test_wrapper_reads_a_command_line_as_qemu_does(
+        folder: pathlib.Path, soak: bool, figure: support.Figure) -> None:
     lines = [Line(number) for number in range(2000 if soak else 200)]
-    outcomes = collections.Counter()
+    outcomes = collections.Counter[str]()
     different = []
 
-    def check(line):
+    def check(line: Line) -> str:
         try:
             return check_line(line, folder)
         except Exception as error:  # noqa: BLE001

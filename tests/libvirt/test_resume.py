@@ -3,9 +3,13 @@
 
 """Policies of VMs that are suspended to a file and resume from it."""
 
+from __future__ import annotations
+
 import os
 import pathlib
 import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 import libvirt
 import pytest
@@ -13,12 +17,15 @@ from test_migration import BOTH, EXPECTED, POLICY, PRIORITY, scan
 
 import support
 
+if TYPE_CHECKING:
+    from conftest import RunHook, Start, Write
+
 HOOK = '/usr/libexec/vdsm/hooks/before_vm_start/50_emulator'
 RUN_DIR = pathlib.Path('/run/vdsm')
 
 
 @pytest.fixture
-def folder():
+def folder() -> pathlib.Path:
     """A folder that the emulator's user can write."""
     path = pathlib.Path(os.environ['LAB']) / 'images'
     path.mkdir(exist_ok=True)
@@ -26,14 +33,21 @@ def folder():
     return path
 
 
+class ResumeHook(Protocol):
+    """What the fixture resume_hook is."""
+
+    def __call__(self, properties: dict[str, str],
+                 start: bool = ...) -> str: ...
+
+
 @pytest.fixture
-def resume_hook(tmp_path):
+def resume_hook(tmp_path: pathlib.Path) -> ResumeHook:
     """
     A function that runs the hook as vdsm does for a resume (start: for a
     start), on an XML built afresh, which vdsm then throws away; returns what
     it says. A refusal is a subprocess.CalledProcessError.
     """
-    def resume_hook(start=False, **properties):
+    def resume_hook(properties: dict[str, str], start: bool = False) -> str:
         flags = RUN_DIR / 'VMID' / 'launchflags'
         flags.parent.mkdir(parents=True, exist_ok=True)
         if start:
@@ -50,8 +64,12 @@ def resume_hook(tmp_path):
     return resume_hook
 
 
+StartDomain = Callable[[str], libvirt.virDomain]
+
+
 @pytest.fixture
-def start_domain(start, connection):
+def start_domain(start: Start,
+                 connection: libvirt.virConnect) -> Iterator[StartDomain]:
     """A function that starts a VM: its libvirt domain."""
     yield lambda xml: connection.lookupByName(start(xml).name)
     for domain in connection.listAllDomains():
@@ -59,11 +77,11 @@ def start_domain(start, connection):
 
 
 @pytest.fixture
-def define_domain(connection):
+def define_domain(connection: libvirt.virConnect) -> Iterator[StartDomain]:
     """A function that defines and starts a VM: its libvirt domain."""
     defined = []
 
-    def define_domain(xml):
+    def define_domain(xml: str) -> libvirt.virDomain:
         domain = connection.defineXML(xml)
         defined.append(domain)
         domain.create()
@@ -77,20 +95,21 @@ def define_domain(connection):
                              | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA)
 
 
-def domain_xml(domain):
+def domain_xml(domain: libvirt.virDomain) -> str:
     """Return the domain XML that vdsm keeps, to start the VM from later."""
-    return domain.XMLDesc(libvirt.VIR_DOMAIN_XML_SECURE
-                          | libvirt.VIR_DOMAIN_XML_MIGRATABLE)
+    return str(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_SECURE
+                              | libvirt.VIR_DOMAIN_XML_MIGRATABLE))
 
 
-def suspend(domain, path):
+def suspend(domain: libvirt.virDomain, path: pathlib.Path) -> str:
     """Suspend a VM as vdsm does; returns the XML that vdsm keeps."""
     xml = domain_xml(domain)
     domain.save(str(path))
     return xml
 
 
-def resume(connection, path, xml):
+def resume(connection: libvirt.virConnect, path: pathlib.Path,
+           xml: str) -> libvirt.virDomain:
     connection.restoreFlags(str(path), xml, 0)
     return connection.lookupByName('lab')
 
@@ -109,22 +128,24 @@ FILES = (SITE, SITE.replace('P-384', 'P-256'), PROFILE_GONE, UNKNOWN_SUITE,
     # The host's default is refused only where it is malformed.
     ({}, FILES[-3:-1])])
 def test_vm_resumes_with_what_was_saved_whatever_the_hosts_file_is_now(
-        start_domain, connection, run_hook, resume_hook, host_default, folder,
-        soak, figure, properties, refused):
+        start_domain: StartDomain, connection: libvirt.virConnect,
+        run_hook: RunHook, resume_hook: ResumeHook, host_default: Write,
+        folder: pathlib.Path, soak: bool, figure: support.Figure,
+        properties: dict[str, str], refused: Sequence[str]) -> None:
     host_default(SITE)
     xml = suspend(start_domain(run_hook(BOTH, **properties)), folder / 'saved')
     blocked = 0
     for text in FILES:
         host_default(text)
         try:
-            said = resume_hook(**properties)
+            said = resume_hook(properties)
         except subprocess.CalledProcessError:
             blocked += 1
             continue
         assert ('not refused: the VM resumes' in said) == (text in refused)
         if text in refused:
             with pytest.raises(subprocess.CalledProcessError):
-                resume_hook(start=True, **properties)
+                resume_hook(properties, start=True)
         if soak or text in (SITE, UNKNOWN_SUITE, FILES[-2]):
             domain = resume(connection, folder / 'saved', xml)
             assert scan(domain) == EXPECTED
@@ -135,8 +156,9 @@ def test_vm_resumes_with_what_was_saved_whatever_the_hosts_file_is_now(
 
 
 def test_vm_resumes_only_where_its_policy_can_be_enforced(
-        start_domain, connection, run_hook, resume_hook, gnutls_config,
-        folder):
+        start_domain: StartDomain, connection: libvirt.virConnect,
+        run_hook: RunHook, resume_hook: ResumeHook, gnutls_config: Write,
+        folder: pathlib.Path) -> None:
     """What GnuTLS knows has changed meanwhile; what was saved is kept."""
     properties = {'tlspriority': '@LAB', 'tlsciphers': 'AES256-SHA'}
     known = '[priorities]\nLAB = %s\n' % PRIORITY
@@ -144,8 +166,8 @@ def test_vm_resumes_only_where_its_policy_can_be_enforced(
     xml = suspend(start_domain(run_hook(BOTH, **properties)), folder / 'saved')
     gnutls_config('')
     with pytest.raises(subprocess.CalledProcessError):
-        resume_hook(start=True, **properties)
-    assert 'not refused: the VM resumes' in resume_hook(**properties)
+        resume_hook(properties, start=True)
+    assert 'not refused: the VM resumes' in resume_hook(properties)
     with pytest.raises(libvirt.libvirtError, match='qemu-kvm-modified: '
                        'priority: GnuTLS: Syntax error at: @LAB'):
         resume(connection, folder / 'saved', xml)
@@ -156,14 +178,15 @@ def test_vm_resumes_only_where_its_policy_can_be_enforced(
 
 
 def test_default_that_cannot_be_enforced_any_more_does_not_stop_a_resume(
-        start_domain, connection, run_hook, resume_hook, host_default,
-        gnutls_config, folder):
+        start_domain: StartDomain, connection: libvirt.virConnect,
+        run_hook: RunHook, resume_hook: ResumeHook, host_default: Write,
+        gnutls_config: Write, folder: pathlib.Path) -> None:
     gnutls_config('[priorities]\nLAB = %s\n' % PRIORITY)
     host_default('[default]\ntlspriority = @LAB\n')
     xml = suspend(start_domain(run_hook(BOTH, tlsciphers='AES256-SHA')),
                   folder / 'saved')
     gnutls_config('')
-    resume_hook(tlsciphers='AES256-SHA')
+    resume_hook({'tlsciphers': 'AES256-SHA'})
     domain = resume(connection, folder / 'saved', xml)
     assert 'the default of the host does not apply' in support.read_vm_log(
         'lab')
@@ -171,7 +194,8 @@ def test_default_that_cannot_be_enforced_any_more_does_not_stop_a_resume(
             if version == 'TLSv1.2'} == {'AES256-SHA'}
 
 
-def test_managed_save_keeps_the_policy(define_domain, run_hook):
+def test_managed_save_keeps_the_policy(define_domain: StartDomain,
+                                       run_hook: RunHook) -> None:
     domain = define_domain(run_hook(BOTH, **POLICY))
     domain.managedSave()
     assert not domain.isActive()
@@ -181,23 +205,22 @@ def test_managed_save_keeps_the_policy(define_domain, run_hook):
 
 
 @pytest.fixture
-def disk(folder):
-    """A function that gives a domain XML a disk (pathlib.Path: disk.path)."""
-    def disk(xml):
-        return xml.replace('<devices>', """<devices>
-            <disk type="file"><driver name="qemu" type="qcow2"/>
-            <source file="%s"/><target dev="vda" bus="virtio"/></disk>"""
-            % disk.path)
-
-    disk.path = folder / 'disk.qcow2'
-    subprocess.run(['qemu-img', 'create', '-q', '-f', 'qcow2', disk.path,
-                    '1M'], check=True)
-    yield disk
+def disk(folder: pathlib.Path) -> Iterator[Callable[[str], str]]:
+    """A function that gives a domain XML a disk."""
+    path = folder / 'disk.qcow2'
+    subprocess.run(['qemu-img', 'create', '-q', '-f', 'qcow2', path, '1M'],
+                   check=True)
+    yield lambda xml: xml.replace('<devices>', """<devices>
+        <disk type="file"><driver name="qemu" type="qcow2"/>
+        <source file="%s"/><target dev="vda" bus="virtio"/></disk>"""
+        % path)
     for path in folder.iterdir():
         path.unlink()
 
 
-def test_internal_snapshot_keeps_the_policy(define_domain, run_hook, disk):
+def test_internal_snapshot_keeps_the_policy(
+        define_domain: StartDomain, run_hook: RunHook,
+        disk: Callable[[str], str]) -> None:
     domain = define_domain(run_hook(disk(BOTH), **POLICY))
     snapshot = domain.snapshotCreateXML('<domainsnapshot/>')
     domain.destroy()
@@ -207,7 +230,9 @@ def test_internal_snapshot_keeps_the_policy(define_domain, run_hook, disk):
 
 
 def test_external_snapshot_with_memory_keeps_the_policy(
-        start_domain, connection, run_hook, resume_hook, disk, folder):
+        start_domain: StartDomain, connection: libvirt.virConnect,
+        run_hook: RunHook, resume_hook: ResumeHook, disk: Callable[[str], str],
+        folder: pathlib.Path) -> None:
     """As vdsm takes them, and starts a VM from its memory."""
     domain = start_domain(run_hook(disk(BOTH), **POLICY))
     xml = domain_xml(domain)
@@ -219,5 +244,5 @@ def test_external_snapshot_with_memory_keeps_the_policy(
                              libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_NO_METADATA)
     assert scan(domain) == EXPECTED
     domain.destroy()
-    resume_hook(**POLICY)
+    resume_hook(POLICY)
     assert scan(resume(connection, folder / 'memory', xml)) == EXPECTED

@@ -3,16 +3,23 @@
 
 """vdsm-tlsciphers scan and the consoles of real VMs."""
 
+from __future__ import annotations
+
 import json
 import subprocess
+from typing import TYPE_CHECKING, Any
 
 import jsonschema
+import libvirt
 import libvirt_qemu
 import pytest
 
 import clients
 import support
 import vencrypt
+
+if TYPE_CHECKING:
+    from conftest import VM, Host, RunHook, Start
 
 SCHEMA = json.loads((support.SOURCE / 'docs/scan.schema.json').read_text())
 BOTH = support.lab_domain('spice', 'vnc')
@@ -21,12 +28,12 @@ DISPLAYS = ('spice', 'vnc', 'websocket')
 LOG = 10000
 
 
-def run(*arguments):
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(['vdsm-tlsciphers', 'scan', *map(str, arguments)],
                           capture_output=True, text=True, timeout=60)
 
 
-def scan(*arguments, status=1):
+def scan(*arguments: str, status: int = 1) -> dict[str, Any]:
     """Return the consoles ({display: dict}) that a scan finds."""
     process = run('--json', *arguments)
     assert process.returncode == status, process.stderr
@@ -35,13 +42,13 @@ def scan(*arguments, status=1):
     return {console['display']: console for console in document['consoles']}
 
 
-def accepted(console):
+def accepted(console: dict[str, Any]) -> set[tuple[str, str]]:
     return {(version, suite['suite'])
             for version, suites in console['protocols'].items()
             for suite in suites}
 
 
-def ask(connection, vm, command):
+def ask(connection: libvirt.virConnect, vm: VM, command: str) -> Any:
     """Return the answer of a VM's QEMU to a command (str)."""
     return json.loads(libvirt_qemu.qemuMonitorCommand(
         connection.lookupByName(vm.name), command, 0))['return']
@@ -57,7 +64,7 @@ POLICIES = {
 
 @pytest.mark.parametrize('properties', POLICIES.values(), ids=POLICIES)
 def test_it_finds_what_handshakes_one_by_one_find(
-        start, run_hook, properties):
+        start: Start, run_hook: RunHook, properties: dict[str, str]) -> None:
     vm = start(run_hook(BOTH, **properties))
     consoles = scan(vm.name, status=int(
         properties.get('tlsprofile') != 'intermediate'))
@@ -78,7 +85,7 @@ def test_it_finds_what_handshakes_one_by_one_find(
 
 
 def test_the_vms_of_the_host_are_scanned_and_those_that_comply_pass(
-        start, run_hook):
+        start: Start, run_hook: RunHook) -> None:
     start(support.lab_domain('spice', 'vnc', name='plain'))
     start(run_hook(support.lab_domain('spice', 'vnc', name='modern'),
                    tlsprofile='modern'))
@@ -94,7 +101,8 @@ def test_the_vms_of_the_host_are_scanned_and_those_that_comply_pass(
 
 
 def test_the_document_names_vm_certificate_and_policy(
-        connection, start, run_hook):
+        connection: libvirt.virConnect, start: Start,
+        run_hook: RunHook) -> None:
     vm = start(run_hook(BOTH, tlsprotocols='TLSv1.3'))
     consoles = scan(vm.name)
     fingerprint = subprocess.run(
@@ -115,7 +123,8 @@ def test_the_document_names_vm_certificate_and_policy(
 
 
 def test_a_policy_that_is_not_in_force_is_a_finding(
-        connection, start, run_hook):
+        connection: libvirt.virConnect, start: Start,
+        run_hook: RunHook) -> None:
     vm = start(run_hook(BOTH, tlsprofile='intermediate'))
     # QEMU lets it be changed, for new connections.
     ask(connection, vm, json.dumps({'execute': 'qom-set', 'arguments': {
@@ -131,7 +140,7 @@ def test_a_policy_that_is_not_in_force_is_a_finding(
     assert against_policy[1].startswith('TLSv1.2 is accepted with DHE-RSA-')
 
 
-def test_a_port_tells_by_itself_what_it_is(start):
+def test_a_port_tells_by_itself_what_it_is(start: Start) -> None:
     vm = start(BOTH)
     ports = (vm.tls_port, vm.vnc_port, vm.websocket_port)
     by_vm = scan(vm.name)
@@ -145,7 +154,7 @@ def test_a_port_tells_by_itself_what_it_is(start):
 
 
 def test_consoles_without_encryption_are_findings(
-        start, host_without_vnc_tls):
+        start: Start, host_without_vnc_tls: Host) -> None:
     vm = start(support.lab_domain('vnc'), host_without_vnc_tls)
     vnc = scan('127.0.0.1:%d' % vm.vnc_port)['vnc']
     assert vnc['state'] == 'no TLS'
@@ -160,7 +169,7 @@ def test_consoles_without_encryption_are_findings(
 
 
 def test_a_websocket_without_encryption_is_known_at_once(
-        host_without_vnc_tls, start):
+        host_without_vnc_tls: Host, start: Start) -> None:
     # What only the VM's XML tells: the command asks another libvirt for it.
     vm = start(support.lab_domain('vnc'), host_without_vnc_tls)
     script = (
@@ -174,7 +183,8 @@ def test_a_websocket_without_encryption_is_known_at_once(
     assert said == "('no TLS', 'this port speaks HTTP without TLS') 1\n"
 
 
-def test_a_spice_port_beside_the_encrypted_one_is_a_finding(start):
+def test_a_spice_port_beside_the_encrypted_one_is_a_finding(
+        start: Start) -> None:
     vm = start(support.lab_domain('spice').replace(
         'defaultMode="secure"', 'defaultMode="any"'))
     document = json.loads(run('--json', vm.name).stdout)
@@ -184,7 +194,7 @@ def test_a_spice_port_beside_the_encrypted_one_is_a_finding(start):
                       'no TLS': 'this SPICE port is not encrypted'}
 
 
-def connected(connection, vm):
+def connected(connection: libvirt.virConnect, vm: VM) -> set[Any]:
     """Return who is connected to a VM's consoles, as QEMU has it (set)."""
     found = {(client['connection-id'], client['port']) for client in ask(
         connection, vm, '{"execute": "query-spice"}').get('channels', ())}
@@ -192,7 +202,8 @@ def connected(connection, vm):
         connection, vm, '{"execute": "query-vnc"}')['clients']}
 
 
-def test_users_who_are_connected_stay_so(connection, start):
+def test_users_who_are_connected_stay_so(connection: libvirt.virConnect,
+                                         start: Start) -> None:
     vm = start(BOTH)
     with clients.Viewer('spice', vm.tls_port) as spice, clients.Viewer(
             'vnc', vm.vnc_port) as vnc:
@@ -206,12 +217,14 @@ def test_users_who_are_connected_stay_so(connection, start):
         for viewer in (spice, vnc):
             assert viewer.process.poll() is None
             viewer.process.terminate()
+            assert viewer.process.stdout
             said = viewer.process.stdout.read()
             assert 'closed' not in said
             assert 'error' not in said
 
 
-def test_a_scan_leaves_little_in_the_log_of_a_vm(start, figure):
+def test_a_scan_leaves_little_in_the_log_of_a_vm(
+        start: Start, figure: support.Figure) -> None:
     vm = start(BOTH)
     before = vm.log
     scan(vm.name)
@@ -223,7 +236,8 @@ def test_a_scan_leaves_little_in_the_log_of_a_vm(start, figure):
     assert all('Spice' in line for line in written.splitlines())
 
 
-def test_a_vm_that_is_not_there_is_one_line(connection):
+def test_a_vm_that_is_not_there_is_one_line(
+        connection: libvirt.virConnect) -> None:
     process = run('nobody')
     assert process.returncode == 2
     assert process.stdout == ''
@@ -232,7 +246,8 @@ def test_a_vm_that_is_not_there_is_one_line(connection):
         '-r list --all" has those that there are\n')
 
 
-def test_a_host_without_consoles_has_nothing_to_scan(connection):
+def test_a_host_without_consoles_has_nothing_to_scan(
+        connection: libvirt.virConnect) -> None:
     process = run()
     assert process.returncode == 0
     assert process.stdout == 'No VM with a console runs on this host.\n'

@@ -3,6 +3,8 @@
 
 """vdsm-tlsciphers status on real VMs."""
 
+from __future__ import annotations
+
 import contextlib
 import json
 import os
@@ -11,13 +13,19 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 import jsonschema
+import libvirt
 import libvirt_qemu
 import pytest
 
 import support
 from support import GOOD_CIPHERS, SEED_CIPHERS
+
+if TYPE_CHECKING:
+    from conftest import VM, Host, RunHook, Start, Write
 
 EMULATOR = '/usr/libexec/vdsm/hooks/qemu-kvm-wrapper/qemu-kvm-modified'
 SCHEMA = json.loads((support.SOURCE / 'docs/status.schema.json').read_text())
@@ -25,17 +33,19 @@ TLS13 = 'NORMAL:-VERS-ALL:+VERS-TLS1.3'
 BOTH = {'tlsciphers': GOOD_CIPHERS, 'tlspriority': TLS13}
 
 
-def run(*arguments, enter=()):
+def run(*arguments: str,
+        enter: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*enter, 'vdsm-tlsciphers', 'status', *arguments],
         stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
 
 
-def status(*arguments, exit_status=0, **keywords):
+def status(*arguments: str, exit_status: int = 0,
+           **keywords: Sequence[str]) -> dict[str, Any]:
     """Return the document, which must be as the schema says."""
     process = run('--json', *arguments, **keywords)
     assert (process.returncode, process.stderr) == (exit_status, '')
-    document = json.loads(process.stdout)
+    document: dict[str, Any] = json.loads(process.stdout)
     jsonschema.validate(document, SCHEMA)
     # Nothing is in it that the schema does not describe.
     assert set(document) == set(SCHEMA['properties'])
@@ -48,23 +58,24 @@ def status(*arguments, exit_status=0, **keywords):
     return document
 
 
-def only_vm(*arguments, **keywords):
+def only_vm(*arguments: str, **keywords: Any) -> dict[str, Any]:
+    vm: dict[str, Any]
     vm, = status(*arguments, **keywords)['vms']
     return vm
 
 
-def settings(vm):
+def settings(vm: dict[str, Any]) -> dict[str, tuple[Any, ...]]:
     return {setting['key']: (setting['asked'], setting['required'],
                              setting['in_force'], setting['source'])
             for setting in vm['settings']}
 
 
-def differences(vm):
+def differences(vm: dict[str, Any]) -> list[tuple[str | None, str]]:
     return [(item['display'], item['difference'].partition(';')[0])
             for item in vm['differences']]
 
 
-def set_priority(domain, priority):
+def set_priority(domain: libvirt.virDomain, priority: str) -> None:
     libvirt_qemu.qemuMonitorCommand(domain, json.dumps({
         'execute': 'qom-set', 'arguments': {
             'path': '/objects/vnc-tls-creds0', 'property': 'priority',
@@ -72,7 +83,8 @@ def set_priority(domain, priority):
 
 
 @contextlib.contextmanager
-def instead_of(vm, program, name='qemu-other'):
+def instead_of(vm: VM, program: str,
+               name: str = 'qemu-other') -> Iterator[None]:
     """
     Have libvirt's file of PIDs name another process than the emulator: the
     code (str) of Python, run by a program of that name. It has the VM's UUID
@@ -85,6 +97,7 @@ def instead_of(vm, program, name='qemu-other'):
     process = subprocess.Popen(
         [interpreter, '-c', 'import os, sys\n' + program % {'uuid': uuid}],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout
     assert process.stdout.readline() == b'ready\n'
     pid_file.write_text(str(process.pid))
     try:
@@ -103,16 +116,24 @@ def pose(arguments, environment):
 """
 
 
+class StartWith(Protocol):
+    """What the fixture start_with is."""
+
+    def __call__(self, *consoles: str, name: str = ...,
+                 **properties: str) -> VM: ...
+
+
 @pytest.fixture
-def start_with(start, run_hook):
+def start_with(start: Start, run_hook: RunHook) -> StartWith:
     """A function that starts a VM with properties."""
-    def start_with(*consoles, name='lab', edit=lambda xml: xml, **properties):
-        return start(edit(run_hook(support.lab_domain(*consoles, name=name),
-                                   **properties)))
+    def start_with(
+            *consoles: str, name: str = 'lab', **properties: str) -> VM:
+        return start(run_hook(support.lab_domain(*consoles, name=name),
+                              **properties))
     return start_with
 
 
-def test_policy_of_a_vm_is_in_force(start_with):
+def test_policy_of_a_vm_is_in_force(start_with: StartWith) -> None:
     vm = start_with('spice', 'vnc', tlsprofile='intermediate',
                     tlsciphers=GOOD_CIPHERS + ':TLS_AES_256_GCM_SHA384')
     found = only_vm()
@@ -136,15 +157,15 @@ def test_policy_of_a_vm_is_in_force(start_with):
 
 
 @pytest.mark.parametrize('protocols', ['TLSv1.2', 'TLSv1.3'])
-def test_protocols_in_force_are_those_of_the_openssl_file(start_with,
-                                                          protocols):
+def test_protocols_in_force_are_those_of_the_openssl_file(
+        start_with: StartWith, protocols: str) -> None:
     start_with('spice', tlsprotocols=protocols)
     assert settings(only_vm()) == {
         'protocols': (protocols, True, protocols, 'OpenSSL file')}
 
 
-def test_default_of_the_host_is_told_from_a_requirement(start_with,
-                                                        host_default):
+def test_default_of_the_host_is_told_from_a_requirement(
+        start_with: StartWith, host_default: Write) -> None:
     host_default('[default]\ntlsprofile = modern\n')
     start_with('spice', 'vnc', tlspriority=TLS13)
     found = only_vm()
@@ -157,7 +178,7 @@ def test_default_of_the_host_is_told_from_a_requirement(start_with,
     assert 'VNC   priority     required  %s\n' % TLS13 in text
 
 
-def test_vm_without_a_policy_is_left_alone(start_with):
+def test_vm_without_a_policy_is_left_alone(start_with: StartWith) -> None:
     vm = start_with('spice', 'vnc')
     found = only_vm()
     assert (found['state'], found['settings'], found['differences']) == (
@@ -167,7 +188,8 @@ def test_vm_without_a_policy_is_left_alone(start_with):
     assert (text.returncode, 'lab: none\n' in text.stdout) == (0, True)
 
 
-def test_vm_with_a_policy_for_spice_alone_is_not_asked(start_with):
+def test_vm_with_a_policy_for_spice_alone_is_not_asked(
+        start_with: StartWith) -> None:
     vm = start_with('spice', tlsciphers=GOOD_CIPHERS)
     assert only_vm()['state'] == 'in force'
     assert 'custom-monitor' not in vm.log
@@ -177,8 +199,8 @@ def test_vm_with_a_policy_for_spice_alone_is_not_asked(start_with):
     assert 'custom-monitor' in other.log
 
 
-def test_priority_that_was_changed_at_run_time_is_a_difference(start_with,
-                                                               connection):
+def test_priority_that_was_changed_at_run_time_is_a_difference(
+        start_with: StartWith, connection: libvirt.virConnect) -> None:
     start_with('spice', 'vnc', **BOTH)
     assert only_vm()['state'] == 'in force'
     set_priority(connection.lookupByName('lab'), 'NORMAL')
@@ -194,8 +216,9 @@ def test_priority_that_was_changed_at_run_time_is_a_difference(start_with,
     assert 'in force   NORMAL\n' in text.stdout
 
 
-def test_priority_that_nobody_asked_for_is_a_difference(start_with):
-    start_with('vnc', edit=lambda xml: xml.replace('</domain>', """
+def test_priority_that_nobody_asked_for_is_a_difference(
+        start: Start, run_hook: RunHook) -> None:
+    start(run_hook(support.lab_domain('vnc')).replace('</domain>', """
         <qemu:commandline
             xmlns:qemu="http://libvirt.org/schemas/domain/qemu/1.0">
           <qemu:arg value="-object"/>
@@ -212,7 +235,8 @@ def test_priority_that_nobody_asked_for_is_a_difference(start_with):
          'somebody, has set it')]
 
 
-def test_console_that_no_setting_covers_is_a_difference(start_with):
+def test_console_that_no_setting_covers_is_a_difference(
+        start_with: StartWith) -> None:
     start_with('spice', 'vnc', tlsciphers=GOOD_CIPHERS)
     found = only_vm(exit_status=1)
     assert differences(found) == [('vnc', 'this console is not covered')]
@@ -221,7 +245,8 @@ def test_console_that_no_setting_covers_is_a_difference(start_with):
 
 
 def test_default_for_a_console_without_encryption_is_a_difference(
-        start, run_hook, host_default, host_without_vnc_tls):
+        start: Start, run_hook: RunHook, host_default: Write,
+        host_without_vnc_tls: Host) -> None:
     host_default('[default]\ntlsprofile = modern\n')
     start(run_hook(support.lab_domain('spice', 'vnc')), host_without_vnc_tls)
     pid = (host_without_vnc_tls.root / 'pid').read_text().strip()
@@ -234,8 +259,9 @@ def test_default_for_a_console_without_encryption_is_a_difference(
                                             'OpenSSL file')
 
 
-def test_vm_of_a_manual_installation_is_named(start_with):
-    start_with('spice', edit=lambda xml: xml.replace(
+def test_vm_of_a_manual_installation_is_named(start: Start,
+                                              run_hook: RunHook) -> None:
+    start(run_hook(support.lab_domain('spice')).replace(
         '<devices>', '<devices><emulator>%s</emulator>' % EMULATOR))
     found = only_vm(exit_status=1)
     assert settings(found) == {
@@ -245,7 +271,8 @@ def test_vm_of_a_manual_installation_is_named(start_with):
          'from a manual installation')]
 
 
-def test_vm_with_a_property_that_no_hook_has_seen_is_named(start):
+def test_vm_with_a_property_that_no_hook_has_seen_is_named(
+        start: Start) -> None:
     """It was started on a host without the package."""
     start(support.lab_domain('spice').replace('<devices>', """<metadata>
         <ovirt-vm:vm xmlns:ovirt-vm="http://ovirt.org/vm/1.0">
@@ -258,7 +285,7 @@ def test_vm_with_a_property_that_no_hook_has_seen_is_named(start):
          'a policy: the host of its start had not the package')]
 
 
-def test_many_vms_are_shown_by_name_and_counted(start_with):
+def test_many_vms_are_shown_by_name_and_counted(start_with: StartWith) -> None:
     for number in range(9):
         start_with('spice', 'vnc', name='vm%d' % (8 - number), **(
             [{}, BOTH, {'tlsciphers': GOOD_CIPHERS}][number % 3]))
@@ -275,11 +302,12 @@ def test_many_vms_are_shown_by_name_and_counted(start_with):
         'vm7', 'vm1']
 
 
-def test_host_without_vms_is_fine():
+def test_host_without_vms_is_fine() -> None:
     assert status()['vms'] == []
 
 
-def test_qemu_that_hangs_is_read_from_its_arguments(start_with):
+def test_qemu_that_hangs_is_read_from_its_arguments(
+        start_with: StartWith) -> None:
     vm = start_with('spice', 'vnc', **BOTH)
     os.kill(vm.pid, signal.SIGSTOP)
     try:
@@ -291,7 +319,8 @@ def test_qemu_that_hangs_is_read_from_its_arguments(start_with):
         'QEMU could not be asked: it does not answer within 5 seconds')
 
 
-def test_other_process_is_not_taken_for_the_emulator(start_with):
+def test_other_process_is_not_taken_for_the_emulator(
+        start_with: StartWith) -> None:
     vm = start_with('spice', tlsciphers=GOOD_CIPHERS)
     pid_file = pathlib.Path('/run/libvirt/qemu/lab.pid')
     for content in (str(os.getpid()), '', 'x', '-1', '9' * 30):
@@ -306,7 +335,8 @@ def test_other_process_is_not_taken_for_the_emulator(start_with):
     assert only_vm()['state'] == 'in force'
 
 
-def test_program_that_is_no_qemu_is_not_taken_for_the_emulator(start_with):
+def test_program_that_is_no_qemu_is_not_taken_for_the_emulator(
+        start_with: StartWith) -> None:
     vm = start_with('spice', tlsciphers=GOOD_CIPHERS)
     with instead_of(vm, POSE + 'pose([], {})', name='python'):
         found = only_vm(exit_status=2)
@@ -327,7 +357,8 @@ def test_program_that_is_no_qemu_is_not_taken_for_the_emulator(start_with):
     ('[]', "{'OPENSSL_CONF': '/proc/self/fd/' + str(endless)}", 'too long'),
     ('[]', "{'OPENSSL_CONF': '/proc/self/fd/../../../etc/passwd'}", None)])
 def test_emulator_that_was_taken_over_does_no_harm(
-        start_with, arguments, environment, problem):
+        start_with: StartWith, arguments: str, environment: str,
+        problem: str | None) -> None:
     vm = start_with('spice', tlsciphers=GOOD_CIPHERS)
     with instead_of(vm, POSE + """
 pipe = os.pipe()[0]
@@ -352,7 +383,8 @@ pose(%s, %s)
     ([], ['setpriv', '--reuid=65534', '--clear-groups'],
      'status reads the command lines of emulators, which only root may; run '
      'it as root')])
-def test_what_cannot_be_done_is_one_line(arguments, enter, line):
+def test_what_cannot_be_done_is_one_line(arguments: list[str],
+                                         enter: list[str], line: str) -> None:
     process = run(*arguments, enter=enter)
     assert (process.returncode, process.stdout, process.stderr) == (
         2, '', 'vdsm-tlsciphers: %s\n' % line)

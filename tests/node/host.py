@@ -3,6 +3,9 @@
 
 """What tests do on a node, and the policies that they try."""
 
+from __future__ import annotations
+
+import pathlib
 import re
 import shlex
 from xml.etree import ElementTree
@@ -16,8 +19,10 @@ EMULATOR = '/usr/libexec/vdsm/hooks/qemu-kvm-wrapper/qemu-kvm-modified'
 WRAPPER = '/usr/libexec/qemu-kvm-modified'
 PLAIN_VM = nodes.PLAIN_VM
 GCM = 'ECDHE-RSA-AES256-GCM-SHA384'
-# name: (properties, what SPICE and the websocket of VNC accept and refuse)
-POLICIES = {
+# What SPICE and the websocket of VNC accept, and refuse.
+Expected = list[tuple[str, str, str, bool]]
+# name: (properties, what they accept and refuse)
+POLICIES: dict[str, tuple[dict[str, str], Expected]] = {
     'cipher list': (
         {'tlsciphers': GCM, 'tlsprotocols': 'TLSv1.2'},
         [('spice', 'TLSv1.2', GCM, True),
@@ -43,28 +48,30 @@ POLICIES = {
 }
 
 
-def is_enforced(vm, expected):
+def is_enforced(vm: VM, expected: Expected) -> bool:
     """Tell whether the consoles of a VM accept just what they should."""
     return [support.accepts(getattr(vm, console), suite, version)
             for console, version, suite, _ in expected] == [
                 accepted for _, _, _, accepted in expected]
 
 
-class Host:
-    """What the tests do on a node (node.Node); its other names are there."""
+class Host(nodes.Node):
+    """
+    A node, and what the tests do on it. "output" (str) is what dnf has said
+    at the installation of the package.
+    """
 
-    def __init__(self, node):
-        self.node = node
+    def __init__(self, image: pathlib.Path, directory: pathlib.Path,
+                 name: str, peer: str) -> None:
+        super().__init__(image, directory, name, peer)
+        self.output = ''
         self.mark()
 
-    def __getattr__(self, name):
-        return getattr(self.node, name)
-
-    def mark(self):
+    def mark(self) -> None:
         """Count denials from here on."""
         self.audited = int(self.read('wc --lines <' + AUDIT_LOG))
 
-    def denials(self):
+    def denials(self) -> list[str]:
         """
         Return what SELinux has denied since mark(), in order, each (str) like
         'qemu-kvm svirt_t -> cert_t file { ioctl }'.
@@ -79,11 +86,11 @@ class Host:
                match.group(5), match.group(1)), line)
             for line in lines if 'avc:  denied' in line]
 
-    def label(self, path):
+    def label(self, path: str) -> str:
         """Return the SELinux type (str) of a file."""
         return domain(self.read('stat --format %%C %s' % path))
 
-    def hook(self, xml, **properties):
+    def hook(self, xml: str, **properties: str) -> str:
         """
         Return what the hook makes of a domain XML, with the properties as
         vdsm gives them to it.
@@ -94,16 +101,16 @@ class Host:
                      for pair in properties.items()), HOOK))
         return self.read('cat domxml')
 
-    def start(self, xml):
+    def start(self, xml: str) -> VM:
         """Start a VM from a domain XML; return a VM."""
-        self.node.start(xml)
-        return self.adopt(ElementTree.fromstring(xml).find('name').text)
+        self.create(xml)
+        return self.adopt(ElementTree.fromstring(xml).findtext('name', ''))
 
-    def adopt(self, name):
+    def adopt(self, name: str) -> VM:
         """Return a VM that runs here already."""
         return VM(self, name)
 
-    def use_manual_wrapper(self):
+    def use_manual_wrapper(self) -> None:
         """Do what the seed document does, but for its hook."""
         self.run('mkdir -p $(dirname %s)' % EMULATOR)
         self.write(EMULATOR, support.MANUAL_WRAPPER)
@@ -111,7 +118,7 @@ class Host:
                  f'chmod +x {EMULATOR}')
 
 
-def domain(context):
+def domain(context: str) -> str:
     return context.split(':')[2]
 
 
@@ -121,7 +128,7 @@ class VM:
     and websocket (VNC's).
     """
 
-    def __init__(self, host, name):
+    def __init__(self, host: Host, name: str) -> None:
         self.host = host
         self.name = name
         self.xml = host.read('virsh dumpxml ' + name)
@@ -129,21 +136,23 @@ class VM:
         self.context = host.read(
             'tr -d "\\0" </proc/%s/attr/current' % self.pid)
 
-    def _port(self, console, attribute):
-        return self.host.forward(int(ElementTree.fromstring(self.xml).find(
-            'devices/graphics[@type="%s"]' % console).get(attribute)))
+    def _port(self, console: str, attribute: str) -> int:
+        graphics = ElementTree.fromstring(self.xml).find(
+            'devices/graphics[@type="%s"]' % console)
+        assert graphics is not None
+        return self.host.forward(int(graphics.attrib[attribute]))
 
     @property
-    def spice(self):
+    def spice(self) -> int:
         return self._port('spice', 'tlsPort')
 
     @property
-    def websocket(self):
+    def websocket(self) -> int:
         return self._port('vnc', 'websocket')
 
     @property
-    def log(self):
+    def log(self) -> str:
         return self.host.read('cat /var/log/libvirt/qemu/%s.log' % self.name)
 
-    def destroy(self):
+    def destroy(self) -> None:
         self.host.run('virsh destroy ' + self.name)

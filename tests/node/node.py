@@ -9,6 +9,8 @@ A node: a guest with SELinux enforcing that runs libvirt and QEMU of its own.
     node.py clean        remove the cached image
 """
 
+from __future__ import annotations
+
 import fcntl
 import hashlib
 import json
@@ -20,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from typing import Any
 
 HERE = pathlib.Path(__file__).resolve().parent
 CACHE = pathlib.Path('/var/cache/vdsm-hook-tlsciphers')
@@ -76,11 +79,14 @@ class Node:
     on a copy of the image's own.
     """
 
-    def __init__(self, image, directory, name='a', peer='b', disk=None):
+    def __init__(
+            self, image: pathlib.Path, directory: pathlib.Path,
+            name: str = 'a', peer: str = 'b',
+            disk: pathlib.Path | None = None) -> None:
         self.directory = directory / name
         self.directory.mkdir()
         self.image = image
-        options = []
+        options: list[str] = []
         if disk is None:
             disk = self.directory / 'disk.qcow2'
             shutil.copyfile(image / 'node.qcow2', disk)
@@ -91,13 +97,13 @@ class Node:
             + options, stdin=subprocess.DEVNULL)
         self.monitor = self._connect()
         self.answers = self.monitor.makefile()
-        self.ports = {}
+        self.ports: dict[int, int] = {}
         self._ask('qmp_capabilities')
         self.forward(22)
         if options:
             self.set_clock()
 
-    def _connect(self):
+    def _connect(self) -> socket.socket:
         path = self.directory / 'qmp'
         deadline = time.monotonic() + PATIENCE
         while True:
@@ -112,7 +118,7 @@ class Node:
                     raise
                 time.sleep(0.02)
 
-    def _ask(self, command, **arguments):
+    def _ask(self, command: str, **arguments: object) -> Any:
         self.monitor.sendall(json.dumps(
             {'execute': command, 'arguments': arguments}).encode())
         for line in self.answers:
@@ -123,16 +129,18 @@ class Node:
                 return answer['return']
         raise Failed('the node has gone')
 
-    def hmp(self, line):
+    def hmp(self, line: str) -> None:
         """Say a line to QEMU's monitor."""
         answer = self._say(line)
         if answer:
             raise Failed('%s: %s' % (line, answer))
 
-    def _say(self, line):
-        return self._ask('human-monitor-command', **{'command-line': line})
+    def _say(self, line: str) -> str:
+        answer: str = self._ask('human-monitor-command',
+                                **{'command-line': line})
+        return answer
 
-    def forward(self, port):
+    def forward(self, port: int) -> int:
         """Return the local port (int) that leads to a port of the node."""
         if port not in self.ports:
             before = self._forwarded()
@@ -140,13 +148,13 @@ class Node:
             self.ports[port], = self._forwarded() - before
         return self.ports[port]
 
-    def _forwarded(self):
+    def _forwarded(self) -> set[int]:
         return {int(line.split()[3])
                 for line in self._say('info usernet').splitlines()
                 if 'HOST_FORWARD' in line}
 
     @property
-    def _ssh(self):
+    def _ssh(self) -> list[str]:
         return ['-F', 'none', '-i', str(self.image / 'key'),
                 '-o', 'UserKnownHostsFile=%s/known_hosts' % self.image,
                 '-o', 'HostKeyAlias=node', '-o', 'LogLevel=ERROR',
@@ -155,7 +163,9 @@ class Node:
                 '-o', 'ConnectTimeout=20', '-o', 'ServerAliveInterval=30',
                 '-o', 'Port=%d' % self.forward(22)]
 
-    def run(self, command, check=True, input=''):  # noqa: A002
+    def run(self, command: str, check: bool = True,
+            input: str = '',  # noqa: A002
+            ) -> subprocess.CompletedProcess[str]:
         """
         Run a shell command as root; return the process, with its output.
         Raise Failed with that if it fails.
@@ -168,29 +178,30 @@ class Node:
             raise Failed('%s: %s' % (command, process.stdout))
         return process
 
-    def read(self, command):
+    def read(self, command: str) -> str:
         """Return the output (str) of a shell command, without its newline."""
         return self.run(command).stdout.rstrip('\n')
 
-    def shell(self):
+    def shell(self) -> None:
         """Give the user a shell there."""
         subprocess.run(['ssh', *self._ssh, '-t', 'root@localhost'])
 
-    def send(self, *files):
+    def send(self, *files: pathlib.Path) -> None:
         """Copy files there."""
         subprocess.run(['scp', '-q', *self._ssh, *map(str, files),
                         'root@localhost:'], check=True)
 
-    def write(self, path, content):
+    def write(self, path: str, content: str) -> None:
         self.run('cat >%s' % path, input=content)
 
-    def await_boot(self):
+    def await_boot(self) -> None:
         """Wait until systemd is done with the boot."""
         deadline = time.monotonic() + PATIENCE
         while True:
             try:
                 self.run('systemctl is-system-running --wait', check=False)
-                return self.run('true')
+                self.run('true')
+                return
             except Failed as error:
                 if time.monotonic() > deadline:
                     console = self.directory / 'console.log'
@@ -198,7 +209,7 @@ class Node:
                         errors='replace')[-3000:])) from error
                 time.sleep(0.5)
 
-    def reboot(self):
+    def reboot(self) -> None:
         """Reboot, and wait until it is up again."""
         boot = 'cat /proc/sys/kernel/random/boot_id'
         before = self.read(boot)
@@ -214,36 +225,36 @@ class Node:
             if time.monotonic() > deadline:
                 raise Failed('it does not reboot')
 
-    def _hang_up(self):
+    def _hang_up(self) -> None:
         subprocess.run(['ssh', *self._ssh, '-O', 'exit', 'root@localhost'],
                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
-    def save(self, snapshot):
+    def save(self, snapshot: str) -> None:
         """Keep the state of the whole node under a name."""
         self._hang_up()
         self.hmp('savevm ' + snapshot)
 
-    def load(self, snapshot):
+    def load(self, snapshot: str) -> None:
         """Go back to a state that was kept."""
         self._hang_up()
         self.hmp('loadvm ' + snapshot)
         self.set_clock()
 
-    def set_clock(self):
+    def set_clock(self) -> None:
         self.run('date --set=@%d' % time.time())
 
-    def close(self):
+    def close(self) -> None:
         self._hang_up()
         self.process.kill()
         self.process.wait()
         self.monitor.close()
 
-    def start(self, xml):
+    def create(self, xml: str) -> str:
         """Start a VM from a domain XML; return the answer of virsh (str)."""
         self.write('domain.xml', xml)
         return self.run('virsh create domain.xml').stdout
 
-    def install(self, *packages):
+    def install(self, *packages: pathlib.Path) -> str:
         """Do a transaction of RPMs as the administrator; return its output."""
         self.send(*packages)
         return self.run("dnf install --assumeyes --noplugins '--disablerepo=*'"
@@ -251,14 +262,14 @@ class Node:
                         ).stdout
 
 
-def get_image():
+def get_image() -> pathlib.Path:
     """
     Return the folder (pathlib.Path) of the image, made by build-image unless
     it is there. Its disk has a snapshot "clean": booted, libvirtd and
     virtlogd running, the emulator probed, and no VM.
     """
     inputs = [subprocess.run(command, check=True, capture_output=True).stdout
-              for command in ([HERE / 'build-image', '--inputs'],
+              for command in ([str(HERE / 'build-image'), '--inputs'],
                               ['qemu-system-x86_64', '--version'])]
     inputs += [COMMAND.encode(), PLAIN_VM.encode()]
     digest = hashlib.sha256(b'\0'.join(inputs)).hexdigest()
@@ -280,7 +291,7 @@ def get_image():
     return image
 
 
-def _take_snapshot(image):
+def _take_snapshot(image: pathlib.Path) -> None:
     disk = image / 'node.qcow2'
     subprocess.run(['qemu-img', 'create', '-q', '-f', 'qcow2', '-F', 'raw',
                     '-b', image / 'disk.img', disk], check=True)
@@ -288,14 +299,14 @@ def _take_snapshot(image):
         node = Node(image, pathlib.Path(directory), disk=disk)
         try:
             node.await_boot()
-            node.start(PLAIN_VM)
+            node.create(PLAIN_VM)
             node.run('virsh destroy plain')
             node.save('clean')
         finally:
             node.close()
 
 
-def main(command, *arguments):
+def main(command: str, *arguments: str) -> None:
     if command == 'clean':
         shutil.rmtree(CACHE, ignore_errors=True)
     elif command == 'shell':

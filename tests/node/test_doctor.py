@@ -5,10 +5,19 @@
 
 import json
 
-from host import EMULATOR, GCM, HOOK, PLAIN_VM, POLICIES, WRAPPER, is_enforced
+from host import (
+    EMULATOR,
+    GCM,
+    HOOK,
+    PLAIN_VM,
+    POLICIES,
+    WRAPPER,
+    Host,
+    is_enforced,
+)
 
 
-def doctor(node, *options):
+def doctor(node: Host, *options: str) -> tuple[dict[str, str], list[str]]:
     """Return what is not ok, {check: text}, and what was fixed (list)."""
     document = json.loads(node.run(' '.join((
         'vdsm-tlsciphers doctor --json', *options)), check=False).stdout)
@@ -16,7 +25,7 @@ def doctor(node, *options):
             if check['state'] != 'ok'}, document['fixed']
 
 
-def test_node_with_the_package_is_fine(node):
+def test_node_with_the_package_is_fine(node: Host) -> None:
     assert doctor(node) == ({}, [])
     lines = node.read('vdsm-tlsciphers doctor')
     assert 'labels          %s has qemu_exec_t\n' % WRAPPER in lines
@@ -24,7 +33,7 @@ def test_node_with_the_package_is_fine(node):
     assert node.denials() == []
 
 
-def test_wrong_labels_are_repaired(node):
+def test_wrong_labels_are_repaired(node: Host) -> None:
     node.run('chcon --type bin_t ' + WRAPPER)
     node.run('chcon --no-dereference --type user_tmp_t %s %s' % (EMULATOR,
                                                                  HOOK))
@@ -39,7 +48,7 @@ def test_wrong_labels_are_repaired(node):
     assert is_enforced(vm, POLICIES['cipher list'][1][:2])
 
 
-def test_module_that_is_missing_is_a_warning(node):
+def test_module_that_is_missing_is_a_warning(node: Host) -> None:
     node.run('semodule --remove tlsciphers')
     found, _ = doctor(node)
     assert found == {'SELinux module': 'tlsciphers is not in the policy '

@@ -3,24 +3,28 @@
 
 """The package comes, changes and goes on a node, with reboots in between."""
 
+import pathlib
+
+import pytest
+
 import support
-from host import EMULATOR, GCM, HOOK, PLAIN_VM, WRAPPER, is_enforced
+from host import EMULATOR, GCM, HOOK, PLAIN_VM, WRAPPER, Host, is_enforced
 
 LABELS = {WRAPPER: 'qemu_exec_t', EMULATOR: 'bin_t', HOOK: 'bin_t'}
 POLICY = [('spice', 'TLSv1.2', GCM, True),
           ('spice', 'TLSv1.2', 'ECDHE-RSA-AES128-GCM-SHA256', False)]
 
 
-def modules(node):
+def modules(node: Host) -> list[str]:
     return node.read('semodule --list').split()
 
 
-def label_of_manual_wrapper(node):
+def label_of_manual_wrapper(node: Host) -> str:
     """Return the type that a file, not a link, would have at its path."""
     return node.read('matchpathcon -m file -n ' + EMULATOR).split(':')[2]
 
 
-def check_installed(node):
+def check_installed(node: Host) -> None:
     """Labels and policy are as they should, and a VM gets its policy."""
     assert {path: node.label(path) for path in LABELS} == LABELS
     assert 'tlsciphers' in modules(node)
@@ -31,7 +35,7 @@ def check_installed(node):
     check_policy(node)
 
 
-def check_policy(node):
+def check_policy(node: Host) -> None:
     node.mark()
     vm = node.start(node.hook(PLAIN_VM, tlsciphers=GCM))
     assert is_enforced(vm, POLICY)
@@ -40,7 +44,8 @@ def check_policy(node):
     assert node.denials() == []
 
 
-def test_installation_update_and_removal_survive_reboots(node, newer_rpm):
+def test_installation_update_and_removal_survive_reboots(
+        node: Host, newer_rpm: pathlib.Path) -> None:
     """The installation is that of the fixture."""
     assert 'Complete!' in node.output
     node.reboot()
@@ -68,7 +73,7 @@ def test_installation_update_and_removal_survive_reboots(node, newer_rpm):
 
 
 def test_package_takes_over_from_a_manual_installation(
-        bare_node, request):
+        bare_node: Host, request: pytest.FixtureRequest) -> None:
     node = bare_node
     node.use_manual_wrapper()
     assert node.label(EMULATOR) == 'qemu_exec_t'

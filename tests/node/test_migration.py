@@ -7,13 +7,13 @@ import pytest
 
 import node as nodes
 import support
-from host import PLAIN_VM, POLICIES, is_enforced
+from host import PLAIN_VM, POLICIES, VM, Host, is_enforced
 
 ADDRESSES = {'a': '192.0.2.1', 'b': '192.0.2.2'}
 
 
 @pytest.fixture
-def pair(node, peer):
+def pair(node: Host, peer: Host) -> tuple[Host, Host]:
     """Two nodes that know each other as a and b."""
     for host in (node, peer):
         name = host.directory.name
@@ -36,14 +36,15 @@ def pair(node, peer):
     return node, peer
 
 
-def migrate(source, destination, vm):
+def migrate(source: Host, destination: Host, vm: VM) -> VM:
     """Move a VM; return it at its destination."""
     source.run('virsh migrate --live --p2p %s qemu+tcp://%s/system' % (
         vm.name, destination.directory.name))
     return destination.adopt(vm.name)
 
 
-def test_policy_migrates_between_nodes_that_enforce(pair, figure):
+def test_policy_migrates_between_nodes_that_enforce(
+        pair: tuple[Host, Host], figure: support.Figure) -> None:
     source, destination = pair
     plain = source.start(PLAIN_VM.replace('plain', 'unprotected'))
     moved = migrate(source, destination, plain)
@@ -70,7 +71,8 @@ def test_policy_migrates_between_nodes_that_enforce(pair, figure):
     assert denials == []
 
 
-def test_node_without_the_package_refuses_and_the_vm_goes_on(pair):
+def test_node_without_the_package_refuses_and_the_vm_goes_on(
+        pair: tuple[Host, Host]) -> None:
     source, destination = pair
     properties, expected = POLICIES['cipher list']
     vm = source.start(source.hook(PLAIN_VM, **properties))

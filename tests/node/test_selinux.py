@@ -9,15 +9,25 @@ import pytest
 
 import node as nodes
 import support
-from host import EMULATOR, GCM, PLAIN_VM, POLICIES, WRAPPER, is_enforced
+from host import (
+    EMULATOR,
+    GCM,
+    PLAIN_VM,
+    POLICIES,
+    VM,
+    WRAPPER,
+    Host,
+    is_enforced,
+)
 
 
-def start_with_emulator(host):
+def start_with_emulator(host: Host) -> VM:
     """Start a VM that comes from a host which was set up by hand."""
     return host.start(PLAIN_VM.replace('/usr/libexec/qemu-kvm', EMULATOR))
 
 
-def test_plain_vm_is_denied_nothing(node, figure):
+def test_plain_vm_is_denied_nothing(node: Host,
+                                    figure: support.Figure) -> None:
     vm = node.start(PLAIN_VM)
     for port in (vm.spice, vm.websocket):
         assert support.accepts(port, GCM)
@@ -29,7 +39,8 @@ def test_plain_vm_is_denied_nothing(node, figure):
 
 
 @pytest.mark.parametrize('name', POLICIES)
-def test_vm_with_a_policy_is_denied_nothing(node, figure, name):
+def test_vm_with_a_policy_is_denied_nothing(node: Host, figure: support.Figure,
+                                            name: str) -> None:
     properties, expected = POLICIES[name]
     vm = node.start(node.hook(PLAIN_VM, **properties))
     assert '<emulator>%s</emulator>' % EMULATOR in vm.xml
@@ -40,7 +51,7 @@ def test_vm_with_a_policy_is_denied_nothing(node, figure, name):
     assert node.denials() == []
 
 
-def test_vm_of_a_manual_installation_is_denied_nothing(node):
+def test_vm_of_a_manual_installation_is_denied_nothing(node: Host) -> None:
     vm = start_with_emulator(node)
     assert is_enforced(vm, [
         ('spice', 'TLSv1.2', 'AES256-SHA', True),
@@ -49,11 +60,11 @@ def test_vm_of_a_manual_installation_is_denied_nothing(node):
     assert node.denials() == []
 
 
-def domain_of(vm):
+def domain_of(vm: VM) -> str:
     return vm.context.split(':')[2]
 
 
-def test_emulator_takes_its_openssl_configuration(node):
+def test_emulator_takes_its_openssl_configuration(node: Host) -> None:
     """The kernel does not call it a process with more rights (AT_SECURE)."""
     vm = node.start(node.hook(PLAIN_VM, tlsprotocols='TLSv1.3'))
     assert 'OPENSSL_CONF=/proc/self/fd/' in node.read(
@@ -61,11 +72,11 @@ def test_emulator_takes_its_openssl_configuration(node):
     auxiliary = node.read('od --format d8 --address-radix n --width=16 '
                           '--output-duplicates /proc/%s/auxv' % vm.pid)
     at_secure = 23
-    assert dict(map(int, line.split()) for line in auxiliary.splitlines()
-                )[at_secure] == 0
+    assert {int(kind): int(value) for kind, value in
+            map(str.split, auxiliary.splitlines())}[at_secure] == 0
 
 
-def test_two_vms_cannot_read_each_others_policy(node):
+def test_two_vms_cannot_read_each_others_policy(node: Host) -> None:
     vms = [node.start(node.hook(PLAIN_VM.replace('plain', name),
                                 tlsprotocols='TLSv1.3'))
            for name in ('first', 'second')]
@@ -77,7 +88,7 @@ def test_two_vms_cannot_read_each_others_policy(node):
     assert label.split(':')[3:] == vms[0].context.split(':')[3:]
 
 
-def test_saved_vm_resumes_with_its_policy(node):
+def test_saved_vm_resumes_with_its_policy(node: Host) -> None:
     properties, expected = POLICIES['TLS 1.3']
     vm = node.start(node.hook(PLAIN_VM, **properties))
     saved = '/var/lib/libvirt/qemu/save/plain'
@@ -89,7 +100,8 @@ def test_saved_vm_resumes_with_its_policy(node):
     assert node.denials() == []
 
 
-def test_wrapper_with_another_label_starts_no_vm(node, figure):
+def test_wrapper_with_another_label_starts_no_vm(
+        node: Host, figure: support.Figure) -> None:
     xml = node.hook(PLAIN_VM, tlsciphers=GCM)
     node.run('chcon --type bin_t ' + WRAPPER)
     node.mark()
@@ -107,7 +119,7 @@ def test_wrapper_with_another_label_starts_no_vm(node, figure):
                        POLICIES['cipher list'][1][:2])
 
 
-def test_vms_start_with_the_label_of_the_base_policy_alone(node):
+def test_vms_start_with_the_label_of_the_base_policy_alone(node: Host) -> None:
     node.run('semodule --remove tlsciphers')
     node.run('restorecon -F -R /usr/libexec')
     assert 'tlsciphers' not in node.read('semodule --list')
@@ -120,7 +132,7 @@ def test_vms_start_with_the_label_of_the_base_policy_alone(node):
     assert node.denials() == []
 
 
-def test_wrapper_never_needs_executable_memory(node):
+def test_wrapper_never_needs_executable_memory(node: Host) -> None:
     """
     Only the emulator does, for it emulates. So the VM does not start, and
     the log shows how far it came.

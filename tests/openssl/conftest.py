@@ -3,13 +3,14 @@
 
 """Hosts with other configurations of OpenSSL."""
 
+import pathlib
 import subprocess
 
 import pytest
 
 
 @pytest.fixture(scope='session')
-def certificate(tmp_path_factory):
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """A key and its certificate; FUTURE refuses a key of 2048 bits."""
     folder = tmp_path_factory.mktemp('certificate')
     subprocess.run(

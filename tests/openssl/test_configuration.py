@@ -7,9 +7,14 @@ with a policy and without. The wrapper starts a stand-in for QEMU, which has
 the real library: that of this machine, or 1.1.1, as EL8 has it.
 """
 
+from __future__ import annotations
+
 import contextlib
 import os
+import pathlib
 import subprocess
+from collections.abc import Iterator
+from typing import Protocol
 
 import pytest
 
@@ -39,10 +44,11 @@ class Host:
     and reads what OpenSSL reads by default.
     """
 
-    def __init__(self, root, version, certificate, conf):
+    def __init__(self, root: pathlib.Path, version: str,
+                 certificate: pathlib.Path, conf: pathlib.Path) -> None:
         self.conf = conf
         libraries = None
-        openssl = '/usr/bin/openssl'
+        openssl = pathlib.Path('/usr/bin/openssl')
         root.mkdir()
         if version == '1.1.1':
             libraries = openssl111.find_libraries()
@@ -55,22 +61,26 @@ class Host:
         openssl111.write_qemu(self.installation.qemu_kvm, libraries,
                               certificate)
 
-    def popen(self, *settings, option='-vdsm-tls', environment=()):
+    def popen(self, *settings: str, option: str = '-vdsm-tls',
+              environment: dict[str, str] | None = None
+              ) -> subprocess.Popen[str]:
         """Start a VM (subprocess.Popen)."""
-        command = [self.installation.emulator, '-spice', 'tls-port=5900']
-        environment = {'LC_ALL': 'C', **dict(environment)}
+        program = self.installation.emulator
+        environment = {'LC_ALL': 'C', **(environment or {})}
         if not settings:
-            command[0] = self.installation.qemu_kvm
+            program = self.installation.qemu_kvm
             environment['OPENSSL_CONF'] = str(self.conf)
-        for setting in settings:
-            command += [option, setting]
-        return subprocess.Popen(command, env=environment, text=True,
-                                stdout=subprocess.PIPE,
-                                stderr=subprocess.PIPE)
+        policy = [word for setting in settings for word in (option, setting)]
+        return subprocess.Popen(
+            [program, '-spice', 'tls-port=5900', *policy], env=environment,
+            text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
     @contextlib.contextmanager
-    def start(self, *settings, **keywords):
-        with self.popen(*settings, **keywords) as process:
+    def start(self, *settings: str,
+              option: str = '-vdsm-tls') -> Iterator[int]:
+        with self.popen(*settings, option=option) as process:
+            assert process.stdout
+            assert process.stderr
             port = process.stdout.readline()
             try:
                 assert port, process.stderr.read()
@@ -78,32 +88,39 @@ class Host:
             finally:
                 process.kill()
 
-    def refusal(self, *settings, **keywords):
-        process = self.popen(*settings, **keywords)
+    def refusal(self, *settings: str) -> str:
+        process = self.popen(*settings)
         _, errors = process.communicate(timeout=60)
         assert process.returncode == 1
         return errors.splitlines()[-1]
 
 
-def versions(port):
+def versions(port: int) -> list[str]:
     return [version for version in support.TLS_VERSIONS
             if support.handshake(port, version, '-cipher', 'ALL:@SECLEVEL=0')]
 
 
-def suites(port):
+def suites(port: int) -> list[str]:
     return [suite for suite in TLS12 if support.accepts(port, suite)] + [
         suite for suite in support.TLS13_SUITES
         if support.accepts(port, suite, 'TLSv1.3')]
 
 
-def groups(port):
+def groups(port: int) -> list[str]:
     return [group for group in GROUPS if support.accepts_group(port, group)]
 
 
+class MakeHost(Protocol):
+    """Makes a Host from a name in tests/data/openssl."""
+
+    def __call__(self, version: str, name: str,
+                 policy: str | None = None) -> Host: ...
+
+
 @pytest.fixture
-def make_host(tmp_path, certificate):
+def make_host(tmp_path: pathlib.Path, certificate: pathlib.Path) -> MakeHost:
     """A function that makes a Host from a name in tests/data/openssl."""
-    def make_host(version, name, policy=None):
+    def make_host(version: str, name: str, policy: str | None = None) -> Host:
         etc = tmp_path / 'etc'
         conf = etc / 'pki/tls/openssl.cnf'
         if name != 'missing':
@@ -114,7 +131,8 @@ def make_host(tmp_path, certificate):
 
 @pytest.mark.parametrize('version, name, policy', HOSTS)
 def test_what_the_policy_does_not_name_stays_as_the_host_has_it(
-        make_host, version, name, policy):
+        make_host: MakeHost, version: str, name: str,
+        policy: str | None) -> None:
     host = make_host(version, name, policy)
     with host.start() as port:
         own = versions(port), suites(port), groups(port)
@@ -141,8 +159,8 @@ def test_what_the_policy_does_not_name_stays_as_the_host_has_it(
 
 @pytest.mark.parametrize('version, policy', [
     ('1.1.1', 'DEFAULT'), ('3.0', 'DEFAULT'), ('3.0', 'FUTURE')])
-def test_policy_wins_over_what_the_host_says_of_the_same(make_host, version,
-                                                         policy):
+def test_policy_wins_over_what_the_host_says_of_the_same(
+        make_host: MakeHost, version: str, policy: str) -> None:
     host = make_host(version, 'el8', policy)
     with host.start('ciphersuites=TLS_AES_128_CCM_SHA256:'
                     'TLS_AES_128_GCM_SHA256', 'groups=P-521',
@@ -157,7 +175,7 @@ def test_policy_wins_over_what_the_host_says_of_the_same(make_host, version,
 @pytest.mark.parametrize('damage', ['malformed', 'unreadable', 'undefined',
                                     'included'])
 def test_file_that_openssl_ignores_does_not_weaken_a_policy(
-        make_host, version, damage):
+        make_host: MakeHost, version: str, damage: str) -> None:
     host = make_host(version, 'malformed' if damage == 'malformed' else 'el8',
                      None if damage == 'malformed' else 'DEFAULT')
     back_end = host.conf.parents[2] / (
@@ -179,13 +197,16 @@ def test_file_that_openssl_ignores_does_not_weaken_a_policy(
 
 @pytest.mark.parametrize('name, note', [
     ('malformed', 'is malformed and OpenSSL ignores it; only the policy'),
-    ('unreadable', 'OpenSSL cannot read'), ('missing', None)])
-def test_log_says_where_the_hosts_file_does_not_count(make_host, name, note):
+    ('unreadable', 'OpenSSL cannot read'), ('missing', '')])
+def test_log_says_where_the_hosts_file_does_not_count(
+        make_host: MakeHost, name: str, note: str) -> None:
     host = make_host('3.0', 'missing' if name == 'missing' else 'malformed')
     if name == 'unreadable':
         host.conf.unlink()
         host.conf.mkdir()
     with host.popen('protocols=TLSv1.2') as process:
+        assert process.stdout
+        assert process.stderr
         process.stdout.readline()
         process.kill()
         lines = process.stderr.read().splitlines()
@@ -193,7 +214,8 @@ def test_log_says_where_the_hosts_file_does_not_count(make_host, name, note):
         [True] if note else [])
 
 
-def test_mistake_in_the_hosts_section_stops_the_start_on_1_1_1(make_host):
+def test_mistake_in_the_hosts_section_stops_the_start_on_1_1_1(
+        make_host: MakeHost) -> None:
     """There OpenSSL reads nothing after it, so nothing of ours."""
     host = make_host('1.1.1', 'el8', 'DEFAULT')
     back_end = host.conf.parents[2] / (
@@ -211,7 +233,8 @@ def test_mistake_in_the_hosts_section_stops_the_start_on_1_1_1(make_host):
         assert 'TLSv1.3' in versions(port)
 
 
-def test_mistake_in_the_hosts_section_does_no_harm_on_3_0(make_host):
+def test_mistake_in_the_hosts_section_does_no_harm_on_3_0(
+        make_host: MakeHost) -> None:
     host = make_host('3.0', 'el8', 'DEFAULT')
     back_end = host.conf.parents[2] / (
         'crypto-policies/back-ends/opensslcnf.config')
@@ -224,7 +247,8 @@ def test_mistake_in_the_hosts_section_does_no_harm_on_3_0(make_host):
     None, '\ufeffopenssl_conf = a\n', 'openssl_conf = "a"\n[a]\n',
     'openssl_conf = a\n[a]\nssl_conf.1 = b\n[b]\nsystem_default = c\n[c]\n'
     'MinProtocol = TLSv1.3\n', '.include $file\n', '.include relative.cnf\n'])
-def test_file_that_cannot_be_followed_stops_the_start(make_host, text):
+def test_file_that_cannot_be_followed_stops_the_start(
+        make_host: MakeHost, text: str | None) -> None:
     """Our section in the wrong place would undo what the host forbids."""
     host = make_host('3.0', 'variables')
     if text:
@@ -242,7 +266,9 @@ def test_file_that_cannot_be_followed_stops_the_start(make_host, text):
     'MinProtocol = TLSv1.3\n[b]\nsystem_default = c\n[a]\n# [b]',
     '[default]\nopenssl_conf = a\n[a]\nssl_conf = b\n.include = %s/inc\n'
     'system_default = c\n[c]\nMinProtocol = TLSv1.3'])
-def test_hosts_own_section_is_found(make_host, tmp_path, version, text):
+def test_hosts_own_section_is_found(
+        make_host: MakeHost, tmp_path: pathlib.Path, version: str,
+        text: str) -> None:
     host = make_host(version, 'el8', 'DEFAULT')
     (tmp_path / 'inc').mkdir()
     (tmp_path / 'inc/1.cnf').write_text('[b]\n')
@@ -262,16 +288,18 @@ def test_hosts_own_section_is_found(make_host, tmp_path, version, text):
     ('groups=X25519:P-257', 'X25519:P-257'),
     ('groups=P-256:prime256v1', 'P-256:prime256v1')])
 def test_name_that_the_library_does_not_know_stops_the_start(
-        make_host, version, setting, named):
+        make_host: MakeHost, version: str, setting: str, named: str) -> None:
     """QEMU would listen with all that the library has."""
     host = make_host(version, 'el8', 'DEFAULT')
     assert named in host.refusal(setting, 'protocols=TLSv1.3')
     # What is only a default is left out, the rest holds.
-    command = [host.installation.emulator, '-spice', 'tls-port=5900',
+    command = [str(host.installation.emulator), '-spice', 'tls-port=5900',
                '-vdsm-tls-default', setting, '-vdsm-tls', 'protocols=TLSv1.3']
     with subprocess.Popen(command, env={'LC_ALL': 'C'}, text=True,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE
                           ) as process:
+        assert process.stdout
+        assert process.stderr
         try:
             assert versions(int(process.stdout.readline())) == ['TLSv1.3']
         finally:
@@ -280,13 +308,16 @@ def test_name_that_the_library_does_not_know_stops_the_start(
             process.stderr.read())
 
 
-def test_openssl_conf_of_the_vm_is_replaced(make_host, tmp_path):
+def test_openssl_conf_of_the_vm_is_replaced(make_host: MakeHost,
+                                            tmp_path: pathlib.Path) -> None:
     other = tmp_path / 'other.cnf'
     other.write_text('openssl_conf = a\n[a]\nssl_conf = b\n[b]\n'
                      'system_default = c\n[c]\nMaxProtocol = TLSv1.2\n')
     host = make_host('3.0', 'el8', 'DEFAULT')
     with host.popen('ciphersuites=TLS_AES_256_GCM_SHA384',
                     environment={'OPENSSL_CONF': str(other)}) as process:
+        assert process.stdout
+        assert process.stderr
         try:
             assert 'TLSv1.3' in versions(int(process.stdout.readline()))
         finally:
@@ -298,7 +329,8 @@ def test_openssl_conf_of_the_vm_is_replaced(make_host, tmp_path):
         assert line.endswith(' of the VM is replaced\n')
 
 
-def test_openssl_without_such_a_configuration_is_named(tmp_path, make_host):
+def test_openssl_without_such_a_configuration_is_named(
+        tmp_path: pathlib.Path, make_host: MakeHost) -> None:
     """A stand-in for OpenSSL 1.0.2, which is not here."""
     host = make_host('3.0', 'el8', 'DEFAULT')
     old = tmp_path / 'old'
@@ -318,9 +350,11 @@ def test_openssl_without_such_a_configuration_is_named(tmp_path, make_host):
         assert process.returncode == 0
 
 
-def test_nothing_is_left_on_disk_and_the_file_can_be_read_later(make_host):
+def test_nothing_is_left_on_disk_and_the_file_can_be_read_later(
+        make_host: MakeHost) -> None:
     host = make_host('3.0', 'el8', 'DEFAULT')
     with host.popen('protocols=TLSv1.2') as process:
+        assert process.stdout
         try:
             process.stdout.readline()
             with open('/proc/%d/environ' % process.pid) as environ:

@@ -6,8 +6,13 @@ Whether the stand-in for EL8's OpenSSL answers as the program does, and where
 OpenSSL 1.1.1 differs from 3.0.
 """
 
+from __future__ import annotations
+
 import os
+import pathlib
 import subprocess
+from collections.abc import Callable, Iterator
+from typing import Protocol
 
 import pytest
 
@@ -36,7 +41,8 @@ COMMANDS = (
 
 
 @pytest.fixture(scope='module')
-def old(tmp_path_factory, certificate):
+def old(tmp_path_factory: pytest.TempPathFactory,
+        certificate: pathlib.Path) -> pathlib.Path:
     """A folder with the stand-ins "openssl" and "qemu" of EL8."""
     libraries = openssl111.find_libraries()
     if not libraries:
@@ -47,33 +53,37 @@ def old(tmp_path_factory, certificate):
 
 
 @pytest.fixture(scope='module')
-def new(tmp_path_factory, certificate):
+def new(tmp_path_factory: pytest.TempPathFactory,
+        certificate: pathlib.Path) -> pathlib.Path:
     """A folder with the same programs on the library of this machine."""
     return make_programs(tmp_path_factory.mktemp('new'), None, certificate)
 
 
-def make_programs(folder, libraries, certificate):
+def make_programs(folder: pathlib.Path, libraries: str | None,
+                  certificate: pathlib.Path) -> pathlib.Path:
     openssl111.write_openssl(folder / 'openssl', libraries)
     openssl111.write_qemu(folder / 'qemu', libraries, certificate)
     return folder
 
 
-def run(program, *arguments, **environment):
+def run(program: str | pathlib.Path, *arguments: str,
+        **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([program, *arguments], capture_output=True,
                           text=True, env={'PATH': os.environ['PATH'],
                                           **environment})
 
 
-def suites(program, configuration):
+def suites(program: str | pathlib.Path,
+           configuration: pathlib.Path) -> list[str]:
     """Return the first suites (list) under a configuration."""
     answer = run(program, 'ciphers', OPENSSL_CONF=str(configuration))
     return answer.stdout.strip().split(':')
 
 
 @pytest.fixture
-def configure(tmp_path):
+def configure(tmp_path: pathlib.Path) -> Callable[[str], pathlib.Path]:
     """A function that writes a file with settings, and returns its path."""
-    def configure(settings):
+    def configure(settings: str) -> pathlib.Path:
         path = tmp_path / 'openssl.cnf'
         path.write_text(CHAIN % settings)
         return path
@@ -81,7 +91,8 @@ def configure(tmp_path):
 
 
 @pytest.mark.parametrize('command', COMMANDS, ids=' '.join)
-def test_answers_as_the_program_of_the_same_version(new, command):
+def test_answers_as_the_program_of_the_same_version(
+        new: pathlib.Path, command: tuple[str, ...]) -> None:
     real = run('openssl', *command)
     answer = run(new / 'openssl', *command)
     assert answer.returncode == real.returncode
@@ -92,7 +103,8 @@ def test_answers_as_the_program_of_the_same_version(new, command):
 
 
 @pytest.mark.parametrize('command', COMMANDS, ids=' '.join)
-def test_old_version_agrees_on_what_is_known(old, command):
+def test_old_version_agrees_on_what_is_known(old: pathlib.Path,
+                                             command: tuple[str, ...]) -> None:
     real = run('openssl', *command)
     answer = run(old / 'openssl', *command)
     assert answer.returncode == real.returncode
@@ -101,25 +113,30 @@ def test_old_version_agrees_on_what_is_known(old, command):
         'connect:errno=' in real.stderr)
 
 
-def test_version(old):
+def test_version(old: pathlib.Path) -> None:
     assert run(old / 'openssl', 'version').stdout.startswith('OpenSSL 1.1.1')
 
 
-def test_configuration_of_the_environment_applies(old, new, configure):
+def test_configuration_of_the_environment_applies(
+        old: pathlib.Path, new: pathlib.Path,
+        configure: Callable[[str], pathlib.Path]) -> None:
     path = configure('Ciphersuites = %s\nCipherString = AES256-SHA' % TLS13)
     for program in old / 'openssl', new / 'openssl', 'openssl':
         assert suites(program, path) == [TLS13, 'AES256-SHA']
 
 
 def test_unknown_suite_drops_the_old_version_s_whole_line(
-        old, new, configure):
+        old: pathlib.Path, new: pathlib.Path,
+        configure: Callable[[str], pathlib.Path]) -> None:
     path = configure('CipherString = AES256-SHA\n'
                      'Ciphersuites = %s:TLS_NONE' % TLS13)
     assert suites(new / 'openssl', path) == [TLS13, 'AES256-SHA']
     assert len(suites(old / 'openssl', path)) == 4
 
 
-def test_mistake_in_the_section_stops_the_old_version(old, new, configure):
+def test_mistake_in_the_section_stops_the_old_version(
+        old: pathlib.Path, new: pathlib.Path,
+        configure: Callable[[str], pathlib.Path]) -> None:
     for mistake in 'None = 1', 'Groups = ffdhe2048x', 'MinProtocol = TLSv9':
         path = configure('CipherString = AES256-SHA\n%s\nCiphersuites = %s'
                          % (mistake, TLS13))
@@ -127,7 +144,9 @@ def test_mistake_in_the_section_stops_the_old_version(old, new, configure):
         assert len(suites(old / 'openssl', path)) == 4
 
 
-def test_include_that_is_missing_is_ignored(old, new, configure):
+def test_include_that_is_missing_is_ignored(
+        old: pathlib.Path, new: pathlib.Path,
+        configure: Callable[[str], pathlib.Path]) -> None:
     path = configure('.include /nonexistent\nCiphersuites = %s\n'
                      'CipherString = AES256-SHA' % TLS13)
     for program in old / 'openssl', new / 'openssl':
@@ -135,7 +154,9 @@ def test_include_that_is_missing_is_ignored(old, new, configure):
 
 
 def test_include_that_is_malformed_drops_everything(
-        old, new, configure, tmp_path):
+        old: pathlib.Path, new: pathlib.Path,
+        configure: Callable[[str], pathlib.Path],
+        tmp_path: pathlib.Path) -> None:
     (tmp_path / 'malformed').write_text('no sign\n')
     path = configure('CipherString = AES256-SHA\n.include %s'
                      % (tmp_path / 'malformed'))
@@ -143,23 +164,34 @@ def test_include_that_is_malformed_drops_everything(
         assert 'AES128-SHA' in suites(program, path)
 
 
+class Start(Protocol):
+    """Starts a QEMU and returns its port."""
+
+    def __call__(self, program: pathlib.Path, *arguments: str,
+                 configuration: str | pathlib.Path = ...) -> int: ...
+
+
 @pytest.fixture
-def start():
+def start() -> Iterator[Start]:
     """A function that starts a QEMU and returns its port."""
     processes = []
 
-    def start(program, *arguments, configuration='/nonexistent'):
-        processes.append(subprocess.Popen(
+    def start(program: pathlib.Path, *arguments: str,
+              configuration: str | pathlib.Path = '/nonexistent') -> int:
+        process = subprocess.Popen(
             [program, *arguments], stdout=subprocess.PIPE, text=True,
-            env={'OPENSSL_CONF': str(configuration)}))
-        return int(processes[-1].stdout.readline())
+            env={'OPENSSL_CONF': str(configuration)})
+        processes.append(process)
+        assert process.stdout
+        return int(process.stdout.readline())
     yield start
     for process in processes:
         process.kill()
         process.communicate()
 
 
-def test_port_has_the_last_list_of_the_command_line(old, new, start):
+def test_port_has_the_last_list_of_the_command_line(
+        old: pathlib.Path, new: pathlib.Path, start: Start) -> None:
     for programs in old, new:
         port = start(programs / 'qemu', '-spice', 'tls-ciphers=AES128-SHA',
                      '-spice', 'tls-port=1,tls-ciphers=AES256-SHA')
@@ -168,7 +200,8 @@ def test_port_has_the_last_list_of_the_command_line(old, new, start):
         assert support.handshake(port, 'TLSv1.3')
 
 
-def test_port_does_not_come_up_without_a_known_suite(old, new):
+def test_port_does_not_come_up_without_a_known_suite(
+        old: pathlib.Path, new: pathlib.Path) -> None:
     for programs in old, new:
         answer = run(programs / 'qemu', '-spice', 'tls-ciphers=NONE')
         assert answer.returncode == 1
@@ -178,7 +211,9 @@ def test_port_does_not_come_up_without_a_known_suite(old, new):
 @pytest.mark.parametrize('policy, version', [
     (policy, version) for version in openssl_cnf.RELEASES
     for policy in openssl_cnf.POLICIES])
-def test_port_obeys_the_policies(request, start, tmp_path, policy, version):
+def test_port_obeys_the_policies(
+        request: pytest.FixtureRequest, start: Start, tmp_path: pathlib.Path,
+        policy: str, version: str) -> None:
     programs = request.getfixturevalue('old' if version == 'el8' else 'new')
     port = start(programs / 'qemu', configuration=(
         openssl_cnf.write_openssl_cnf(tmp_path, version, policy)))
@@ -195,8 +230,9 @@ def test_port_obeys_the_policies(request, start, tmp_path, policy, version):
     ('debian12', True, True), ('malformed', True, True),
     ('options', True, False), ('tls13', False, True),
     ('variables', False, True)])
-def test_port_obeys_other_configurations(old, new, start, tmp_path, name,
-                                         tls12, tls13):
+def test_port_obeys_other_configurations(
+        old: pathlib.Path, new: pathlib.Path, start: Start,
+        tmp_path: pathlib.Path, name: str, tls12: bool, tls13: bool) -> None:
     path = openssl_cnf.write_openssl_cnf(tmp_path, name)
     for programs in old, new:
         port = start(programs / 'qemu', configuration=path)

@@ -3,25 +3,33 @@
 
 """The build system, run as a packager runs it."""
 
+from __future__ import annotations
+
 import bz2
 import os
+import pathlib
 import re
 import subprocess
+from typing import TYPE_CHECKING
 
 import pytest
 
 import builds
 import support
 
+if TYPE_CHECKING:
+    from conftest import MakeBuild
+
 SPEC = 'vdsm-hook-tlsciphers.spec'
 
 
-def installed_files(root):
+def installed_files(root: pathlib.Path) -> list[str]:
     return sorted(str(path.relative_to(root)) for path in root.rglob('*')
                   if path.is_symlink() or path.is_file())
 
 
-def test_install_and_uninstall_are_complete(make_build, tmp_path):
+def test_install_and_uninstall_are_complete(make_build: MakeBuild,
+                                            tmp_path: pathlib.Path) -> None:
     build = make_build('--prefix=/usr')
     root = tmp_path / 'root'
     build.run('make', 'install', 'DESTDIR=%s' % root)
@@ -47,7 +55,8 @@ def test_install_and_uninstall_are_complete(make_build, tmp_path):
     assert not (hooks / 'qemu-kvm-wrapper').exists()
 
 
-def test_what_configure_is_told_arrives_in_the_files(make_build, tmp_path):
+def test_what_configure_is_told_arrives_in_the_files(
+        make_build: MakeBuild, tmp_path: pathlib.Path) -> None:
     build = make_build(
         '--prefix=/opt/a_b', '--with-qemu-kvm=/opt/qemu',
         '--with-vdsm-hooksdir=/srv/hooks', '--with-openssl=/opt/openssl',
@@ -82,7 +91,8 @@ def test_what_configure_is_told_arrives_in_the_files(make_build, tmp_path):
                          rb'qemu_exec_t:s0\n', package)
 
 
-def test_summary_shows_what_was_chosen_and_found(make_build):
+def test_summary_shows_what_was_chosen_and_found(
+        make_build: MakeBuild) -> None:
     build = make_build()
     summary = build.run('./configure', '--with-qemu-kvm=/nonexistent/qemu')
     assert '/nonexistent/qemu (not on this machine)' in summary
@@ -91,16 +101,16 @@ def test_summary_shows_what_was_chosen_and_found(make_build):
     assert re.search(r'interpreter +/usr/bin/python3 \(found\)', summary)
 
 
-def test_help_names_what_can_be_made(make_build):
+def test_help_names_what_can_be_made(make_build: MakeBuild) -> None:
     build = make_build()
     makefile = (build.source / 'Makefile.am').read_text()
-    targets = re.search(r'(?s)\n\.PHONY: (.*)', makefile).group(1).replace(
-        '\\\n', ' ').split()
+    targets, = re.findall(r'(?s)\n\.PHONY: (.*)', makefile)
     text = build.run('make', 'help')
-    assert [target for target in targets if target not in text] == ['help']
+    assert [target for target in targets.replace('\\\n', ' ').split()
+            if target not in text] == ['help']
 
 
-def test_relative_path_is_refused(make_build):
+def test_relative_path_is_refused(make_build: MakeBuild) -> None:
     build = make_build()
     process = subprocess.run(['./configure', '--with-qemu-kvm=qemu-kvm'],
                              cwd=build.source, capture_output=True, text=True)
@@ -108,18 +118,17 @@ def test_relative_path_is_refused(make_build):
     assert 'needs an absolute path, not "qemu-kvm"' in process.stderr
 
 
-def test_version_is_that_of_the_spec(make_build):
+def test_version_is_that_of_the_spec(make_build: MakeBuild) -> None:
     build = make_build()
-    version = re.search(r'^Version: +(.*)', build.source.joinpath(
-        SPEC).read_text(), re.MULTILINE).group(1)
-    assert version in build.run('./configure', '--version')
     spec = build.source / SPEC
+    version, = re.findall(r'(?m)^Version: +(.*)', spec.read_text())
+    assert version in build.run('./configure', '--version')
     spec.write_text(spec.read_text().replace(version, '12.34'))
     build.run('make', 'dist')
     assert (build.source / 'vdsm-hook-tlsciphers-12.34.tar.gz').exists()
 
 
-def test_a_name_without_a_value_is_no_result(tmp_path):
+def test_a_name_without_a_value_is_no_result(tmp_path: pathlib.Path) -> None:
     source = tmp_path / 'source'
     source.write_text('#!@PYTHON@ @NOSUCH@\n')
     with pytest.raises(subprocess.CalledProcessError) as failure:
@@ -128,7 +137,7 @@ def test_a_name_without_a_value_is_no_result(tmp_path):
     assert b'@NOSUCH@' in failure.value.stderr
 
 
-def test_values_are_taken_literally(tmp_path):
+def test_values_are_taken_literally(tmp_path: pathlib.Path) -> None:
     source = tmp_path / 'source'
     source.write_text('a @PYTHON@ b\n\n')
     assert support.substitute(source, {'PYTHON': r'/x|y&z\1'}) == (
@@ -136,7 +145,7 @@ def test_values_are_taken_literally(tmp_path):
 
 
 def test_command_is_also_one_file_for_machines_that_are_no_hosts(
-        make_build, tmp_path):
+        make_build: MakeBuild, tmp_path: pathlib.Path) -> None:
     build = make_build()
     build.run('make', 'pyz')
     program = build.source / 'admin/vdsm-tlsciphers.pyz'

@@ -4,6 +4,7 @@
 """Faults of the machine that cannot be had here: mocks stand for them."""
 
 import os
+import pathlib
 import posix
 import types
 
@@ -13,8 +14,9 @@ import pytest
 import support
 
 
-def test_write_and_restore_that_both_fail_are_said(newest_installation,
-                                                   tmp_path):
+def test_write_and_restore_that_both_fail_are_said(
+        newest_installation: support.Installation,
+        tmp_path: pathlib.Path) -> None:
     hook = support.run_file(newest_installation.hook_module)
     policy = types.SimpleNamespace(**support.run_file(
         newest_installation.module))
@@ -28,7 +30,8 @@ def test_write_and_restore_that_both_fail_are_said(newest_installation,
         refusal.value)
 
 
-def test_broken_module_is_one_line(newest_installation, tmp_path):
+def test_broken_module_is_one_line(newest_installation: support.Installation,
+                                   tmp_path: pathlib.Path) -> None:
     """The package is damaged: its module cannot be loaded."""
     hook = support.run_file(newest_installation.hook_module)
     hooking = mock.Mock()

@@ -7,8 +7,12 @@ attributes of the file; only /sys/fs/selinux is a stand-in, since this kernel
 does not run SELinux.
 """
 
+from __future__ import annotations
+
 import os
+import pathlib
 import subprocess
+from typing import Protocol
 
 import pytest
 
@@ -18,8 +22,16 @@ from support import GOOD_CIPHERS
 DOMAIN = (support.DATA / 'domain-lab.xml').read_text()
 
 
+class Run(Protocol):
+    """What the fixture run is."""
+
+    def __call__(self, selinux_type: str | None, enforcing: bool | None
+                 ) -> subprocess.CompletedProcess[str]: ...
+
+
 @pytest.fixture
-def run(newest_installation, tmp_path):
+def run(newest_installation: support.Installation,
+        tmp_path: pathlib.Path) -> Run:
     """
     A function that runs the hook with a wrapper that has an SELinux type (or
     None), where enforcing is True, False, or None (SELinux is disabled).
@@ -27,7 +39,8 @@ def run(newest_installation, tmp_path):
     domxml = tmp_path / 'domxml'
     wrapper = newest_installation.wrapper
 
-    def run(selinux_type, enforcing):
+    def run(selinux_type: str | None,
+            enforcing: bool | None) -> subprocess.CompletedProcess[str]:
         if selinux_type:
             os.setxattr(wrapper, 'security.selinux',
                         b'system_u:object_r:%s:s0\0' % selinux_type.encode())
@@ -50,7 +63,7 @@ def run(newest_installation, tmp_path):
 
 
 @pytest.mark.parametrize('enforcing', [True, False])
-def test_label_of_an_emulator_is_right(run, enforcing):
+def test_label_of_an_emulator_is_right(run: Run, enforcing: bool) -> None:
     process = run('qemu_exec_t', enforcing)
     assert process.returncode == 0
     assert 'label' not in process.stderr
@@ -58,8 +71,9 @@ def test_label_of_an_emulator_is_right(run, enforcing):
 
 @pytest.mark.parametrize('selinux_type, shown', [('bin_t', 'bin_t'),
                                                  (None, 'No data')])
-def test_other_label_is_refused_with_the_remedy(run, selinux_type, shown,
-                                                newest_installation):
+def test_other_label_is_refused_with_the_remedy(
+        run: Run, selinux_type: str | None, shown: str,
+        newest_installation: support.Installation) -> None:
     process = run(selinux_type, True)
     assert process.returncode == 2
     line, = process.stderr.splitlines()
@@ -68,13 +82,13 @@ def test_other_label_is_refused_with_the_remedy(run, selinux_type, shown,
         newest_installation.wrapper, newest_installation.emulator) in line
 
 
-def test_other_label_is_a_warning_in_permissive_mode(run):
+def test_other_label_is_a_warning_in_permissive_mode(run: Run) -> None:
     process = run('bin_t', False)
     assert process.returncode == 0
     assert 'restorecon' in process.stderr
 
 
-def test_label_does_not_matter_without_selinux(run):
+def test_label_does_not_matter_without_selinux(run: Run) -> None:
     process = run('bin_t', None)
     assert process.returncode == 0
     assert 'label' not in process.stderr

@@ -7,8 +7,12 @@ own database of packages, and one /var/lib/selinux. What imgbased does to them
 at an image update is done here as it does it (osupdater.py).
 """
 
+from __future__ import annotations
+
+import pathlib
 import re
 import subprocess
+from typing import TYPE_CHECKING
 
 import pytest
 from test_life_cycle import (
@@ -21,13 +25,18 @@ from test_life_cycle import (
     modules,
 )
 
+from roots import Root
+
+if TYPE_CHECKING:
+    from conftest import MakeRoot
+
 FILE_CONTEXTS = '/etc/selinux/default/contexts/files/file_contexts'
 
 
 class Layers:
     """The running layer "old", and the next one, "new"."""
 
-    def __init__(self, make_root, system_rpm):
+    def __init__(self, make_root: MakeRoot, system_rpm: pathlib.Path) -> None:
         self.old = make_root()
         self.new = make_root(beside=self.old)
         for layer in (self.old, self.new):
@@ -35,14 +44,14 @@ class Layers:
         self.old.outside('mount', '--bind', self.old.path / 'var/lib/selinux',
                          self.new.path / 'var/lib/selinux')
 
-    def carry_over(self, package):
+    def carry_over(self, package: pathlib.Path) -> str:
         """Install a persisted RPM into the new layer."""
         process = self.new.boot('dnf', '--assumeyes', '--noplugins',
                                 '--disablerepo=*', 'install', package)
         return process.stdout + process.stderr
 
 
-def relabel(layer):
+def relabel(layer: Root) -> None:
     """Relabel as imgbased does after it; here only where our files are."""
     # As a new layer comes: unlabelled, or with the label of the folder.
     layer.set_label(WRAPPER, 'bin_t')
@@ -55,11 +64,11 @@ def relabel(layer):
 
 
 @pytest.fixture
-def layers(make_root, system_rpm):
+def layers(make_root: MakeRoot, system_rpm: pathlib.Path) -> Layers:
     return Layers(make_root, system_rpm)
 
 
-def assert_labelled(layer):
+def assert_labelled(layer: Root) -> None:
     relabel(layer)
     assert label_in_policy(layer, WRAPPER) == 'qemu_exec_t'
     assert layer.label(WRAPPER) == 'qemu_exec_t'
@@ -67,7 +76,8 @@ def assert_labelled(layer):
     assert layer.label(EMULATOR) == 'bin_t'
 
 
-def test_persisted_package_is_labelled_in_both_layers(layers, built_rpm):
+def test_persisted_package_is_labelled_in_both_layers(
+        layers: Layers, built_rpm: pathlib.Path) -> None:
     layers.old.dnf('install', built_rpm)
     # The store is shared, the policy that was built from it is not.
     assert 'tlsciphers' in modules(layers.new)
@@ -78,7 +88,8 @@ def test_persisted_package_is_labelled_in_both_layers(layers, built_rpm):
         assert_labelled(layer)
 
 
-def test_rollback_after_a_removal_in_the_new_layer(layers, built_rpm):
+def test_rollback_after_a_removal_in_the_new_layer(
+        layers: Layers, built_rpm: pathlib.Path) -> None:
     layers.old.dnf('install', built_rpm)
     layers.carry_over(built_rpm)
     layers.new.dnf('remove', NAME)
@@ -96,7 +107,7 @@ def test_rollback_after_a_removal_in_the_new_layer(layers, built_rpm):
 
 @pytest.mark.parametrize('old_has_it', [True, False])
 def test_part_of_the_image_with_the_policy_of_the_old_layer(
-        layers, built_rpm, old_has_it):
+        layers: Layers, built_rpm: pathlib.Path, old_has_it: bool) -> None:
     """imgbased copies the old layer's policy over the new one's on EL9."""
     if old_has_it:
         layers.old.dnf('install', built_rpm)
@@ -110,19 +121,21 @@ def test_part_of_the_image_with_the_policy_of_the_old_layer(
     assert_labelled(layers.new)
 
 
-def scriptlet(package, tag):
+def scriptlet(package: pathlib.Path, tag: str) -> str:
     return subprocess.run(
         ['rpm', '--query', '--package', '--queryformat', '%%{%s}' % tag,
          package], check=True, capture_output=True, text=True).stdout
 
 
 @pytest.mark.parametrize('tag', ['POSTIN', 'POSTTRANS'])
-def test_node_does_not_pick_our_scriptlets_to_run_again(built_rpm, tag):
+def test_node_does_not_pick_our_scriptlets_to_run_again(
+        built_rpm: pathlib.Path, tag: str) -> None:
     assert not re.search('restorecon|semodule|semanage|fixfiles|chcon',
                          scriptlet(built_rpm, tag))
 
 
-def test_scriptlet_run_again_in_the_form_of_python_2(layers, built_rpm):
+def test_scriptlet_run_again_in_the_form_of_python_2(
+        layers: Layers, built_rpm: pathlib.Path) -> None:
     layers.new.dnf('install', built_rpm)
     process = layers.old.outside(
         'nsenter', '--root=%s' % layers.new.path, '--wd=%s' % layers.new.path,
@@ -132,7 +145,8 @@ def test_scriptlet_run_again_in_the_form_of_python_2(layers, built_rpm):
     assert_labelled(layers.new)
 
 
-def test_scriptlet_run_again_in_the_form_of_python_3(layers, built_rpm):
+def test_scriptlet_run_again_in_the_form_of_python_3(
+        layers: Layers, built_rpm: pathlib.Path) -> None:
     """Mangled into bytes objects: nothing of it runs on the running host."""
     layers.new.dnf('install', built_rpm)
     # Where imgbased has the new layer while the old one runs.

@@ -6,11 +6,20 @@ The RPM in every state that it may be in, by real transactions in roots of
 their own. Their policy store is that of Debian, "default" until it is renamed.
 """
 
+from __future__ import annotations
+
+import pathlib
 import signal
+from typing import TYPE_CHECKING
 
 import pytest
 
 import builds
+import support
+from roots import Root
+
+if TYPE_CHECKING:
+    from conftest import MakeRoot
 
 NAME = 'vdsm-hook-tlsciphers'
 HOOK = '/usr/libexec/vdsm/hooks/before_vm_start/50_emulator'
@@ -26,12 +35,12 @@ FILES = {HOOK, WRAPPER, EMULATOR, SCRIPTLET,
            for name in builds.shared_files())}
 
 
-def modules(root, store='default'):
+def modules(root: Root, store: str = 'default') -> list[str]:
     """Return the lines of the modules in a root's policy store."""
     return root.run('semodule', '-s', store, '-l').stdout.splitlines()
 
 
-def label_in_policy(root, path, store='default'):
+def label_in_policy(root: Root, path: str, store: str = 'default') -> str:
     """Return the type that the policy on disk has for a regular file."""
     return root.run(
         'matchpathcon', '-n', '-m', 'file', '-f',
@@ -39,7 +48,7 @@ def label_in_policy(root, path, store='default'):
     ).stdout.split(':')[2]
 
 
-def own_files(root):
+def own_files(root: Root) -> set[str]:
     """Return what is there of the package or of its leftovers."""
     return set(root.run(
         'find', '/usr/libexec/vdsm/hooks', '/usr/libexec/qemu-kvm-modified',
@@ -49,7 +58,7 @@ def own_files(root):
         '/usr/share/selinux/packages', '/etc/vdsm'}
 
 
-def assert_installed(root, store='default'):
+def assert_installed(root: Root, store: str = 'default') -> None:
     assert root.run('rpm', '--verify', NAME).stdout == ''
     assert own_files(root) == FILES
     assert 'tlsciphers' in modules(root, store)
@@ -57,7 +66,7 @@ def assert_installed(root, store='default'):
         assert label_in_policy(root, path, store) == 'qemu_exec_t'
 
 
-def assert_removed(root, store='default'):
+def assert_removed(root: Root, store: str = 'default') -> None:
     assert root.run('rpm', '--query', NAME, check=False).returncode != 0
     assert own_files(root) == set()
     assert 'tlsciphers' not in modules(root, store)
@@ -65,29 +74,31 @@ def assert_removed(root, store='default'):
     assert label_in_policy(root, EMULATOR, store) == 'bin_t'
 
 
-def complaints(output):
+def complaints(output: str) -> list[str]:
     """Return what the scriptlets have to say in the output of dnf."""
     return [line for line in output.splitlines()
             if line.startswith(NAME + ': ')]
 
 
-def test_life_of_the_package(root, built_rpm, newer_rpm):
+def test_life_of_the_package(root: Root, built_rpm: pathlib.Path,
+                             newer_rpm: pathlib.Path) -> None:
     """Each transaction follows on the state that the one before it left."""
-    for transaction, arguments, check in [
-            ('first installation', ['install', built_rpm], assert_installed),
-            ('reinstallation', ['reinstall', built_rpm], assert_installed),
-            ('update', ['upgrade', newer_rpm], assert_installed),
-            ('downgrade', ['downgrade', built_rpm], assert_installed),
-            ('removal', ['remove', NAME], assert_removed),
-            ('installation after a removal', ['install', newer_rpm],
+    for transaction, command, package, check in (
+            ('first installation', 'install', built_rpm, assert_installed),
+            ('reinstallation', 'reinstall', built_rpm, assert_installed),
+            ('update', 'upgrade', newer_rpm, assert_installed),
+            ('downgrade', 'downgrade', built_rpm, assert_installed),
+            ('removal', 'remove', NAME, assert_removed),
+            ('installation after a removal', 'install', newer_rpm,
              assert_installed),
-            ('removal of the newer', ['remove', NAME], assert_removed)]:
-        output = root.dnf(*arguments)
+            ('removal of the newer', 'remove', NAME, assert_removed)):
+        output = root.dnf(command, package)
         assert complaints(output) == [], transaction
         check(root)
 
 
-def test_update_keeps_the_module_all_the_time(root, built_rpm, newer_rpm):
+def test_update_keeps_the_module_all_the_time(
+        root: Root, built_rpm: pathlib.Path, newer_rpm: pathlib.Path) -> None:
     root.dnf('install', built_rpm)
     # Every call of semodule is written down, and made.
     root.run('mv', '/usr/sbin/semodule', '/usr/sbin/semodule.real')
@@ -101,7 +112,8 @@ def test_update_keeps_the_module_all_the_time(root, built_rpm, newer_rpm):
     assert calls[0].startswith('-n ')
 
 
-def test_helper_run_again_changes_nothing(root, built_rpm):
+def test_helper_run_again_changes_nothing(root: Root,
+                                          built_rpm: pathlib.Path) -> None:
     root.dnf('install', built_rpm)
     for _ in range(2):
         process = root.run('/bin/sh', SCRIPTLET, 'install')
@@ -109,7 +121,8 @@ def test_helper_run_again_changes_nothing(root, built_rpm):
         assert_installed(root)
 
 
-def test_module_taken_out_by_hand_comes_back_and_may_be_gone(root, built_rpm):
+def test_module_taken_out_by_hand_comes_back_and_may_be_gone(
+        root: Root, built_rpm: pathlib.Path) -> None:
     root.dnf('install', built_rpm)
     root.run('semodule', '-n', '-s', 'default', '-r', 'tlsciphers')
     root.dnf('reinstall', built_rpm)
@@ -119,7 +132,8 @@ def test_module_taken_out_by_hand_comes_back_and_may_be_gone(root, built_rpm):
     assert_removed(root)
 
 
-def test_without_the_module_the_base_policy_has_the_label(root, built_rpm):
+def test_without_the_module_the_base_policy_has_the_label(
+        root: Root, built_rpm: pathlib.Path) -> None:
     root.dnf('install', built_rpm)
     root.run('semodule', '-n', '-s', 'default', '-r', 'tlsciphers')
     assert label_in_policy(root, WRAPPER) == 'qemu_exec_t'
@@ -128,7 +142,8 @@ def test_without_the_module_the_base_policy_has_the_label(root, built_rpm):
 
 
 @pytest.mark.parametrize('state', ['enforcing', 'permissive', 'disabled'])
-def test_module_is_committed_whatever_the_state(root, built_rpm, state):
+def test_module_is_committed_whatever_the_state(
+        root: Root, built_rpm: pathlib.Path, state: str) -> None:
     root.run('sed', '-i', 's/^SELINUX=.*/SELINUX=%s/' % state,
              '/etc/selinux/config')
     assert complaints(root.dnf('install', built_rpm)) == []
@@ -136,7 +151,8 @@ def test_module_is_committed_whatever_the_state(root, built_rpm, state):
 
 
 @pytest.mark.parametrize('store', ['targeted', 'mls'])
-def test_store_is_the_one_that_the_system_uses(root, built_rpm, store):
+def test_store_is_the_one_that_the_system_uses(
+        root: Root, built_rpm: pathlib.Path, store: str) -> None:
     root.run('sh', '-c', 'mv /etc/selinux/default /etc/selinux/%s && '
              'mv /var/lib/selinux/default /var/lib/selinux/%s && '
              'sed -i "s/^SELINUXTYPE=.*/SELINUXTYPE=%s/" /etc/selinux/config'
@@ -150,7 +166,9 @@ def test_store_is_the_one_that_the_system_uses(root, built_rpm, store):
 @pytest.mark.parametrize('missing', [
     ['/etc/selinux', '/usr/sbin/semodule'], ['/etc/selinux/config'],
     ['/etc/selinux/default'], ['/usr/sbin/semodule']])
-def test_without_selinux_nothing_is_said(root, built_rpm, newer_rpm, missing):
+def test_without_selinux_nothing_is_said(
+        root: Root, built_rpm: pathlib.Path, newer_rpm: pathlib.Path,
+        missing: list[str]) -> None:
     """As in a container."""
     root.run('rm', '-rf', *missing)
     for arguments in (['install', built_rpm], ['upgrade', newer_rpm],
@@ -160,7 +178,8 @@ def test_without_selinux_nothing_is_said(root, built_rpm, newer_rpm, missing):
 
 
 def test_store_that_cannot_be_changed_is_a_line_not_a_failure(
-        root, built_rpm, make_stub):
+        root: Root, built_rpm: pathlib.Path,
+        make_stub: support.MakeStub) -> None:
     root.run('sh', '-c', 'echo broken >/etc/selinux/semanage.conf')
     output = root.dnf('install', built_rpm, make_stub('other'))
     assert complaints(output) == [
@@ -178,20 +197,20 @@ ENABLED = '#!/bin/sh\nexit 0\n'
 RECORD = '#!/bin/sh\necho ${0##*/} "$@" >>/calls\n'
 
 
-def pretend_selinux(root):
+def pretend_selinux(root: Root) -> None:
     root.write('/usr/sbin/selinuxenabled', ENABLED, mode=0o755)
     for name in ('load_policy', 'restorecon'):
         root.run('rm', '-f', '/usr/sbin/' + name)
         root.write('/usr/sbin/' + name, RECORD, mode=0o755)
 
 
-def calls(root):
+def calls(root: Root) -> list[str]:
     return root.run('sh', '-c', 'cat /calls 2>/dev/null; rm -f /calls'
                     ).stdout.splitlines()
 
 
 def test_policy_is_loaded_and_files_labelled_where_selinux_is_enabled(
-        root, built_rpm):
+        root: Root, built_rpm: pathlib.Path) -> None:
     pretend_selinux(root)
     root.boot('dnf', '--assumeyes', '--noplugins', '--disablerepo=*',
               'install', built_rpm)
@@ -201,7 +220,8 @@ def test_policy_is_loaded_and_files_labelled_where_selinux_is_enabled(
     assert calls(root) == ['load_policy']
 
 
-def test_nothing_is_loaded_into_the_kernel_from_another_root(root, built_rpm):
+def test_nothing_is_loaded_into_the_kernel_from_another_root(
+        root: Root, built_rpm: pathlib.Path) -> None:
     """As in the next layer of oVirt Node, where /sys may be mounted."""
     pretend_selinux(root)
     root.dnf('install', built_rpm)
@@ -224,7 +244,8 @@ kill -KILL $killed $$
 
 @pytest.mark.parametrize('state', ['first installation', 'update'])
 def test_killed_in_the_middle_it_is_repaired_by_running_it_again(
-        root, built_rpm, newer_rpm, state):
+        root: Root, built_rpm: pathlib.Path, newer_rpm: pathlib.Path,
+        state: str) -> None:
     if state == 'update':
         root.dnf('install', built_rpm)
     root.run('mv', '/usr/sbin/semodule', '/usr/sbin/semodule.real')
@@ -239,7 +260,8 @@ def test_killed_in_the_middle_it_is_repaired_by_running_it_again(
 
 
 def test_disk_that_is_full_leaves_the_old_state_at_work(
-        make_root, system_rpm, built_rpm, newer_rpm):
+        make_root: MakeRoot, system_rpm: pathlib.Path, built_rpm: pathlib.Path,
+        newer_rpm: pathlib.Path) -> None:
     root = make_root(size='80m')
     root.dnf('install', system_rpm, built_rpm)
     root.run('sh', '-c', 'cat /dev/zero >/fill; sync', check=False)

@@ -7,6 +7,8 @@ import bz2
 import pathlib
 import re
 import subprocess
+from collections.abc import Callable
+from typing import Any
 
 import commands
 import pytest
@@ -27,9 +29,9 @@ OTHERS_PAGES = {'ciphers 1', 'gnutls-cli 1', 'restorecon 8', 'semodule 8'}
 
 
 @pytest.fixture(scope='module')
-def read(unpacked_rpm):
+def read(unpacked_rpm: pathlib.Path) -> Callable[[str], str]:
     """A function that reads a page (str) of the RPM."""
-    def read(name):
+    def read(name: str) -> str:
         return subprocess.run(
             ['zcat', '--force', *(unpacked_rpm / 'usr/share/man').glob(
                 'man?/%s*' % name)], check=True, capture_output=True,
@@ -38,17 +40,17 @@ def read(unpacked_rpm):
 
 
 @pytest.fixture(params=PAGES)
-def text(request, read):
+def text(request: pytest.FixtureRequest, read: Callable[[str], str]) -> str:
     return read(request.param)
 
 
 @pytest.fixture(scope='module')
-def module(unpacked_rpm):
+def module(unpacked_rpm: pathlib.Path) -> dict[str, Any]:
     return support.run_file(unpacked_rpm / 'usr/share/vdsm-hook-tlsciphers'
                             / 'tlsciphers.py')
 
 
-def test_mandoc_has_nothing_to_say_about_a_page(text):
+def test_mandoc_has_nothing_to_say_about_a_page(text: str) -> None:
     lint = subprocess.run(['mandoc', '-T', 'lint', '-W', 'style'], input=text,
                           capture_output=True, text=True)
     assert [line for line in (lint.stdout + lint.stderr).splitlines()
@@ -57,7 +59,8 @@ def test_mandoc_has_nothing_to_say_about_a_page(text):
             and 'mandoc.db' not in line] == []
 
 
-def test_man_shows_a_page_without_a_warning(text, tmp_path):
+def test_man_shows_a_page_without_a_warning(text: str,
+                                            tmp_path: pathlib.Path) -> None:
     path = tmp_path / 'page.8'
     path.write_text(text)
     man = subprocess.run(
@@ -68,7 +71,8 @@ def test_man_shows_a_page_without_a_warning(text, tmp_path):
     assert 'SEE ALSO' in man.stdout
 
 
-def test_paths_on_a_page_are_those_of_the_package(text, unpacked_rpm):
+def test_paths_on_a_page_are_those_of_the_package(
+        text: str, unpacked_rpm: pathlib.Path) -> None:
     paths = set(re.findall(r'(?m)^\.(?:It )?Pa (\S+)', text))
     assert paths
     assert [path for path in paths - OTHERS
@@ -76,25 +80,27 @@ def test_paths_on_a_page_are_those_of_the_package(text, unpacked_rpm):
             and not (unpacked_rpm / path[1:]).is_symlink()] == []
 
 
-def test_pages_that_a_page_refers_to_exist(text):
+def test_pages_that_a_page_refers_to_exist(text: str) -> None:
     ours = {'%s %s' % tuple(page.rsplit('.', 1)) for page in PAGES}
     references = set(re.findall(r'(?m)^\.Xr (\S+ \d)', text))
     assert references & ours
     assert references <= ours | OTHERS_PAGES
 
 
-def test_settings_and_profiles_are_those_that_the_hook_knows(read, module):
+def test_settings_and_profiles_are_those_that_the_hook_knows(
+        read: Callable[[str], str], module: dict[str, Any]) -> None:
     text = read('vdsm-tlsciphers.conf.5')
     settings, profiles = [
-        re.findall(r'(?m)^\.It Cm (\S+)', re.search(
-            r'(?s)\n\.Sh %s\n(.*?)\n\.Sh ' % section, text).group(1))
-        for section in ('SETTINGS', 'PROFILES')]
+        re.findall(r'(?m)^\.It Cm (\S+)', body)
+        for section in ('SETTINGS', 'PROFILES')
+        for body in re.findall(r'(?s)\n\.Sh %s\n(.*?)\n\.Sh ' % section, text)]
     assert tuple(settings) == module['PROPERTIES']
     assert set(profiles) == {*module['PROFILES'], module['NO_PROFILE']}
     assert 'at most %d characters' % module['LONGEST_CIPHER_LIST'] in text
 
 
-def test_contexts_on_the_page_are_those_of_the_module(read, unpacked_rpm):
+def test_contexts_on_the_page_are_those_of_the_module(
+        read: Callable[[str], str], unpacked_rpm: pathlib.Path) -> None:
     text = read('tlsciphers_selinux.8')
     module = unpacked_rpm / 'usr/share/selinux/packages/tlsciphers.pp.bz2'
     contexts = re.findall(rb'(?m)^(/\S+)\s+--\s+(\S+)$', bz2.decompress(
@@ -105,7 +111,8 @@ def test_contexts_on_the_page_are_those_of_the_module(read, unpacked_rpm):
             path.decode(), context.decode()) in text
 
 
-def test_types_and_booleans_on_the_page_exist(read):
+def test_types_and_booleans_on_the_page_exist(
+        read: Callable[[str], str]) -> None:
     """In the policy of this distribution."""
     named = set(re.findall(r'(?m)^\.Li (\w+)', read('tlsciphers_selinux.8')))
     named.discard('system_u')
@@ -116,14 +123,15 @@ def test_types_and_booleans_on_the_page_exist(read):
 
 @pytest.mark.parametrize('name', commands.modules())
 def test_page_of_the_command_has_exactly_the_options_that_there_are(
-        read, newest_installation, name):
+        read: Callable[[str], str], newest_installation: support.Installation,
+        name: str) -> None:
     text = read('vdsm-tlsciphers.8')
-    section = re.search(r'(?s)\n\.Ss %s\n(.*?)\n\.S[sh] ' % name, text)
+    section, = re.findall(r'(?s)\n\.Ss %s\n(.*?)\n\.S[sh] ' % name, text)
     documented = {
         (option.replace('Fl ', '-').replace(' , ', ', '), value)
         for option, value in re.findall(
             r'(?m)^\.It (Fl \S+(?: , Fl \S+)*)(?: Ar (\S+)(?: \.\.\.)?)?$',
-            section.group(1))}
+            section)}
     assert documented == {
         (', '.join(option.names), option.value)
         for option in commands.options(newest_installation, name)
@@ -132,10 +140,11 @@ def test_page_of_the_command_has_exactly_the_options_that_there_are(
 
 @pytest.mark.parametrize('name', commands.modules())
 def test_synopsis_of_the_command_has_all_that_a_command_takes(
-        read, newest_installation, name):
+        read: Callable[[str], str], newest_installation: support.Installation,
+        name: str) -> None:
     text = read('vdsm-tlsciphers.8')
-    synopsis = re.search(r'(?s)\n\.Nm\n\.Cm %s\n(.*?)(?=\n\.Nm|\n\.Sh)' % name,
-                         text + '\n').group(1)
+    synopsis, = re.findall(
+        r'(?s)\n\.Nm\n\.Cm %s\n(.*?)(?=\n\.Nm|\n\.Sh)' % name, text + '\n')
     for option in commands.options(newest_installation, name):
         if option.names:
             assert 'Fl ' + option.names[-1][1:] in synopsis
@@ -143,7 +152,9 @@ def test_synopsis_of_the_command_has_all_that_a_command_takes(
             assert 'Ar ' + option.value in synopsis
 
 
-def test_page_has_all_commands_and_exit_statuses(read, newest_installation):
+def test_page_has_all_commands_and_exit_statuses(
+        read: Callable[[str], str],
+        newest_installation: support.Installation) -> None:
     text = read('vdsm-tlsciphers.8')
     assert re.findall(r'(?m)^\.Ss (\S+)', text) == commands.names()
     frame = support.run_file(newest_installation.module.parent

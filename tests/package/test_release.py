@@ -3,26 +3,34 @@
 
 """What is checked before a release."""
 
+from __future__ import annotations
+
+import pathlib
 import re
 import shutil
 import subprocess
+from typing import TYPE_CHECKING
 
 import pytest
 
 import support
+from builds import Build
+
+if TYPE_CHECKING:
+    from conftest import MakeBuild
 
 SPEC = 'vdsm-hook-tlsciphers.spec'
 CHECK_VERSIONS = support.SOURCE / 'build-aux/check-versions'
 
 
-def commit(build):
+def commit(build: Build) -> None:
     build.run('git', 'init', '--quiet')
     build.run('git', 'add', '--all')
     build.run('git', '-c', 'user.name=test', '-c', 'user.email=test@localhost',
               'commit', '--quiet', '--message', 'test')
 
 
-def test_release_check_passes(make_build):
+def test_release_check_passes(make_build: MakeBuild) -> None:
     """distcheck builds, checks, installs and uninstalls what dist packs."""
     build = make_build()
     commit(build)
@@ -36,7 +44,7 @@ def test_release_check_passes(make_build):
     assert 'warning: no tag v' in output
 
 
-def test_what_is_not_committed_is_not_released(make_build):
+def test_what_is_not_committed_is_not_released(make_build: MakeBuild) -> None:
     build = make_build()
     commit(build)
     (build.source / 'hooks/new.py').touch()
@@ -47,7 +55,7 @@ def test_what_is_not_committed_is_not_released(make_build):
     assert 'distcheck' not in process.stdout
 
 
-def test_build_that_depends_on_the_day_is_found(make_build):
+def test_build_that_depends_on_the_day_is_found(make_build: MakeBuild) -> None:
     build = make_build()
     with open(build.source / 'build-aux/substitute', 'a') as substitute:
         substitute.write('date "+# %F"\n')
@@ -59,14 +67,14 @@ def test_build_that_depends_on_the_day_is_found(make_build):
 
 
 @pytest.fixture
-def documents(tmp_path):
+def documents(tmp_path: pathlib.Path) -> pathlib.Path:
     (tmp_path / 'ansible').mkdir()
     for name in ('NEWS.md', 'README.md', 'ansible/galaxy.yml', SPEC):
         shutil.copy(support.SOURCE / name, tmp_path / name)
     return tmp_path
 
 
-def test_versions_agree(documents):
+def test_versions_agree(documents: pathlib.Path) -> None:
     subprocess.run([CHECK_VERSIONS], cwd=documents, check=True)
 
 
@@ -78,7 +86,8 @@ def test_versions_agree(documents):
     (SPEC, r'^(\* .*) - ([0-9.]+)-.*', r'\1 - \2-65'),
 ])
 def test_file_that_names_another_version_is_named(
-        documents, name, pattern, replacement):
+        documents: pathlib.Path, name: str, pattern: str,
+        replacement: str) -> None:
     path = documents / name
     before = path.read_text()
     after = re.sub(pattern, replacement, before, count=1, flags=re.MULTILINE)

@@ -4,19 +4,23 @@
 """The repository of "make repo", installed from by dnf."""
 
 import os
+import pathlib
 import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable, Iterator
 
 import pytest
 
 import support
+from builds import Build
+from roots import Root
 
 NAME = 'vdsm-hook-tlsciphers'
 
 @pytest.fixture
-def repo(built, tmp_path):
+def repo(built: Build, tmp_path: pathlib.Path) -> pathlib.Path:
     """A copy of the repository, which says that it is there."""
     repo = tmp_path / 'repo'
     shutil.copytree(built.source / 'repo', repo)
@@ -27,29 +31,30 @@ def repo(built, tmp_path):
 
 
 @pytest.fixture
-def host(root, repo):
+def host(root: Root, repo: pathlib.Path) -> Root:
     """A root where the .repo file is installed."""
     root.run('sh', '-c', 'mkdir -p /etc/yum.repos.d && '
              'cp "$0"/*.repo /etc/yum.repos.d', repo)
     return root
 
 
-def dnf(root, *arguments, check=True):
+def dnf(root: Root, *arguments: str,
+        check: bool = True) -> subprocess.CompletedProcess[str]:
     return root.run('dnf', '--assumeyes', '--releasever=9',
                     '--setopt=skip_if_unavailable=False', *arguments,
                     check=check)
 
 
-def installed(root):
+def installed(root: Root) -> bool:
     return root.run('rpm', '--query', NAME, check=False).returncode == 0
 
 
-def package(repo):
+def package(repo: pathlib.Path) -> pathlib.Path:
     path, = repo.glob('*.rpm')
     return path
 
 
-def change_a_byte(repo, built):
+def change_a_byte(repo: pathlib.Path, built: Build) -> None:
     """Change a byte near the end, which is in the payload."""
     with open(package(repo), 'r+b') as file:
         file.seek(-100, os.SEEK_END)
@@ -58,17 +63,17 @@ def change_a_byte(repo, built):
         file.write(bytes([byte[0] ^ 1]))
 
 
-def remove_signature(repo, built):
+def remove_signature(repo: pathlib.Path, built: Build) -> None:
     subprocess.run(['rpmsign', '--delsign', str(package(repo))], check=True)
 
 
-def sign_with_another_key(repo, built):
+def sign_with_another_key(repo: pathlib.Path, built: Build) -> None:
     another = repo.with_name('another')
     built.run('build-aux/make-repo', str(another), '', '', str(package(repo)))
     shutil.copy(package(another), repo)
 
 
-def describe_anew(repo):
+def describe_anew(repo: pathlib.Path) -> None:
     """Make the metadata anew; they have the old signature."""
     signature = repo / 'repodata/repomd.xml.asc'
     content = signature.read_bytes()
@@ -77,7 +82,7 @@ def describe_anew(repo):
 
 
 @pytest.fixture
-def keyring(built):
+def keyring(built: Build) -> Iterator[dict[str, str]]:
     """An environment (dict) where gpg has the key that make repo made."""
     # tmp_path is too long for gpg-agent's sockets.
     with tempfile.TemporaryDirectory() as directory:
@@ -89,19 +94,19 @@ def keyring(built):
                        env=environment)
 
 
-def sign_metadata(repo, keyring):
+def sign_metadata(repo: pathlib.Path, keyring: dict[str, str]) -> None:
     subprocess.run(['gpg', '--batch', '--yes', '--armor', '--detach-sign',
                     str(repo / 'repodata/repomd.xml')], check=True,
                    env=keyring)
 
 
-def test_dnf_installs_what_is_signed(host):
+def test_dnf_installs_what_is_signed(host: Root) -> None:
     dnf(host, 'install', NAME)
     assert installed(host)
     assert host.run('rpm', '--verify', NAME).stdout == ''
 
 
-def test_signing_does_not_change_the_payload(built):
+def test_signing_does_not_change_the_payload(built: Build) -> None:
     text = (support.SOURCE / 'docs/release.md').read_text()
     command, = re.findall(r'(?m)^    (rpm -qp .*)', text)
     first, second = built.run('sh', '-c', command).split()
@@ -111,14 +116,15 @@ def test_signing_does_not_change_the_payload(built):
     assert signed.read_bytes() != unsigned.read_bytes()
 
 
-def assert_refused(host, reason):
+def assert_refused(host: Root, reason: str) -> None:
     process = dnf(host, 'install', NAME, check=False)
     assert process.returncode != 0
     assert reason in process.stdout + process.stderr
     assert not installed(host)
 
 
-def test_package_with_another_byte_is_refused(host, repo, built):
+def test_package_with_another_byte_is_refused(host: Root, repo: pathlib.Path,
+                                              built: Build) -> None:
     change_a_byte(repo, built)
     assert_refused(host, 'has incorrect checksum')
 
@@ -127,26 +133,30 @@ def test_package_with_another_byte_is_refused(host, repo, built):
     (change_a_byte, 'Problem opening package'),
     (remove_signature, 'is not signed'),
     (sign_with_another_key, 'wrong key(s)?')])
-def test_signed_metadata_do_not_vouch_for_a_package(host, repo, built,
-                                                    keyring, change, reason):
+def test_signed_metadata_do_not_vouch_for_a_package(
+        host: Root, repo: pathlib.Path, built: Build, keyring: dict[str, str],
+        change: Callable[[pathlib.Path, Build], None], reason: str) -> None:
     change(repo, built)
     describe_anew(repo)
     sign_metadata(repo, keyring)
     assert_refused(host, reason)
 
 
-def test_changed_metadata_are_refused(host, repo, built):
+def test_changed_metadata_are_refused(host: Root, repo: pathlib.Path,
+                                      built: Build) -> None:
     change_a_byte(repo, built)
     describe_anew(repo)
     assert_refused(host, 'repomd.xml GPG signature verification error')
 
 
-def test_metadata_without_a_signature_are_refused(host, repo):
+def test_metadata_without_a_signature_are_refused(host: Root,
+                                                  repo: pathlib.Path) -> None:
     (repo / 'repodata/repomd.xml.asc').unlink()
     assert_refused(host, 'repomd.xml.asc')
 
 
-def test_packager_names_the_key_and_the_place(built, keyring, tmp_path):
+def test_packager_names_the_key_and_the_place(
+        built: Build, keyring: dict[str, str], tmp_path: pathlib.Path) -> None:
     # Into another folder, without building the RPM again.
     output = built.run('make', '--assume-old=rpm', 'repo',
                        'abs_builddir=%s' % tmp_path, 'GPG_KEY=' + NAME,
@@ -166,7 +176,8 @@ def test_packager_names_the_key_and_the_place(built, keyring, tmp_path):
     assert 'gpgkey=file:///etc/pki/rpm-gpg/RPM-GPG-KEY-' + NAME in settings
 
 
-def test_key_that_is_not_there_is_named(built, keyring, tmp_path):
+def test_key_that_is_not_there_is_named(built: Build, keyring: dict[str, str],
+                                        tmp_path: pathlib.Path) -> None:
     process = subprocess.run(
         ['make', '--assume-old=rpm', 'repo', 'abs_builddir=%s' % tmp_path,
          'GPG_KEY=nobody@example.org'], cwd=built.source, env=keyring,

@@ -3,6 +3,8 @@
 
 """The RPM that rpmbuild makes, read by rpm and installed by it."""
 
+from __future__ import annotations
+
 import bz2
 import os
 import pathlib
@@ -10,18 +12,22 @@ import re
 import stat
 import struct
 import subprocess
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import rpm
 
 import builds
 
+if TYPE_CHECKING:
+    from conftest import MakeBuild
+
 NAME = 'vdsm-hook-tlsciphers'
 WRAPPER = '/usr/libexec/qemu-kvm-modified'
 EMULATOR = '/usr/libexec/vdsm/hooks/qemu-kvm-wrapper/qemu-kvm-modified'
 
 
-def read_header(path):
+def read_header(path: pathlib.Path) -> rpm.hdr:
     transaction = rpm.TransactionSet()
     # What was built a moment ago is not signed.
     transaction.setVSFlags(rpm.RPMVSF_MASK_NOSIGNATURES)
@@ -30,22 +36,22 @@ def read_header(path):
 
 
 @pytest.fixture(scope='module')
-def header(built_rpm):
+def header(built_rpm: pathlib.Path) -> rpm.hdr:
     return read_header(built_rpm)
 
 
-def requirements(header):
+def requirements(header: rpm.hdr) -> set[str]:
     return {name for name in header[rpm.RPMTAG_REQUIRENAME]
             if not name.startswith('rpmlib(')}
 
 
-def test_package_is_noarch_and_has_its_name(header):
+def test_package_is_noarch_and_has_its_name(header: rpm.hdr) -> None:
     assert header[rpm.RPMTAG_NAME] == NAME
     assert header[rpm.RPMTAG_ARCH] == 'noarch'
     assert header[rpm.RPMTAG_LICENSE] == 'GPL-2.0-or-later'
 
 
-def test_files_modes_and_owners(header):
+def test_files_modes_and_owners(header: rpm.hdr) -> None:
     files = {}
     for file in rpm.files(header):
         assert (file.user, file.group) == ('root', 'root')
@@ -81,13 +87,13 @@ def test_files_modes_and_owners(header):
         '/usr/share/vdsm-hook-tlsciphers/scriptlet': '-rwxr-xr-x'}
 
 
-def test_nothing_in_var(header):
+def test_nothing_in_var(header: rpm.hdr) -> None:
     """It does not belong to the image layer of oVirt Node."""
     assert not [file.name for file in rpm.files(header)
                 if file.name.startswith('/var')]
 
 
-def test_requirements(header):
+def test_requirements(header: rpm.hdr) -> None:
     assert requirements(header) == {
         'vdsm', '/usr/bin/python3', '/usr/bin/openssl', 'gnutls-utils',
         '/bin/sh', 'policycoreutils', 'libselinux-utils', 'coreutils', 'grep',
@@ -102,8 +108,9 @@ def test_requirements(header):
     ({'rhel': 10, 'dist': '.el10'}, '/usr/bin/python3'),
     ({'fedora': 42, 'dist': '.fc42'}, '/usr/bin/python3')],
     ids=lambda value: value.get('dist') if isinstance(value, dict) else '')
-def test_each_release_gets_what_it_can_use(make_build, tmp_path, macros,
-                                           python):
+def test_each_release_gets_what_it_can_use(
+        make_build: MakeBuild, tmp_path: pathlib.Path, macros: dict[str, Any],
+        python: str) -> None:
     package = make_build().rpm(*('--define "%s %s"' % macro
                                  for macro in macros.items()))
     assert package.name.endswith('-1%s.noarch.rpm' % macros['dist'])
@@ -136,7 +143,7 @@ def test_each_release_gets_what_it_can_use(make_build, tmp_path, macros,
     assert struct.unpack_from('<2I', module, end)[1] == 17
 
 
-def test_scriptlets_are_calls_of_the_helper(header):
+def test_scriptlets_are_calls_of_the_helper(header: rpm.hdr) -> None:
     helper = '/bin/sh /usr/share/vdsm-hook-tlsciphers/scriptlet '
     scriptlets = {'install': header[rpm.RPMTAG_POSTIN],
                   'remove': header[rpm.RPMTAG_PREUN],
@@ -156,7 +163,8 @@ def test_scriptlets_are_calls_of_the_helper(header):
 @pytest.mark.parametrize('tag', [
     'PREIN', 'POSTIN', 'PREUN', 'POSTUN', 'POSTTRANS', 'TRIGGERSCRIPTS',
     'FILETRIGGERSCRIPTS', 'TRANSFILETRIGGERSCRIPTS'])
-def test_shellcheck_has_nothing_to_say_about_a_scriptlet(header, tag):
+def test_shellcheck_has_nothing_to_say_about_a_scriptlet(header: rpm.hdr,
+                                                         tag: str) -> None:
     scripts = header[getattr(rpm, 'RPMTAG_' + tag)] or []
     for script in [scripts] if isinstance(scripts, str) else scripts:
         lint = subprocess.run(['shellcheck', '--shell=sh', '-'], input=script,
@@ -165,6 +173,6 @@ def test_shellcheck_has_nothing_to_say_about_a_scriptlet(header, tag):
         assert lint.returncode == 0
 
 
-def test_every_package_of_the_emulator_has_a_trigger(header):
+def test_every_package_of_the_emulator_has_a_trigger(header: rpm.hdr) -> None:
     assert set(header[rpm.RPMTAG_TRIGGERNAME]) == {
         'qemu-kvm', 'qemu-kvm-ev', 'qemu-kvm-rhev', 'qemu-kvm-core'}

@@ -3,27 +3,35 @@
 
 """What the build services COPR and Packit run, run as they run it."""
 
+from __future__ import annotations
+
 import os
+import pathlib
 import re
 import shlex
 import subprocess
+from typing import TYPE_CHECKING
 
 import pytest
 import yaml
 
 import support
 
+if TYPE_CHECKING:
+    from conftest import CopySource
+
 NAME = 'vdsm-hook-tlsciphers'
 COPR = ['make', '-f', '.copr/Makefile', 'srpm', 'spec=%s.spec' % NAME]
 
 
 @pytest.fixture
-def clone(copy_source, tmp_path):
+def clone(copy_source: CopySource, tmp_path: pathlib.Path) -> pathlib.Path:
     """The source as in a clone of it: not configured."""
     return copy_source(tmp_path)
 
 
-def test_copr_gets_an_srpm_that_can_be_rebuilt(clone, tmp_path):
+def test_copr_gets_an_srpm_that_can_be_rebuilt(clone: pathlib.Path,
+                                               tmp_path: pathlib.Path) -> None:
     outdir = tmp_path / 'outdir'
     outdir.mkdir()
     subprocess.run([*COPR, 'outdir=%s' % outdir], cwd=clone, check=True,
@@ -36,7 +44,8 @@ def test_copr_gets_an_srpm_that_can_be_rebuilt(clone, tmp_path):
     assert list(tmp_path.glob('RPMS/noarch/%s-*.rpm' % NAME))
 
 
-def test_copr_installs_the_tools_that_are_missing(clone, tmp_path):
+def test_copr_installs_the_tools_that_are_missing(
+        clone: pathlib.Path, tmp_path: pathlib.Path) -> None:
     """The dnf here is a stand-in for that of COPR's chroot; it fails."""
     dnf = tmp_path / 'dnf'
     dnf.write_text('#!/bin/sh\necho dnf "$@"\nexit 1\n')
@@ -50,12 +59,12 @@ def test_copr_installs_the_tools_that_are_missing(clone, tmp_path):
         'dnf --assumeyes install /usr/bin/nosuch /usr/bin/other')
 
 
-def test_packit_finds_the_version_and_the_archive(clone):
+def test_packit_finds_the_version_and_the_archive(clone: pathlib.Path) -> None:
     configuration = yaml.safe_load((clone / '.packit.yaml').read_text())
     spec = (clone / configuration['specfile_path']).read_text()
-    version = re.search('^Version: +(.*)', spec, re.MULTILINE).group(1)
+    version, = re.findall('(?m)^Version: +(.*)', spec)
 
-    def act(name):
+    def act(name: str) -> str:
         # Packit splits the commands; no shell runs them.
         for command in configuration['actions'][name]:
             process = subprocess.run(shlex.split(command), cwd=clone,
@@ -71,7 +80,7 @@ def test_packit_finds_the_version_and_the_archive(clone):
                                              'create-archive'}
 
 
-def test_packit_builds_releases_by_their_tag():
+def test_packit_builds_releases_by_their_tag() -> None:
     configuration = yaml.safe_load(
         (support.SOURCE / '.packit.yaml').read_text())
     # The tag that release-check expects.

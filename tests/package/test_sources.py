@@ -3,13 +3,15 @@
 
 """What every file of the project must have."""
 
+import pathlib
 import subprocess
 import sys
 
 import builds
 
 
-def test_every_file_names_its_copyright_and_its_licence(tmp_path):
+def test_every_file_names_its_copyright_and_its_licence(
+        tmp_path: pathlib.Path) -> None:
     """REUSE: https://reuse.software. What is built here is left out."""
     source = builds.copy(tmp_path)
     # So that it knows from .gitignore what is built.

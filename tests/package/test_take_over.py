@@ -6,6 +6,11 @@ The RPM where somebody has followed the manual recipe before. Its two files
 are not published: these stand-ins do what the recipe shows of them.
 """
 
+from __future__ import annotations
+
+import pathlib
+from typing import TYPE_CHECKING
+
 import pytest
 from test_life_cycle import (
     EMULATOR,
@@ -18,7 +23,12 @@ from test_life_cycle import (
     complaints,
 )
 
+import support
+from roots import Root
 from support import SEED_CIPHERS
+
+if TYPE_CHECKING:
+    from conftest import MakeRoot
 
 EDITED = 'ECDHE+AESGCM:ECDHE+AES256:!aNULL'
 MISPLACED = '/usr/libexec/vdsm/qemu-kvm-wrapper/qemu-kvm-modified'
@@ -26,16 +36,17 @@ MANUAL_HOOK = ('#!/usr/bin/python\nimport hooking\n'
                '# sets the emulator: %s\n' % EMULATOR)
 
 
-def manual_wrapper(ciphers, line="value = 'tls-ciphers=%s,' + value"):
+def manual_wrapper(ciphers: str,
+                   line: str = "value = 'tls-ciphers=%s,' + value") -> str:
     return '#!/usr/bin/python\nimport sys\n%s\n' % (line % ciphers)
 
 
-def follow_recipe(root, wrapper, path=EMULATOR):
+def follow_recipe(root: Root, wrapper: str, path: str = EMULATOR) -> None:
     root.write(HOOK, MANUAL_HOOK, mode=0o755)
     root.write(path, wrapper, mode=0o755)
 
 
-def content(root, path):
+def content(root: Root, path: str) -> str:
     return root.run('cat', path).stdout
 
 
@@ -46,7 +57,7 @@ def content(root, path):
     (EDITED, "    args.append('spice,tls-ciphers=%s')"),
 ])
 def test_files_are_kept_and_the_list_is_shown_as_a_property(
-        root, built_rpm, ciphers, line):
+        root: Root, built_rpm: pathlib.Path, ciphers: str, line: str) -> None:
     wrapper = manual_wrapper(ciphers, line)
     follow_recipe(root, wrapper)
     output = root.dnf('install', built_rpm)
@@ -65,7 +76,8 @@ def test_files_are_kept_and_the_list_is_shown_as_a_property(
 
 
 @pytest.mark.parametrize('label', [None, 'bin_t', 'qemu_exec_t'])
-def test_label_of_the_manual_files_does_not_matter(root, built_rpm, label):
+def test_label_of_the_manual_files_does_not_matter(
+        root: Root, built_rpm: pathlib.Path, label: str | None) -> None:
     follow_recipe(root, manual_wrapper(EDITED))
     if label:
         for path in (HOOK, EMULATOR):
@@ -77,7 +89,8 @@ def test_label_of_the_manual_files_does_not_matter(root, built_rpm, label):
     assert_removed(root)
 
 
-def test_copies_of_our_own_files_are_not_kept(root, built_rpm):
+def test_copies_of_our_own_files_are_not_kept(root: Root,
+                                              built_rpm: pathlib.Path) -> None:
     """As from an installation by "make install"."""
     root.dnf('install', built_rpm)
     root.run('sh', '-c', 'cp %s /hook && cp %s /wrapper' % (HOOK, WRAPPER))
@@ -88,7 +101,8 @@ def test_copies_of_our_own_files_are_not_kept(root, built_rpm):
     assert_installed(root)
 
 
-def test_only_the_wrapper_is_left_by_the_wrong_clean_up_path(root, built_rpm):
+def test_only_the_wrapper_is_left_by_the_wrong_clean_up_path(
+        root: Root, built_rpm: pathlib.Path) -> None:
     """The recipe removes the hook, but misses the wrapper's folder."""
     follow_recipe(root, manual_wrapper(EDITED))
     root.run('rm', '-f', HOOK)
@@ -98,7 +112,8 @@ def test_only_the_wrapper_is_left_by_the_wrong_clean_up_path(root, built_rpm):
     assert_installed(root)
 
 
-def test_wrapper_at_the_wrong_path_is_named_and_left(root, built_rpm):
+def test_wrapper_at_the_wrong_path_is_named_and_left(
+        root: Root, built_rpm: pathlib.Path) -> None:
     follow_recipe(root, manual_wrapper(EDITED), path=MISPLACED)
     output = root.dnf('install', built_rpm)
     assert '    tlsciphers=' + EDITED in output.splitlines()
@@ -107,7 +122,9 @@ def test_wrapper_at_the_wrong_path_is_named_and_left(root, built_rpm):
     assert content(root, MISPLACED) == manual_wrapper(EDITED)
 
 
-def test_what_cannot_be_kept_is_not_replaced(root, built_rpm, make_stub):
+def test_what_cannot_be_kept_is_not_replaced(
+        root: Root, built_rpm: pathlib.Path,
+        make_stub: support.MakeStub) -> None:
     follow_recipe(root, manual_wrapper(EDITED))
     # In the place of the folder to keep it in: a file.
     root.write(KEPT, 'occupied')
@@ -120,7 +137,7 @@ def test_what_cannot_be_kept_is_not_replaced(root, built_rpm, make_stub):
     assert root.run('rpm', '--query', 'other').returncode == 0
 
 
-def test_read_only_root_is_told(root, built_rpm):
+def test_read_only_root_is_told(root: Root, built_rpm: pathlib.Path) -> None:
     """As on a legacy oVirt Node; its rpm database is writable."""
     root.run('sh', '-c', 'mv /usr/share/rpm /var/lib/rpmdb && '
              'echo "%_dbpath /var/lib/rpmdb" >/etc/rpm/macros')
@@ -139,7 +156,8 @@ PERSIST = '#!/bin/sh\nmkdir -p /config && cp -a --parents "$1" /config\n'
 UNPERSIST = '#!/bin/sh\nrm "/config$1"\n'
 
 
-def test_legacy_node_has_the_files_after_a_reboot(make_root, root, built_rpm):
+def test_legacy_node_has_the_files_after_a_reboot(
+        make_root: MakeRoot, root: Root, built_rpm: pathlib.Path) -> None:
     root.write('/usr/sbin/persist', PERSIST, mode=0o755)
     root.write('/usr/sbin/unpersist', UNPERSIST, mode=0o755)
     follow_recipe(root, manual_wrapper(EDITED))

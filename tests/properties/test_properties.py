@@ -10,13 +10,18 @@ the real ones, asked once for each question. The models of QEMU's syntax are
 written after QEMU's own parsers, not after the wrapper's.
 """
 
+from __future__ import annotations
+
 import functools
 import json
 import os
+import pathlib
 import posix
 import re
 import tempfile
 import types
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn, Optional
 from unittest import mock
 from xml.etree import ElementTree
 from xml.sax import saxutils
@@ -26,6 +31,9 @@ import pytest
 import support
 from standin import hooking
 from support import GOOD_CIPHERS, LIBVIRT_ENVIRONMENT
+
+if TYPE_CHECKING:
+    from conftest import Run
 
 try:
     from hypothesis import HealthCheck, given, settings
@@ -41,7 +49,19 @@ CACHES = tempfile.TemporaryDirectory()
 set_hypothesis_home_dir(CACHES.name)
 
 
-def examples(number):
+Environment = Mapping[bytes, bytes]
+Parameters = list[tuple[str, str]]
+# The name of an option, its value, the arguments that both are.
+Option = tuple[Optional[str], str, list[str]]
+# Of an object, which may be in JSON.
+Members = list[tuple[str, Any]]
+# By its key: whether a setting is required, and its value.
+Wanted = dict[str, tuple[bool, str]]
+# What an emulator gets: arguments, environment, what OPENSSL_CONF leads to.
+Start = tuple[list[str], Environment, Optional[str]]
+
+
+def examples(number: int) -> settings:
     """The settings of a property: the same examples in every run."""
     return settings(max_examples=number, deadline=None, derandomize=True,
                     database=None, print_blob=True, suppress_health_check=[
@@ -52,7 +72,7 @@ def examples(number):
 # QEMU's syntax
 
 
-def read_value(text):
+def read_value(text: str) -> tuple[str, str]:
     """
     Read a value up to a lone comma, as get_opt_value() of QEMU does. Returns
     (value, rest of the text).
@@ -64,14 +84,14 @@ def read_value(text):
     return value, text
 
 
-def read_parameters(text, implied=None):
+def read_parameters(text: str, implied: str | None = None) -> Parameters:
     """
     Read key=value parameters as opts_do_parse() of QEMU does. Returns a list
     of (key, value); implied is the key of a first value without one.
     """
-    parameters = []
+    parameters: Parameters = []
     while text:
-        key = re.match('[^=,]*', text).group()
+        key = re.split('[=,]', text, maxsplit=1)[0]
         if text[len(key):len(key) + 1] == '=':
             value, text = read_value(text[len(key) + 1:])
         elif implied and not parameters:
@@ -93,12 +113,12 @@ WITH_VALUE = ('name', 'append', 'kernel', 'm', 'k', 'device', 'msg', 'spice',
               'vnc', 'object', 'display', 'vdsm-tls', 'vdsm-tls-default')
 
 
-def read_options(arguments):
+def read_options(arguments: list[str]) -> list[Option] | None:
     """
     Read a command line as the loop in qemu_init() does. Returns a list of
     (name, value, arguments), or None where QEMU would not start.
     """
-    options = []
+    options: list[Option] = []
     rest = list(arguments)
     while rest:
         first = rest.pop(0)
@@ -106,7 +126,7 @@ def read_options(arguments):
         if name is None:
             options.append((None, first, [first]))
         elif name.group(1) in FLAGS:
-            options.append((name.group(1), None, [first]))
+            options.append((name.group(1), '', [first]))
         elif name.group(1) in WITH_VALUE and rest:
             value = rest.pop(0)
             options.append((name.group(1), value, [first, value]))
@@ -115,24 +135,27 @@ def read_options(arguments):
     return options
 
 
-def last(parameters, key, default=None):
+def last(parameters: Sequence[tuple[str, Any]], key: str,
+         default: Any = None) -> Any:
     return dict(parameters).get(key, default)
 
 
 class VM:
     """What QEMU makes of a command line."""
 
-    def __init__(self, arguments):
-        self.options = read_options(arguments)
-        self.runs = self.options is not None
-        if not self.runs:
+    def __init__(self, arguments: list[str]) -> None:
+        options = read_options(arguments)
+        self.runs = options is not None
+        if options is None:
             return
-        self.objects = [read_object(value) for name, value, _ in self.options
-                        if name == 'object']
-        names = [last(members or [], 'id') for members in self.objects]
+        self.options = options
+        objects = [read_object(value) for name, value, _ in self.options
+                   if name == 'object']
+        names = [last(members or [], 'id') for members in objects]
         if None in names or len(set(names)) < len(names):
             self.runs = False
             return
+        self.objects = [members or [] for members in objects]
         self.spice = [parameter for name, value, _ in self.options
                       if name == 'spice'
                       for parameter in read_parameters(value)]
@@ -142,7 +165,7 @@ class VM:
         if port in ('on', 'off'):
             self.runs = False  # A number is expected.
             return
-        self.vnc = []
+        self.vnc: list[Parameters] = []
         for name, value, _ in self.options:
             if name == 'display' and value.startswith('vnc='):
                 value = value[4:]
@@ -154,23 +177,23 @@ class VM:
         self.credentials = {last(parameters, 'tls-creds')
                             for parameters in self.vnc}
         self.settings = [(name, value) for name, value, _ in self.options
-                         if (name or '').startswith('vdsm-tls')]
+                         if name and name.startswith('vdsm-tls')]
         self.others = [option for option in self.options
                        if option[0] != 'spice'
                        and not (option[0] or '').startswith('vdsm-tls')]
 
-    def priorities(self):
+    def priorities(self) -> dict[str, Any]:
         """Return {name of credentials: priority, or None}."""
         return {last(members, 'id'): last(members, 'priority')
                 for members in self.objects
                 if last(members, 'qom-type') == 'tls-creds-x509'}
 
 
-def read_object(value):
+def read_object(value: str) -> Members | None:
     """Return the members (list of (key, value)) of an object, or None."""
     if value.startswith('{'):
         try:
-            members = json.loads(value, object_pairs_hook=list)
+            members: Members = json.loads(value, object_pairs_hook=list)
         except ValueError:
             return None
         # QEMU takes no name twice.
@@ -191,25 +214,25 @@ class Process:
     of the wrapper's process.
     """
 
-    def __init__(self, environ):
+    def __init__(self, environ: Environment) -> None:
         self.environ = dict(environ)
         self.exported = dict(environ)
-        self.descriptors = []
+        self.descriptors: list[int] = []
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         return getattr(posix, name)
 
-    def putenv(self, name, value):
+    def putenv(self, name: bytes, value: bytes) -> None:
         self.exported[name] = value
 
-    def unsetenv(self, name):
+    def unsetenv(self, name: bytes) -> None:
         self.exported.pop(name, None)
 
-    def memfd_create(self, name, flags):
+    def memfd_create(self, name: str, flags: int) -> int:
         self.descriptors.append(posix.memfd_create(name, flags))
         return self.descriptors[-1]
 
-    def close(self, descriptor):
+    def close(self, descriptor: int) -> None:
         if descriptor in self.descriptors:
             self.descriptors.remove(descriptor)
         posix.close(descriptor)
@@ -218,23 +241,24 @@ class Process:
 class Wrapper:
     """The wrapper's functions, in this process."""
 
-    def __init__(self, path):
+    def __init__(self, path: pathlib.Path) -> None:
         self.names = support.run_file(path)
         self.real_ask = self.names['ask']
-        self.answers = {}
+        self.notes: list[str] = []
+        self.answers: dict[tuple[tuple[str, ...], bytes], Any] = {}
         self.names.update(ask=self.ask, refuse=self.refuse, write=self.write)
         self.process = Process({})
 
-    def refuse(self, line):
+    def refuse(self, line: str) -> NoReturn:
         raise Refusal('qemu-kvm-modified: ' + line)
 
-    def write(self, line):
+    def write(self, line: str) -> None:
         self.notes.append(line)
 
-    def ask(self, *question):
-        path = self.process.exported.get(b'OPENSSL_CONF')
+    def ask(self, *question: str) -> Any:
+        path = self.process.exported.get(b'OPENSSL_CONF', b'')
         configuration = b''
-        if path and path.startswith(b'/proc/self/fd/'):
+        if path.startswith(b'/proc/self/fd/'):
             with open(path, 'rb') as file:
                 configuration = file.read()
         key = question, configuration
@@ -247,7 +271,7 @@ class Wrapper:
                 posix.unsetenv(b'OPENSSL_CONF')
         return self.answers[key]
 
-    def run(self, arguments, environment):
+    def run(self, arguments: list[str], environment: Environment) -> Start:
         """
         Return what the emulator gets: (arguments, environment (dict), what
         OPENSSL_CONF leads to (str) or None). Raises Refusal.
@@ -271,7 +295,7 @@ class Wrapper:
 
 
 @pytest.fixture(scope='module')
-def wrapper(make_installation):
+def wrapper(make_installation: support.MakeInstallation) -> Wrapper:
     installation = make_installation(support.available_pythons()[-1])
     return Wrapper(installation.wrapper_module)
 
@@ -306,7 +330,8 @@ OPTION = st.sampled_from(['-vdsm-tls', '--vdsm-tls', '-vdsm-tls-default',
                           '--vdsm-tls-default'])
 
 
-def pairs_of(values):
+def pairs_of(
+        values: dict[str, list[str]]) -> st.SearchStrategy[tuple[str, str]]:
     return st.sampled_from([(key, value) for key in sorted(values)
                             for value in values[key]])
 
@@ -383,7 +408,8 @@ NOISE = st.one_of(OTHER, st.sampled_from(
      ['-new', '-m'], ['---spice', 'tls-port=1']]), TEXT.map(lambda t: [t]))
 
 
-def command_lines(*parts):
+def command_lines(*parts: st.SearchStrategy[list[list[str]]],
+                  ) -> st.SearchStrategy[list[str]]:
     return st.tuples(*parts).map(lambda parts: [
         argument for part in parts for piece in part for argument in piece])
 
@@ -406,13 +432,15 @@ ENVIRONMENT = st.sampled_from([
     {b'A\xff': b'\xff=', b'LC_ALL': b'C'}])
 
 
-def check_refusal(line):
+def check_refusal(line: str) -> None:
     assert line.startswith('qemu-kvm-modified: ')
     assert '; remedy: ' in line
     assert re.fullmatch('[ -~]+', line)
 
 
-def check_started(arguments, environment, outcome, good=GOOD):
+def check_started(arguments: list[str], environment: Environment,
+                  outcome: Start,
+                  good: dict[str, list[str]] | None = GOOD) -> None:
     """
     Check what the emulator got against what it was asked to get; good are the
     values that can be enforced, None where that is not known.
@@ -442,7 +470,7 @@ def check_started(arguments, environment, outcome, good=GOOD):
             if asked.has_tls_port and wanted[key][1] in good[key]}
 
 
-def check_spice(asked, got, wanted):
+def check_spice(asked: VM, got: VM, wanted: Wanted) -> None:
     required, ciphers = wanted.get('ciphers', (False, None))
     given = [option for option in asked.options if option[0] == 'spice']
     left = [option for option in got.options if option[0] == 'spice']
@@ -462,7 +490,7 @@ def check_spice(asked, got, wanted):
         if parameter[0] != 'tls-ciphers']
 
 
-def check_vnc(asked, got, wanted):
+def check_vnc(asked: VM, got: VM, wanted: Wanted) -> None:
     required, priority = wanted.get('priority', (False, None))
     assert len(asked.others) == len(got.others)
     for old, new in zip(asked.others, got.others):
@@ -471,10 +499,10 @@ def check_vnc(asked, got, wanted):
         assert priority
         assert old[0] == 'object'
         assert new[2] == ['-object', new[1]]
-        members = read_object(old[1])
+        members = read_object(old[1]) or []
         assert last(members, 'qom-type') == 'tls-creds-x509'
         assert last(members, 'id') in asked.credentials
-        changed = read_object(new[1])
+        changed = read_object(new[1]) or []
         assert last(changed, 'priority') == priority
         assert [member for member in changed if member[0] != 'priority'] == [
             member for member in members if member[0] != 'priority']
@@ -483,7 +511,9 @@ def check_vnc(asked, got, wanted):
         assert all(given[name] == priority for name in asked.credentials)
 
 
-def check_environment(asked, wanted, environment, exported, configuration):
+def check_environment(asked: VM, wanted: Wanted, environment: Environment,
+                      exported: Environment,
+                      configuration: str | None) -> set[str]:
     keys = CONFIGURED & set(wanted)
     environment = dict(environment)
     exported = dict(exported)
@@ -512,7 +542,8 @@ def check_environment(asked, wanted, environment, exported, configuration):
     return enforced
 
 
-def check_wrapper(wrapper, arguments, environment):
+def check_wrapper(wrapper: Wrapper, arguments: list[str],
+                  environment: Environment) -> None:
     try:
         outcome = wrapper.run(arguments, environment)
     except Refusal as refusal:
@@ -524,26 +555,30 @@ def check_wrapper(wrapper, arguments, environment):
 @examples(1000)
 @given(arguments=COMMAND_LINE, environment=ENVIRONMENT)
 def test_wrapper_refuses_or_enforces_and_changes_nothing_else(
-        wrapper, arguments, environment):
+        wrapper: Wrapper, arguments: list[str],
+        environment: Environment) -> None:
     check_wrapper(wrapper, arguments, environment)
 
 
 @examples(300)
 @given(arguments=WITHOUT_SETTINGS, environment=ENVIRONMENT)
 def test_without_settings_only_a_manual_installation_is_continued(
-        wrapper, arguments, environment):
+        wrapper: Wrapper, arguments: list[str],
+        environment: Environment) -> None:
     check_wrapper(wrapper, arguments, environment)
 
 
 @examples(400)
 @given(arguments=WITH_PRIORITY)
-def test_priority_is_all_that_changes_in_credentials(wrapper, arguments):
+def test_priority_is_all_that_changes_in_credentials(
+        wrapper: Wrapper, arguments: list[str]) -> None:
     check_wrapper(wrapper, arguments, {})
 
 
 @pytest.mark.parametrize('option', ['-vdsm-tls', '-vdsm-tls-default'])
 @pytest.mark.parametrize('key', sorted(VALUES))
-def test_value_that_cannot_be_enforced_never_holds(wrapper, option, key):
+def test_value_that_cannot_be_enforced_never_holds(
+        wrapper: Wrapper, option: str, key: str) -> None:
     for value in VALUES[key]:
         arguments = ['-spice', 'tls-port=1', option, '%s=%s' % (key, value),
                      '-object', 'tls-creds-x509,id=a',
@@ -572,7 +607,7 @@ CREDENTIALS = {
 
 
 @st.composite
-def virtual_machines(draw):
+def virtual_machines(draw: st.DrawFn) -> tuple[list[str], list[str] | None]:
     """
     Returns (the arguments of a VM that has nothing odd, those that its
     emulator should get with its settings or None if it should not start).
@@ -591,14 +626,14 @@ def virtual_machines(draw):
         ['-m', '1024']]), max_size=4, unique_by=str))
     before, after = [], []
 
-    def add(given, got=None):
+    def add(given: list[str], got: list[str] | None = None) -> None:
         before.extend(given)
         after.extend(given if got is None else got)
 
-    def holds(key):
+    def holds(key: str) -> bool:
         return key in wanted
 
-    def is_required(keys):
+    def is_required(keys: Iterable[str]) -> bool:
         return any(wanted[key][0] for key in keys if key in wanted)
 
     starts = True
@@ -636,7 +671,8 @@ def virtual_machines(draw):
 
 @examples(300)
 @given(machine=virtual_machines())
-def test_machine_of_libvirt_starts_exactly_as_asked(wrapper, machine):
+def test_machine_of_libvirt_starts_exactly_as_asked(
+        wrapper: Wrapper, machine: tuple[list[str], list[str] | None]) -> None:
     given, expected = machine
     try:
         outcome = wrapper.run(given, LIBVIRT_ENVIRONMENT)
@@ -651,8 +687,9 @@ def test_machine_of_libvirt_starts_exactly_as_asked(wrapper, machine):
 @examples(40)
 @given(arguments=st.one_of(COMMAND_LINE, virtual_machines().map(
     lambda machine: machine[0])), environment=ENVIRONMENT)
-def test_process_does_as_its_functions(newest_run, wrapper, arguments,
-                                       environment):
+def test_process_does_as_its_functions(newest_run: Run, wrapper: Wrapper,
+                                       arguments: list[str],
+                                       environment: Environment) -> None:
     outcome = newest_run(*map(os.fsencode, arguments),
                          environment=environment)
     try:
@@ -682,7 +719,8 @@ OPTIONS = st.one_of(
 
 @examples(500)
 @given(values=st.lists(OPTIONS, min_size=1, max_size=3))
-def test_parameters_joined_with_commas_mean_the_same(wrapper, values):
+def test_parameters_joined_with_commas_mean_the_same(
+        wrapper: Wrapper, values: list[str]) -> None:
     try:
         parameters = [parameter for value in values for parameter in
                       wrapper.names['split_parameters']('spice', value)]
@@ -708,7 +746,7 @@ def test_parameters_joined_with_commas_mean_the_same(wrapper, values):
 class Module:
     """The module that the hook shares, and the hook itself, in here."""
 
-    def __init__(self, installation):
+    def __init__(self, installation: support.Installation) -> None:
         self.emulator = str(installation.emulator)
         self.enforce = support.run_file(installation.hook_module)['enforce']
         # What the functions themselves see, so that it can be replaced.
@@ -717,19 +755,20 @@ class Module:
         names['ask'] = functools.lru_cache(maxsize=None)(names['ask'])
         self.names = types.SimpleNamespace(**names)
 
-    def run(self, path, properties):
+    def run(self, path: pathlib.Path, properties: dict[str, str]) -> list[str]:
         """Do what the hook does. Returns lines; may raise Refused."""
         with mock.patch.dict(os.environ, dict(properties, _hook_domxml=str(
                 path)), clear=True):
-            return self.enforce(hooking, self.names)
+            lines: list[str] = self.enforce(hooking, self.names)
+            return lines
 
-    def check_message(self, message):
+    def check_message(self, message: str) -> None:
         assert re.fullmatch('[ -~]+', message)
         assert not set(message) & set('"\'\\')
 
 
 @pytest.fixture(scope='module')
-def module(make_installation):
+def module(make_installation: support.MakeInstallation) -> Module:
     return Module(make_installation(support.available_pythons()[-1]))
 
 
@@ -753,7 +792,7 @@ CHARACTER = st.one_of(st.sampled_from(', ;:+-"\'\\\n\t$`'),
                       st.characters(exclude_characters='\0'))
 
 
-def values_of(name):
+def values_of(name: str) -> st.SearchStrategy[str]:
     """Values for a property: whatever, and such as mean something."""
     tokens = st.sampled_from(TOKENS[name])
     beginning = BEGINNINGS.get(name)
@@ -777,7 +816,7 @@ PROPERTIES = st.fixed_dictionaries({}, optional={
 DISPLAYS = st.sampled_from([['spice'], ['vnc'], ['spice', 'vnc'], ['sdl'], []])
 
 
-def check_settings(wrapper, pairs):
+def check_settings(wrapper: Wrapper, pairs: Iterable[tuple[str, str]]) -> None:
     """Check what the hook wants of the wrapper: (key, value) pairs."""
     wrapper.process = wrapper.names['posix'] = Process({})
     judges = {'ciphers': 'judge_ciphers', 'groups': 'judge_groups',
@@ -791,11 +830,11 @@ def check_settings(wrapper, pairs):
 
 
 @pytest.mark.parametrize('name', sorted(set(TOKENS) - {'tlsprofile'}))
-def test_wrapper_takes_every_value_that_the_hook_accepts(module, wrapper,
-                                                         name):
+def test_wrapper_takes_every_value_that_the_hook_accepts(
+        module: Module, wrapper: Wrapper, name: str) -> None:
     @examples(150)
     @given(value=values_of(name))
-    def check(value):
+    def check(value: str) -> None:
         try:
             pairs, lines = module.names.JUDGES[name](
                 module.names.Setting(name, value, name))
@@ -811,8 +850,9 @@ def test_wrapper_takes_every_value_that_the_hook_accepts(module, wrapper,
 
 @examples(300)
 @given(properties=PROPERTIES, displays=DISPLAYS)
-def test_properties_become_settings_or_are_refused(module, wrapper, properties,
-                                                   displays):
+def test_properties_become_settings_or_are_refused(
+        module: Module, wrapper: Wrapper, properties: dict[str, str],
+        displays: list[str]) -> None:
     try:
         options, lines = module.names.resolve(properties, displays)
     except module.names.Refused as refusal:
@@ -841,7 +881,7 @@ XML_TEXT = st.text(st.sampled_from('a<>&"\'\n\t\r \xe4\u20ac\U0001f600]-'),
                    max_size=8)
 
 
-def escape(text, quote='"'):
+def escape(text: str, quote: str = '"') -> str:
     """Return an attribute's value as XML, with references."""
     return quote + saxutils.escape(text, {
         quote: '&#%d;' % ord(quote), '\n': '&#10;', '\t': '&#x9;',
@@ -849,7 +889,8 @@ def escape(text, quote='"'):
 
 
 @st.composite
-def elements(draw, name, attributes, content=()):
+def elements(draw: st.DrawFn, name: str, attributes: dict[str, str],
+             content: Sequence[str] = ()) -> str:
     """An element with its attributes in any order."""
     quote = draw(st.sampled_from('"\''))
     pairs = draw(st.permutations(sorted(attributes.items())))
@@ -861,7 +902,7 @@ def elements(draw, name, attributes, content=()):
                     else '/>')
 
 
-def noise(text=XML_TEXT):
+def noise(text: st.SearchStrategy[str] = XML_TEXT) -> st.SearchStrategy[str]:
     return st.one_of(
         st.just('\n  '), text.map(lambda value: '<!--%s-->' % value.replace(
             '-', '')), text.map(lambda value: '<?pi %s?>' % value.replace(
@@ -883,7 +924,7 @@ ARGUMENT = st.one_of(st.sampled_from([
 
 
 @st.composite
-def command_line_elements(draw):
+def command_line_elements(draw: st.DrawFn) -> str:
     """A <commandline> of QEMU's namespace, under some prefix."""
     prefix = draw(st.sampled_from(['qemu', 'ns0', '', 'q', 'declared']))
     colon = prefix and prefix + ':'
@@ -902,7 +943,7 @@ def command_line_elements(draw):
 
 
 @st.composite
-def domains(draw):
+def domains(draw: st.DrawFn) -> str:
     """A domain XML (str) as engines, vdsm and other hooks may write it."""
     emulator = draw(st.sampled_from([
         '', '', '<emulator text="/usr/bin/qemu-system-ppc64le"/>',
@@ -913,39 +954,42 @@ def domains(draw):
         'type': draw(st.sampled_from(['spice', 'vnc', 'sdl', 'vnc'])),
         'port': '-1', 'keymap': draw(XML_TEXT)}))
         for _ in range(draw(st.sampled_from([1, 2, 0, 3])))]
-    devices = draw(st.permutations([emulator, *graphics]))
-    devices = ''.join(draw(noise()) + device for device in devices)
+    devices = ''.join(draw(noise()) + device for device in draw(
+        st.permutations([emulator, *graphics])))
     parts = ['<name>%s</name>' % saxutils.escape(draw(XML_TEXT)).replace(
         '\r', '&#13;'), '<devices>%s</devices>' % devices, draw(METADATA)]
     parts += draw(st.lists(command_line_elements(), max_size=2))
-    parts = ''.join(draw(noise()) + part
-                    for part in draw(st.permutations(parts)))
+    content = ''.join(draw(noise()) + part
+                      for part in draw(st.permutations(parts)))
     namespaces = draw(st.permutations([
         'xmlns:declared="%s"' % QEMU_NAMESPACE, 'type="kvm"',
         draw(st.sampled_from(['xmlns:qemu="urn:other"', 'id="1"',
                               'xmlns:qemu="%s"' % QEMU_NAMESPACE]))]))
-    if 'declared:' not in parts and draw(st.booleans()):
+    if 'declared:' not in content and draw(st.booleans()):
         namespaces = [part for part in namespaces if 'declared' not in part]
     declaration = draw(st.sampled_from(
         ['', '<?xml version="1.0" encoding="UTF-8"?>']))
     start = '%s%s<domain %s>' % (declaration, draw(noise()),
                                  ' '.join(namespaces))
-    return start + parts + '</domain>'
+    return start + content + '</domain>'
 
 
-def parse(xml):
+def parse(xml: str | bytes) -> ElementTree.Element:
     return ElementTree.fromstring(xml, ElementTree.XMLParser(
         target=ElementTree.TreeBuilder(insert_comments=True,
                                        insert_pis=True)))
 
 
-def meaning(element):
+Meaning = tuple[str, dict[str, str], str, list[Any], str]
+
+
+def meaning(element: ElementTree.Element) -> Meaning:
     """Return all that an element says, however it is written."""
     return (element.tag, element.attrib, element.text or '',
             [meaning(child) for child in element], element.tail or '')
 
 
-def remove(parent, element):
+def remove(parent: ElementTree.Element, element: ElementTree.Element) -> None:
     """Remove an element and leave the text that follows it."""
     position = list(parent).index(element)
     if position:
@@ -956,10 +1000,11 @@ def remove(parent, element):
     parent.remove(element)
 
 
-def with_policy(xml, emulator, settings):
+def with_policy(xml: str, emulator: str,
+                settings: Iterable[tuple[str, str]]) -> ElementTree.Element:
     """Return the domain (Element) that the hook should make."""
     domain = parse(xml)
-    devices = domain.find('devices')
+    devices = next(domain.iterfind('devices'))
     element = devices.find('emulator')
     if element is None:
         element = ElementTree.Element('emulator')
@@ -968,22 +1013,22 @@ def with_policy(xml, emulator, settings):
     for child in list(element):
         element.remove(child)
     element.text = emulator
-    arguments = [(command_line, argument)
-                 for command_line in domain.findall(QEMU + 'commandline')
-                 for argument in command_line.findall(QEMU + 'arg')]
+    arguments = [(parent, argument)
+                 for parent in domain.findall(QEMU + 'commandline')
+                 for argument in parent.findall(QEMU + 'arg')]
     while arguments:
         pair = [arguments.pop(0)]
         if pair[0][1].get('value') in ('-vdsm-tls', '-vdsm-tls-default'):
             pair += arguments[:1]
             del arguments[:1]
-            for command_line, argument in pair:
-                remove(command_line, argument)
+            for parent, argument in pair:
+                remove(parent, argument)
     command_line = domain.find(QEMU + 'commandline')
     if command_line is None:
         command_line = ElementTree.SubElement(domain, QEMU + 'commandline')
     for setting in settings:
-        for value in setting:
-            ElementTree.SubElement(command_line, QEMU + 'arg', value=value)
+        for text in setting:
+            ElementTree.SubElement(command_line, QEMU + 'arg', value=text)
     return domain
 
 
@@ -1000,12 +1045,14 @@ HOOK_PROPERTIES = st.one_of(
 @examples(300)
 @given(data=domains(), properties=HOOK_PROPERTIES)
 def test_hook_refuses_or_adds_the_policy_and_nothing_else(
-        module, tmp_path_factory, data, properties):
+        module: Module, tmp_path_factory: pytest.TempPathFactory, data: str,
+        properties: dict[str, str]) -> None:
     check_hook(module, tmp_path_factory.getbasetemp() / 'domxml', data,
                properties)
 
 
-def check_hook(module, path, data, properties):
+def check_hook(module: Module, path: pathlib.Path, data: str,
+               properties: dict[str, str]) -> None:
     xml = data.replace('<emulator>@<', '<emulator>%s<' % module.emulator)
     path.write_bytes(xml.encode())
     displays = frozenset(element.get('type') for element in parse(

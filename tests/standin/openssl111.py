@@ -9,13 +9,17 @@ or of the system. This is upstream's 1.1.1: it has none of EL8's patches, so
 PROFILE=SYSTEM is unknown to it and its default security level is 1.
 """
 
+from __future__ import annotations
+
 import argparse
 import ctypes
 import glob
 import os
+import pathlib
 import socket
 import struct
 import sys
+from typing import NoReturn
 
 # From the headers <openssl/ssl.h> and <openssl/crypto.h>.
 INIT_LOAD_CONFIG = 0x40
@@ -67,7 +71,7 @@ sys.exit(openssl111.%s(%s))
 """
 
 
-def find_libraries():
+def find_libraries() -> str | None:
     """Return the folder (str) with OpenSSL 1.1.1's libraries, or None."""
     for folder in sys.path:
         libraries = os.path.join(folder, 'psycopg2_binary.libs')
@@ -76,7 +80,7 @@ def find_libraries():
     return None
 
 
-def write_openssl(path, libraries):
+def write_openssl(path: pathlib.Path, libraries: str | None) -> None:
     """
     Write a program that answers as "openssl" does.
 
@@ -86,7 +90,8 @@ def write_openssl(path, libraries):
     write_script(path, 'openssl', libraries)
 
 
-def write_qemu(path, libraries, certificate):
+def write_qemu(path: pathlib.Path, libraries: str | None,
+               certificate: pathlib.Path) -> None:
     """
     Write a program that stands for a QEMU with a TLS port for SPICE: it takes
     QEMU's command line, writes the number of its port on 127.0.0.1 to
@@ -99,36 +104,36 @@ def write_qemu(path, libraries, certificate):
     write_script(path, 'qemu', libraries, str(certificate))
 
 
-def write_script(path, function, *settings):
+def write_script(path: pathlib.Path, function: str,
+                 *settings: str | None) -> None:
     path.write_text(SCRIPT % (
         sys.executable, os.path.dirname(os.path.abspath(__file__)), function,
         ', '.join(map(repr, settings))))
     path.chmod(0o755)
 
 
-class Library:
+class Library(ctypes.CDLL):
     """
     An OpenSSL library, whose functions are attributes.
 
     folder (str): where libcrypto and libssl are, or None for the system's.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder: str | None) -> None:
         libcrypto, libssl = [
             glob.glob(os.path.join(folder, name + '*.so.*'))[0]
             if folder else name + '.so.3' for name in ('libcrypto', 'libssl')]
         ctypes.CDLL(libcrypto, mode=ctypes.RTLD_GLOBAL)
-        library = ctypes.CDLL(libssl)
+        super().__init__(libssl)
         for name, (result, *arguments) in FUNCTIONS.items():
-            function = getattr(library, name)
+            function = getattr(self, name)
             function.restype, function.argtypes = result, arguments
-            setattr(self, name, function)
 
-    def print_errors(self):
+    def print_errors(self) -> None:
         standard_error = POINTER.in_dll(ctypes.CDLL(None), 'stderr')
         self.ERR_print_errors_fp(standard_error)
 
-    def set_range(self, context, version):
+    def set_range(self, context: int, version: int) -> None:
         """Allow one version of the protocol, or with 0 all of them."""
         for command in SET_MIN_PROTO_VERSION, SET_MAX_PROTO_VERSION:
             self.SSL_CTX_ctrl(context, command, version, None)
@@ -137,22 +142,22 @@ class Library:
 class Parser(argparse.ArgumentParser):
     """Options as openssl's programs have them: exit status 1 on an error."""
 
-    def __init__(self, name):
+    def __init__(self, name: str) -> None:
         super().__init__(prog=name, add_help=False, allow_abbrev=False)
 
-    def error(self, message):
+    def error(self, message: str) -> NoReturn:
         fail('%s: %s\n%s: Use -help for summary.' % (self.prog, message,
                                                      self.prog))
 
 
-def fail(message, library=None):
+def fail(message: str, library: Library | None = None) -> NoReturn:
     print(message, file=sys.stderr, flush=True)
     if library:
         library.print_errors()
     sys.exit(1)
 
 
-def openssl(libraries):
+def openssl(libraries: str | None) -> None:
     """Do what the command line says, as apps/openssl.c does."""
     library = Library(libraries)
     if not library.OPENSSL_init_ssl(
@@ -166,11 +171,11 @@ def openssl(libraries):
     commands[name](library, sys.argv[2:])
 
 
-def version(library, arguments):
+def version(library: Library, arguments: list[str]) -> None:
     print(library.OpenSSL_version(0).decode())
 
 
-def ciphers(library, arguments):
+def ciphers(library: Library, arguments: list[str]) -> None:
     """
     List suites, as apps/ciphers.c does: whatever protocols the configuration
     allows, those of the options count, and without options all of them.
@@ -209,7 +214,7 @@ def ciphers(library, arguments):
                        for suite in suites))
 
 
-def s_client(library, arguments):
+def s_client(library: Library, arguments: list[str]) -> None:
     """Set the groups and connect; for lack of need, nothing more."""
     parser = Parser('s_client')
     parser.add_argument('-no-CAfile', action='store_true')
@@ -227,11 +232,11 @@ def s_client(library, arguments):
         try:
             connection.connect(options.unix)
         except OSError as error:
-            fail('connect:errno=%d' % error.errno)
+            fail('connect:errno=%s' % error.errno)
     fail('this stand-in makes no connections')
 
 
-def qemu(libraries, certificate):
+def qemu(libraries: str | None, certificate: str) -> None:
     """Serve as libspice does, for a command line of QEMU's."""
     library = Library(libraries)
     library.OPENSSL_init_ssl(0, None)
@@ -252,7 +257,7 @@ def qemu(libraries, certificate):
             serve(library, context, port.accept()[0])
 
 
-def find_cipher_list(arguments):
+def find_cipher_list(arguments: list[str]) -> str | None:
     """Return the cipher list (str) for SPICE, or None: the last one wins."""
     cipher_list = None
     for option, value in zip(arguments, arguments[1:]):
@@ -264,7 +269,7 @@ def find_cipher_list(arguments):
     return cipher_list
 
 
-def serve(library, context, client):
+def serve(library: Library, context: int, client: socket.socket) -> None:
     """Make one handshake and wait, 5 seconds at most, for its client."""
     with client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO,

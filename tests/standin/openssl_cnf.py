@@ -6,6 +6,9 @@ Lays out what stands for a host's configuration of OpenSSL, from the files in
 tests/data/openssl.
 """
 
+from __future__ import annotations
+
+import pathlib
 import shutil
 
 import support
@@ -16,7 +19,8 @@ POLICIES = ('DEFAULT', 'FUTURE', 'FIPS')
 OTHERS = tuple(sorted(path.stem for path in FOLDER.glob('*.cnf')))
 
 
-def write_openssl_cnf(etc, name, policy=None):
+def write_openssl_cnf(etc: pathlib.Path, name: str,
+                      policy: str | None = None) -> pathlib.Path:
     """
     Write a host's openssl.cnf and what it includes.
 

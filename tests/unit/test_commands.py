@@ -3,6 +3,7 @@
 
 """Every command of the documents is run by something that there is."""
 
+import pathlib
 import re
 
 import documents
@@ -26,12 +27,12 @@ TABLES = (documents.ON_A_HOST, documents.ELSEWHERE, documents.NEEDS)
 
 
 @pytest.mark.parametrize('path', documents.paths(), ids=lambda path: path.name)
-def test_every_command_of_a_document_is_run(path):
+def test_every_command_of_a_document_is_run(path: pathlib.Path) -> None:
     assert [command for command in documents.commands(path, VALUES)
             if sum(command in table for table in TABLES) != 1] == []
 
 
-def test_what_is_run_stands_in_a_document():
+def test_what_is_run_stands_in_a_document() -> None:
     written = '\n'.join(
         '\n'.join(documents.commands(path, VALUES)) + path.read_text()
         for path in documents.paths())
@@ -40,7 +41,7 @@ def test_what_is_run_stands_in_a_document():
 
 
 @pytest.mark.parametrize('runner', sorted(set(documents.ELSEWHERE.values())))
-def test_what_runs_commands_exists(runner):
+def test_what_runs_commands_exists(runner: str) -> None:
     name, _, test = runner.partition('::')
     if test:
         assert re.search(r'(?m)^def %s\(' % test,

@@ -3,34 +3,41 @@
 
 """What the documentation promises, and what is written down twice."""
 
+from __future__ import annotations
+
 import re
 import string
 import subprocess
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import support
 from support import GOOD_CIPHERS, SEED_CIPHERS
 
+if TYPE_CHECKING:
+    from conftest import Hook
+
 README = (support.SOURCE / 'README.md').read_text()
-LINE = re.search("UserDefinedVMProperties='(.*)' --cver", README).group(1)
+LINE, = re.findall("UserDefinedVMProperties='(.*)' --cver", README)
 # The engine's format: name=regex;name=regex.
 DEFINITIONS = dict(pair.split('=', 1) for pair in LINE.split(';'))
 
 
 @pytest.fixture(scope='module')
-def module(make_installation):
+def module(make_installation: support.MakeInstallation) -> dict[str, Any]:
     return support.run_file(make_installation(
         support.available_pythons()[-1]).module)
 
 
 @pytest.fixture(scope='module')
-def wrapper(make_installation):
+def wrapper(make_installation: support.MakeInstallation) -> dict[str, Any]:
     return support.run_file(make_installation(
         support.available_pythons()[-1]).wrapper_module)
 
 
-def test_command_prints_the_lines_of_the_readme(newest_installation):
+def test_command_prints_the_lines_of_the_readme(
+        newest_installation: support.Installation) -> None:
     printed = subprocess.run([newest_installation.command, 'engine-line'],
                              capture_output=True, text=True, check=True)
     commands = [line for line in printed.stdout.splitlines()
@@ -38,31 +45,35 @@ def test_command_prints_the_lines_of_the_readme(newest_installation):
     assert ''.join('    %s\n' % line for line in commands) in README
 
 
-def test_engine_defines_every_property(module):
+def test_engine_defines_every_property(module: dict[str, Any]) -> None:
     assert tuple(DEFINITIONS) == module['PROPERTIES']
 
 
 @pytest.mark.parametrize('name', ['tlsciphers', 'tlsgroups', 'tlspriority',
                                   'tlsprofile'])
-def test_engine_permits_exactly_the_characters_of_the_hook(module, name):
+def test_engine_permits_exactly_the_characters_of_the_hook(
+        module: dict[str, Any], name: str) -> None:
     assert set(module['CHARACTERS'][name]) == {
         chr(code) for code in range(256)
         if re.match(DEFINITIONS[name], chr(code) + 'x')}
 
 
-def test_engine_offers_exactly_the_protocols_of_the_hook(module):
+def test_engine_offers_exactly_the_protocols_of_the_hook(
+        module: dict[str, Any]) -> None:
     assert DEFINITIONS['tlsprotocols'] == '^(%s)$' % '|'.join(
         module['PROTOCOLS'])
 
 
 def test_hook_looks_for_the_properties_that_the_module_knows(
-        newest_installation, module):
+        newest_installation: support.Installation,
+        module: dict[str, Any]) -> None:
     hook = support.run_file(newest_installation.hook)
     assert hook['PROPERTIES'] == module['PROPERTIES']
     assert hook['HOST_DEFAULT'] == module['HOST_DEFAULT']
 
 
-def test_wrapper_and_hook_permit_the_same(module, wrapper):
+def test_wrapper_and_hook_permit_the_same(module: dict[str, Any],
+                                          wrapper: dict[str, Any]) -> None:
     """Each has it written down: the wrapper reads no other file."""
     for name in ('LONGEST_CIPHER_LIST', 'PROTOCOLS', 'OPENSSL', 'GNUTLS_CLI'):
         assert wrapper[name] == module[name]
@@ -89,12 +100,12 @@ def test_wrapper_and_hook_permit_the_same(module, wrapper):
     ('tlspriority', 'NORMAL:-VERS-ALL:+VERS-TLS1.3:%SERVER_PRECEDENCE'),
     ('tlspriority', '@SYSTEM:!3DES-CBC'), ('tlsprofile', 'modern'),
     ('tlsprofile', 'PCI_DSS-4.0')])
-def test_engine_accepts_what_the_hook_accepts(name, value):
+def test_engine_accepts_what_the_hook_accepts(name: str, value: str) -> None:
     assert re.match(DEFINITIONS[name], value)
 
 
 @pytest.mark.parametrize('name', DEFINITIONS)
-def test_definition_is_one_that_the_engine_can_hold(name):
+def test_definition_is_one_that_the_engine_can_hold(name: str) -> None:
     """Java and browsers read it."""
     assert re.match('[a-z_A-Z0-9]+$', name)
     assert set(DEFINITIONS[name]) <= set(string.ascii_letters + string.digits
@@ -103,14 +114,15 @@ def test_definition_is_one_that_the_engine_can_hold(name):
     assert DEFINITIONS[name].startswith('^(') == (name == 'tlsprotocols')
 
 
-def test_profiles_fit_into_what_the_engine_and_spice_can_hold(module):
+def test_profiles_fit_into_what_the_engine_and_spice_can_hold(
+        module: dict[str, Any]) -> None:
     for profile in module['PROFILES'].values():
         assert tuple(sorted(profile)) == tuple(sorted(module['SETTINGS']))
         for name, value in profile.items():
             assert re.match(DEFINITIONS[name], value)
 
 
-def documents():
+def documents() -> list[str]:
     """Return the paths (list) of all documents, relative to the source."""
     return sorted(
         str(path.relative_to(support.SOURCE)) for folder in ('.', 'docs')
@@ -118,7 +130,7 @@ def documents():
 
 
 @pytest.mark.parametrize('name', documents())
-def test_documents_and_sections_that_are_linked_exist(name):
+def test_documents_and_sections_that_are_linked_exist(name: str) -> None:
     path = support.SOURCE / name
     for link, section in re.findall(r'\]\(([\w./-]*)(?:#([\w-]+))?\)',
                                     path.read_text()):
@@ -132,14 +144,14 @@ def test_documents_and_sections_that_are_linked_exist(name):
                     '(?m)^#+ (.*)', target.read_text())], section
 
 
-def test_index_leads_to_every_document():
+def test_index_leads_to_every_document() -> None:
     index = (support.SOURCE / 'docs/README.md').read_text()
     for name in documents():
         if name not in ('README.md', 'NEWS.md', 'docs/README.md'):
             assert name.rpartition('/')[2] in index, name
 
 
-def test_tests_that_the_threat_model_names_exist():
+def test_tests_that_the_threat_model_names_exist() -> None:
     text = (support.SOURCE / 'SECURITY.md').read_text()
     names = re.findall(r'`(?:(\w+/\w+\.py)(?:::(\w+))?|::(\w+))`', text)
     assert len(names) > 25
@@ -155,10 +167,11 @@ EXAMPLE = (support.SOURCE / 'docs/tlsciphers.conf.example').read_text()
 
 @pytest.mark.parametrize('example', [
     re.sub(r'(?m)^#(\[|tls\w+ = )', r'\1', EXAMPLE),
-    re.search(r'(?s)\n\[default\]\n.*?(?=\n\.Ed)', (
-        support.SOURCE / 'man/vdsm-tlsciphers.conf.5').read_text()).group()],
+    *re.findall(r'(?s)\n\[default\]\n.*?(?=\n\.Ed)', (
+        support.SOURCE / 'man/vdsm-tlsciphers.conf.5').read_text())],
     ids=['of the file', 'of the man page'])
-def test_example_of_the_hosts_default_is_a_good_one(newest_hook, example):
+def test_example_of_the_hosts_default_is_a_good_one(newest_hook: Hook,
+                                                    example: str) -> None:
     path = newest_hook.installation.host_default
     path.parent.mkdir(parents=True, exist_ok=True)
     xml = (support.DATA / 'domain-x86_64.xml').read_text()
@@ -177,7 +190,8 @@ def test_example_of_the_hosts_default_is_a_good_one(newest_hook, example):
         path.unlink()
 
 
-def test_commands_of_the_documentation_answer_as_it_says(newest_installation):
+def test_commands_of_the_documentation_answer_as_it_says(
+        newest_installation: support.Installation) -> None:
     """Those of the hook, which need no host."""
     text = (support.SOURCE / 'docs/policies.md').read_text()
     commands = re.findall(r'(?m)^    \$ (\w+)=(\S+) \S+/50_emulator --test\n'

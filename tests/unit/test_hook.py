@@ -3,17 +3,24 @@
 
 """The hook, run as vdsm runs it, on domain XML as engines write it."""
 
+from __future__ import annotations
+
 import json
 import os
+import pathlib
 import re
 import resource
 import subprocess
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 import pytest
 
 import support
 from support import GOOD_CIPHERS, SEED_CIPHERS
+
+if TYPE_CHECKING:
+    from conftest import Hook, MakeHook
 
 QEMU = '{http://libvirt.org/schemas/domain/qemu/1.0}'
 X86 = (support.DATA / 'domain-x86_64.xml').read_text()
@@ -31,12 +38,12 @@ NOTES = ('<metadata><note xmlns="urn:note" a="1&#10;2&#9;3&#13;4 &quot;&lt;">'
          '<graphics type="spice"/></note></metadata>')
 
 
-def parse(xml):
+def parse(xml: str) -> ElementTree.Element:
     return ElementTree.fromstring(xml, ElementTree.XMLParser(
         target=ElementTree.TreeBuilder(insert_comments=True)))
 
 
-def canonical(tree):
+def canonical(tree: ElementTree.Element) -> str:
     for element in tree.iter():
         # ElementTree would write it bare, and its reader would drop it.
         element.text = element.text and element.text.replace('\r', '\ue00d')
@@ -45,10 +52,11 @@ def canonical(tree):
                                     rewrite_prefixes=True)
 
 
-def expected(xml, installation, ciphers):
+def expected(xml: str, installation: support.Installation,
+             ciphers: str) -> str:
     """Return, in canonical form, the XML that the hook should make."""
     domain = parse(xml)
-    devices = domain.find('devices')
+    devices, = domain.iterfind('devices')
     emulator = devices.find('emulator')
     if emulator is None:
         emulator = ElementTree.Element('emulator')
@@ -86,7 +94,8 @@ def expected(xml, installation, ciphers):
     pytest.param(PPC.replace(' text="/usr/bin/qemu-system-ppc64le"/>', '/>'),
                  id='empty emulator'),
 ])
-def test_domain_gets_the_wrapper_and_the_policy_and_nothing_else(hook, xml):
+def test_domain_gets_the_wrapper_and_the_policy_and_nothing_else(
+        hook: Hook, xml: str) -> None:
     changed, _ = hook.change(xml, tlsciphers=GOOD_CIPHERS)
     assert canonical(parse(changed)) == expected(xml, hook.installation,
                                                  GOOD_CIPHERS)
@@ -95,7 +104,7 @@ def test_domain_gets_the_wrapper_and_the_policy_and_nothing_else(hook, xml):
     assert again == changed
 
 
-def test_line_breaks_survive_in_utf_16(hook):
+def test_line_breaks_survive_in_utf_16(hook: Hook) -> None:
     xml = X86.replace('"UTF-8"', '"UTF-16"').replace(
         '</domain>', NOTES + '</domain>')
     changed, _ = hook.change(xml.encode('utf-16'), tlsciphers=GOOD_CIPHERS)
@@ -103,7 +112,7 @@ def test_line_breaks_survive_in_utf_16(hook):
                                                  GOOD_CIPHERS)
 
 
-def test_second_list_of_devices_changes_nothing(newest_hook):
+def test_second_list_of_devices_changes_nothing(newest_hook: Hook) -> None:
     """libvirt takes the first emulator that there is."""
     xml = X86.replace('</domain>', '<devices><emulator>/usr/bin/qemu-kvm'
                       '</emulator></devices></domain>')
@@ -112,7 +121,7 @@ def test_second_list_of_devices_changes_nothing(newest_hook):
     assert again == changed
 
 
-def test_domain_of_one_megabyte_is_no_exception(newest_hook):
+def test_domain_of_one_megabyte_is_no_exception(newest_hook: Hook) -> None:
     xml = PPC.replace('<devices>', '<devices>' + (
         '<disk type="file" device="disk"><source file="/x\u00e4"/>'
         '<target dev="sda"/></disk>') * 14000)
@@ -122,7 +131,7 @@ def test_domain_of_one_megabyte_is_no_exception(newest_hook):
         xml, newest_hook.installation, GOOD_CIPHERS)
 
 
-def test_policy_takes_the_place_of_one_that_is_there(hook):
+def test_policy_takes_the_place_of_one_that_is_there(hook: Hook) -> None:
     old, _ = hook.change(X86.replace('</domain>', OTHER_HOOK),
                          tlsciphers='AES256-SHA')
     old = old.replace('</qemu:commandline>', '<qemu:arg value="-vdsm-tls"/>'
@@ -135,7 +144,7 @@ def test_policy_takes_the_place_of_one_that_is_there(hook):
         X86.replace('</domain>', OTHER_HOOK), hook.installation, GOOD_CIPHERS)
 
 
-def test_vm_without_the_property_costs_nothing(hook):
+def test_vm_without_the_property_costs_nothing(hook: Hook) -> None:
     """The XML is not opened, vdsm's modules are not imported."""
     process = hook.run('', environment={
         '_hook_domxml': '/nonexistent', 'PYTHONPATH': '/nonexistent'})
@@ -148,7 +157,7 @@ def test_vm_without_the_property_costs_nothing(hook):
                            'xml', 'xml.dom.minidom', 'argparse'}
 
 
-def test_vm_without_spice_stays_as_it_is(hook):
+def test_vm_without_spice_stays_as_it_is(hook: Hook) -> None:
     xml = X86.replace('type="spice"', 'type="sdl"')
     changed, log = hook.change(xml, tlsciphers=GOOD_CIPHERS)
     assert changed == xml
@@ -157,7 +166,7 @@ def test_vm_without_spice_stays_as_it_is(hook):
     assert 'VNC' in log[1]
 
 
-def test_vnc_is_named_as_not_covered(hook):
+def test_vnc_is_named_as_not_covered(hook: Hook) -> None:
     _, log = hook.change(X86, tlsciphers=GOOD_CIPHERS)
     assert ['VNC' in line and 'not covered' in line for line in log].count(
         True) == 1
@@ -210,19 +219,20 @@ BAD_VALUES = [
 
 
 @pytest.mark.parametrize('value, offending', BAD_VALUES)
-def test_bad_value_is_refused(newest_hook, value, offending):
+def test_bad_value_is_refused(newest_hook: Hook, value: str,
+                              offending: str) -> None:
     line = newest_hook.refusal(X86, tlsciphers=value)
     assert line.startswith('tlsciphers: ')
     assert offending in line
 
 
 @pytest.mark.parametrize('byte', [b'\xff', b'\x80', b'\xc3'])
-def test_value_that_is_no_text_is_refused(hook, byte):
+def test_value_that_is_no_text_is_refused(hook: Hook, byte: bytes) -> None:
     assert 'non-ASCII' in hook.refusal(
         X86, environment={'tlsciphers': b'AES256-SHA' + byte})
 
 
-def test_nul_is_refused(installation):
+def test_nul_is_refused(installation: support.Installation) -> None:
     """An environment cannot carry one: here the module alone is asked."""
     process = subprocess.run(
         [installation.python, '-Bc', 'import sys; sys.path.insert(0, %r); '
@@ -241,7 +251,8 @@ GOOD_VALUES = [
 
 
 @pytest.mark.parametrize('value', GOOD_VALUES)
-def test_list_that_openssl_takes_is_accepted(newest_hook, value):
+def test_list_that_openssl_takes_is_accepted(newest_hook: Hook,
+                                             value: str) -> None:
     changed, _ = newest_hook.change(PPC, tlsciphers=value)
     assert 'value="ciphers=%s"' % value in changed
 
@@ -257,21 +268,24 @@ IGNORED = [
 
 
 @pytest.mark.parametrize('value, ignored', IGNORED)
-def test_token_that_openssl_ignores_is_named(newest_hook, value, ignored):
+def test_token_that_openssl_ignores_is_named(newest_hook: Hook, value: str,
+                                             ignored: str) -> None:
     _, log = newest_hook.change(PPC, tlsciphers=value)
     warnings = [line for line in log if 'ignores' in line]
     assert len(warnings) == 1
     assert 'OpenSSL ignores %s: ' % ignored in warnings[0]
 
 
-def test_token_without_a_colon_in_the_list_of_the_seed_is_named(newest_hook):
+def test_token_without_a_colon_in_the_list_of_the_seed_is_named(
+        newest_hook: Hook) -> None:
     _, log = newest_hook.change(PPC, tlsciphers=SEED_CIPHERS)
     line, = [line for line in log if 'ignores' in line]
     assert 'DH+3DESRSA+AESGCM' in line
     assert '!' not in line
 
 
-def test_list_of_names_is_accepted_without_a_warning(newest_hook):
+def test_list_of_names_is_accepted_without_a_warning(
+        newest_hook: Hook) -> None:
     _, log = newest_hook.change(PPC, tlsciphers=GOOD_CIPHERS)
     assert len(log) == 1
 
@@ -287,13 +301,13 @@ SURPRISES = [
 
 @pytest.mark.parametrize('value, warning', SURPRISES)
 def test_list_that_is_no_mistake_but_a_surprise_is_warned_of(
-        newest_hook, value, warning):
+        newest_hook: Hook, value: str, warning: str) -> None:
     _, log = newest_hook.change(PPC, tlsciphers=value)
     assert [line for line in log if warning in line]
 
 
-def test_environment_of_the_host_does_not_sway_the_judgement(newest_hook,
-                                                             tmp_path):
+def test_environment_of_the_host_does_not_sway_the_judgement(
+        newest_hook: Hook, tmp_path: pathlib.Path) -> None:
     """The emulator does not inherit what vdsm runs with."""
     # A library without any cipher.
     config = tmp_path / 'openssl.cnf'
@@ -303,7 +317,8 @@ def test_environment_of_the_host_does_not_sway_the_judgement(newest_hook,
         'OPENSSL_CONF': str(config)})
 
 
-def test_value_is_never_an_option_of_openssl(make_hook, tmp_path):
+def test_value_is_never_an_option_of_openssl(make_hook: MakeHook,
+                                             tmp_path: pathlib.Path) -> None:
     """
     OpenSSL 1.0.2, which is not here, reads options behind "--" too: a
     stand-in refuses what would be one, and asks the real one else.
@@ -334,12 +349,14 @@ print(json.dumps(judgements))
 """
 
 
-def test_every_python_judges_alike(installation, newest_installation):
+def test_every_python_judges_alike(
+        installation: support.Installation,
+        newest_installation: support.Installation) -> None:
     values = GOOD_VALUES + [value for value, _ in
                             BAD_VALUES + SURPRISES + IGNORED
                             if value.isascii()]
 
-    def judge(installation):
+    def judge(installation: support.Installation) -> Any:
         process = subprocess.run(
             [installation.python, '-Bc', JUDGE, installation.module.parent],
             input=json.dumps(values), capture_output=True, text=True)
@@ -352,7 +369,8 @@ def test_every_python_judges_alike(installation, newest_installation):
 @pytest.mark.parametrize('path', [
     '/usr/libexec/vdsm/hooks/faqemu', '/usr/local/bin/qemu-kvm',
     '/usr/bin/qemu', '/opt/qemu-system-x86_64'])
-def test_wrapper_of_another_hook_is_not_dropped(newest_hook, path):
+def test_wrapper_of_another_hook_is_not_dropped(newest_hook: Hook,
+                                                path: str) -> None:
     xml = X86.replace('<devices>', '<devices><emulator>%s</emulator>' % path)
     assert path in newest_hook.refusal(xml, tlsciphers=GOOD_CIPHERS)
 
@@ -360,7 +378,8 @@ def test_wrapper_of_another_hook_is_not_dropped(newest_hook, path):
 @pytest.mark.parametrize('path', ['/usr/bin/qemu-kvm', '{0.qemu_kvm}',
                                   '{0.emulator}', '{0.wrapper}',
                                   '\n  /usr/bin/qemu-system-x86_64\n'])
-def test_emulator_of_the_distribution_is_replaced(hook, path):
+def test_emulator_of_the_distribution_is_replaced(hook: Hook,
+                                                  path: str) -> None:
     path = path.format(hook.installation)
     xml = X86.replace('<devices>', '<devices><emulator>%s</emulator>' % path)
     changed, _ = hook.change(xml, tlsciphers=GOOD_CIPHERS)
@@ -368,7 +387,7 @@ def test_emulator_of_the_distribution_is_replaced(hook, path):
         hook.installation.emulator)
 
 
-def test_missing_wrapper_is_named(hook):
+def test_missing_wrapper_is_named(hook: Hook) -> None:
     wrapper = hook.installation.wrapper
     away = wrapper.rename(wrapper.with_name('away'))
     try:
@@ -381,7 +400,7 @@ def test_missing_wrapper_is_named(hook):
     assert 'dnf reinstall' in line
 
 
-def test_wrapper_that_is_not_executable_is_named(hook):
+def test_wrapper_that_is_not_executable_is_named(hook: Hook) -> None:
     wrapper = hook.installation.wrapper
     wrapper.chmod(0o644)
     try:
@@ -391,8 +410,8 @@ def test_wrapper_that_is_not_executable_is_named(hook):
     assert 'execute' in line
 
 
-def test_write_that_fails_puts_the_old_bytes_back(hook):
-    def limit_file_size():
+def test_write_that_fails_puts_the_old_bytes_back(hook: Hook) -> None:
+    def limit_file_size() -> None:
         size = len(X86.encode()) + 10
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
@@ -410,7 +429,7 @@ def test_write_that_fails_puts_the_old_bytes_back(hook):
     assert 'as it was' in line
 
 
-def test_xml_that_cannot_be_parsed_is_one_line(hook):
+def test_xml_that_cannot_be_parsed_is_one_line(hook: Hook) -> None:
     line = hook.refusal('<domain>', tlsciphers=GOOD_CIPHERS)
     assert line.startswith('tlsciphers: unexpected error: ')
 
@@ -418,14 +437,15 @@ def test_xml_that_cannot_be_parsed_is_one_line(hook):
 @pytest.mark.parametrize('xml, properties', [
     (X86, {'tlsciphers': 'NOSUCH'}), (X86, {'tlsgroups': 'X25518'}),
     ('<domain>', {'tlsciphers': GOOD_CIPHERS})])
-def test_resume_is_never_refused(hook, xml, properties):
+def test_resume_is_never_refused(hook: Hook, xml: str,
+                                 properties: dict[str, str]) -> None:
     changed, log = hook.change(xml, start=False, **properties)
     assert changed == xml
     assert len(log) == 1
     assert 'resumes' in log[0]
 
 
-def test_where_a_resume_cannot_be_told_it_is_a_start(hook):
+def test_where_a_resume_cannot_be_told_it_is_a_start(hook: Hook) -> None:
     """vdsm's runtime folder is not where it should be."""
     hook.installation.run_dir.mkdir(parents=True, exist_ok=True)
     hook.installation.run_dir.rename(hook.installation.root / 'away')
@@ -440,7 +460,8 @@ def test_where_a_resume_cannot_be_told_it_is_a_start(hook):
     assert process.returncode == 2
 
 
-def test_missing_openssl_is_named(make_hook, tmp_path):
+def test_missing_openssl_is_named(make_hook: MakeHook,
+                                  tmp_path: pathlib.Path) -> None:
     installation = support.Installation(
         tmp_path / 'root', support.find_python(
             support.available_pythons()[-1]), openssl='/nonexistent/openssl')
@@ -449,7 +470,8 @@ def test_missing_openssl_is_named(make_hook, tmp_path):
 
 
 @pytest.mark.parametrize('option', ['-h', '--help'])
-def test_help_explains(installation, option):
+def test_help_explains(installation: support.Installation,
+                       option: str) -> None:
     process = subprocess.run([installation.hook, option], env={},
                              capture_output=True, text=True)
     assert process.returncode == 0
@@ -457,7 +479,7 @@ def test_help_explains(installation, option):
     assert process.stderr == ''
 
 
-def test_run_by_hand_it_explains(installation):
+def test_run_by_hand_it_explains(installation: support.Installation) -> None:
     process = subprocess.run([installation.hook], env={},
                              capture_output=True, text=True)
     assert process.returncode == 2
@@ -465,7 +487,7 @@ def test_run_by_hand_it_explains(installation):
     assert 'Traceback' not in process.stderr
 
 
-def test_unknown_option_is_refused(installation):
+def test_unknown_option_is_refused(installation: support.Installation) -> None:
     process = subprocess.run([installation.hook, '--tset'], env={},
                              capture_output=True, text=True)
     assert process.returncode == 2
@@ -476,8 +498,9 @@ def test_unknown_option_is_refused(installation):
     ({}, 'ciphers=ECDHE-RSA-AES256-GCM-SHA384'),
     ({'tlsciphers': 'AES256-SHA'}, 'ciphers=AES256-SHA'),
 ])
-def test_test_shows_a_sample_before_and_after(installation, environment,
-                                              shown):
+def test_test_shows_a_sample_before_and_after(
+        installation: support.Installation, environment: dict[str, str],
+        shown: str) -> None:
     process = subprocess.run([installation.hook, '--test'], env=environment,
                              capture_output=True, text=True)
     assert process.returncode == 0, process.stderr
@@ -488,7 +511,8 @@ def test_test_shows_a_sample_before_and_after(installation, environment,
     assert str(installation.emulator) in after
 
 
-def test_test_refuses_as_a_start_would(installation):
+def test_test_refuses_as_a_start_would(
+        installation: support.Installation) -> None:
     process = subprocess.run([installation.hook, '--test'],
                              env={'tlsciphers': 'ALL:@SECLEVEL=0'},
                              capture_output=True, text=True)
@@ -496,7 +520,8 @@ def test_test_refuses_as_a_start_would(installation):
     assert 'without authentication' in process.stderr
 
 
-def test_nothing_is_left_beside_what_the_hook_reads(hook, tmp_path):
+def test_nothing_is_left_beside_what_the_hook_reads(
+        hook: Hook, tmp_path: pathlib.Path) -> None:
     hooking = tmp_path / 'hooking' / 'hooking.py'
     hooking.parent.mkdir()
     hooking.write_bytes((support.TESTS / 'standin/hooking.py').read_bytes())
@@ -509,16 +534,17 @@ def test_nothing_is_left_beside_what_the_hook_reads(hook, tmp_path):
 
 
 def test_compiled_modules_count_for_their_own_source_alone(
-        tmp_path, make_hook, installation):
+        tmp_path: pathlib.Path, make_hook: MakeHook,
+        installation: support.Installation) -> None:
     hook = make_hook(support.Installation(tmp_path, installation.python))
     hook.installation.byte_compile()
     module = hook.installation.module
 
-    def refusal(environment=()):
+    def refusal(**environment: str) -> str:
         return hook.run(X86, environment=environment, tlsciphers='A,B').stderr
 
     assert re.search('(precompiled from|code object from) .?%s.*[.]pyc'
-                     % module.parent, refusal({'PYTHONVERBOSE': '1'}))
+                     % module.parent, refusal(PYTHONVERBOSE='1'))
     assert 'a comma is not allowed' in refusal()
     status = module.stat()
     module.write_text(module.read_text().replace("'a comma'", "'A COMMA'"))

@@ -10,8 +10,11 @@ before its remedy. A table of the page whose first column is headed "the line
 says" explains it there, with a piece of code that holds the key.
 """
 
+from __future__ import annotations
+
 import ast
 import re
+from collections.abc import Iterator
 
 import support
 
@@ -29,7 +32,7 @@ CALLS_OF_THE_COMMAND = {'Problem', 'end', 'error'}
 SHELL_CODE = ('rpm/scriptlet.sh', 'vdsm-hook-tlsciphers.spec')
 
 
-def key(message):
+def key(message: str) -> str:
     """Return the key (str) of a message's template, '' where it has none."""
     message = message.replace('qemu-kvm-modified: ', '')
     for text in (message.split('; ')[0], message):
@@ -41,7 +44,7 @@ def key(message):
     return ''
 
 
-def template(node):
+def template(node: ast.AST) -> str | None:
     """Return the text of an expression with %s for its parts, or None."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return node.value
@@ -55,17 +58,17 @@ def template(node):
     return None
 
 
-def called(node):
+def called(node: ast.Call) -> str | None:
     return getattr(node.func, 'id', getattr(node.func, 'attr', None))
 
 
-def texts(node):
+def texts(node: ast.AST) -> Iterator[str]:
     """Yield the templates (str) of the messages in a tree of Python."""
     text = template(node)
     if text is not None:
         yield text
         return
-    skipped = ()
+    skipped: list[ast.expr] = []
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
         return  # A docstring.
     if isinstance(node, ast.Assign):
@@ -79,11 +82,11 @@ def texts(node):
             yield from texts(child)
 
 
-def messages():
+def messages() -> dict[str, tuple[str, str]]:
     """Return {key: (file, template)} of all messages there are."""
-    found = {}
+    found: dict[str, tuple[str, str]] = {}
 
-    def add(name, text):
+    def add(name: str, text: str) -> None:
         if key(text) and key(text) not in NO_MESSAGES:
             found.setdefault(key(text), (name, text))
 
@@ -106,7 +109,7 @@ def messages():
     return found
 
 
-def explained():
+def explained() -> list[str]:
     """Return the pieces of code (list of str) that explain messages."""
     pieces = []
     for table in re.findall(r'(?m)^\| the line says \|.*\n\|[-| ]+\n'
@@ -117,7 +120,7 @@ def explained():
     return pieces
 
 
-def test_every_message_is_explained():
+def test_every_message_is_explained() -> None:
     pieces = explained()
     missing = sorted((name, text) for key, (name, text) in messages().items()
                      if not [piece for piece in pieces if key in piece])
@@ -127,13 +130,13 @@ def test_every_message_is_explained():
         for name, text in missing)
 
 
-def test_every_line_that_is_explained_is_one_that_can_be_printed():
+def test_every_line_that_is_explained_is_one_that_can_be_printed() -> None:
     keys = messages()
     assert [piece for piece in explained()
             if not [key for key in keys if key in piece]] == []
 
 
-def test_messages_of_each_part_are_seen():
+def test_messages_of_each_part_are_seen() -> None:
     """The search itself: some that must be among them."""
     found = messages()
     for expected in (

@@ -3,14 +3,22 @@
 
 """Which policy holds for a VM, and what the hook refuses, run as by vdsm."""
 
+from __future__ import annotations
+
 import os
+import pathlib
 import re
 import subprocess
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
 import support
 from support import GOOD_CIPHERS
+
+if TYPE_CHECKING:
+    from conftest import Hook, MakeHook
 
 X86 = (support.DATA / 'domain-x86_64.xml').read_text()
 SPICE = (support.DATA / 'domain-ppc64le.xml').read_text()
@@ -22,21 +30,28 @@ TLS13 = 'TLS_AES_256_GCM_SHA384'
 PRIORITY = 'NORMAL:-VERS-ALL:+VERS-TLS1.2'
 
 
+class WriteDefault(Protocol):
+    """What the fixture host_default is; it returns the path of the file."""
+
+    def __call__(self, text: str | bytes, mode: int = ...) -> str: ...
+
+
 @pytest.fixture
-def host_default(hook):
+def host_default(hook: Hook) -> Iterator[WriteDefault]:
     """A function that writes the host's default of a hook's installation."""
     yield from write_and_remove(hook.installation)
 
 
 @pytest.fixture
-def newest_host_default(newest_hook):
+def newest_host_default(newest_hook: Hook) -> Iterator[WriteDefault]:
     yield from write_and_remove(newest_hook.installation)
 
 
-def write_and_remove(installation):
+def write_and_remove(
+        installation: support.Installation) -> Iterator[WriteDefault]:
     path = installation.host_default
 
-    def write(text, mode=0o644):
+    def write(text: str | bytes, mode: int = 0o644) -> str:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
         path.chmod(mode)
@@ -64,8 +79,9 @@ def write_and_remove(installation):
      {'ciphers': TLS12, 'protocols': 'TLSv1.2', 'groups': 'P-256',
       'priority': PRIORITY}),
 ])
-def test_properties_reach_the_wrapper_as_requirements(newest_hook, properties,
-                                                      policy):
+def test_properties_reach_the_wrapper_as_requirements(
+        newest_hook: Hook, properties: dict[str, str],
+        policy: dict[str, str]) -> None:
     assert newest_hook.policy(X86, **properties)[0] == policy
 
 
@@ -119,8 +135,8 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize('properties, beginning', REFUSALS)
-def test_value_that_cannot_be_enforced_is_refused(newest_hook, properties,
-                                                  beginning):
+def test_value_that_cannot_be_enforced_is_refused(
+        newest_hook: Hook, properties: dict[str, str], beginning: str) -> None:
     line = newest_hook.refusal(X86, **properties)
     assert beginning in line
     assert line.split(':')[0] in properties
@@ -128,7 +144,7 @@ def test_value_that_cannot_be_enforced_is_refused(newest_hook, properties,
     assert '; ' in line
 
 
-def test_every_python_refuses_alike(hook, newest_hook):
+def test_every_python_refuses_alike(hook: Hook, newest_hook: Hook) -> None:
     for properties, _ in REFUSALS[::4]:
         assert hook.refusal(X86, **properties).replace(
             str(hook.installation.root), '') == newest_hook.refusal(
@@ -146,7 +162,8 @@ def test_every_python_refuses_alike(hook, newest_hook):
     ({'tlsgroups': 'X25519', 'tlsciphers': 'HIGH'}, 'fall back to RSA key'),
     ({'tlspriority': 'NORMAL'}, 'this permits TLS1.1, TLS1.0'),
 ])
-def test_what_may_surprise_is_said(newest_hook, properties, warning):
+def test_what_may_surprise_is_said(
+        newest_hook: Hook, properties: dict[str, str], warning: str) -> None:
     _, log = newest_hook.policy(X86, **properties)
     assert len([line for line in log if warning in line]) == 1
 
@@ -155,13 +172,14 @@ def test_what_may_surprise_is_said(newest_hook, properties, warning):
     {'tlsciphers': TLS13, 'tlsprotocols': 'TLSv1.3', 'tlsgroups': 'X25519'},
     {'tlsciphers': 'HIGH:!kRSA', 'tlsgroups': 'X25519'},
     {'tlsprofile': 'intermediate'}, {'tlsprofile': 'modern'}])
-def test_policy_without_a_surprise_needs_no_warning(newest_hook, properties):
+def test_policy_without_a_surprise_needs_no_warning(
+        newest_hook: Hook, properties: dict[str, str]) -> None:
     _, log = newest_hook.policy(SPICE, **properties)
     assert len(log) == 1
     assert log[0].startswith('tlsciphers: the SPICE console gets ')
 
 
-def test_display_that_no_property_covers_is_named(newest_hook):
+def test_display_that_no_property_covers_is_named(newest_hook: Hook) -> None:
     _, log = newest_hook.policy(X86, tlspriority=PRIORITY)
     assert ('tlsciphers: the SPICE console of this VM is not covered: set '
             'tlsciphers or tlsprofile') in log
@@ -177,13 +195,13 @@ def test_display_that_no_property_covers_is_named(newest_hook):
     (VNC, {'tlsciphers': GOOD_CIPHERS}), (SPICE, {'tlspriority': PRIORITY}),
     (HEADLESS, {'tlsprofile': 'modern'}), (HEADLESS, {'tlsgroups': 'P-256'})])
 def test_property_for_a_display_that_is_not_there_changes_nothing(
-        newest_hook, xml, properties):
+        newest_hook: Hook, xml: str, properties: dict[str, str]) -> None:
     changed, log = newest_hook.change(xml, **properties)
     assert changed == xml
     assert 1 <= len(log) <= 2
 
 
-def test_profile_covers_both_displays(newest_hook):
+def test_profile_covers_both_displays(newest_hook: Hook) -> None:
     policy, log = newest_hook.policy(X86, tlsprofile='modern')
     assert policy == {
         'ciphersuites': 'TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:'
@@ -224,14 +242,15 @@ tlspriority = SECURE256:-VERS-ALL:+VERS-TLS1.2
     ({'tlsprofile': 'none'}, {}),
     ({'tlsprofile': 'none', 'tlsgroups': 'P-256'}, {'groups': 'P-256'}),
 ])
-def test_value_is_settled_setting_by_setting(hook, host_default, properties,
-                                             policy):
+def test_value_is_settled_setting_by_setting(
+        hook: Hook, host_default: WriteDefault, properties: dict[str, str],
+        policy: dict[str, str]) -> None:
     host_default(FILE)
     assert hook.policy(X86, **properties)[0] == policy
 
 
-def test_profile_of_the_default_comes_after_its_keys(newest_hook,
-                                                     newest_host_default):
+def test_profile_of_the_default_comes_after_its_keys(
+        newest_hook: Hook, newest_host_default: WriteDefault) -> None:
     newest_host_default('[default]\ntlsprofile = site\ntlsgroups = P-256\n'
                         '[profile site]\ntlsgroups = P-384\n'
                         'tlsprotocols = TLSv1.3\n')
@@ -248,13 +267,15 @@ def test_profile_of_the_default_comes_after_its_keys(newest_hook,
 
 @pytest.mark.parametrize('text', ['', '# nothing\n', '[default]\n',
                                   '[profile site]\ntlsgroups = P-384\n'])
-def test_file_without_a_default_changes_nothing(hook, host_default, text):
+def test_file_without_a_default_changes_nothing(
+        hook: Hook, host_default: WriteDefault, text: str) -> None:
     host_default(text)
     assert hook.change(X86) == (X86, [])
 
 
 @pytest.mark.parametrize('xml', [HEADLESS, HEADLESS.replace('sdl', 'none')])
-def test_vm_without_a_console_starts_under_a_default(hook, host_default, xml):
+def test_vm_without_a_console_starts_under_a_default(
+        hook: Hook, host_default: WriteDefault, xml: str) -> None:
     host_default(FILE)
     changed, log = hook.change(xml)
     assert changed == xml
@@ -301,8 +322,9 @@ MALFORMED = [
 
 
 @pytest.mark.parametrize('text, expected', MALFORMED)
-def test_malformed_default_stops_the_start(newest_hook, newest_host_default,
-                                           text, expected):
+def test_malformed_default_stops_the_start(
+        newest_hook: Hook, newest_host_default: WriteDefault,
+        text: str | bytes, expected: str) -> None:
     path = newest_host_default(text)
     line = newest_hook.refusal(X86)
     assert line.startswith(path + ': ')
@@ -310,8 +332,8 @@ def test_malformed_default_stops_the_start(newest_hook, newest_host_default,
     assert '; ' in line
 
 
-def test_policy_that_needs_no_default_does_not_read_it(newest_hook,
-                                                       newest_host_default):
+def test_policy_that_needs_no_default_does_not_read_it(
+        newest_hook: Hook, newest_host_default: WriteDefault) -> None:
     newest_host_default('nonsense')
     for properties in ({'tlsprofile': 'modern'}, {'tlsprofile': 'none'},
                        {'tlsprofile': 'none', 'tlsgroups': 'P-256'}):
@@ -321,7 +343,9 @@ def test_policy_that_needs_no_default_does_not_read_it(newest_hook,
 
 
 @pytest.mark.parametrize('text, expected', MALFORMED[::6])
-def test_every_python_finds_the_same_line(hook, host_default, text, expected):
+def test_every_python_finds_the_same_line(
+        hook: Hook, host_default: WriteDefault, text: str | bytes,
+        expected: str) -> None:
     path = host_default(text)
     line = hook.refusal(X86)
     assert line.startswith(path + ': ')
@@ -331,7 +355,8 @@ def test_every_python_finds_the_same_line(hook, host_default, text, expected):
 @pytest.mark.parametrize('text, expected',
                          MALFORMED[::3] + MALFORMED[-2:])
 def test_malformed_default_does_not_stop_the_hosted_engine(
-        newest_hook, newest_host_default, text, expected):
+        newest_hook: Hook, newest_host_default: WriteDefault,
+        text: str | bytes, expected: str) -> None:
     newest_host_default(text)
     _, log = newest_hook.policy(HOSTED_ENGINE)
     assert expected in ' '.join(log)
@@ -345,7 +370,7 @@ def test_malformed_default_does_not_stop_the_hosted_engine(
 
 @pytest.mark.parametrize('damage', ['hook_module', 'module', 'wrapper'])
 def test_damaged_package_does_not_stop_the_hosted_engine(
-        hook, host_default, damage):
+        hook: Hook, host_default: WriteDefault, damage: str) -> None:
     host_default(FILE)
     path = getattr(hook.installation, damage)
     away = path.rename(path.with_name('away'))
@@ -361,14 +386,16 @@ def test_damaged_package_does_not_stop_the_hosted_engine(
 
 
 @pytest.mark.parametrize('mode', [0o646, 0o666, 0o602])
-def test_default_that_anybody_may_write_is_refused(hook, host_default, mode):
+def test_default_that_anybody_may_write_is_refused(
+        hook: Hook, host_default: WriteDefault, mode: int) -> None:
     path = host_default(FILE, mode=mode)
     assert hook.refusal(X86) == (
         path + ': others than root can write it; chown root:root and chmod '
         '644')
 
 
-def test_default_of_another_user_is_refused(hook, host_default):
+def test_default_of_another_user_is_refused(
+        hook: Hook, host_default: WriteDefault) -> None:
     path = host_default(FILE)
     if os.geteuid() != 0:
         pytest.skip('only root can give a file away')
@@ -380,8 +407,9 @@ def test_default_of_another_user_is_refused(hook, host_default):
 
 
 @pytest.mark.parametrize('make', [os.mkdir, os.mkfifo])
-def test_default_that_is_no_file_is_refused(newest_hook, newest_host_default,
-                                            make):
+def test_default_that_is_no_file_is_refused(
+        newest_hook: Hook, newest_host_default: WriteDefault,
+        make: Callable[[str], None]) -> None:
     path = newest_host_default('')
     os.unlink(path)
     make(path)
@@ -391,8 +419,8 @@ def test_default_that_is_no_file_is_refused(newest_hook, newest_host_default,
         (os.rmdir if make is os.mkdir else os.unlink)(path)
 
 
-def test_default_that_cannot_be_read_is_refused(newest_hook,
-                                                newest_host_default):
+def test_default_that_cannot_be_read_is_refused(
+        newest_hook: Hook, newest_host_default: WriteDefault) -> None:
     path = newest_host_default('')
     os.unlink(path)
     os.symlink(os.path.basename(path), path)
@@ -403,7 +431,8 @@ def test_default_that_cannot_be_read_is_refused(newest_hook,
     'tlsciphers = NOSUCH', 'tlsciphers = TLS_NOSUCH', 'tlsgroups = P-257',
     'tlspriority = NORMAL:+NOSUCH'])
 def test_default_that_this_host_cannot_enforce_is_left_out(
-        newest_hook, newest_host_default, line):
+        newest_hook: Hook, newest_host_default: WriteDefault,
+        line: str) -> None:
     """Another host may well know it: best effort."""
     path = newest_host_default(
         '[default]\n%s\ntlsprotocols = TLSv1.3\n' % line)
@@ -413,8 +442,8 @@ def test_default_that_this_host_cannot_enforce_is_left_out(
     assert left_out.startswith(path + ': line 2: [default]: tls')
 
 
-def test_profile_of_the_site_must_be_enforced(newest_hook,
-                                              newest_host_default):
+def test_profile_of_the_site_must_be_enforced(
+        newest_hook: Hook, newest_host_default: WriteDefault) -> None:
     path = newest_host_default('[profile site]\ntlsgroups = P-257\n')
     assert newest_hook.refusal(SPICE, tlsprofile='site').startswith(
         path + ': line 2: [profile site]: tlsgroups: P-257: OpenSSL does not ')
@@ -427,15 +456,16 @@ def test_profile_of_the_site_must_be_enforced(newest_hook,
     ('tlsciphers = ' + TLS13, {'tlsprotocols': 'TLSv1.2'},
      {'protocols': 'TLSv1.2'})])
 def test_default_gives_way_to_what_the_vm_asks_for(
-        newest_hook, newest_host_default, default, own, policy):
+        newest_hook: Hook, newest_host_default: WriteDefault, default: str,
+        own: dict[str, str], policy: dict[str, str]) -> None:
     newest_host_default('[default]\n%s\n' % default)
     found, log = newest_hook.policy(SPICE, **own)
     assert found == policy
     assert len([line for line in log if 'does not apply' in line]) == 1
 
 
-def test_default_gives_way_to_the_wrapper_of_another_hook(newest_hook,
-                                                          newest_host_default):
+def test_default_gives_way_to_the_wrapper_of_another_hook(
+        newest_hook: Hook, newest_host_default: WriteDefault) -> None:
     newest_host_default(FILE)
     xml = X86.replace('<devices>', '<devices><emulator>/opt/x</emulator>')
     changed, log = newest_hook.change(xml)
@@ -445,7 +475,7 @@ def test_default_gives_way_to_the_wrapper_of_another_hook(newest_hook,
     assert '/opt/x' in newest_hook.refusal(xml, tlsgroups='P-256')
 
 
-def test_test_shows_every_kind_of_policy(newest_hook):
+def test_test_shows_every_kind_of_policy(newest_hook: Hook) -> None:
     process = subprocess.run(
         [newest_hook.installation.hook, '--test'], capture_output=True,
         text=True, env={'tlsprofile': 'modern'})
@@ -461,7 +491,8 @@ exec openssl ciphers -tls1_2 "$last" | sed "s/TLS_[^:]*:*//g"
 """
 
 
-def test_openssl_without_tls_1_3_is_named(make_hook, tmp_path):
+def test_openssl_without_tls_1_3_is_named(make_hook: MakeHook,
+                                          tmp_path: pathlib.Path) -> None:
     """A stand-in for that of EL7, which knows no TLS 1.3 and no groups."""
     openssl = tmp_path / 'openssl'
     openssl.write_text(OLD_OPENSSL)
@@ -484,7 +515,8 @@ def test_openssl_without_tls_1_3_is_named(make_hook, tmp_path):
 
 @pytest.mark.parametrize('name, program', [('openssl', 'openssl'),
                                            ('gnutls_cli', 'gnutls-utils')])
-def test_missing_judge_is_named(make_hook, tmp_path, name, program):
+def test_missing_judge_is_named(make_hook: MakeHook, tmp_path: pathlib.Path,
+                                name: str, program: str) -> None:
     hook = make_hook(support.Installation(
         tmp_path / 'root', support.find_python(
             support.available_pythons()[-1]), **{name: '/nonexistent/x'}))
@@ -493,7 +525,8 @@ def test_missing_judge_is_named(make_hook, tmp_path, name, program):
     assert line.endswith('install ' + program)
 
 
-def test_profile_leaves_out_what_this_host_does_not_know(make_hook, tmp_path):
+def test_profile_leaves_out_what_this_host_does_not_know(
+        make_hook: MakeHook, tmp_path: pathlib.Path) -> None:
     """A stand-in for the OpenSSL of a host in FIPS mode."""
     openssl = tmp_path / 'openssl'
     openssl.write_text('#!/bin/sh\ncase "$*" in *X25519*) exit 1;; esac\n'

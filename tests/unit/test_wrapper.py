@@ -3,28 +3,35 @@
 
 """The wrapper, run as libvirt runs it, and what the real emulator gets."""
 
+from __future__ import annotations
+
 import contextlib
 import os
+import pathlib
 import re
 import resource
 import signal
 import subprocess
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import support
 from support import GOOD_CIPHERS, LIBVIRT_ENVIRONMENT, SEED_CIPHERS
 
+if TYPE_CHECKING:
+    from conftest import Run
+
 SPICE = 'tls-port=5900,addr=192.0.2.1,x509-dir=/etc/pki/vdsm/libvirt-spice'
 
 
-def arguments_of(run, *arguments):
+def arguments_of(run: Run, *arguments: str) -> list[str]:
     outcome = run(*arguments)
     assert outcome.status == 0, outcome.stderr
     return [os.fsdecode(argument) for argument in outcome.arguments]
 
 
-def refusal_of(run, *arguments, **keywords):
+def refusal_of(run: Run, *arguments: str | bytes, **keywords: Any) -> str:
     """Run the wrapper, which must refuse, and return its one line."""
     outcome = run(*arguments, **keywords)
     assert not outcome.started
@@ -36,7 +43,8 @@ def refusal_of(run, *arguments, **keywords):
     return lines[0]
 
 
-def test_first_command_line_of_the_seed_becomes_its_second(run, installation):
+def test_first_command_line_of_the_seed_becomes_its_second(
+        run: Run, installation: support.Installation) -> None:
     given = support.read_arguments('seed-wrapper.args')[1:]
     expected = support.read_arguments('seed-emulator.args')[1:]
     outcome = run(*given, '-vdsm-tls', 'ciphers=' + SEED_CIPHERS)
@@ -48,7 +56,8 @@ def test_first_command_line_of_the_seed_becomes_its_second(run, installation):
         % (outcome.pid, re.escape(expected[-1].decode())), outcome.stderr)
 
 
-def test_vm_of_a_manual_installation_gets_the_list_of_the_seed(run):
+def test_vm_of_a_manual_installation_gets_the_list_of_the_seed(
+        run: Run) -> None:
     given = support.read_arguments('seed-wrapper.args')[1:]
     expected = support.read_arguments('seed-emulator.args')[1:]
     outcome = run(*given)
@@ -72,21 +81,22 @@ def test_vm_of_a_manual_installation_gets_the_list_of_the_seed(run):
     ['-unknown-to-the-table', '-spice', 'port=5900'],
     ['disk.img', '-name', '-spice'],
 ])
-def test_without_an_option_of_ours_every_argument_is_kept(run, arguments):
+def test_without_an_option_of_ours_every_argument_is_kept(
+        run: Run, arguments: list[str]) -> None:
     outcome = run(*arguments)
     assert [os.fsdecode(argument) for argument in outcome.arguments
             ] == arguments
     assert outcome.stderr == ''
 
 
-def test_password_is_not_logged(run):
+def test_password_is_not_logged(run: Run) -> None:
     outcome = run('-spice', 'tls-port=1,password=s3cret,,x', '-vdsm-tls',
                   'ciphers=AES256-SHA')
     assert outcome.arguments[-1].endswith(b',password=s3cret,,x')
     assert 's3cret' not in outcome.stderr
 
 
-def test_ciphers_of_a_vm_without_spice_are_taken_out(run):
+def test_ciphers_of_a_vm_without_spice_are_taken_out(run: Run) -> None:
     assert arguments_of(
         run, '-name', 'a', '-vdsm-tls', 'ciphers=' + GOOD_CIPHERS, '-vnc',
         'none') == ['-name', 'a', '-vnc', 'none']
@@ -112,7 +122,7 @@ def test_ciphers_of_a_vm_without_spice_are_taken_out(run):
      'tls-port=0,tls-port=5901'),
 ])
 def test_spice_options_become_one_with_the_ciphers_first(
-        run, given, parameters):
+        run: Run, given: list[str], parameters: str) -> None:
     assert arguments_of(
         run, '-S', *given, '-vdsm-tls', 'ciphers=' + GOOD_CIPHERS, '-msg',
         'timestamp=on'
@@ -123,8 +133,8 @@ def test_spice_options_become_one_with_the_ciphers_first(
 @pytest.mark.parametrize('option', ['append', 'kernel', 'initrd', 'dtb',
                                     'name'])
 @pytest.mark.parametrize('value', ['-spice', '--spice', '-vdsm-tls', '-vnc'])
-def test_value_that_looks_like_an_option_stays_a_value(newest_run, option,
-                                                       value):
+def test_value_that_looks_like_an_option_stays_a_value(
+        newest_run: Run, option: str, value: str) -> None:
     assert arguments_of(
         newest_run, '-' + option, value, '-spice', SPICE, '-vdsm-tls',
         'ciphers=' + GOOD_CIPHERS
@@ -144,13 +154,15 @@ def test_value_that_looks_like_an_option_stays_a_value(newest_run, option,
     ['-new-in-qemu-20', '-set', 'vnc.a.b=c', '-spice', SPICE],
     ['-new-in-qemu-20', '-add-fd', 'fd=9', '-spice', SPICE],
 ])
-def test_option_that_the_table_may_not_know_is_refused(newest_run, arguments):
+def test_option_that_the_table_may_not_know_is_refused(
+        newest_run: Run, arguments: list[str]) -> None:
     line = refusal_of(newest_run, *arguments, '-vdsm-tls',
                       'ciphers=AES128-SHA')
     assert '-new-in-qemu-20' in line
 
 
-def test_vm_of_a_manual_installation_is_refused_where_the_table_ends(run):
+def test_vm_of_a_manual_installation_is_refused_where_the_table_ends(
+        run: Run) -> None:
     assert '-new-in-qemu-20' in refusal_of(run, '-new-in-qemu-20', '-spice',
                                            SPICE)
 
@@ -179,27 +191,27 @@ def test_vm_of_a_manual_installation_is_refused_where_the_table_ends(run):
     (['-vdsm-tls', 'ciphers=AES256-SHA:!TLS_AES_256_GCM_SHA384'],
      'TLS_AES_256_GCM'),
 ])
-def test_setting_that_cannot_be_enforced_is_refused(run, arguments,
-                                                    offending):
+def test_setting_that_cannot_be_enforced_is_refused(
+        run: Run, arguments: list[str | bytes], offending: str) -> None:
     assert offending in refusal_of(run, '-spice', SPICE, *arguments)
 
 
 @pytest.mark.parametrize('spice', [
     'port=5900', 'port=5900,tls-port=0', 'port=5900,addr=a,,tls-port=5901',
     'unix,addr=/run/spice'])
-def test_spice_without_tls_is_refused(run, spice):
+def test_spice_without_tls_is_refused(run: Run, spice: str) -> None:
     assert 'no TLS port' in refusal_of(
         run, '-spice', spice, '-vdsm-tls', 'ciphers=AES256-SHA')
 
 
-def test_default_of_the_host_leaves_spice_without_tls_alone(run):
+def test_default_of_the_host_leaves_spice_without_tls_alone(run: Run) -> None:
     outcome = run('-spice', 'port=5900', '-S', '-vdsm-tls-default',
                   'ciphers=AES256-SHA')
     assert outcome.arguments == [b'-spice', b'port=5900', b'-S']
     assert len(outcome.stderr.splitlines()) == 1
 
 
-def test_default_of_the_host_applies_to_spice_with_tls(run):
+def test_default_of_the_host_applies_to_spice_with_tls(run: Run) -> None:
     assert arguments_of(
         run, '-spice', SPICE, '-vdsm-tls-default', 'ciphers=AES256-SHA'
     ) == ['-spice', 'tls-ciphers=AES256-SHA,' + SPICE]
@@ -208,12 +220,13 @@ def test_default_of_the_host_applies_to_spice_with_tls(run):
 @pytest.mark.parametrize('spice', [
     ['-spice'], ['-spice', ',tls-port=1'], ['-spice', 'unix,,tls-port=1'],
     ['-spice', '=x,tls-port=1']])
-def test_spice_option_that_qemu_would_not_take_is_refused(newest_run, spice):
+def test_spice_option_that_qemu_would_not_take_is_refused(
+        newest_run: Run, spice: list[str]) -> None:
     assert '-spice' in refusal_of(
         newest_run, '-vdsm-tls', 'ciphers=AES256-SHA', *spice)
 
 
-def test_bytes_that_are_no_text_survive(run):
+def test_bytes_that_are_no_text_survive(run: Run) -> None:
     every_byte = bytes(range(1, 256))
     environment = dict(LIBVIRT_ENVIRONMENT)
     environment[b'X\xff\xc3'] = every_byte
@@ -231,30 +244,32 @@ def test_bytes_that_are_no_text_survive(run):
     {b'LC_ALL': b'', b'LC_CTYPE': b'\xff'},
     {b'PYTHONPATH': b'/nonexistent', b'PYTHONHOME': b'/nonexistent',
      b'PYTHONSTARTUP': b'/nonexistent', b'PYTHONINSPECT': b'1'}])
-def test_environment_arrives_as_it_was(run, environment):
+def test_environment_arrives_as_it_was(
+        run: Run, environment: dict[bytes, bytes]) -> None:
     outcome = run('-S', environment=environment)
     assert outcome.status == 0, outcome.stderr
     assert sorted(outcome.environment) == sorted(
         name + b'=' + value for name, value in environment.items())
 
 
-def test_process_is_the_one_that_libvirt_started(run):
+def test_process_is_the_one_that_libvirt_started(run: Run) -> None:
     # It is this process that stopped, not a child of it.
     assert run('-S').started
 
 
-def test_signals_are_as_libvirt_left_them(run):
+def test_signals_are_as_libvirt_left_them(run: Run) -> None:
     outcome = run('-S', restore_signals=True)
     assert not outcome.ignored & {signal.SIGPIPE, signal.SIGXFSZ}
 
-    def ignore_hangup():
+    def ignore_hangup() -> None:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
     outcome = run('-S', preexec_fn=ignore_hangup)
     assert signal.SIGHUP in outcome.ignored
 
 
-def test_inherited_descriptors_arrive_and_no_others(run, tmp_path):
+def test_inherited_descriptors_arrive_and_no_others(
+        run: Run, tmp_path: pathlib.Path) -> None:
     with contextlib.ExitStack() as stack:
         files = {file.fileno(): file.name for file in (
             stack.enter_context(open(tmp_path / name, 'w'))
@@ -265,8 +280,8 @@ def test_inherited_descriptors_arrive_and_no_others(run, tmp_path):
         assert outcome.files == {**files, 0: '/dev/null', 1: '/dev/null'}
 
 
-def test_closed_standard_descriptors_stay_closed(run):
-    def close():
+def test_closed_standard_descriptors_stay_closed(run: Run) -> None:
+    def close() -> None:
         os.close(0)
         os.close(1)
 
@@ -275,7 +290,7 @@ def test_closed_standard_descriptors_stay_closed(run):
     assert set(outcome.files) == {2}
 
 
-def test_missing_emulator_is_named(installation):
+def test_missing_emulator_is_named(installation: support.Installation) -> None:
     assert not installation.qemu_kvm.exists()
     process = subprocess.run([str(installation.emulator), '-version'],
                              capture_output=True, text=True)
@@ -287,7 +302,8 @@ def test_missing_emulator_is_named(installation):
         % installation.qemu_kvm]
 
 
-def test_emulator_that_cannot_be_executed_is_named(installation):
+def test_emulator_that_cannot_be_executed_is_named(
+        installation: support.Installation) -> None:
     installation.qemu_kvm.write_text('')
     try:
         process = subprocess.run([str(installation.emulator)],
@@ -298,7 +314,8 @@ def test_emulator_that_cannot_be_executed_is_named(installation):
     assert 'Permission denied' in process.stderr
 
 
-def test_nothing_is_written_beside_the_wrapper(run, installation):
+def test_nothing_is_written_beside_the_wrapper(
+        run: Run, installation: support.Installation) -> None:
     run('-S')
     assert sorted(path.name for path in installation.wrapper.parent.iterdir()
                   ) == ['qemu-kvm', 'qemu-kvm-modified', 'vdsm']
@@ -309,11 +326,12 @@ POLICY = ['-spice', SPICE, '{0}', 'ciphers=ECDHE+AESGCM', '{0}',
 
 
 @pytest.mark.parametrize('option', ['-vdsm-tls', '-vdsm-tls-default'])
-def test_host_without_a_descriptor_left_is_named(run, installation, option):
+def test_host_without_a_descriptor_left_is_named(
+        run: Run, installation: support.Installation, option: str) -> None:
     # Python 2.7 holds a module while it reads those that this one imports.
     files = 6 if '/2.7' in str(installation.python) else 5
 
-    def limit():
+    def limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
 
     outcome = run(*(argument.format(option) for argument in POLICY),
@@ -330,10 +348,10 @@ def test_host_without_a_descriptor_left_is_named(run, installation, option):
         assert lines[1].startswith('/bin/sh: ')
 
 
-def test_host_whose_own_settings_cannot_be_read_now_is_named(run):
+def test_host_whose_own_settings_cannot_be_read_now_is_named(run: Run) -> None:
     """They count as soon as a descriptor is free again."""
     for number in range(3, 12):
-        def limit(number=number):
+        def limit(number: int = number) -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (number, number))
 
         outcome = run(*(argument.format('-vdsm-tls') for argument in POLICY),
@@ -346,7 +364,8 @@ def test_host_whose_own_settings_cannot_be_read_now_is_named(run):
 @pytest.mark.parametrize('setting', ['ciphers=HIGH', 'protocols=TLSv1.3',
                                      'ciphersuites=TLS_AES_256_GCM_SHA384',
                                      'groups=P-256'])
-def test_judge_that_is_killed_is_named(tmp_path, version, setting):
+def test_judge_that_is_killed_is_named(tmp_path: pathlib.Path, version: str,
+                                       setting: str) -> None:
     """As by the kernel, when no memory is left."""
     openssl = tmp_path / 'openssl'
     openssl.write_text('#!/bin/sh\nkill -KILL $$\n')
@@ -365,7 +384,8 @@ def test_judge_that_is_killed_is_named(tmp_path, version, setting):
 
 
 @pytest.mark.parametrize('version', support.available_pythons())
-def test_qemu_reads_what_was_judged(tmp_path, version):
+def test_qemu_reads_what_was_judged(tmp_path: pathlib.Path,
+                                    version: str) -> None:
     """The text of the host's files, not their names: they may change."""
     conf = tmp_path / 'openssl.cnf'
     included = tmp_path / 'included.cnf'
@@ -387,7 +407,8 @@ def test_qemu_reads_what_was_judged(tmp_path, version):
 
 
 @pytest.mark.parametrize('end', ['\\', 'a = b\\\\\nc = d\n'])
-def test_backslash_that_may_swallow_a_line_is_refused(tmp_path, end):
+def test_backslash_that_may_swallow_a_line_is_refused(tmp_path: pathlib.Path,
+                                                      end: str) -> None:
     conf = tmp_path / 'openssl.cnf'
     conf.write_text('[a]\n' + end)
     installation = support.Installation(
@@ -400,8 +421,8 @@ def test_backslash_that_may_swallow_a_line_is_refused(tmp_path, end):
     assert 'cannot tell what %s means: a backslash' % conf in process.stderr
 
 
-def test_ignored_children_do_no_harm(run):
-    def ignore_children():
+def test_ignored_children_do_no_harm(run: Run) -> None:
+    def ignore_children() -> None:
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 
     outcome = run(*(argument.format('-vdsm-tls') for argument in POLICY),
@@ -409,7 +430,7 @@ def test_ignored_children_do_no_harm(run):
     assert outcome.started, outcome.stderr
 
 
-def test_policy_leaves_one_descriptor_and_no_process(run):
+def test_policy_leaves_one_descriptor_and_no_process(run: Run) -> None:
     outcome = run(*(argument.format('-vdsm-tls') for argument in POLICY),
                   stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     assert outcome.started, outcome.stderr
@@ -426,7 +447,8 @@ CREDENTIALS = ['-object', 'tls-creds-x509,id=c,dir=/a']
 
 
 @pytest.mark.parametrize('port', ['0x0', '0x1', '-0', '+0', ' 0', '5901x'])
-def test_port_that_is_no_decimal_number_is_refused(newest_run, port):
+def test_port_that_is_no_decimal_number_is_refused(newest_run: Run,
+                                                   port: str) -> None:
     """QEMU may take it for 0, and then there is no TLS."""
     assert 'tls-port' in refusal_of(
         newest_run, '-spice', 'port=1,tls-port=' + port, '-vdsm-tls',
@@ -439,8 +461,8 @@ def test_port_that_is_no_decimal_number_is_refused(newest_run, port):
     ['-spice', SPICE, '-vdsm-tls-default', 'ciphers=x'],
     ['-spice', 'port=1', '-vdsm-tls-default', 'groups=X25519'],
     ['-vnc', 'none', '-vdsm-tls', 'ciphers=AES256-SHA']])
-def test_openssl_conf_of_the_vm_stays_where_spice_has_no_policy(newest_run,
-                                                                arguments):
+def test_openssl_conf_of_the_vm_stays_where_spice_has_no_policy(
+        newest_run: Run, arguments: list[str]) -> None:
     environment = dict(LIBVIRT_ENVIRONMENT)
     environment[b'OPENSSL_CONF'] = b'/dev/null'
     outcome = newest_run(*arguments, environment=environment)
@@ -461,7 +483,8 @@ ENFORCED = ['-spice', SPICE, '-vnc', ':1,tls-creds=c', *CREDENTIALS,
     ['-add-fd', 'fd=00,set=1'], ['-add-fd', 'fd=0x1,set=1'],
     ['-add-fd', 'fd= 1,set=1'], ['-add-fd', 'opaque=a,,b,fd=9'],
     ['-add-fd', 'fd=%s,set=1' % (9 ** 99)], ['-add-fd', 'fd,set=1']])
-def test_option_that_could_undo_a_policy_is_refused(run, option):
+def test_option_that_could_undo_a_policy_is_refused(run: Run,
+                                                    option: list[str]) -> None:
     line = refusal_of(run, *option, *ENFORCED)
     assert 'with -%s ' % option[0].lstrip('-') in line
     assert arguments_of(
@@ -472,7 +495,8 @@ def test_option_that_could_undo_a_policy_is_refused(run, option):
 @pytest.mark.parametrize('option', [
     ['-set', 'device.video0.vgamem_mb=16'], ['-append', '-readconfig'],
     ['-add-fd', 'fd=0,set=1,opaque=a,,fd=9'], ['-global', 'a.b=c']])
-def test_option_that_undoes_no_policy_is_kept(run, option):
+def test_option_that_undoes_no_policy_is_kept(run: Run,
+                                              option: list[str]) -> None:
     arguments = ['-spice', SPICE, '-vdsm-tls', 'protocols=TLSv1.3']
     assert arguments_of(run, *option, *arguments) == [*option, '-spice', SPICE]
 
@@ -482,8 +506,8 @@ def test_option_that_undoes_no_policy_is_kept(run, option):
     (['-vdsm-tls', 'priority=NORMAL'], 'GNUTLS_FORCE_FIPS_MODE'),
     (['-vdsm-tls', 'ciphers=AES256-SHA'], 'OPENSSL_MODULES'),
     (['-vdsm-tls', 'groups=X25519'], 'OPENSSL_SYSTEM_CIPHERS_OVERRIDE')])
-def test_variable_that_changes_what_a_policy_means_is_refused(run, arguments,
-                                                              name):
+def test_variable_that_changes_what_a_policy_means_is_refused(
+        run: Run, arguments: list[str], name: str) -> None:
     environment = {**LIBVIRT_ENVIRONMENT, name.encode(): b'/a'}
     displays = ENFORCED[:ENFORCED.index('-vdsm-tls')]
     assert name in refusal_of(run, *displays, *arguments,
@@ -498,14 +522,14 @@ def test_variable_that_changes_what_a_policy_means_is_refused(run, arguments,
 @pytest.mark.parametrize('display', [
     'unix:/run/a,,b,tls-creds=c', 'vnc=:1,tls-creds=c', ':1,,,tls-creds=c',
     ':1,tls-creds=d,tls-creds=c', '[::1]:1,share=ignore,tls-creds=c'])
-def test_credentials_of_a_display_are_found(run, display):
+def test_credentials_of_a_display_are_found(run: Run, display: str) -> None:
     assert arguments_of(run, '-vnc', display, '-object', 'secret,,',
                         *CREDENTIALS, *PRIORITY) == [
         '-vnc', display, '-object', 'secret,,', '-object',
         'tls-creds-x509,id=c,dir=/a,priority=NORMAL']
 
 
-def test_display_option_may_be_of_vnc(run):
+def test_display_option_may_be_of_vnc(run: Run) -> None:
     assert arguments_of(run, '-display', 'vnc=:1,tls-creds=c', *CREDENTIALS,
                         *PRIORITY)[-1].endswith(',priority=NORMAL')
 
@@ -513,7 +537,8 @@ def test_display_option_may_be_of_vnc(run):
 @pytest.mark.parametrize('arguments', [
     ['-vnc', 'none'], ['-vnc', 'vnc=none'], ['-display', 'none'], [],
     ['-display', 'gtk']])
-def test_priority_of_a_vm_without_vnc_is_taken_out(newest_run, arguments):
+def test_priority_of_a_vm_without_vnc_is_taken_out(
+        newest_run: Run, arguments: list[str]) -> None:
     assert arguments_of(newest_run, *arguments, *CREDENTIALS, *PRIORITY) == (
         arguments + CREDENTIALS)
 
@@ -531,14 +556,15 @@ def test_priority_of_a_vm_without_vnc_is_taken_out(newest_run, arguments):
     '{"qom-type":"tls-creds-x509","id":"c"}{}',
     '{"qom-type":"tls-creds-x509","id":"c"', '{"id":"c"}', '["c"]',
     '{"c":' + '[' * 30000])
-def test_credentials_that_cannot_be_read_are_refused(run, credentials):
+def test_credentials_that_cannot_be_read_are_refused(run: Run,
+                                                     credentials: str) -> None:
     arguments = ['-vnc', ':1,tls-creds=c', '-object', credentials]
     assert 'tls-creds-x509 object c' in refusal_of(run, *arguments, *PRIORITY)
     assert arguments_of(run, *arguments, '-vdsm-tls-default',
                         'priority=NORMAL') == arguments
 
 
-def test_last_option_without_its_value_is_refused(run):
+def test_last_option_without_its_value_is_refused(run: Run) -> None:
     """It would take the one that is put behind it."""
     assert '-m has no value' in refusal_of(
         run, '-vdsm-tls', 'ciphers=AES256-SHA', '-spice', SPICE, '-m')
@@ -567,7 +593,7 @@ BOTH = ['-spice', SPICE, '-vnc', ':1,tls-creds=c', *CREDENTIALS]
 
 @pytest.mark.parametrize('key, value, reason', UNWANTED)
 def test_policy_that_the_libraries_do_not_take_starts_no_vm(
-        newest_run, key, value, reason):
+        newest_run: Run, key: str, value: str, reason: str) -> None:
     """The hook judged it on another host, or nobody did."""
     setting = '%s=%s' % (key, value)
     line = refusal_of(newest_run, *BOTH, '-vdsm-tls', setting)
@@ -578,7 +604,7 @@ def test_policy_that_the_libraries_do_not_take_starts_no_vm(
 @pytest.mark.parametrize('key, value, reason', [
     unwanted for unwanted in UNWANTED if unwanted[0] != 'protocols'])
 def test_default_that_the_libraries_do_not_take_is_left_out(
-        newest_run, key, value, reason):
+        newest_run: Run, key: str, value: str, reason: str) -> None:
     outcome = newest_run(*BOTH, '-vdsm-tls-default', '%s=%s' % (key, value))
     assert outcome.arguments == [argument.encode() for argument in BOTH]
     line, = outcome.stderr.splitlines()
@@ -590,13 +616,15 @@ def test_default_that_the_libraries_do_not_take_is_left_out(
     'NORMAL', 'SECURE256:-VERS-ALL:+VERS-TLS1.2', 'PERFORMANCE',
     'NORMAL:-VERS-ALL:+VERS-TLS1.3', 'NORMAL:-KX-ALL:+RSA:-VERS-TLS1.3',
     'NONE:+VERS-TLS1.3:+AES-256-GCM:+AEAD:+GROUP-SECP256R1:+SIGN-ALL'])
-def test_priority_that_the_libraries_take_starts_the_vm(newest_run, value):
+def test_priority_that_the_libraries_take_starts_the_vm(newest_run: Run,
+                                                        value: str) -> None:
     assert arguments_of(newest_run, *BOTH, '-vdsm-tls', 'priority=' + value
                         )[-1].endswith(',priority=' + value)
 
 
 @pytest.mark.parametrize('program', ['openssl', 'gnutls_cli'])
-def test_library_that_cannot_be_asked_starts_no_vm(tmp_path, program):
+def test_library_that_cannot_be_asked_starts_no_vm(tmp_path: pathlib.Path,
+                                                   program: str) -> None:
     installation = support.Installation(
         tmp_path / 'root', support.find_python(
             support.available_pythons()[-1]), **{program: '/nonexistent/x'})

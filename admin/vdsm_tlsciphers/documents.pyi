@@ -1,0 +1,167 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+# The documents that commands print as JSON, for mypy alone: it is not
+# installed, and nothing imports it at run time.
+
+from typing import Literal, TypeAlias, TypedDict
+
+from typing_extensions import NotRequired
+
+class Setting(TypedDict):
+    value: str
+    required: bool
+
+# By the keys of tlsciphers.KEYS.
+Policy: TypeAlias = dict[str, Setting]
+
+# What those of scan, status and doctor begin with.
+class Head(TypedDict):
+    format: str
+    version: int
+    tool: str
+    host: str
+    time: str
+
+# scan; its members are explained in docs/scan.schema.json.
+
+ScannedDisplay: TypeAlias = Literal['spice', 'vnc', 'websocket', 'tls']
+ScanState: TypeAlias = Literal[
+    'scanned', 'no TLS', 'unreachable', 'incomplete']
+Strength: TypeAlias = Literal['strong', 'acceptable', 'weak', 'broken']
+Against: TypeAlias = Literal['policy', 'baseline']
+
+class Suite(TypedDict):
+    suite: str
+    code: str
+    key_exchange: str
+    strength: Strength
+    dh_bits: NotRequired[int]
+
+class Certificate(TypedDict):
+    subject: str
+    issuer: str
+    not_before: str
+    not_after: str
+    key: str
+    signature: str
+    sha256: str
+
+class Finding(TypedDict):
+    against: Against
+    finding: str
+
+class Console(TypedDict):
+    vm: str | None
+    uuid: str | None
+    display: ScannedDisplay
+    address: str
+    port: int
+    state: ScanState
+    problem: str | None
+    protocols: dict[str, list[Suite]]
+    groups: list[str]
+    certificate: Certificate | None
+    policy: Policy | None
+    findings: list[Finding]
+
+class ScanSummary(TypedDict):
+    consoles: int
+    passed: int
+    failed: int
+    not_scanned: int
+
+# What is made sure of when a scan is read.
+class Scan(TypedDict):
+    tool: str
+    host: str
+    time: str
+    baseline: str | None
+    consoles: list[Console]
+
+class NewScan(Scan):
+    format: str
+    version: int
+    summary: ScanSummary
+
+# status; its members are explained in docs/status.schema.json.
+
+Display: TypeAlias = Literal['spice', 'vnc']
+VMState: TypeAlias = Literal['in force', 'difference', 'none', 'unknown']
+Source: TypeAlias = Literal['arguments', 'OpenSSL file', 'QEMU']
+
+class VMDisplay(TypedDict):
+    display: Display
+    tls: bool
+    covered: bool
+
+class VMSetting(TypedDict):
+    display: Display
+    key: str
+    asked: str | None
+    required: bool | None
+    in_force: str | None
+    source: Source | None
+    note: str | None
+
+class Difference(TypedDict):
+    display: Display | None
+    difference: str
+
+class VM(TypedDict):
+    vm: str
+    uuid: str
+    pid: int | None
+    state: VMState
+    problem: str | None
+    displays: list[VMDisplay]
+    settings: list[VMSetting]
+    differences: list[Difference]
+
+class Status(Head):
+    vms: list[VM]
+    # How many there are ("vms"), and how many in each state.
+    summary: dict[str, int]
+
+# check
+
+# {version of TLS: [suite]}
+Protocols: TypeAlias = dict[str, list[str]]
+
+class Client(TypedDict):
+    client: str
+    protocols: Protocols
+
+class CheckedDisplay(TypedDict):
+    policy: Policy
+    protocols: Protocols
+    groups: list[str]
+    clients: list[Client]
+
+class Check(TypedDict):
+    format: str
+    version: int
+    vm: str | None
+    properties: dict[str, str]
+    refused: str | None
+    findings: list[str]
+    notes: list[str]
+    displays: dict[Display, CheckedDisplay]
+
+# doctor
+
+class Examination(TypedDict):
+    check: str
+    state: str
+    text: str
+    remedy: str | None
+
+class ExaminationSummary(TypedDict):
+    ok: int
+    warnings: int
+    failed: int
+
+class Examinations(Head):
+    checks: list[Examination]
+    fixed: list[str]
+    summary: ExaminationSummary

@@ -1,0 +1,165 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""
+What a policy costs where libvirt starts real VMs, and what is left of it in
+one that runs. In tests/lab, whose libvirtd starts them.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import functools
+import os
+import pathlib
+import re
+import shlex
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+
+import libvirt
+from measure import HERE, Figure, Row, run, seconds, time_ratio
+
+import support
+
+HOOK = '/usr/libexec/vdsm/hooks/before_vm_start/50_emulator'
+AT_ONCE = 40
+POLICIES: Mapping[str, Mapping[str, str]] = {
+    '`tlsciphers`': {'tlsciphers': support.GOOD_CIPHERS},
+    '`tlspriority`': {'tlspriority': 'NORMAL:-VERS-ALL:+VERS-TLS1.2'},
+    '`tlsprofile=intermediate`': {'tlsprofile': 'intermediate'},
+}
+NO_POLICY = 'without a policy'
+
+
+def rows(rounds: int) -> Iterator[Row | Figure]:
+    with tempfile.TemporaryDirectory() as directory:
+        host = Host(pathlib.Path(directory))
+        # libvirt probes an emulator once.
+        host.start(host.domain())
+        for name, properties in POLICIES.items():
+            yield from one_start(host, name, properties, rounds)
+        yield many_starts(host, max(3, rounds // 10))
+        yield host.left()
+
+
+class Host:
+    """The lab's libvirtd, with the hook and the wrapper that rpm installed."""
+
+    def __init__(self, directory: pathlib.Path) -> None:
+        self.directory = directory
+        self.connection = libvirt.open('qemu:///system')
+        self.installation = support.Installation(
+            directory, sys.executable)
+        self.installation.byte_compile()
+        self.installation.qemu_kvm.symlink_to('/bin/true')
+
+    def domain(self, name: str = 'bench', **properties: str) -> str:
+        """Return a domain XML as the hook leaves it."""
+        path = self.directory / (name + '.xml')
+        path.write_text(support.lab_domain('spice', 'vnc', name=name))
+        run([HOOK], {'PATH': '/usr/bin:/bin', '_hook_domxml': str(path),
+                     'PYTHONPATH': str(support.TESTS / 'standin'),
+                     **properties})
+        return path.read_text()
+
+    def start(self, xml: str) -> float:
+        """Return the seconds that a start takes; the VM is gone afterwards."""
+        started = []
+        # Guests would run while others start.
+        taken = seconds(lambda: started.append(self.connection.createXML(
+            xml, libvirt.VIR_DOMAIN_START_PAUSED)))
+        started[0].destroy()
+        return taken
+
+    def start_all(self, documents: list[str]) -> float:
+        """Return the seconds until all VMs have started."""
+        def start(xml: str) -> libvirt.virDomain:
+            return self.connection.createXML(
+                xml, libvirt.VIR_DOMAIN_START_PAUSED)
+
+        with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as executor:
+            started: list[libvirt.virDomain] = []
+            taken = seconds(lambda: started.extend(
+                executor.map(start, documents)))
+            list(executor.map(lambda domain: domain.destroy(), started))
+        return taken
+
+    def wrapper_command(self, xml: str) -> list[str]:
+        """
+        Return what libvirt runs for a domain XML, with a wrapper of the same
+        code that starts no QEMU.
+        """
+        words = shlex.split(self.connection.domainXMLToNative(
+            'qemu-argv', xml).replace('\\\n', ' '))
+        position = next(number for number, word in enumerate(words)
+                        if word.startswith('/'))
+        return [str(self.installation.emulator), *words[position + 1:]]
+
+    def left(self) -> Figure:
+        """Return what a VM with a policy has that one without has not."""
+        def look(xml: str) -> tuple[int, set[str], list[str]]:
+            domain = self.connection.createXML(
+                xml, libvirt.VIR_DOMAIN_START_PAUSED)
+            try:
+                pid = pathlib.Path('/run/libvirt/qemu/bench.pid').read_text()
+                proc = pathlib.Path('/proc', pid.strip())
+                maps = (proc / 'maps').read_text()
+                return (
+                    sum(path.name.isdigit()
+                        for path in pathlib.Path('/proc').iterdir()),
+                    {line.split(None, 5)[5] for line in maps.splitlines()
+                     if '/' in line},
+                    sorted(re.sub(r'\d+', 'N', os.readlink(path))
+                           for path in (proc / 'fd').iterdir()))
+            finally:
+                domain.destroy()
+
+        plain = look(self.domain())
+        policy = look(self.domain(tlsprofile='intermediate'))
+        descriptors = list(policy[2])
+        for name in plain[2]:
+            if name in descriptors:
+                descriptors.remove(name)
+        return Figure(
+            'Of ours in a running VM with a profile: processes, files mapped '
+            'into memory, descriptors',
+            '%d, %d, %d (%s)' % (
+                policy[0] - plain[0],
+                len([path for path in policy[1] - plain[1]
+                     if 'python' in path or 'tlsciphers' in path]),
+                len(descriptors), ', '.join(descriptors)))
+
+
+def one_start(host: Host, name: str, properties: Mapping[str, str],
+              rounds: int) -> Iterator[Row]:
+    plain, policy = host.domain(), host.domain(**properties)
+    environment = {'LC_ALL': 'C', 'PATH': '/usr/bin:/bin'}
+    wrapper = host.wrapper_command(policy)
+    execs = host.directory / 'execs'
+    execs.write_text('import posix\nposix.execv("/bin/true", ["true"])\n')
+    bare = [host.installation.python, '-ESs', str(execs)]
+    starts, shares, interpreter = [], [], []
+    for _ in range(rounds):
+        without = host.start(plain)
+        starts.append(host.start(policy) / without)
+        shares.append(seconds(lambda: run(wrapper, environment)) / without)
+        interpreter.append(seconds(lambda: run(bare, environment)) / without)
+    yield Row('start of a VM by libvirt: ' + name, NO_POLICY, HERE, None,
+              statistics.median(starts))
+    yield Row('of that, the wrapper with all that it runs: ' + name,
+              NO_POLICY, HERE, None, statistics.median(shares), 0.01)
+    yield Row('the least that a wrapper in Python takes', NO_POLICY, HERE,
+              None, statistics.median(interpreter))
+
+
+def many_starts(host: Host, rounds: int) -> Row:
+    names = ['bench%d' % number for number in range(AT_ONCE)]
+    plain = [host.domain(name) for name in names]
+    policy = [host.domain(name, tlsprofile='intermediate') for name in names]
+    return Row('%d VMs at once: `tlsprofile=intermediate`' % AT_ONCE,
+               NO_POLICY, HERE, None, time_ratio(
+                   rounds, functools.partial(host.start_all, policy),
+                   functools.partial(host.start_all, plain)))
