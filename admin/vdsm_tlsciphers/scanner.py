@@ -65,8 +65,11 @@ def find_targets(names: 'list[str]') -> 'list[Target]':
             targets.append(Target('tls', found.group(1) or found.group(2),
                                   number))
             continue
-        connection = connection or domains.connect()
-        consoles = targets_of(domains.find(connection, name))
+        try:
+            connection = connection or domains.connect()
+            consoles = targets_of(domains.find(connection, name))
+        except Problem as problem:
+            raise Problem('%s; or give a port, as HOST:PORT' % problem)
         if not consoles:
             raise Problem('%s: it has no console that listens; is it running? '
                           '"virsh -r domdisplay %s" tells' % (name, name))

@@ -364,6 +364,11 @@ def test_a_mistake_is_one_line(newest_command: Command,
         'vdsm-tlsciphers: ' + line.replace('HOST_DEFAULT', host_default))
 
 
+def test_port_that_is_forgotten_is_asked_for(newest_command: Command) -> None:
+    assert newest_command.problem('scan', 'node1.example.com').endswith(
+        '; or give a port, as HOST:PORT')
+
+
 def test_a_site_profile_is_a_baseline(
         scan: Scan, certificate: pathlib.Path,
         newest_installation: support.Installation) -> None:
