@@ -153,7 +153,9 @@ footer {
   h1 { font-size: 1.4rem; }
   dl > div { grid-template-columns: 5.5rem 1fr; gap: .75rem; }
   .card { padding: .75rem; }
-  th, td { padding-right: .8rem; }
+  th, td { padding-right: .5rem; font-size: .8rem; }
+  thead th, thead .number { white-space: normal; vertical-align: bottom; }
+  .share { width: 3.5rem; height: auto; }
 }
 @page {
   margin: 16mm 14mm;
