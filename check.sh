@@ -2,22 +2,23 @@
 # SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# check.sh [all|unit|fuzz|soak|bench]
+# check.sh [all|unit|fuzz|mutation|coverage|soak|bench]
 #
 # Installs what the tests need and runs them, on a copy of this folder that is
 # removed at the end. "unit" runs the quick ones, "all" (as without an
 # argument) also those on RPMs, on real VMs and on nodes with SELinux, "fuzz"
-# only fuzzing, "soak" the long form of that and of those under load, "bench"
-# the benchmarks. Needs root on Debian 12; what stays is the packages that it
-# installs, and the cached image of the nodes.
+# only fuzzing, "mutation" mutation testing, "coverage" says what the quick
+# tests run, "soak" is the long form of fuzzing and of those under load,
+# "bench" the benchmarks. Needs root on Debian 12; what stays is the packages
+# that it installs, and the cached image of the nodes.
 
 set -euo pipefail
 
 what=${1-all}
 case $what in
-    all | unit | fuzz | soak | bench) ;;
+    all | unit | fuzz | mutation | coverage | soak | bench) ;;
     *)
-        echo "usage: check.sh [all|unit|fuzz|soak|bench]" >&2
+        echo "usage: check.sh [all|unit|fuzz|mutation|coverage|soak|bench]" >&2
         exit 2
         ;;
 esac
@@ -100,6 +101,27 @@ fuzz() {
 
 if [ "$what" = fuzz ]; then
     fuzz 100000
+    exit
+fi
+
+if [ "$what" = mutation ]; then
+    step "Mutation testing"
+    $TEST_PYTHON tests/mutation/mutation.py
+    exit
+fi
+
+if [ "$what" = coverage ]; then
+    step "Quick tests, measured"
+    export COVERAGE_FILE=$work/coverage/data
+    export COVERAGE_RCFILE=$PWD/tests/coverage/coveragerc
+    export PYTHONPATH=$PWD/tests/coverage:$PYTHONPATH
+    mkdir "$work/coverage"
+    $TEST_PYTHON -m pytest -q -n auto -p measure tests/unit tests/openssl \
+        tests/admin
+    $TEST_PYTHON -m coverage run -m pytest -q -p measure tests/properties
+    quietly $TEST_PYTHON -m coverage combine
+    step "Coverage of lines and branches, and what was not run"
+    $TEST_PYTHON -m coverage report
     exit
 fi
 

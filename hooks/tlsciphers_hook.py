@@ -12,6 +12,8 @@ import os
 import posix
 import sys
 
+VDSM_RUN_DIR = '@VDSM_RUN_DIR@'
+
 SAMPLE_CIPHERS = 'ECDHE-RSA-AES256-GCM-SHA384:ECDHE-RSA-AES128-GCM-SHA256'
 SAMPLE_XML = """\
 <domain type="kvm">
@@ -194,9 +196,9 @@ def is_resume(hooking):
     start.
     """
     return (hasattr(hooking, 'load_vm_launch_flags_from_file')
-            and os.path.isdir('@VDSM_RUN_DIR@') and 'vmId' in os.environ
+            and os.path.isdir(VDSM_RUN_DIR) and 'vmId' in os.environ
             and not os.path.exists(os.path.join(
-                '@VDSM_RUN_DIR@', os.environ['vmId'], 'launchflags')))
+                VDSM_RUN_DIR, os.environ['vmId'], 'launchflags')))
 
 
 def enable_imports():

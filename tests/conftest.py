@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import pathlib
@@ -200,6 +201,14 @@ def run(installation: support.Installation) -> Iterator[Run]:
 @pytest.fixture
 def newest_run(newest_installation: support.Installation) -> Iterator[Run]:
     yield from run_with_stand_in(newest_installation)
+
+
+@pytest.fixture
+def run_on() -> Iterator[Callable[[support.Installation], Run]]:
+    """A function that gives a "run" for an Installation."""
+    with contextlib.ExitStack() as stack:
+        yield lambda installation: stack.enter_context(
+            contextlib.contextmanager(run_with_stand_in)(installation))
 
 
 def run_with_stand_in(installation: support.Installation) -> Iterator[Run]:

@@ -58,10 +58,13 @@ ELSEWHERE = {
     './check.sh fuzz': 'check.sh',
     './check.sh bench': 'check.sh',
     'make bench': 'check.sh',
-    './check.sh soak': 'check.sh',
-    'tests/fuzz/fuzz.py xml -max_total_time=600': 'check.sh',
     'tests/lab rpmbuild/RPMS/noarch/*.rpm python3 tests/bench/bench.py '
     '--rounds 20 vms ports': 'check.sh',
+    './check.sh mutation': 'check.sh',
+    './check.sh coverage': 'check.sh',
+    './check.sh soak': 'check.sh',
+    'tests/fuzz/fuzz.py xml -max_total_time=600': 'check.sh',
+    "tests/mutation/mutation.py 'tlsciphers.*judge*'": 'check.sh',
     './demo.sh': 'demo.sh',
     './autogen.sh && ./configure && make': 'check.sh',
     './autogen.sh && ./configure && make rpm':

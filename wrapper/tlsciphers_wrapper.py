@@ -725,7 +725,7 @@ def with_vnc_policy(options, settings):
     if wanted:
         give_up(settings, ['priority'], 'the command line has no '
                 'tls-creds-x509 object %s that can be read'
-                % printable(', '.join(wanted)),
+                % printable(', '.join(sorted(wanted))),
                 'update vdsm-hook-tlsciphers on this host')
         return options
     return changed

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import pathlib
@@ -371,13 +372,45 @@ def test_every_python_judges_alike(
     '/usr/bin/qemu', '/opt/qemu-system-x86_64'])
 def test_wrapper_of_another_hook_is_not_dropped(newest_hook: Hook,
                                                 path: str) -> None:
-    xml = X86.replace('<devices>', '<devices><emulator>%s</emulator>' % path)
-    assert path in newest_hook.refusal(xml, tlsciphers=GOOD_CIPHERS)
+    for emulator in '<emulator>%s</emulator>', '<emulator text="%s"/>':
+        xml = X86.replace('<devices>', '<devices>' + emulator % path)
+        assert path in newest_hook.refusal(xml, tlsciphers=GOOD_CIPHERS)
+
+
+@pytest.mark.parametrize('declared, prefix', [
+    ('', 'qemu'), ('xmlns:qemu="urn:a"', 'qemu_'),
+    ('xmlns:qemu="urn:a" xmlns:qemu_="urn:b" xmlns:a="urn:c"', 'qemu__'),
+    ('xmlns:a="http://libvirt.org/schemas/domain/qemu/1.0"', 'a')])
+def test_prefix_is_one_that_is_free(newest_hook: Hook, declared: str,
+                                    prefix: str) -> None:
+    changed, _ = newest_hook.change(
+        X86.replace('<domain ', '<domain %s ' % declared),
+        tlsciphers=GOOD_CIPHERS)
+    assert changed.count('xmlns:%s="%s"' % (prefix, QEMU.strip('{}'))) == 1
+    assert '<%s:arg value="-vdsm-tls"/>' % prefix in changed
+
+
+def test_domain_may_have_a_namespace(newest_hook: Hook) -> None:
+    xml = ('<d:domain xmlns:d="urn:d"><d:name>a</d:name><d:devices>'
+           '<d:graphics type="spice"/></d:devices></d:domain>')
+    changed, _ = newest_hook.change(xml, tlsciphers=GOOD_CIPHERS)
+    emulator = newest_hook.installation.emulator
+    assert '<d:emulator>%s</d:emulator>' % emulator in changed
+    assert parse(changed).findtext('{urn:d}devices/{urn:d}emulator') == str(
+        emulator)
+
+
+def test_document_type_declaration_is_refused(newest_hook: Hook) -> None:
+    xml = X86.replace('<domain ', '<!DOCTYPE domain><domain ')
+    assert newest_hook.refusal(xml, tlsciphers=GOOD_CIPHERS) == (
+        'tlsciphers: the domain XML has a document type declaration '
+        '(DOCTYPE), which libvirt may read in another way; remove it')
 
 
 @pytest.mark.parametrize('path', ['/usr/bin/qemu-kvm', '{0.qemu_kvm}',
                                   '{0.emulator}', '{0.wrapper}',
-                                  '\n  /usr/bin/qemu-system-x86_64\n'])
+                                  '\n  /usr/bin/qemu-system-x86_64\n',
+                                  '/usr/bin/<![CDATA[qemu-kvm]]>'])
 def test_emulator_of_the_distribution_is_replaced(hook: Hook,
                                                   path: str) -> None:
     path = path.format(hook.installation)
@@ -396,8 +429,10 @@ def test_missing_wrapper_is_named(hook: Hook) -> None:
         hook.change(X86.replace('spice', 'sdl'), tlsciphers=GOOD_CIPHERS)
     finally:
         away.rename(wrapper)
-    assert str(hook.installation.emulator) in line
-    assert 'dnf reinstall' in line
+    assert line == (
+        'tlsciphers: the wrapper %s cannot be used: No such file or '
+        'directory; remedy: dnf reinstall vdsm-hook-tlsciphers'
+        % hook.installation.emulator)
 
 
 def test_wrapper_that_is_not_executable_is_named(hook: Hook) -> None:
@@ -407,7 +442,10 @@ def test_wrapper_that_is_not_executable_is_named(hook: Hook) -> None:
         line = hook.refusal(X86, tlsciphers=GOOD_CIPHERS)
     finally:
         wrapper.chmod(0o755)
-    assert 'execute' in line
+    assert line == (
+        'tlsciphers: the wrapper %s is not a file that everybody may execute; '
+        'remedy: dnf reinstall vdsm-hook-tlsciphers'
+        % hook.installation.emulator)
 
 
 def test_write_that_fails_puts_the_old_bytes_back(hook: Hook) -> None:
@@ -442,7 +480,9 @@ def test_resume_is_never_refused(hook: Hook, xml: str,
     changed, log = hook.change(xml, start=False, **properties)
     assert changed == xml
     assert len(log) == 1
-    assert 'resumes' in log[0]
+    assert log[0].startswith('tls')
+    assert log[0].endswith(' (not refused: the VM resumes, with the policy '
+                           'that was saved)')
 
 
 def test_where_a_resume_cannot_be_told_it_is_a_start(hook: Hook) -> None:
@@ -475,7 +515,10 @@ def test_help_explains(installation: support.Installation,
     process = subprocess.run([installation.hook, option], env={},
                              capture_output=True, text=True)
     assert process.returncode == 0
-    assert 'custom properties' in process.stdout
+    text = str(ast.get_docstring(ast.parse(
+        installation.hook.read_text()), clean=False))
+    assert process.stdout == (
+        'usage: 50_emulator [--help] [--test]\n' + text)
     assert process.stderr == ''
 
 
@@ -483,8 +526,9 @@ def test_run_by_hand_it_explains(installation: support.Installation) -> None:
     process = subprocess.run([installation.hook], env={},
                              capture_output=True, text=True)
     assert process.returncode == 2
-    assert 'vdsm' in process.stderr
-    assert 'Traceback' not in process.stderr
+    assert process.stderr.startswith(
+        '50_emulator: there is no _hook_domxml in the environment: this is a '
+        'hook that vdsm runs\n\nvdsm hook: ')
 
 
 def test_unknown_option_is_refused(installation: support.Installation) -> None:
@@ -494,30 +538,71 @@ def test_unknown_option_is_refused(installation: support.Installation) -> None:
     assert '--tset' in process.stderr
 
 
+@pytest.mark.parametrize('option', ['-t', '--test'])
 @pytest.mark.parametrize('environment, shown', [
-    ({}, 'ciphers=ECDHE-RSA-AES256-GCM-SHA384'),
-    ({'tlsciphers': 'AES256-SHA'}, 'ciphers=AES256-SHA'),
+    ({}, 'ECDHE-RSA-AES256-GCM-SHA384:ECDHE-RSA-AES128-GCM-SHA256'),
+    ({'tlsciphers': 'AES256-SHA'}, 'AES256-SHA'),
 ])
 def test_test_shows_a_sample_before_and_after(
         installation: support.Installation, environment: dict[str, str],
-        shown: str) -> None:
-    process = subprocess.run([installation.hook, '--test'], env=environment,
+        shown: str, option: str) -> None:
+    process = subprocess.run([installation.hook, option], env=environment,
                              capture_output=True, text=True)
     assert process.returncode == 0, process.stderr
-    before, after = process.stdout.split('After:')
-    assert '<domain' in before
+    before, after = process.stdout.split('\n\nAfter:\n')
+    assert before.startswith('Before:\n<domain type="kvm">\n')
     assert 'vdsm-tls' not in before
-    assert 'value="%s' % shown in after
+    assert 'value="ciphers=%s"' % shown in after
     assert str(installation.emulator) in after
+    assert after.endswith(
+        '</domain>\n\n'
+        'vdsm.log: tlsciphers: the SPICE console gets ciphers=%s\n'
+        'vdsm.log: tlsciphers: the VNC console of this VM is not covered: set '
+        'tlspriority or tlsprofile\n' % shown)
+
+
+def test_test_shows_what_changes_nothing(
+        newest_installation: support.Installation) -> None:
+    process = subprocess.run([newest_installation.hook, '--test'],
+                             env={'tlsprofile': 'none'}, capture_output=True,
+                             text=True)
+    before, after = process.stdout.split('\n\nAfter:\n')
+    assert after == before.replace('Before:\n', '') + (
+        '\n\nvdsm.log: tlsprofile: none: the default of this host does not '
+        'apply to this VM\n')
 
 
 def test_test_refuses_as_a_start_would(
         installation: support.Installation) -> None:
     process = subprocess.run([installation.hook, '--test'],
-                             env={'tlsciphers': 'ALL:@SECLEVEL=0'},
+                             env={'tlsciphers': 'eNULL:@SECLEVEL=0'},
                              capture_output=True, text=True)
     assert process.returncode == 1
-    assert 'without authentication' in process.stderr
+    assert process.stderr == (
+        '50_emulator: tlsciphers: eNULL:@SECLEVEL=0: this permits '
+        'ECDHE-ECDSA-NULL-SHA, a suite without encryption; add !aNULL:!eNULL, '
+        'or remove @SECLEVEL=0\n')
+
+
+@pytest.mark.parametrize('name, properties, status', [
+    ('HostedEngine', {}, 0), ('HostedEngine', {'tlsciphers': 'HIGH'}, 2),
+    ('a', {}, 2)])
+def test_vdsm_without_hooking_is_named(
+        hook: Hook, name: str, properties: dict[str, str], status: int,
+        ) -> None:
+    host_default = hook.installation.host_default
+    host_default.parent.mkdir(parents=True, exist_ok=True)
+    host_default.write_text('[default]\n')
+    try:
+        process = hook.run(
+            '<domain><name>%s</name></domain>' % name,
+            environment={'PYTHONPATH': '/nonexistent', **properties})
+    finally:
+        host_default.unlink()
+    assert process.returncode == status
+    assert process.stderr.replace("'", '') == (
+        'tlsciphers: cannot import hooking, which vdsm puts on PYTHONPATH: No '
+        'module named hooking\n')
 
 
 def test_nothing_is_left_beside_what_the_hook_reads(

@@ -315,7 +315,8 @@ MALFORMED = [
     ('[default]\ntlsgroups = P-256\n[default]\ntlsgroups = P-384\n', 'line '),
     ('[default]\ntlsprotocols = TLSv1.3\ntlsciphers = AES256-SHA\n',
      'line 2: [default]: tlsprotocols: TLSv1.3: '),
-    (b'[default]\ntlsciphers = \xff\n', 'no UTF-8'),
+    (b'[default]\ntlsciphers = \xff\n',
+     ': it is no UTF-8 text (byte 23); mend it, or remove it'),
     # No section without its "]", found by fuzzing.
     ('[default]\n[prof = HIGH\n', 'line 2: [default]: [prof: no such key'),
 ]
@@ -336,7 +337,9 @@ def test_policy_that_needs_no_default_does_not_read_it(
         newest_hook: Hook, newest_host_default: WriteDefault) -> None:
     newest_host_default('nonsense')
     for properties in ({'tlsprofile': 'modern'}, {'tlsprofile': 'none'},
-                       {'tlsprofile': 'none', 'tlsgroups': 'P-256'}):
+                       {'tlsprofile': 'none', 'tlsgroups': 'P-256'},
+                       {'tlsciphers': 'HIGH', 'tlsprotocols': 'TLSv1.2',
+                        'tlsgroups': 'P-256', 'tlspriority': PRIORITY}):
         newest_hook.change(X86, **properties)
     for properties in {'tlsgroups': 'P-256'}, {'tlsprofile': 'site'}:
         assert 'line 1' in newest_hook.refusal(X86, **properties)
@@ -381,6 +384,13 @@ def test_damaged_package_does_not_stop_the_hosted_engine(
         away.rename(path)
     assert changed == HOSTED_ENGINE
     assert len(log) == 1
+    if damage != 'wrapper':
+        line = ('tlsciphers: the package is damaged: No module named %s; '
+                'remedy: dnf reinstall vdsm-hook-tlsciphers'
+                % path.stem)
+        assert own.replace('?', '') == line
+        assert log[0].replace('?', '') in (
+            line, line + ' (not refused: it is the hosted engine)')
     assert 'dnf reinstall' in log[0]
     assert 'dnf reinstall' in own
 
@@ -403,7 +413,11 @@ def test_default_of_another_user_is_refused(
     assert 'chown root:root' in hook.refusal(X86)
     os.chown(path, 0, 1)
     os.chmod(path, 0o664)
-    assert 'chown root:root' in hook.refusal(X86)
+    assert hook.refusal(X86) == (
+        path + ': others than root can write it; chown root:root and chmod '
+        '644')
+    os.chown(path, 0, 0)
+    assert hook.policy(X86)[0]
 
 
 @pytest.mark.parametrize('make', [os.mkdir, os.mkfifo])
@@ -414,7 +428,8 @@ def test_default_that_is_no_file_is_refused(
     os.unlink(path)
     make(path)
     try:
-        assert 'no regular file' in newest_hook.refusal(X86)
+        assert newest_hook.refusal(X86) == (
+            path + ': it is no regular file; mend it, or remove it')
     finally:
         (os.rmdir if make is os.mkdir else os.unlink)(path)
 
@@ -424,7 +439,23 @@ def test_default_that_cannot_be_read_is_refused(
     path = newest_host_default('')
     os.unlink(path)
     os.symlink(os.path.basename(path), path)
-    assert newest_hook.refusal(X86).startswith(path + ': cannot be read: ')
+    assert newest_hook.refusal(X86) == (
+        path + ': cannot be read: Too many levels of symbolic links; mend it, '
+        'or remove it')
+
+
+def test_default_in_a_folder_that_is_none_is_not_there(
+        newest_hook: Hook) -> None:
+    folder = newest_hook.installation.host_default.parent
+    if folder.exists():
+        folder.rmdir()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.write_text('')
+    try:
+        assert newest_hook.change(X86) == (X86, [])
+        newest_hook.change(X86, tlsgroups='P-256')
+    finally:
+        folder.unlink()
 
 
 @pytest.mark.parametrize('line', [
@@ -470,9 +501,9 @@ def test_default_gives_way_to_the_wrapper_of_another_hook(
     xml = X86.replace('<devices>', '<devices><emulator>/opt/x</emulator>')
     changed, log = newest_hook.change(xml)
     assert changed == xml
-    assert len(log) == 1
-    assert '/opt/x' in log[0]
-    assert '/opt/x' in newest_hook.refusal(xml, tlsgroups='P-256')
+    line = newest_hook.refusal(xml, tlsgroups='P-256')
+    assert '/opt/x' in line
+    assert log == [line + '; the default of the host does not apply']
 
 
 def test_test_shows_every_kind_of_policy(newest_hook: Hook) -> None:

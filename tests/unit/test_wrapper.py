@@ -118,6 +118,7 @@ def test_ciphers_of_a_vm_without_spice_are_taken_out(run: Run) -> None:
     (['-spice', 'tls-port=1,', '-spice', 'addr=::1'], 'tls-port=1,addr=::1'),
     (['-spice', 'tls-port=1,password='], 'tls-port=1,password='),
     (['-spice', '', '-spice', 'tls-port=1'], 'tls-port=1'),
+    (['-spice', 'tls-port=1,Xa=bXc,,X,Xx'], 'tls-port=1,Xa=bXc,,X,Xx'),
     (['-spice', 'tls-port=0', '-spice', 'tls-port=5901'],
      'tls-port=0,tls-port=5901'),
 ])
@@ -302,6 +303,22 @@ def test_missing_emulator_is_named(installation: support.Installation) -> None:
         % installation.qemu_kvm]
 
 
+def test_missing_module_is_named(installation: support.Installation) -> None:
+    path = installation.wrapper_module
+    away = path.rename(path.with_name('away'))
+    try:
+        process = subprocess.run(
+            [installation.emulator, '-spice', 'tls-port=1'],
+            env=LIBVIRT_ENVIRONMENT, capture_output=True, text=True)
+    finally:
+        away.rename(path)
+    assert process.returncode == 1
+    assert process.stderr.replace("'", '') == (
+        'qemu-kvm-modified: the policy of this VM cannot be put into effect: '
+        'No module named tlsciphers_wrapper; remedy: mend this host, or dnf '
+        'reinstall vdsm-hook-tlsciphers\n')
+
+
 def test_emulator_that_cannot_be_executed_is_named(
         installation: support.Installation) -> None:
     installation.qemu_kvm.write_text('')
@@ -316,7 +333,9 @@ def test_emulator_that_cannot_be_executed_is_named(
 
 def test_nothing_is_written_beside_the_wrapper(
         run: Run, installation: support.Installation) -> None:
-    run('-S')
+    modules = sorted(installation.wrapper_module.parent.iterdir())
+    run(*(argument.format('-vdsm-tls') for argument in POLICY))
+    assert sorted(installation.wrapper_module.parent.iterdir()) == modules
     assert sorted(path.name for path in installation.wrapper.parent.iterdir()
                   ) == ['qemu-kvm', 'qemu-kvm-modified', 'vdsm']
 
@@ -384,8 +403,17 @@ def test_judge_that_is_killed_is_named(tmp_path: pathlib.Path, version: str,
 
 
 @pytest.mark.parametrize('version', support.available_pythons())
-def test_qemu_reads_what_was_judged(tmp_path: pathlib.Path,
-                                    version: str) -> None:
+@pytest.mark.parametrize('setting, added', [
+    ('groups=P-256', b'Groups = P-256\n'),
+    ('protocols=TLSv1.2', b'Protocol = ALL\nMinProtocol = TLSv1.2\n'
+                          b'MaxProtocol = TLSv1.2\n'),
+    ('protocols=TLSv1.2:TLSv1.3',
+     b'Protocol = ALL\nMinProtocol = TLSv1.2\nMaxProtocol = TLSv1.3\n'),
+    *(('ciphersuites=' + suites, b'Ciphersuites = %s\n' % suites.encode())
+      for suites in ('TLS_AES_256_GCM_SHA384', 'TLS_AES_128_GCM_SHA256',
+                     'TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256'))])
+def test_qemu_reads_what_was_judged(tmp_path: pathlib.Path, version: str,
+                                    setting: str, added: bytes) -> None:
     """The text of the host's files, not their names: they may change."""
     conf = tmp_path / 'openssl.cnf'
     included = tmp_path / 'included.cnf'
@@ -398,12 +426,12 @@ def test_qemu_reads_what_was_judged(tmp_path: pathlib.Path,
     installation.qemu_kvm.write_text('#!/bin/sh\ncat "$OPENSSL_CONF"\n')
     installation.qemu_kvm.chmod(0o755)
     process = subprocess.run(
-        [installation.emulator, '-spice', SPICE, '-vdsm-tls', 'groups=P-256'],
+        [installation.emulator, '-spice', SPICE, '-vdsm-tls', setting],
         env=LIBVIRT_ENVIRONMENT, capture_output=True)
     assert process.stdout == (
         b'openssl_conf = a\n# caf\xc3\xa9 \xff\n'
         b'[a]\nssl_conf = b\n[b]\nsystem_default = c\n'
-        b'[c]\nMinProtocol = TLSv1.2\n[c]\nGroups = P-256\n')
+        b'[c]\nMinProtocol = TLSv1.2\n[c]\n' + added)
 
 
 @pytest.mark.parametrize('end', ['\\', 'a = b\\\\\nc = d\n'])
@@ -471,6 +499,18 @@ def test_openssl_conf_of_the_vm_stays_where_spice_has_no_policy(
     assert set(outcome.files) <= {0, 1, 2}
 
 
+def test_replaced_openssl_conf_of_the_vm_is_named(
+        newest_run: Run) -> None:
+    environment = dict(LIBVIRT_ENVIRONMENT)
+    environment[b'OPENSSL_CONF'] = b'/x\xe4' + 98 * b'x'
+    outcome = newest_run('-spice', SPICE, '-vdsm-tls', 'protocols=TLSv1.3',
+                         environment=environment)
+    assert (': info : qemu-kvm-modified: OPENSSL_CONF=/x?%s... of the VM is '
+            'replaced\n' % (97 * 'x')) in outcome.stderr
+    assert [line for line in outcome.environment
+            if line.startswith(b'OPENSSL_CONF=/proc/self/fd/')]
+
+
 ENFORCED = ['-spice', SPICE, '-vnc', ':1,tls-creds=c', *CREDENTIALS,
             '-vdsm-tls', 'protocols=TLSv1.3', *PRIORITY]
 
@@ -510,8 +550,14 @@ def test_variable_that_changes_what_a_policy_means_is_refused(
         run: Run, arguments: list[str], name: str) -> None:
     environment = {**LIBVIRT_ENVIRONMENT, name.encode(): b'/a'}
     displays = ENFORCED[:ENFORCED.index('-vdsm-tls')]
-    assert name in refusal_of(run, *displays, *arguments,
-                              environment=environment)
+    line = refusal_of(run, *displays, *arguments, environment=environment)
+    assert line == (
+        'qemu-kvm-modified: %s: the environment of this VM has %s, which '
+        'could change what that means; remedy: remove <qemu:env> from the VM'
+        % (arguments[1].partition('=')[0], name))
+    assert ' has %s, %sZ, which ' % (name, name) in refusal_of(
+        run, *displays, *arguments,
+        environment={**environment, name.encode() + b'Z': b''})
     outcome = run(*displays, arguments[0] + '-default', arguments[1],
                   environment=environment)
     assert [os.fsdecode(argument) for argument in outcome.arguments
@@ -527,6 +573,14 @@ def test_credentials_of_a_display_are_found(run: Run, display: str) -> None:
                         *CREDENTIALS, *PRIORITY) == [
         '-vnc', display, '-object', 'secret,,', '-object',
         'tls-creds-x509,id=c,dir=/a,priority=NORMAL']
+
+
+def test_option_that_only_looks_like_credentials_is_kept(
+        newest_run: Run) -> None:
+    given = ['-append', ',,c=,', '-device', 'c', *BOTH]
+    arguments = arguments_of(newest_run, *given, *PRIORITY)
+    assert arguments[:-1] == given[:-1]
+    assert arguments[-1] == given[-1] + ',priority=NORMAL'
 
 
 def test_display_option_may_be_of_vnc(run: Run) -> None:
