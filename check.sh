@@ -57,6 +57,8 @@ packages=(autoconf automake bzip2 checkpolicy gnutls-bin make openssl
 if [ "$what" = bench ]; then
     packages+=(iproute2 libvirt-clients libvirt-daemon-system nmap
         python3-libvirt qemu-system-gui qemu-system-x86 rpm valgrind)
+elif [ "$what" = coverage ]; then
+    packages+=(policycoreutils procps python3-libvirt rpm zsh)
 elif [ "$what" = all ] || [ "$what" = soak ]; then
     packages+=(cpio createrepo-c debootstrap dnf e2fsprogs faketime
         gir1.2-gtk-vnc-2.0 gir1.2-spiceclientglib-2.0 git gnupg gvncviewer

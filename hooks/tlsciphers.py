@@ -970,7 +970,7 @@ def _policy_arguments(document):
     arguments = []
     for command_line in _children(
             document.documentElement, 'commandline', QEMU_NAMESPACE):
-        arguments.extend(_children(command_line, 'arg', QEMU_NAMESPACE))
+        arguments.extend(_children(command_line, 'arg'))
     # To libvirt all of them are one list.
     pairs = []
     position = 0
@@ -1012,11 +1012,11 @@ def _add_arguments(document, values):
 
 def _qemu_prefix(domain):
     """Return the prefix of QEMU's namespace, declaring it if need be."""
-    declared = {}
+    declared = set()
     for index in range(domain.attributes.length):
         attribute = domain.attributes.item(index)
         if attribute.prefix == 'xmlns':
-            declared[attribute.localName] = attribute.value
+            declared.add(attribute.localName)
             if attribute.value == QEMU_NAMESPACE:
                 return attribute.localName
     prefix = 'qemu'

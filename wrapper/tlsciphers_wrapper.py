@@ -822,8 +822,7 @@ def judge_priority(priority):
         return 'GnuTLS: %s' % printable((errors or ['no answer'])[0])
     lists = dict((line.partition(': ')[0], line.partition(': ')[2].split(', '))
                  for line in lines)
-    suites = [line.split() for line in lines if ' 0x' in line.replace('\t',
-                                                                      ' ')]
+    suites = [line.split() for line in lines if ' 0x' in line]
     for suite in suites:
         if '_NULL_' in suite[0] or '_ANON_' in suite[0]:
             return ('%s permits %s, a suite without authentication or '

@@ -174,12 +174,16 @@ class Trial:
         try:
             # Its own fixtures of the session: two would share a folder.
             run_item(session.items[0], session)
-            assert survives(None, session.items[-9:])
+            assert killer(None, session.items[-9:]) is None
             with open(self.results, 'a', buffering=1) as results:
                 for name in list(self.mutants)[number::self.workers]:
                     mutant = self.mutants[name]
-                    results.write(json.dumps([name, survives(
-                        mutant, self.items['%s.%s' % mutant[:2]])]) + '\n')
+                    items = self.items['%s.%s' % mutant[:2]]
+                    position = killer(mutant, items)
+                    results.write(json.dumps([name, position is None]) + '\n')
+                    if position:
+                        # It will kill others of that function as well.
+                        items.insert(0, items.pop(position))
             os._exit(0)
         except BaseException:  # noqa: BLE001 # the fork must end here
             traceback.print_exc()
@@ -195,8 +199,9 @@ def run_item(item: pytest.Item,
         item, log=False, nextitem=following))  # type: ignore[arg-type]
 
 
-def survives(mutant: Mutant | None, items: list[pytest.Item]) -> bool:
-    """Tell whether none of these tests fails with a mutant."""
+def killer(mutant: Mutant | None, items: list[pytest.Item]) -> int | None:
+    """Return the position of the first test that fails with a mutant."""
+    reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         try:
@@ -204,20 +209,24 @@ def survives(mutant: Mutant | None, items: list[pytest.Item]) -> bool:
             resource.setrlimit(resource.RLIMIT_CPU, (PROCESSOR_TIME,) * 2)
             if mutant:
                 mutant.put_in_place()
-            for item, following in zip(items, [*items[1:], None]):
-                if run_item(item, following):
+            for position, item in enumerate(items):
+                os.write(writer, b'%d\n' % position)
+                if run_item(item, (*items[position + 1:], None)[0]):
                     os._exit(1)
             os._exit(0)
         except BaseException:  # noqa: BLE001 # the fork must end here
             traceback.print_exc()
         finally:
             os._exit(2)
+    os.close(writer)
     status = os.waitpid(child, 0)[1]
     try:
         os.killpg(child, signal.SIGKILL)
     except ProcessLookupError:
         pass
-    return status == 0
+    with open(reader) as tried:
+        last = tried.read().split()[-1:]
+    return int((last or ['0'])[0]) if status else None
 
 
 def explanations() -> set[str]:

@@ -237,6 +237,20 @@ def test_answer_of_a_program_is_lines_of_ascii(
         3 if end == 'exit 3' else 0, lines)
 
 
+def test_program_has_nothing_to_read(wrapper: dict[str, Any]) -> None:
+    reader, writer = os.pipe()
+    os.write(writer, b'x')
+    os.close(writer)
+    standard_input = os.dup(0)
+    os.dup2(reader, 0)
+    try:
+        assert wrapper['run']('/bin/cat', ()) == (0, [])
+    finally:
+        os.dup2(standard_input, 0)
+        os.close(standard_input)
+        os.close(reader)
+
+
 def test_answer_may_be_long(wrapper: dict[str, Any]) -> None:
     status, lines = wrapper['run'](
         '/bin/sh', ('-c', 'head -c 300000 /dev/zero | tr "\\0" x'))
@@ -292,6 +306,7 @@ def test_hook_prints_what_a_line_may_hold(
 def test_suite_counts_for_versions_from_its_own_on(
         wrapper: dict[str, Any], suite: list[str], versions: list[str],
         ) -> None:
+    suite = [suite[0], '0xc0,', '0x2f', suite[1]]
     assert [version for version in ('TLS1.0', 'TLS1.1', 'TLS1.2', 'TLS1.3')
             if wrapper['usable'](suite, version)] == [
                 version if version.startswith('TLS') else 'TLS' + version
@@ -360,6 +375,7 @@ def test_refusal_of_gnutls_is_shown(
 @pytest.mark.parametrize('status, lines, noted', [
     (0, ['OpenSSL 1.0.2k-fips  26 Jan 2017'],
      'OpenSSL 1.0.2k-fips is older than 1.1.1'),
+    (0, ['OpenSSL 1.0.2k'], 'OpenSSL 1.0.2k is older than 1.1.1'),
     (0, ['OpenSSL', '1.1.0h x'], 'OpenSSL 1.1.0h is older than 1.1.1'),
     (0, ['OpenSSL 1.1.1k  FIPS 25 Mar 2021'], ''),
     (0, ['OpenSSL 1.1.1'], ''), (0, ['OpenSSL 3.0.2'], ''),
@@ -505,7 +521,7 @@ def test_openssl_conf_of_the_vm_stays_after_an_error(
 def test_note_is_in_the_format_of_libvirt(
         wrapper: dict[str, Any], said: list[str],
         monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv('TZ', 'A-5')
+    monkeypatch.setenv('TZ', 'AAA-5')
     time.tzset()
     try:
         before = time.time()
@@ -550,6 +566,19 @@ def test_file_of_the_policy_cannot_be_written_any_more(
         os.write(descriptor, b'y')
 
 
+PROOFS = ('TLS_AES_256_GCM_SHA384', 'TLS_AES_128_GCM_SHA256')
+
+
+@pytest.mark.parametrize('wanted', ['', *PROOFS])
+@pytest.mark.parametrize('offered', [*PROOFS, 'TLS_X', ''])
+def test_suites_that_openssl_offers_anyway_prove_nothing(
+        wrapper: dict[str, Any], opened: list[int], wanted: str, offered: str,
+        ) -> None:
+    opened.append(os.memfd_create('x'))
+    with mock.patch.dict(wrapper, ask=lambda *_: (0, [offered])):
+        assert not wrapper['takes_effect'](opened[0], '', wanted)
+
+
 NONE = '[default]\nopenssl_conf = vdsm_tls_openssl_conf\n'
 CHAINS = [
     ('', NONE + '[vdsm_tls_openssl_conf]\nssl_conf = vdsm_tls_ssl_conf\n'
@@ -562,7 +591,7 @@ CHAINS = [
      'a_B-9', '[a_B-9]\n'),
     ('default::openssl_conf = a\n[x]\na::ssl_conf = b\nb::system_default = c',
      '[c]\n'),
-    ('openssl_conf = x\nopenssl_conf =\ta\n[a]\nssl_conf = b\n[b]\n'
+    ('openssl_conf = x\nopenssl_conf =\ta\n[a] ]\nssl_conf = b\n[b]\n'
      '#system_default = d\nsystem_default = c', '[c]\n'),
     ('[default]\nopenssl_conf = a\r\n[a]\nssl_conf = \\\nb\n'
      '[b]\nsystem_default = c', '[c]\n'),
@@ -590,8 +619,8 @@ def test_files_that_are_included_take_their_places(
     (folder / 'c.conf').write_text('3\n')
     (tmp_path / 'e').write_text('[e]\n\xe4', encoding='latin-1')
     conf = tmp_path / 'openssl.cnf'
-    for sign in '', '=', ' =\t':
-        conf.write_text('x\n.include%s %s\ny\n.include /nonexistent\n'
+    for sign in ' ', '=', ' =\t', '\t= ':
+        conf.write_text('x\n.include%s%s\ny\n.include /nonexistent\n'
                         '.include %s # z\nopenssl_conf = f\nz' % (
                             sign, folder, tmp_path / 'e'))
         with mock.patch.dict(wrapper, HOST_OPENSSL_CONF=str(conf)), (

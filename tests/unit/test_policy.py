@@ -452,7 +452,9 @@ def test_default_in_a_folder_that_is_none_is_not_there(
     folder.parent.mkdir(parents=True, exist_ok=True)
     folder.write_text('')
     try:
-        assert newest_hook.change(X86) == (X86, [])
+        process = newest_hook.run(
+            X86, environment={'PYTHONPATH': '/nonexistent'})
+        assert (process.returncode, process.stderr) == (0, '')
         newest_hook.change(X86, tlsgroups='P-256')
     finally:
         folder.unlink()
@@ -504,6 +506,15 @@ def test_default_gives_way_to_the_wrapper_of_another_hook(
     line = newest_hook.refusal(xml, tlsgroups='P-256')
     assert '/opt/x' in line
     assert log == [line + '; the default of the host does not apply']
+
+
+def test_test_refuses_a_malformed_default(
+        newest_hook: Hook, newest_host_default: WriteDefault) -> None:
+    newest_host_default('nonsense')
+    process = subprocess.run([newest_hook.installation.hook, '--test'],
+                             capture_output=True, text=True, env={})
+    assert process.returncode == 1
+    assert 'line 1: ' in process.stderr
 
 
 def test_test_shows_every_kind_of_policy(newest_hook: Hook) -> None:
@@ -571,5 +582,9 @@ def test_profile_leaves_out_what_this_host_does_not_know(
     assert policy['ciphersuites'] == (
         'TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384')
     assert policy['groups'] == 'prime256v1:secp384r1'
-    assert len([line for line in log if 'left out' in line]) == 2
+    assert log[:2] == [
+        'tlsprofile: modern: tlsciphers: left out, since this host does not '
+        'know it: TLS_CHACHA20_POLY1305_SHA256',
+        'tlsprofile: modern: tlsgroups: left out, since this host does not '
+        'know it: X25519']
     hook.refusal(SPICE, tlsgroups='X25519:prime256v1')

@@ -80,6 +80,7 @@ def test_vm_of_a_manual_installation_gets_the_list_of_the_seed(
     ['-spice'],
     ['-unknown-to-the-table', '-spice', 'port=5900'],
     ['disk.img', '-name', '-spice'],
+    ['xspice', 'tls-port=1'],
 ])
 def test_without_an_option_of_ours_every_argument_is_kept(
         run: Run, arguments: list[str]) -> None:
@@ -577,10 +578,20 @@ def test_credentials_of_a_display_are_found(run: Run, display: str) -> None:
 
 def test_option_that_only_looks_like_credentials_is_kept(
         newest_run: Run) -> None:
-    given = ['-append', ',,c=,', '-device', 'c', *BOTH]
+    given = ['-append', 'a=c,=x', '-device', 'c', *BOTH]
     arguments = arguments_of(newest_run, *given, *PRIORITY)
     assert arguments[:-1] == given[:-1]
     assert arguments[-1] == given[-1] + ',priority=NORMAL'
+
+
+def test_priority_that_is_there_is_replaced(newest_run: Run) -> None:
+    for given, expected in (
+            ('tls-creds-x509,priority=LOW,id=c,dir=/a',
+             'tls-creds-x509,id=c,dir=/a,priority=NORMAL'),
+            ('{"qom-type":"tls-creds-x509","priority":"LOW","id":"c"}',
+             '{"qom-type":"tls-creds-x509","id":"c","priority":"NORMAL"}')):
+        assert arguments_of(newest_run, '-vnc', ':1,tls-creds=c', '-object',
+                            given, *PRIORITY)[-1] == expected
 
 
 def test_display_option_may_be_of_vnc(run: Run) -> None:
@@ -669,7 +680,9 @@ def test_default_that_the_libraries_do_not_take_is_left_out(
 @pytest.mark.parametrize('value', [
     'NORMAL', 'SECURE256:-VERS-ALL:+VERS-TLS1.2', 'PERFORMANCE',
     'NORMAL:-VERS-ALL:+VERS-TLS1.3', 'NORMAL:-KX-ALL:+RSA:-VERS-TLS1.3',
-    'NONE:+VERS-TLS1.3:+AES-256-GCM:+AEAD:+GROUP-SECP256R1:+SIGN-ALL'])
+    'NONE:+VERS-TLS1.3:+AES-256-GCM:+AEAD:+GROUP-SECP256R1:+SIGN-ALL',
+    'NONE:+VERS-TLS1.3:+VERS-TLS1.2:+AES-256-GCM:+AEAD:+GROUP-SECP256R1:'
+    '+SIGN-ALL'])
 def test_priority_that_the_libraries_take_starts_the_vm(newest_run: Run,
                                                         value: str) -> None:
     assert arguments_of(newest_run, *BOTH, '-vdsm-tls', 'priority=' + value
