@@ -57,6 +57,25 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     os.rename(new, launcher)
     vars(support)['TARGET_PYTHONS'] = ('%d.%d' % sys.version_info[:2],)
     vars(support)['find_python'] = lambda version: launcher
+    # Some tests call functions themselves.
+    own = start(data)
+
+    class Saver:
+        def pytest_unconfigure(self) -> None:
+            own.stop()
+            own.save()
+
+    early_config.pluginmanager.register(Saver())
+
+
+def start(data: str) -> coverage.Coverage:
+    """Measure this process from now on."""
+    import coverage
+    measured = coverage.Coverage(
+        data_file=data, data_suffix=True, config_file=os.path.join(
+            os.path.dirname(__file__), 'coveragerc'))
+    measured.start()
+    return measured
 
 
 def pytest_collection_modifyitems(
@@ -75,11 +94,6 @@ def launch(python: str, data: str) -> None:
     source = SCRIPTS.get(os.path.basename(script))
     if not source or '-c' in ''.join(arguments[:1]):
         os.execv(python, [python, *arguments])
-    import coverage
-    measured = coverage.Coverage(
-        data_file=data, data_suffix=True, config_file=os.path.join(
-            os.path.dirname(__file__), 'coveragerc'))
-    save_at_end(measured)
     sys.argv = arguments[arguments.index(script):]
     sys.path[:0] = [os.path.dirname(script)] + (
         [] if 'E' in arguments[0]
@@ -90,7 +104,7 @@ def launch(python: str, data: str) -> None:
     main = types.ModuleType('__main__')
     main.__file__ = script
     sys.modules['__main__'] = main
-    measured.start()
+    save_at_end(start(data))
     exec(code, vars(main))
 
 

@@ -632,6 +632,16 @@ def test_files_that_are_included_take_their_places(
         assert chain.startswith(NONE)
 
 
+def test_section_goes_on_in_files_that_are_included(
+        wrapper: dict[str, Any], tmp_path: pathlib.Path) -> None:
+    (tmp_path / 'a').write_text('ssl_conf = b\n[b]')
+    conf = tmp_path / 'openssl.cnf'
+    conf.write_text('openssl_conf = a\n[a]\n.include %s\nsystem_default = c'
+                    % (tmp_path / 'a'))
+    with mock.patch.dict(wrapper, HOST_OPENSSL_CONF=str(conf)):
+        assert wrapper['read_host_configuration']()[1] == '[c]\n'
+
+
 def test_file_that_includes_itself_is_refused(
         wrapper: dict[str, Any], tmp_path: pathlib.Path) -> None:
     conf = tmp_path / 'openssl.cnf'
