@@ -10,8 +10,8 @@ import os
 import pathlib
 import pty
 import re
-import signal
 import select
+import signal
 import socket
 import subprocess
 import threading
@@ -437,10 +437,10 @@ def test_an_interrupted_scan_ends_at_once(newest_command: Command) -> None:
 
     with servers.fake(stall) as (_, port):
         process = subprocess.Popen(
-            [newest_command.installation.command, 'scan',
-             '127.0.0.1:%d' % port], stderr=subprocess.PIPE, text=True,
             # Tests that run in the background may ignore it.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+            ['env', '--default-signal=INT',
+             newest_command.installation.command, 'scan',
+             '127.0.0.1:%d' % port], stderr=subprocess.PIPE, text=True)
         assert arrived.wait(20)
         process.send_signal(signal.SIGINT)
         # Less than it has patience with who does not answer.
