@@ -251,10 +251,8 @@ class Hook:
             flags.unlink(missing_ok=True)
         return subprocess.run(
             [self.installation.hook], capture_output=True, text=True,
-            env=dict({'PATH': '/usr/bin:/bin', 'vmId': 'VMID',
-                      'PYTHONPATH': str(support.TESTS / 'standin'),
-                      '_hook_domxml': str(self.domxml)},
-                     **properties, **(environment or {})))
+            env={**support.hook_environment(self.domxml, vmId='VMID'),
+                 **properties, **(environment or {})})
 
     def change(self, xml: str | bytes, **properties: Any,
                ) -> tuple[str, list[str]]:

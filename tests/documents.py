@@ -56,6 +56,10 @@ ELSEWHERE = {
     './check.sh': 'check.sh',
     './check.sh unit': 'check.sh',
     './check.sh fuzz': 'check.sh',
+    './check.sh bench': 'check.sh',
+    'make bench': 'check.sh',
+    'tests/lab rpmbuild/RPMS/noarch/*.rpm python3 tests/bench/bench.py '
+    '--rounds 20 vms ports': 'check.sh',
     './check.sh mutation': 'check.sh',
     './check.sh coverage': 'check.sh',
     './check.sh soak': 'check.sh',

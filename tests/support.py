@@ -31,6 +31,12 @@ TESTS = pathlib.Path(__file__).resolve().parent
 SOURCE = TESTS.parent
 DATA = TESTS / 'data'
 
+# The package's files on a host, and in tests/lab.
+HOOK = '/usr/libexec/vdsm/hooks/before_vm_start/50_emulator'
+WRAPPER = '/usr/libexec/qemu-kvm-modified'
+EMULATOR = '/usr/libexec/vdsm/hooks/qemu-kvm-wrapper/qemu-kvm-modified'
+QEMU_KVM = '/usr/libexec/qemu-kvm'
+
 TARGET_PYTHONS = ('2.7', '3.6', '3.9', '3.12')
 IN_CI = os.environ.get('CI') == 'true'
 
@@ -296,6 +302,13 @@ def gnutls_suites(priority: str) -> set[tuple[str, str]]:
     return {(version, suite) for version in TLS_VERSIONS
             if GNUTLS_VERSIONS[version] in protocols.split(', ')
             for suite in every_suite(version) if suite_codes()[suite] in codes}
+
+
+def hook_environment(domxml: pathlib.Path,
+                     **properties: str) -> dict[str, str]:
+    """Return the environment in which vdsm runs the hook at a VM's start."""
+    return {'PATH': '/usr/bin:/bin', '_hook_domxml': str(domxml),
+            'PYTHONPATH': str(TESTS / 'standin'), **properties}
 
 
 def lab_rpm(*arguments: str | pathlib.Path,

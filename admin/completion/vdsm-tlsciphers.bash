@@ -85,7 +85,7 @@ _vdsm_tlsciphers() {
         scan | status)
             _vdsm_tlsciphers_offer "$current" < <(_vdsm_tlsciphers_vms)
             ;;
-        *)
+        report)
             compopt -o default 2>/dev/null
             ;;
     esac

@@ -9,9 +9,7 @@ local asked help previous=$words[CURRENT-1] value
 local -a vms profiles found
 
 asked=${${(@)words[2,CURRENT-1]:#-*}[1]}
-# A description that begins on the next line belongs to its name.
-help=$($words[1] ${asked:+$asked} --help 2>/dev/null |
-    sed -zE 's/\n {6,}/ /g')
+help=$($words[1] ${asked:+$asked} --help 2>/dev/null)
 if [[ $PREFIX == *=* ]]; then
     previous=${PREFIX%%=*}
     compset -P '*='
@@ -58,7 +56,7 @@ case "$previous $value" in
             (scan | status)
                 compadd -a vms
                 ;;
-            (*)
+            (report)
                 _files
                 ;;
         esac

@@ -11,7 +11,7 @@ import time
 
 import tlsciphers
 from vdsm_tlsciphers import Problem
-from vdsm_tlsciphers.terminal import clean
+from vdsm_tlsciphers.terminal import TIME, clean
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 # Left is what the names below are read from: no text that its owner chose.
 OPTIONS = ('no_header,no_version,no_serial,no_issuer,no_validity,no_subject,'
            'no_extensions,no_sigdump,no_aux')
-TIME = '%Y-%m-%dT%H:%M:%SZ'
 # Seconds.
 PATIENCE = 10
 

@@ -22,6 +22,10 @@ PRIORITY_WORDS = ('NORMAL', 'PERFORMANCE', 'SECURE128', 'SECURE192',
                   'NONE', 'SYSTEM')
 # What resolve() says of a policy that is as it should be.
 DESCRIPTION = 'tlsciphers: the '
+# ... and of what follows from properties that are as they should be.
+NOTES = ('does not apply to this VM', 'have no effect')
+# What it says where a program is missing.
+CANNOT_TELL = 'tlsciphers: cannot check the values'
 
 
 def run(options: 'argparse.Namespace') -> int:
@@ -109,6 +113,8 @@ def examine(properties: 'dict[str, str]', machine: 'domains.Machine | None',
             machine is not None
             and tlsciphers.is_hosted_engine(machine.document))
     except tlsciphers.Refused as refusal:
+        if str(refusal).startswith(CANNOT_TELL):
+            raise Problem(str(refusal)[len('tlsciphers: '):])
         document['refused'] = str(refusal)
         return document
     policy: documents.Policy = {}
@@ -117,7 +123,9 @@ def examine(properties: 'dict[str, str]', machine: 'domains.Machine | None',
         policy[key] = {'value': value,
                        'required': option == tlsciphers.REQUIREMENT}
     for line in lines:
-        if not line.startswith(DESCRIPTION):
+        if any(words in line for words in NOTES):
+            document['notes'].append(line)
+        elif not line.startswith(DESCRIPTION):
             document['findings'].append(line)
         elif machine and 'is not covered' in line:
             document['findings'].append(line[len('tlsciphers: '):])
@@ -192,6 +200,8 @@ def show(document: 'documents.Check') -> None:
                             or 'the default of OpenSSL'])
         show_row('clients', [describe_client(client)
                              for client in described['clients']])
+    for line in document['notes']:
+        print('\nNote: ' + clean(line))
     for line in document['findings']:
         print('\n' + paint('To correct: ', 'yellow') + clean(line))
     if document['refused']:

@@ -15,6 +15,14 @@ class Setting(TypedDict):
 # By the keys of tlsciphers.KEYS.
 Policy: TypeAlias = dict[str, Setting]
 
+# What those of scan, status and doctor begin with.
+class Head(TypedDict):
+    format: str
+    version: int
+    tool: str
+    host: str
+    time: str
+
 # scan; its members are explained in docs/scan.schema.json.
 
 ScannedDisplay: TypeAlias = Literal['spice', 'vnc', 'websocket', 'tls']
@@ -110,12 +118,7 @@ class VM(TypedDict):
     settings: list[VMSetting]
     differences: list[Difference]
 
-class Status(TypedDict):
-    format: str
-    version: int
-    tool: str
-    host: str
-    time: str
+class Status(Head):
     vms: list[VM]
     # How many there are ("vms"), and how many in each state.
     summary: dict[str, int]
@@ -158,12 +161,7 @@ class ExaminationSummary(TypedDict):
     warnings: int
     failed: int
 
-class Examinations(TypedDict):
-    format: str
-    version: int
-    tool: str
-    host: str
-    time: str
+class Examinations(Head):
     checks: list[Examination]
     fixed: list[str]
     summary: ExaminationSummary

@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--properties', metavar='NAME,...', type=property_names,
         default=list(DEFINITIONS), help='the properties to define, separated '
-        'by commas (default: %s)' % ','.join(DEFINITIONS))
+        'by commas (default: all, %s)' % ', '.join(DEFINITIONS))
 
 
 def cluster_level(text: str) -> str:

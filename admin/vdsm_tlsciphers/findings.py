@@ -4,11 +4,10 @@
 """What was found on this host, for people and for JSON."""
 
 import os
-import time
 
-from vdsm_tlsciphers import FINDINGS, FINE, VERSION, Problem, examinations
+from vdsm_tlsciphers import FINDINGS, FINE, Problem, examinations
 from vdsm_tlsciphers.examinations import FAILED, OK, WARNING
-from vdsm_tlsciphers.terminal import clean, paint, print_json
+from vdsm_tlsciphers.terminal import clean, head, paint, print_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,6 +34,8 @@ def run(options: 'argparse.Namespace') -> int:
     if options.json:
         print_json(document)
     else:
+        if options.fix and not fixed:
+            print('fixed    nothing: it is the remedy of no check')
         show(document)
     return FINDINGS if document['summary']['failed'] else FINE
 
@@ -44,9 +45,7 @@ def describe(findings: 'list[examinations.Finding]',
     """Return a document (dict) for JSON."""
     states = [finding.state for finding in findings]
     return {
-        'format': 'vdsm-tlsciphers doctor', 'version': 1, 'tool': VERSION,
-        'host': os.uname().nodename,
-        'time': time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime()),
+        **head('doctor'),
         'checks': [{
             'check': finding.check, 'state': finding.state.lower(),
             'text': clean(finding.text),

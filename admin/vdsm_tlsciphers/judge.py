@@ -125,22 +125,13 @@ def _cipher_list(ciphers: str) -> 'frozenset[int]':
 @functools.lru_cache(maxsize=None)
 def _priority_bounds(priority: str) -> Bounds:
     """Return the Bounds of a GnuTLS priority string."""
-    output = libraries.ask(tlsciphers.GNUTLS_CLI, '--priority=' + priority,
-                           '--list')
-    lists = dict(line.split(': ', 1) for line in output.splitlines()
-                 if ': ' in line)
-    if 'Protocols' not in lists:
+    versions, listed, groups = libraries.list_priority(priority)
+    if not versions:
         raise Problem('GnuTLS of this host does not know %s'
                       % tlsciphers.printable(priority))
-    codes = {int(first + second, 16) for first, second in re.findall(
-        r'\t0x(\w\w), 0x(\w\w)', output)}
-    return Bounds(
-        {re.sub('^VERS-', '', name).replace('TLS1.0', 'TLS1').replace(
-            'TLS', 'TLSv').replace('SSL3.0', 'SSLv3')
-         for name in lists['Protocols'].split(', ')},
-        codes.difference(suites.TLS13), codes.intersection(suites.TLS13),
-        {_group(name[len('GROUP-'):])
-         for name in lists.get('Groups', '').split(', ')})
+    codes = {int(code, 16) for _, code, _ in listed}
+    return Bounds(set(versions), codes.difference(suites.TLS13),
+                  codes.intersection(suites.TLS13), set(map(_group, groups)))
 
 
 def read_baseline(name: str) -> 'dict[str, str] | None':

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 OPENSSL_VERSIONS = {'TLSv1.2': '-tls1_2', 'TLSv1.1': '-tls1_1',
                     'TLSv1': '-tls1'}
 GNUTLS_VERSIONS = {'TLSv1.3': 'TLS1.3', 'TLSv1.2': 'TLS1.2',
-                   'TLSv1.1': 'TLS1.1', 'TLSv1': 'TLS1.0'}
+                   'TLSv1.1': 'TLS1.1', 'TLSv1': 'TLS1.0', 'SSLv3': 'SSL3.0'}
 EVERY_TLS13_SUITE = (
     'TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:'
     'TLS_AES_128_GCM_SHA256:TLS_AES_128_CCM_SHA256:TLS_AES_128_CCM_8_SHA256')
@@ -127,23 +127,34 @@ def vnc_suites(priority: str) -> 'tuple[Protocols, list[str]]':
     (list of str): what GnuTLS lists, but suites that the certificate of a
     console, of the RSA kind, cannot be used with.
     """
-    output = ask(GNUTLS_CLI, '--list', '--priority', priority)
-    lists: dict[str, str] = dict(
-        re.findall(r'(?m)^([A-Z][\w -]*): (.*)$', output))
-    protocols = lists.get('Protocols', '').split(', ')
-    listed = re.findall(
-        r'(?m)^(TLS_\w+)\s+0x(\w\w), 0x(\w\w)\s+(\S+)', output)
-    suites: Protocols = {}
-    for version, name in GNUTLS_VERSIONS.items():
-        if 'VERS-' + name in protocols:
-            suites[version] = [
-                suite_names().get((first + second).upper(), suite)
-                for suite, first, second, since in listed
-                if is_usable(suite, since, name)]
-    groups = lists.get('Groups', lists.get('Elliptic curves', ''))
-    return without_empty(suites), [
-        group[len('GROUP-'):] if group.startswith('GROUP-') else group
-        for group in groups.split(', ') if group]
+    versions, listed, groups = list_priority(priority)
+    return without_empty({
+        version: [suite_names().get(code, suite)
+                  for suite, code, since in listed
+                  if is_usable(suite, since, GNUTLS_VERSIONS[version])]
+        for version in GNUTLS_VERSIONS if version in versions}), groups
+
+
+def list_priority(priority: str) -> (
+        'tuple[list[str], list[tuple[str, str, str]], list[str]]'):
+    """
+    Return what GnuTLS lists for a priority string: versions (list of str),
+    suites (list of (name, code such as 'C030', since which version)) and
+    groups (list of str). All are empty where it does not know the string.
+    """
+    output = ask(GNUTLS_CLI, '--list', '--priority=' + priority)
+    lists: dict[str, list[str]] = {
+        name: names.split(', ') for name, names in re.findall(
+            r'(?m)^([A-Z][\w -]*): (.*)$', output)}
+    versions = {'VERS-' + name: version
+                for version, name in GNUTLS_VERSIONS.items()}
+    return (
+        [versions.get(name, name) for name in lists.get('Protocols', [])],
+        [(suite, (first + second).upper(), since)
+         for suite, first, second, since in re.findall(
+             r'(?m)^(TLS_\w+)\s+0x(\w\w), 0x(\w\w)\s+(\S+)', output)],
+        [re.sub('^GROUP-', '', name) for name in lists.get(
+            'Groups', lists.get('Elliptic curves', []))])
 
 
 def is_usable(suite: str, since: str, version: str) -> bool:

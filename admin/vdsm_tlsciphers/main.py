@@ -49,9 +49,18 @@ class Parser(argparse.ArgumentParser):
         self.exit(FAILED, '%s: %s; see %s --help\n' % (
             self.prog, message.replace('\n', ' '), self.prog))
 
+    def exit(self, status: int = 0,
+             message: 'str | None' = None) -> 'NoReturn':
+        # What --help has printed: run() says where it cannot be written.
+        sys.stdout.flush()
+        super().exit(status, message)
+
 
 def main() -> 'NoReturn':
     """Do what the process's arguments say, and end the process."""
+    # None where whoever runs this has closed it.
+    sys.stdout = sys.stdout or open(os.devnull, 'w')  # noqa: SIM115 (kept)
+    sys.stderr = sys.stderr or open(os.devnull, 'w')  # noqa: SIM115 (kept)
     sys.exit(run(sys.argv[1:]))
 
 
@@ -68,10 +77,12 @@ def run(arguments: 'list[str]') -> int:
         return end('vdsm-tlsciphers: interrupted', 130)
     except BrokenPipeError:
         # Whoever read what this prints has seen enough.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        finish_output()
         return FAILED
     except OSError as error:
-        return end('vdsm-tlsciphers: %s' % error, FAILED)
+        finish_output()
+        return end('vdsm-tlsciphers: %s' % (
+            str(error).partition('] ')[2] or error), FAILED)
     except ImportError as error:
         return end('vdsm-tlsciphers: a file of it is missing: %s; dnf '
                    'reinstall vdsm-hook-tlsciphers' % error, FAILED)
@@ -81,6 +92,17 @@ def run(arguments: 'list[str]') -> int:
         return end('vdsm-tlsciphers: mistake in this program: %s: %s (%s); '
                    'please report it' % (type(error).__name__, error,
                                          place(error)), INTERNAL_ERROR)
+
+
+def finish_output() -> None:
+    """
+    Write what standard output still holds; drop it where that fails, before
+    the interpreter complains of it.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def end(line: str, status: int) -> int:
@@ -104,26 +126,29 @@ def place(error: Exception) -> str:
 
 def parse(arguments: 'list[str]') -> argparse.Namespace:
     parser = Parser(
-        prog='vdsm-tlsciphers', epilog=EPILOG,
+        prog='vdsm-tlsciphers', usage='%(prog)s [-h] [--version] COMMAND ...',
+        epilog=EPILOG,
         description='Tells administrators and auditors which TLS policy the '
-        'consoles of oVirt virtual machines have, and why.',
+        'consoles of oVirt\nvirtual machines have, and why.',
         formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--version', action='version',
                         version='vdsm-tlsciphers ' + VERSION)
-    commands = parser.add_subparsers(title='commands', metavar='COMMAND',
-                                     dest='command')
+    # argparse would break the line of the longest name.
+    commands = parser.add_subparsers(
+        prog='vdsm-tlsciphers', title='commands', metavar='COMMAND',
+        dest='command', help=argparse.SUPPRESS, description='\n'.join(
+            '  %-13s%s' % command for command in COMMANDS.items()))
     # Only the command that is asked for is imported.
     asked = next((argument for argument in arguments
                   if not argument.startswith('-')), None)
-    for name, summary in COMMANDS.items():
+    for name in COMMANDS:
         if name != asked:
-            commands.add_parser(name, help=summary, add_help=False)
+            commands.add_parser(name, add_help=False)
             continue
         module = importlib.import_module('vdsm_tlsciphers.'
                                          + name.replace('-', '_'))
         command = commands.add_parser(
-            name, help=summary, description=module.__doc__,
-            epilog=module.EXAMPLES,
+            name, description=module.__doc__, epilog=module.EXAMPLES,
             formatter_class=argparse.RawDescriptionHelpFormatter)
         module.add_arguments(command)
         command.set_defaults(run=module.run)

@@ -208,8 +208,8 @@ def print_summary(report: Report, path: str) -> None:
     for name, *numbers in rows:
         print('%s  %8s  %6s  %6s  %11s' % (name.ljust(width), *numbers))
     if len(bad) > PRINTED:
-        print('%s more did not pass: see the page'
-              % markup.count(len(bad) - PRINTED, 'scan'))
+        print('%s did not pass: see the page'
+              % markup.count(len(bad) - PRINTED, 'more scan'))
     if report.repeated:
         print('more than one scan of: %s' % ', '.join(
             map(terminal.clean, report.repeated)))

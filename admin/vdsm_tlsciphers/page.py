@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     Consoles = tuple[tuple[documents.ScannedDisplay, scans.Result,
                            scans.Result | None], ...]
 
-DISPLAYS = {'spice': 'SPICE', 'vnc': 'VNC', 'websocket': 'Websocket',
+DISPLAYS = {'spice': 'SPICE', 'vnc': 'VNC', 'websocket': 'Websocket (noVNC)',
             'tls': 'TLS'}
 # Findings of a kind that many servers have, and consoles that are gone: more
 # would say no more.
@@ -291,9 +291,16 @@ def console(title: str, result: scans.Result,
         'section', element('h4', title),
         element('p', change(earlier, result) if before is not None
                 else 'Not compared: one of the two scans is incomplete.'),
-        element('div', side('Earlier', earlier, pictures),
+        element('div', side('Earlier', without_remedies(earlier), pictures),
                 side('Now', result, pictures, earlier.findings),
                 class_='pair'), link)
+
+
+def without_remedies(result: scans.Result) -> scans.Result:
+    """Return a Result as it is told of the past: there is nothing to do."""
+    return result._replace(findings=tuple(
+        (against, finding.rpartition('; ')[0])
+        for against, finding in result.findings))
 
 
 def change(earlier: scans.Result, now: scans.Result) -> str:
@@ -453,14 +460,19 @@ def front(report: 'merge.Report') -> Markup:
             ('Scanned', report.times and period(report.times)),
             ('Earlier scan', report.earlier and report.earlier.times
              and period(report.earlier.times)),
-            ('Judged against', join([
-                'the policy of each VM, and the baseline ',
-                ', '.join(sorted(report.baselines))])),
+            ('Judged against', yardsticks(report.baselines)),
             ('Scanned with', 'vdsm-tlsciphers '
              + ', '.join(sorted(report.tools))),
             ('Several scans of', ', '.join(report.repeated))]),
         Markup('</header>\n<main>'),
         summary(report), findings(report), hosts(report)], NEWLINE)
+
+
+def yardsticks(baselines: 'set[str]') -> str:
+    """Return in words what consoles were judged against."""
+    names = ', '.join(sorted(baselines - {'none'}))
+    return 'the policy of each VM' + (
+        ', and the baseline ' + names if names else ', and no baseline')
 
 
 def summary(report: 'merge.Report') -> Markup:
@@ -551,7 +563,9 @@ def back(report: 'merge.Report') -> 'Iterator[Markup]':
         'Each suite, version and group on this page was accepted in a '
         'handshake with the console. A console passes if it accepted nothing '
         'beyond the policy of its VM and beyond the baseline; it is "not '
-        'scanned" if it could not be asked. Page made by vdsm-tlsciphers %s.'
+        'scanned" if it could not be asked. Strengths, and the baselines '
+        'modern and intermediate, follow Mozilla\'s Server Side TLS '
+        'guidelines, version 6.0. Page made by vdsm-tlsciphers %s.'
         % VERSION)))
     yield report.pictures.symbols()
     yield Markup('\n</body>\n</html>\n')

@@ -69,6 +69,9 @@ def run(options: 'argparse.Namespace') -> int:
         scan_text.write(document)
         if options.html:
             print('The page is in %s.' % terminal.clean(options.html))
+        elif document['consoles']:
+            print('Suites by name, groups and certificates: --html FILE, or '
+                  '--json')
     return exit_status(document)
 
 
@@ -77,11 +80,11 @@ def exit_status(document: 'documents.NewScan') -> int:
     Return the exit status for a scan. Raises Problem where nothing could be
     scanned.
     """
-    from vdsm_tlsciphers.scan_text import address_of
+    from vdsm_tlsciphers import scans
     summary = document['summary']
     if summary['consoles'] and summary['not_scanned'] == summary['consoles']:
         console = document['consoles'][0]
         raise Problem('nothing could be scanned: %s: %s; check the address, '
-                      'and firewalls in between' % (address_of(console),
-                                                    console['problem']))
+                      'and firewalls in between' % (
+                          scans.endpoint(console), console['problem']))
     return FINE if summary['passed'] == summary['consoles'] else FINDINGS

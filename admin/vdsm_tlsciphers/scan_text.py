@@ -7,11 +7,15 @@ import shutil
 import textwrap
 
 from vdsm_tlsciphers import scans
+from vdsm_tlsciphers.markup import count
 from vdsm_tlsciphers.terminal import clean, paint
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from vdsm_tlsciphers.documents import Console, NewScan
+
+COLOURS = {scans.PASSED: 'green', scans.FAILED: 'red',
+           scans.NOT_SCANNED: 'yellow'}
 
 
 def write(document: 'NewScan') -> None:
@@ -27,14 +31,16 @@ def write(document: 'NewScan') -> None:
     for number, cells in enumerate(rows):
         line = '  '.join(cell.ljust(width) for cell, width in zip(
             cells[:-1], widths))
-        colour = 'bold' if number == 0 else colour_of(consoles[number - 1])
+        colour = 'bold' if number == 0 else COLOURS[
+            scans.verdict(consoles[number - 1])]
         print('%s  %s' % (line, paint(cells[-1], colour)))
     print_findings(consoles)
     summary = document['summary']
-    print('\n%d consoles: %d passed, %d with findings, %d not scanned '
+    print('\n%s: %d passed, %d with findings, %d not scanned '
           '(baseline: %s)' % (
-              summary['consoles'], summary['passed'], summary['failed'],
-              summary['not_scanned'], document['baseline']))
+              count(summary['consoles'], 'console'), summary['passed'],
+              summary['failed'], summary['not_scanned'],
+              document['baseline']))
 
 
 def row(console: 'Console') -> 'tuple[str, ...]':
@@ -43,50 +49,49 @@ def row(console: 'Console') -> 'tuple[str, ...]':
                 for found in console['protocols'].values() for suite in found]
     result = 'passed'
     if console['findings']:
-        result = '%d finding%s' % (len(console['findings']), 's' * (
-            len(console['findings']) > 1))
+        result = count(len(console['findings']), 'finding')
     if console['state'] in ('unreachable', 'incomplete'):
         result = '%s: %s' % (console['state'], console['problem'])
     return (
-        clean(console['vm'] or '-'), console['display'], address_of(console),
+        clean(console['vm'] or '-'), console['display'],
+        clean(scans.endpoint(console)),
         ', '.join('%s (%d)' % (version, len(found)) for version, found
                   in console['protocols'].items()) or '-',
         max(accepted, key=scans.STRENGTHS.index) if accepted else '-',
         clean(result))
 
 
-def address_of(console: 'Console') -> str:
-    address = clean(console['address'])
-    return '%s:%d' % ('[%s]' % address if ':' in address else address,
-                      console['port'])
-
-
-def colour_of(console: 'Console') -> str:
-    if console['findings']:
-        return 'red'
-    return 'green' if console['state'] == 'scanned' else 'yellow'
-
-
 def print_findings(consoles: 'list[Console]') -> None:
-    """Print each finding once, with the consoles that have it."""
-    found: dict[tuple[str, str], list[Console]] = {}
+    """
+    Print each finding once, with the consoles that have it; those of the
+    same consoles stand together.
+    """
+    places: dict[tuple[str, str], list[str]] = {}
     for console in consoles:
         for finding in console['findings']:
-            found.setdefault((finding['against'], finding['finding']),
-                             []).append(console)
-    width = min(shutil.get_terminal_size().columns, 100)
-    for (against, line), where in found.items():
+            places.setdefault((finding['against'], finding['finding']),
+                              []).append(place(console))
+    blocks: dict[tuple[str, str, str], list[str]] = {}
+    for (against, line), found_at in places.items():
         what, _, remedy = line.rpartition('; ')
+        blocks.setdefault((against, remedy, ', '.join(found_at)),
+                          []).append(what)
+    for (against, remedy, where), lines in blocks.items():
         print()
-        for label, text in (
-                ('Finding (%s)' % against, what), ('Remedy', remedy),
-                ('Where', ', '.join(map(place, where)))):
-            print(textwrap.fill(
-                clean(text), width, initial_indent='%-19s ' % (label + ':'),
-                subsequent_indent=' ' * 20, break_on_hyphens=False,
-                break_long_words=False))
+        for line in lines:
+            print_row('Finding (%s)' % against, line)
+        print_row('Remedy', remedy)
+        print_row('Where', where)
+
+
+def print_row(label: str, text: str) -> None:
+    print(textwrap.fill(
+        clean(text), min(shutil.get_terminal_size().columns, 100),
+        initial_indent='%-19s ' % (label + ':'),
+        subsequent_indent=' ' * 20, break_on_hyphens=False,
+        break_long_words=False))
 
 
 def place(console: 'Console') -> str:
-    return '%s %s' % (clean(console['vm'] or console['display']),
-                      address_of(console))
+    name = console['vm']
+    return '%s%s' % (name + ' ' if name else '', scans.endpoint(console))

@@ -3,14 +3,12 @@
 
 """Scans of several ports at a time, and what they find as JSON."""
 
+import collections
 import concurrent.futures
 import re
-import socket
 import sys
-import time
 
 from vdsm_tlsciphers import (
-    VERSION,
     Problem,
     certificate,
     domains,
@@ -18,6 +16,7 @@ from vdsm_tlsciphers import (
     port,
     scans,
     suites,
+    terminal,
     tls,
     vnc,
 )
@@ -66,8 +65,11 @@ def find_targets(names: 'list[str]') -> 'list[Target]':
             targets.append(Target('tls', found.group(1) or found.group(2),
                                   number))
             continue
-        connection = connection or domains.connect()
-        consoles = targets_of(domains.find(connection, name))
+        try:
+            connection = connection or domains.connect()
+            consoles = targets_of(domains.find(connection, name))
+        except Problem as problem:
+            raise Problem('%s; or give a port, as HOST:PORT' % problem)
         if not consoles:
             raise Problem('%s: it has no console that listens; is it running? '
                           '"virsh -r domdisplay %s" tells' % (name, name))
@@ -210,14 +212,10 @@ def exposed(examined: port.Port) -> 'list[str]':
 def make_document(consoles: 'list[documents.Console]',
                   baseline: str) -> 'documents.NewScan':
     """Return the scan (dict) of consoles (list of dict), for JSON."""
-    failed = sum(1 for console in consoles if console['findings'])
-    passed = sum(1 for console in consoles if not console['findings']
-                 and console['state'] == 'scanned')
+    verdicts = collections.Counter(map(scans.verdict, consoles))
     return {
-        'format': scans.FORMAT, 'version': scans.VERSION, 'tool': VERSION,
-        'host': socket.gethostname(),
-        'time': time.strftime(certificate.TIME, time.gmtime()),
-        'baseline': baseline, 'consoles': consoles,
-        'summary': {'consoles': len(consoles), 'passed': passed,
-                    'failed': failed,
-                    'not_scanned': len(consoles) - passed - failed}}
+        **terminal.head('scan'), 'baseline': baseline, 'consoles': consoles,
+        'summary': {'consoles': len(consoles),
+                    'passed': verdicts[scans.PASSED],
+                    'failed': verdicts[scans.FAILED],
+                    'not_scanned': verdicts[scans.NOT_SCANNED]}}

@@ -7,19 +7,17 @@ import json
 import os
 import queue
 import threading
-import time
 
 import tlsciphers
 from vdsm_tlsciphers import (
     FAILED,
     FINDINGS,
     FINE,
-    VERSION,
     Problem,
     domains,
     emulators,
 )
-from vdsm_tlsciphers.terminal import clean, paint, print_json
+from vdsm_tlsciphers.terminal import clean, head, paint, print_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,10 +56,7 @@ def run(options: 'argparse.Namespace') -> int:
     vms = [vm for vm in (examine(machine, monitor) for machine in machines)
            if vm['state'] != UNKNOWN or is_running(connection, vm['uuid'])]
     document: documents.Status = {
-        'format': 'vdsm-tlsciphers status', 'version': 1, 'tool': VERSION,
-        'host': os.uname().nodename,
-        'time': time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime()),
-        'vms': vms,
+        **head('status'), 'vms': vms,
         'summary': {'vms': len(vms), **{
             state.replace(' ', '_'): len([vm for vm in vms
                                           if vm['state'] == state])

@@ -153,7 +153,9 @@ footer {
   h1 { font-size: 1.4rem; }
   dl > div { grid-template-columns: 5.5rem 1fr; gap: .75rem; }
   .card { padding: .75rem; }
-  th, td { padding-right: .8rem; }
+  th, td { padding-right: .5rem; font-size: .8rem; }
+  thead th, thead .number { white-space: normal; vertical-align: bottom; }
+  .share { width: 3.5rem; height: auto; }
 }
 @page {
   margin: 16mm 14mm;
@@ -169,12 +171,11 @@ footer {
   h1, h2, h3, h4, h5, summary, caption { break-after: avoid; }
   .card > p, .card > div { break-after: avoid; }
   footer { margin-top: 1rem; break-before: avoid; }
-  tr, dl > div, footer, .card section, .certificate, .conclusion,
-  .side, .result, .card > div, main > section:not(#results) {
-    break-inside: avoid;
-  }
+  tr, li, dl > div, footer, .certificate, .conclusion, .picture, .result,
+  .card > div, main > section:not(#results) { break-inside: avoid; }
+  .host > p { break-after: avoid; }
   .host:not([open]) { display: none; }
-  main > .host, main > #results { margin-top: 0; break-before: page; }
+  main > .host + .host { margin-top: 0; break-before: page; }
   .result table { font-size: .8rem; line-height: 1.25; }
   .host[open] > summary::before { content: none; }
   .pair { grid-template-columns: 1fr 1fr; }

@@ -6,11 +6,17 @@
 import json
 import os
 import sys
+import time
+
+from vdsm_tlsciphers import VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import TextIO
 
+    from vdsm_tlsciphers import documents
+
+TIME = '%Y-%m-%dT%H:%M:%SZ'
 COLOURS = {'red': '31', 'green': '32', 'yellow': '33', 'bold': '1'}
 
 
@@ -32,6 +38,13 @@ def clean(text: str) -> str:
     terminal: control characters become '?'.
     """
     return ''.join(c if c.isprintable() else '?' for c in text)
+
+
+def head(command: str) -> 'documents.Head':
+    """Return what the document of a command (str) begins with, for JSON."""
+    return {'format': 'vdsm-tlsciphers ' + command, 'version': 1,
+            'tool': VERSION, 'host': os.uname().nodename,
+            'time': time.strftime(TIME, time.gmtime())}
 
 
 def print_json(document: object) -> None:

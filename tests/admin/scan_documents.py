@@ -17,7 +17,7 @@ from typing import Any
 Document = dict[str, Any]
 Console = dict[str, Any]
 
-BROAD, MODERN, INTERMEDIATE, OFF, CLOSED = KINDS = (
+BROAD, MODERN, INTERMEDIATE, OFF, CLOSED = (
     'without a policy', 'modern', 'intermediate', 'VNC not encrypted',
     'unreachable')
 

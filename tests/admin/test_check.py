@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import pathlib
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 from xml.sax import saxutils
@@ -119,6 +121,30 @@ def test_ignored_words_are_findings(newest_command: Command) -> None:
     document = check(newest_command, GOOD_CIPHERS + ':FOO', status=1)
     assert document['findings'] == [
         'tlsciphers: OpenSSL ignores FOO: no suite here has that name']
+
+
+def test_what_follows_from_good_properties_is_a_note(
+        newest_command: Command) -> None:
+    document = check(newest_command, 'tlsprofile=intermediate',
+                     'tlsprotocols=TLSv1.3')
+    note, = document['notes']
+    assert 'the suites for TLS 1.2 have no effect' in note
+    assert document['findings'] == []
+    note, = check(newest_command, 'none')['notes']
+    assert 'the default of this host does not apply to this VM' in note
+    assert '\nNote: ' + note in newest_command.run('check', 'none').stdout
+
+
+def test_missing_program_is_no_refusal(tmp_path: pathlib.Path) -> None:
+    """As on a laptop without gnutls-utils."""
+    installation = support.Installation(
+        tmp_path, sys.executable, gnutls_cli='/nonexistent/gnutls-cli')
+    process = subprocess.run([installation.command, 'check', 'modern'],
+                             capture_output=True, text=True)
+    assert (process.returncode, process.stdout, process.stderr) == (
+        2, '', 'vdsm-tlsciphers: cannot check the values: cannot run '
+        '/nonexistent/gnutls-cli: No such file or directory; install '
+        'gnutls-utils\n')
 
 
 def test_refusal_is_that_of_the_hook(newest_command: Command,

@@ -49,7 +49,7 @@ def test_help_of_check_names_every_property(newest_command: Command) -> None:
 def test_help_names_every_command(command: Command) -> None:
     process = command.run('--help')
     assert process.returncode == 0
-    assert tuple(re.findall(r'(?m)^    ([a-z][a-z-]+)\b', process.stdout)
+    assert tuple(re.findall(r'(?m)^    ([a-z][a-z-]+) +\w', process.stdout)
                  ) == COMMANDS
 
 
@@ -124,6 +124,29 @@ def test_reader_that_has_seen_enough_ends_it_quietly(
             [newest_command.installation.command, 'check', 'modern'],
             stdout=output, stderr=subprocess.PIPE)
     assert (process.returncode, process.stderr) == (2, b'')
+
+
+@pytest.mark.parametrize('arguments', [('check', 'modern'), ('--help',)])
+def test_output_that_cannot_be_written_is_one_line(
+        command: Command, arguments: tuple[str, ...]) -> None:
+    with open('/dev/full', 'wb') as output:
+        process = subprocess.run(
+            [command.installation.command, *arguments], stdout=output,
+            stderr=subprocess.PIPE, text=True)
+    assert (process.returncode, process.stderr) == (
+        2, 'vdsm-tlsciphers: No space left on device\n')
+
+
+@pytest.mark.parametrize('arguments, status', [
+    ('check modern >&-', 0), ('check tlsciphers=NULL >&-', 1),
+    ('frobnicate 2>&-', 2)])
+def test_output_that_was_closed_is_no_mistake(
+        command: Command, arguments: str, status: int) -> None:
+    process = subprocess.run(
+        ['sh', '-c', '"$0" ' + arguments, command.installation.command],
+        capture_output=True)
+    assert (process.returncode, process.stdout, process.stderr) == (
+        status, b'', b'')
 
 
 @pytest.mark.parametrize('environment, coloured', [

@@ -74,3 +74,4 @@ def test_files_are_offered(complete: Complete, tmp_path: pathlib.Path) -> None:
     assert complete('vdsm-tlsciphers report %s/scan-' % tmp_path) in (
         # bash does it by itself, after the script has named none.
         {'scan-of-a-host.json'}, {'%s/scan-of-a-host.json' % tmp_path})
+    assert complete('vdsm-tlsciphers doctor ') == set()

@@ -58,3 +58,5 @@ def test_machine_without_qemu_is_no_host(command: Command) -> None:
     assert (process.returncode, process.stderr) == (1, '')
     assert 'this host cannot enforce every policy' in process.stdout
     assert '; remedy: install or repair qemu-kvm\n' in process.stdout
+    assert command.run('doctor', '--fix').stdout == (
+        'fixed    nothing: it is the remedy of no check\n' + process.stdout)

@@ -295,6 +295,16 @@ def test_policy_of_the_vm_is_shown(make: MakePage) -> None:
     assert 'groups=X25519:prime256v1:secp384r1 (best effort)' in text
 
 
+@pytest.mark.parametrize('baseline, words_for_it', [
+    ('modern', 'and the baseline modern'), ('none', 'and no baseline')])
+def test_page_says_what_consoles_were_judged_against(
+        make: MakePage, baseline: str, words_for_it: str) -> None:
+    page = make({**document('node1.example.com', [MODERN]),
+                 'baseline': baseline}, status=0)
+    assert 'Judged againstthe policy of each VM, ' + words_for_it in words(
+        page.body)
+
+
 def test_vms_with_the_same_results_share_a_description(make: MakePage) -> None:
     page = make(document('node1.example.com', [MODERN, BROAD] + [MODERN] * 3))
     assert [words(card.find('h3')) for card in page.cards()] == [
@@ -317,7 +327,11 @@ def test_page_shows_before_and_after_side_by_side(make: MakePage) -> None:
              if element.get('class') == 'side']
     assert [words(side.find('h5')) for side in sides] == [
         'Earlier Failed', 'Now Passed']
-    assert [len(list(side.iter('li'))) for side in sides] == [4, 0]
+    # Without remedies: there is nothing to do about the past.
+    assert [words(item) for item in sides[0].iter('li')] == [
+        'Baseline: ' + finding.partition(';')[0]
+        for finding in scan_documents.FINDINGS[BROAD, 'vnc']]
+    assert not list(sides[1].iter('li'))
     assert pictures(sides[1]) == ['TLSv1.3: 3 strong']
     cells = [cell for row in page.table(
         '3 suites accepted, 34 in the earlier scan')[1:] for cell in row[3:]

@@ -23,8 +23,8 @@ import libvirt
 from measure import HERE, Figure, Row, run, seconds, time_ratio
 
 import support
+from support import HOOK
 
-HOOK = '/usr/libexec/vdsm/hooks/before_vm_start/50_emulator'
 AT_ONCE = 40
 POLICIES: Mapping[str, Mapping[str, str]] = {
     '`tlsciphers`': {'tlsciphers': support.GOOD_CIPHERS},
@@ -60,9 +60,7 @@ class Host:
         """Return a domain XML as the hook leaves it."""
         path = self.directory / (name + '.xml')
         path.write_text(support.lab_domain('spice', 'vnc', name=name))
-        run([HOOK], {'PATH': '/usr/bin:/bin', '_hook_domxml': str(path),
-                     'PYTHONPATH': str(support.TESTS / 'standin'),
-                     **properties})
+        run([HOOK], support.hook_environment(path, **properties))
         return path.read_text()
 
     def start(self, xml: str) -> float:

@@ -26,8 +26,8 @@ import libvirt
 import pytest
 
 import support
+from support import HOOK
 
-HOOK = '/usr/libexec/vdsm/hooks/before_vm_start/50_emulator'
 HOST_DEFAULT = pathlib.Path('/etc/vdsm/tlsciphers.conf')
 GNUTLS_CONFIG = pathlib.Path('/etc/gnutls/config')
 # What lies where, instead of the machine's own.
@@ -318,8 +318,7 @@ def run_hook(tmp_path: pathlib.Path) -> RunHook:
         domxml.write_text(xml)
         subprocess.run(
             [HOOK], check=True, stderr=subprocess.PIPE,
-            env={'PATH': '/usr/bin:/bin', '_hook_domxml': str(domxml),
-                 'PYTHONPATH': str(support.TESTS / 'standin'), **properties})
+            env=support.hook_environment(domxml, **properties))
         return domxml.read_text()
     return run_hook
 

@@ -16,7 +16,7 @@ import pytest
 import qmp
 
 import support
-from support import GOOD_CIPHERS, SEED_CIPHERS
+from support import GOOD_CIPHERS, SEED_CIPHERS, WRAPPER
 
 if TYPE_CHECKING:
     from conftest import Host, RunHook, Start
@@ -61,7 +61,6 @@ def test_consoles_accept_exactly_what_check_prints(
             promised['displays'][display])
 
 
-WRAPPER = '/usr/libexec/qemu-kvm-modified'
 WORDS = (
     'ALL COMPLEMENTOFALL DEFAULT COMPLEMENTOFDEFAULT HIGH MEDIUM LOW ECDHE '
     'EECDH kECDHE DHE EDH kDHE RSA kRSA aRSA ECDSA aECDSA DSS aDSS PSK SRP '

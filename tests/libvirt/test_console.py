@@ -17,14 +17,12 @@ import libvirt
 import pytest
 
 import support
-from support import GOOD_CIPHERS, SEED_CIPHERS, read_vm_log
+from support import EMULATOR, GOOD_CIPHERS, QEMU_KVM, SEED_CIPHERS, read_vm_log
 
 if TYPE_CHECKING:
     from conftest import VM, RunHook, Start
 
 DOMAIN = (support.DATA / 'domain-lab.xml').read_text()
-EMULATOR = '/usr/libexec/vdsm/hooks/qemu-kvm-wrapper/qemu-kvm-modified'
-QEMU_KVM = '/usr/libexec/qemu-kvm'
 
 
 def usable(suite: str) -> bool:

@@ -19,17 +19,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import support
-from support import GOOD_CIPHERS
+from support import EMULATOR, GOOD_CIPHERS, HOOK, QEMU_KVM, WRAPPER
 
 if TYPE_CHECKING:
     from conftest import RunHook, Start
 
 PACKAGE = 'vdsm-hook-tlsciphers'
 HOOKS = '/usr/libexec/vdsm/hooks'
-HOOK = HOOKS + '/before_vm_start/50_emulator'
-WRAPPER = '/usr/libexec/qemu-kvm-modified'
-EMULATOR = HOOKS + '/qemu-kvm-wrapper/qemu-kvm-modified'
-QEMU_KVM = '/usr/libexec/qemu-kvm'
 REINSTALL = 'dnf reinstall ' + PACKAGE
 FIX = 'vdsm-tlsciphers doctor --fix'
 DEFAULT = '/etc/vdsm/tlsciphers.conf'

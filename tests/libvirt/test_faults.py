@@ -27,13 +27,12 @@ import pytest
 
 import builds
 import support
+from support import EMULATOR, HOOK
 
 if TYPE_CHECKING:
     from conftest import VM, Host, RunHook, Start, Write
 
 BOTH = support.lab_domain('spice', 'vnc')
-HOOK = '/usr/libexec/vdsm/hooks/before_vm_start/50_emulator'
-EMULATOR = '/usr/libexec/vdsm/hooks/qemu-kvm-wrapper/qemu-kvm-modified'
 QEMU_KVM = pathlib.Path('/usr/libexec/qemu-kvm')
 # All that a policy can have.
 EVERYTHING = {'tlsprofile': 'intermediate'}
@@ -591,8 +590,7 @@ def call_hook(domxml: pathlib.Path,
     """Run the hook as vdsm does; return the process."""
     return subprocess.run(
         [*around, HOOK], capture_output=True, text=True,
-        env={'PATH': '/usr/bin:/bin', '_hook_domxml': str(domxml),
-             'PYTHONPATH': str(support.TESTS / 'standin'), **CONFIGURED})
+        env=support.hook_environment(domxml, **CONFIGURED))
 
 
 def test_full_disk_leaves_the_xml_as_it_was(domxml: pathlib.Path) -> None:

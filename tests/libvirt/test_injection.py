@@ -33,6 +33,7 @@ import pytest
 
 import support
 import vencrypt
+from support import EMULATOR, HOOK
 
 if TYPE_CHECKING:
     from types import EllipsisType
@@ -53,8 +54,6 @@ RunOnBytes = Callable[[bytes, dict[str, bytes]], Optional[bytes]]
 Case = Callable[..., contextlib.AbstractContextManager[None]]
 Cases = Callable[[str], contextlib.AbstractContextManager[Case]]
 
-HOOK = '/usr/libexec/vdsm/hooks/before_vm_start/50_emulator'
-EMULATOR = '/usr/libexec/vdsm/hooks/qemu-kvm-wrapper/qemu-kvm-modified'
 QEMU = 'http://libvirt.org/schemas/domain/qemu/1.0'
 UUID = '3e8a4f0b-52a1-4d7c-9a0e-0123456789ab'
 LOG = pathlib.Path('/var/log/libvirt/qemu/lab.log')
@@ -633,9 +632,8 @@ def hook(tmp_path: pathlib.Path) -> RunOnBytes:
         domxml.write_bytes(xml)
         process = subprocess.run(
             [HOOK], stderr=subprocess.PIPE,
-            env={b'PATH': b'/usr/bin:/bin', b'_hook_domxml': bytes(domxml),
-                 b'PYTHONPATH': bytes(support.TESTS / 'standin'),
-                 **{name.encode(): value
+            env={**support.hook_environment(domxml),
+                 **{name: os.fsdecode(value)
                     for name, value in properties.items()}})
         result = domxml.read_bytes()
         if process.returncode == 0:

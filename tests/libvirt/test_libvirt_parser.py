@@ -29,12 +29,10 @@ from xml.etree import ElementTree
 import libvirt
 
 import support
-from support import DATA
+from support import DATA, EMULATOR, HOOK
 
 Choice = TypeVar('Choice')
 
-HOOK = '/usr/libexec/vdsm/hooks/before_vm_start/50_emulator'
-EMULATOR = '/usr/libexec/vdsm/hooks/qemu-kvm-wrapper/qemu-kvm-modified'
 QEMU = '/usr/bin/qemu-system-x86_64'
 NAMESPACE = 'http://libvirt.org/schemas/domain/qemu/1.0'
 UUID = '<uuid>3e8a4f0b-52a1-4d7c-9a0e-%012d</uuid>'
@@ -345,10 +343,8 @@ def read(connection: libvirt.virConnect, xml: str) -> Reading | str:
 def run_hook(xml: bytes, properties: dict[str, str],
              path: pathlib.Path) -> bytes:
     path.write_bytes(xml)
-    subprocess.run(
-        [HOOK], check=True, stderr=subprocess.PIPE,
-        env={'PATH': '/usr/bin:/bin', '_hook_domxml': str(path),
-             'PYTHONPATH': str(support.TESTS / 'standin'), **properties})
+    subprocess.run([HOOK], check=True, stderr=subprocess.PIPE,
+                   env=support.hook_environment(path, **properties))
     return path.read_bytes()
 
 

@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import libvirt
 import libvirt_qemu
 import pytest
-from test_console import EMULATOR, policy_suites
+from test_console import policy_suites
 from test_policies import POLICIES, SPICE_ALL
 
 import clients
 import support
 import vencrypt
+from support import EMULATOR
 
 if TYPE_CHECKING:
     from conftest import Files, Host, MakeHost, RunHook, Start, Write

@@ -28,11 +28,10 @@ import pytest
 import qmp
 
 import support
+from support import QEMU_KVM, WRAPPER
 
 Choice = TypeVar('Choice')
 
-QEMU_KVM = '/usr/libexec/qemu-kvm'
-WRAPPER = '/usr/libexec/qemu-kvm-modified'
 PKI = '/etc/pki/vdsm/libvirt-spice'
 
 # None of these suites is one that the clients here and the libraries agree to

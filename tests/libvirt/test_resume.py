@@ -16,11 +16,11 @@ import pytest
 from test_migration import BOTH, EXPECTED, POLICY, PRIORITY, scan
 
 import support
+from support import HOOK
 
 if TYPE_CHECKING:
     from conftest import RunHook, Start, Write
 
-HOOK = '/usr/libexec/vdsm/hooks/before_vm_start/50_emulator'
 RUN_DIR = pathlib.Path('/run/vdsm')
 
 
@@ -58,9 +58,8 @@ def resume_hook(tmp_path: pathlib.Path) -> ResumeHook:
         domxml.write_text(BOTH)
         return subprocess.run(
             [HOOK], check=True, capture_output=True, text=True,
-            env={'PATH': '/usr/bin:/bin', '_hook_domxml': str(domxml),
-                 'vmId': 'VMID', 'PYTHONPATH': str(support.TESTS / 'standin'),
-                 **properties}).stderr
+            env=support.hook_environment(domxml, vmId='VMID', **properties)
+            ).stderr
     return resume_hook
 
 

@@ -243,7 +243,8 @@ def test_a_vm_that_is_not_there_is_one_line(
     assert process.stdout == ''
     assert process.stderr == (
         'vdsm-tlsciphers: nobody: no VM of this host has that name; "virsh '
-        '-r list --all" has those that there are\n')
+        '-r list --all" has those that there are; or give a port, as '
+        'HOST:PORT\n')
 
 
 def test_a_host_without_consoles_has_nothing_to_scan(

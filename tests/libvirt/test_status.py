@@ -22,12 +22,11 @@ import libvirt_qemu
 import pytest
 
 import support
-from support import GOOD_CIPHERS, SEED_CIPHERS
+from support import EMULATOR, GOOD_CIPHERS, SEED_CIPHERS
 
 if TYPE_CHECKING:
     from conftest import VM, Host, RunHook, Start, Write
 
-EMULATOR = '/usr/libexec/vdsm/hooks/qemu-kvm-wrapper/qemu-kvm-modified'
 SCHEMA = json.loads((support.SOURCE / 'docs/status.schema.json').read_text())
 TLS13 = 'NORMAL:-VERS-ALL:+VERS-TLS1.3'
 BOTH = {'tlsciphers': GOOD_CIPHERS, 'tlspriority': TLS13}

@@ -12,11 +12,9 @@ from xml.etree import ElementTree
 
 import node as nodes
 import support
+from support import EMULATOR, HOOK
 
 AUDIT_LOG = '/var/log/audit/audit.log'
-HOOK = '/usr/libexec/vdsm/hooks/before_vm_start/50_emulator'
-EMULATOR = '/usr/libexec/vdsm/hooks/qemu-kvm-wrapper/qemu-kvm-modified'
-WRAPPER = '/usr/libexec/qemu-kvm-modified'
 PLAIN_VM = nodes.PLAIN_VM
 GCM = 'ECDHE-RSA-AES256-GCM-SHA384'
 # What SPICE and the websocket of VNC accept, and refuse.

@@ -5,16 +5,8 @@
 
 import json
 
-from host import (
-    EMULATOR,
-    GCM,
-    HOOK,
-    PLAIN_VM,
-    POLICIES,
-    WRAPPER,
-    Host,
-    is_enforced,
-)
+from host import GCM, PLAIN_VM, POLICIES, Host, is_enforced
+from support import EMULATOR, HOOK, WRAPPER
 
 
 def doctor(node: Host, *options: str) -> tuple[dict[str, str], list[str]]:

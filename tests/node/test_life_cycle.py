@@ -8,7 +8,8 @@ import pathlib
 import pytest
 
 import support
-from host import EMULATOR, GCM, HOOK, PLAIN_VM, WRAPPER, Host, is_enforced
+from host import GCM, PLAIN_VM, Host, is_enforced
+from support import EMULATOR, HOOK, WRAPPER
 
 LABELS = {WRAPPER: 'qemu_exec_t', EMULATOR: 'bin_t', HOOK: 'bin_t'}
 POLICY = [('spice', 'TLSv1.2', GCM, True),

@@ -9,16 +9,8 @@ import pytest
 
 import node as nodes
 import support
-from host import (
-    EMULATOR,
-    GCM,
-    PLAIN_VM,
-    POLICIES,
-    VM,
-    WRAPPER,
-    Host,
-    is_enforced,
-)
+from host import GCM, PLAIN_VM, POLICIES, VM, Host, is_enforced
+from support import EMULATOR, WRAPPER
 
 
 def start_with_emulator(host: Host) -> VM:

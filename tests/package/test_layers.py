@@ -16,9 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from test_life_cycle import (
-    EMULATOR,
     NAME,
-    WRAPPER,
     assert_installed,
     complaints,
     label_in_policy,
@@ -26,6 +24,7 @@ from test_life_cycle import (
 )
 
 from roots import Root
+from support import EMULATOR, WRAPPER
 
 if TYPE_CHECKING:
     from conftest import MakeRoot

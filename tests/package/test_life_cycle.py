@@ -17,14 +17,12 @@ import pytest
 import builds
 import support
 from roots import Root
+from support import EMULATOR, HOOK, WRAPPER
 
 if TYPE_CHECKING:
     from conftest import MakeRoot
 
 NAME = 'vdsm-hook-tlsciphers'
-HOOK = '/usr/libexec/vdsm/hooks/before_vm_start/50_emulator'
-WRAPPER = '/usr/libexec/qemu-kvm-modified'
-EMULATOR = '/usr/libexec/vdsm/hooks/qemu-kvm-wrapper/qemu-kvm-modified'
 SCRIPTLET = '/usr/share/vdsm-hook-tlsciphers/scriptlet'
 KEPT = '/etc/vdsm/tlsciphers-manual'
 FILES = {HOOK, WRAPPER, EMULATOR, SCRIPTLET,

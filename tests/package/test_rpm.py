@@ -18,13 +18,12 @@ import pytest
 import rpm
 
 import builds
+from support import EMULATOR, WRAPPER
 
 if TYPE_CHECKING:
     from conftest import MakeBuild
 
 NAME = 'vdsm-hook-tlsciphers'
-WRAPPER = '/usr/libexec/qemu-kvm-modified'
-EMULATOR = '/usr/libexec/vdsm/hooks/qemu-kvm-wrapper/qemu-kvm-modified'
 
 
 def read_header(path: pathlib.Path) -> rpm.hdr:

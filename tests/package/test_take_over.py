@@ -13,11 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from test_life_cycle import (
-    EMULATOR,
-    HOOK,
     KEPT,
     NAME,
-    WRAPPER,
     assert_installed,
     assert_removed,
     complaints,
@@ -25,7 +22,7 @@ from test_life_cycle import (
 
 import support
 from roots import Root
-from support import SEED_CIPHERS
+from support import EMULATOR, HOOK, SEED_CIPHERS, WRAPPER
 
 if TYPE_CHECKING:
     from conftest import MakeRoot
