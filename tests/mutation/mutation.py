@@ -168,6 +168,7 @@ class Trial:
             items.sort(key=times.__getitem__)
 
     def start_worker(self, number: int, session: pytest.Session) -> int:
+        parent = os.getpid()
         worker = os.fork()
         if worker:
             return worker
@@ -177,6 +178,8 @@ class Trial:
             assert killer(None, session.items[-9:]) is None
             with open(self.results, 'a', buffering=1) as results:
                 for name in list(self.mutants)[number::self.workers]:
+                    if os.getppid() != parent:
+                        break  # That was interrupted.
                     mutant = self.mutants[name]
                     items = self.items['%s.%s' % mutant[:2]]
                     position = killer(mutant, items)

@@ -720,3 +720,14 @@ def test_host_file_is_read_without_a_buffer(
     with mock.patch.dict(wrapper, open=opened):
         wrapper['read_host_configuration']()
     opened.assert_called_once_with(wrapper['HOST_OPENSSL_CONF'], 'rb', 0)
+
+
+def test_mistake_in_a_long_line_of_the_default_is_cut_short(
+        module: dict[str, Any]) -> None:
+    with mock.patch.dict(module, _host_default_text=lambda: 'x' * 200), (
+            pytest.raises(module['Refused'])) as refusal:
+        module['read_host_default']()
+    shown = str(refusal.value).partition(': line 1: ')[2].partition(
+        '; write ')[0]
+    assert len(shown) == 123
+    assert shown.endswith('xx...')
