@@ -54,8 +54,9 @@ LEFT_OUT = ('compiled_modules_count_for_their_own_source_alone',
             'every_python_refuses_alike', 'nul_is_refused',
             'vm_without_the_property_costs_nothing')
 BOUND = 90  # percent
-# Processor time (s) for the tests of one mutant.
+# Processor time (s) for the tests of one mutant, and time (s) for one test.
 PROCESSOR_TIME = 120
+TIME = 120
 
 
 class Mutant(NamedTuple):
@@ -214,6 +215,7 @@ def killer(mutant: Mutant | None, items: list[pytest.Item]) -> int | None:
                 mutant.put_in_place()
             for position, item in enumerate(items):
                 os.write(writer, b'%d\n' % position)
+                signal.alarm(TIME)
                 if run_item(item, (*items[position + 1:], None)[0]):
                     os._exit(1)
             os._exit(0)

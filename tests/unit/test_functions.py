@@ -466,6 +466,12 @@ def test_judge_that_gives_no_answer_is_named(
         'tlsciphers: cannot check the values: %s; install openssl' % shown)
 
 
+def test_all_that_is_left_out_is_named(module: dict[str, Any]) -> None:
+    assert module['_left_out'](module['Setting']('a', 'b', 'c'), [
+        'd', 'e']) == [
+            'c: left out, since this host does not know it: d, e']
+
+
 def test_emulator_with_a_long_name_is_named(module: dict[str, Any]) -> None:
     for path, shown in ('/' * 200, '/' * 200), ('/' * 201, '/' * 200 + '...'):
         with pytest.raises(module['Refused']) as refusal:

@@ -512,10 +512,11 @@ def test_missing_openssl_is_named(make_hook: MakeHook,
     assert '/nonexistent/openssl: No such file' in line
 
 
+@pytest.mark.parametrize('environment', [{}, {'_hook_domxml': '/a'}])
 @pytest.mark.parametrize('option', ['-h', '--help'])
-def test_help_explains(installation: support.Installation,
-                       option: str) -> None:
-    process = subprocess.run([installation.hook, option], env={},
+def test_help_explains(installation: support.Installation, option: str,
+                       environment: dict[str, str]) -> None:
+    process = subprocess.run([installation.hook, option], env=environment,
                              capture_output=True, text=True)
     assert process.returncode == 0
     text = str(ast.get_docstring(ast.parse(
