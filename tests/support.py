@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import collections
 import concurrent.futures
 import functools
 import glob
@@ -20,6 +21,7 @@ from xml.etree import ElementTree
 
 if TYPE_CHECKING:
     import libvirt
+    import pytest
 
 Offer = TypeVar('Offer')
 
@@ -448,3 +450,24 @@ def sslscan_suites(test: ElementTree.Element, name: str = 'cipher'
     return {(cipher.attrib['sslversion'].replace('TLSv1.0', 'TLSv1'),
              cipher.attrib[name].replace('0x', ''))
             for cipher in test.iter('cipher')}
+
+
+def descriptors(pid: int) -> collections.Counter[str]:
+    """Return what a process has open, a Counter, without any numbers."""
+    found = collections.Counter[str]()
+    for link in pathlib.Path('/proc/%d/fd' % pid).iterdir():
+        try:
+            found[re.sub(r'\d+|/[\w-]+\.(log|pid)$', 'N',
+                         os.readlink(link))] += 1
+        except FileNotFoundError:
+            pass
+    return found
+
+
+def leave_out(config: pytest.Config, items: list[pytest.Item],
+              names: Collection[str]) -> None:
+    """Deselect the tests whose names, without "test_", are among these."""
+    left_out = [item for item in items
+                if item.name[len('test_'):].partition('[')[0] in names]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]

@@ -363,7 +363,7 @@ def keys(console: 'documents.Console', host: str) -> 'list[Key]':
     there is no VM.
     """
     known: list[Key] = [(name, console[name], console['display'])
-                          for name in ('uuid', 'vm') if console[name]]
+                        for name in ('uuid', 'vm') if console[name]]
     if known:
         return known
     # The same address on every host.

@@ -14,7 +14,10 @@ import tempfile
 from collections.abc import Iterator
 
 from measure import (
+    ENVIRONMENT,
+    EXEC,
     Command,
+    Installation,
     Row,
     instructions,
     run,
@@ -35,7 +38,6 @@ BOTH = ['-object', '{"qom-type":"tls-creds-x509","id":"vnc-tls-creds0",'
         '-vnc', '127.0.0.1:1,tls-creds=vnc-tls-creds0', *SPICE, '-vdsm-tls',
         'protocols=TLSv1.2:TLSv1.3', '-vdsm-tls', 'priority=NORMAL']
 
-EXEC = 'import posix\nposix.execv("/bin/true", ["true"])\n'
 # The modules of the standard library that vdsm's "hooking" imports; those of
 # vdsm itself, which cannot be had here, would come on top.
 HOOKING = """
@@ -87,19 +89,14 @@ class Interpreter:
     def __init__(self, version: str, directory: pathlib.Path,
                  rounds: int) -> None:
         self.version = version
-        self.directory = directory
         self.rounds = rounds
-        self.installation = support.Installation(
-            directory, support.find_python(version))
-        self.installation.byte_compile()
-        # Starts at once and ends at once.
-        self.installation.qemu_kvm.symlink_to('/bin/true')
+        self.installation = Installation(directory,
+                                         support.find_python(version))
+        self.script = self.installation.script
         self.python = self.installation.python
         self.domxml = directory / 'domxml'
-        self.environment = {'LC_ALL': 'C', 'PATH': '/usr/bin:/bin'}
-        self.hook_environment = dict(
-            self.environment, _hook_domxml=str(self.domxml), vmId='ID',
-            PYTHONPATH=str(support.TESTS / 'standin'))
+        self.hook_environment = support.hook_environment(
+            self.domxml, LC_ALL='C', vmId='ID')
 
     def rows(self) -> Iterator[Row]:
         yield from self.wrapper()
@@ -107,11 +104,6 @@ class Interpreter:
         yield from self.busy_hook()
         if self.version != '2.7':
             yield from self.command()
-
-    def script(self, name: str, text: str) -> pathlib.Path:
-        path = self.directory / name
-        path.write_text(text)
-        return path
 
     def row(self, what: str, command: Command, reference: str,
             bare: Command, environment: dict[str, str],
@@ -131,8 +123,7 @@ class Interpreter:
                 ('start with `tlsciphers`', SPICE, 1.35),
                 ('start, both displays', BOTH, 1.35)):
             yield self.row('wrapper: ' + what, [*wrapper, *arguments],
-                           '`python -ESs`, exec', bare, self.environment,
-                           goal)
+                           '`python -ESs`, exec', bare, ENVIRONMENT, goal)
 
     def idle_hook(self) -> Iterator[Row]:
         self.domxml.write_text(
@@ -197,7 +188,7 @@ class Interpreter:
                 '`vdsm-tlsciphers %s`' % ' '.join(arguments),
                 [*start, self.installation.command, *arguments],
                 'argparse alone', [*start, bare, arguments[-1]],
-                self.environment, 1.5)
+                ENVIRONMENT, 1.5)
 
 
 def domain(size: int) -> str:

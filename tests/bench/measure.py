@@ -14,10 +14,16 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Union
 
+import support
+
 # The Python that runs this, as the installed package does.
 HERE = '%d.%d' % sys.version_info[:2]
 
 Command = Sequence[Union[str, pathlib.Path]]
+
+ENVIRONMENT = {'LC_ALL': 'C', 'PATH': '/usr/bin:/bin'}
+# The least that a wrapper in Python does.
+EXEC = 'import posix\nposix.execv("/bin/true", ["true"])\n'
 
 
 class Row(NamedTuple):
@@ -37,6 +43,24 @@ class Row(NamedTuple):
         ratio = self.time if self.instructions is None else self.instructions
         return (self.goal is not None and ratio is not None
                 and round(ratio, 2) > self.goal)
+
+
+class Installation(support.Installation):
+    """
+    What is installed for an interpreter, compiled, in a folder. Its QEMU
+    starts at once and ends at once.
+    """
+
+    def __init__(self, directory: pathlib.Path, python: str) -> None:
+        super().__init__(directory, python)
+        self.byte_compile()
+        self.qemu_kvm.symlink_to('/bin/true')
+
+    def script(self, name: str, text: str) -> pathlib.Path:
+        """Write a script beside what is installed; return its path."""
+        path = self.root / name
+        path.write_text(text)
+        return path
 
 
 class Figure(NamedTuple):

@@ -22,7 +22,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 
-from measure import HERE, Row
+from measure import HERE, Installation, Row
 
 import servers
 import support
@@ -40,9 +40,7 @@ def rows(rounds: int) -> Iterator[Row]:
         certificate = servers.make_certificate(directory, 'bench')
         ports = [stack.enter_context(servers.openssl(certificate))
                  for _ in range(PORTS)]
-        installation = support.Installation(directory / 'root',
-                                            sys.executable)
-        installation.byte_compile()
+        installation = Installation(directory / 'root', sys.executable)
         taken: list[list[float]] = []
         for _ in range(max(3, rounds // 10)):
             answers = [timed(scanner, ports) for scanner in (

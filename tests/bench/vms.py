@@ -8,11 +8,10 @@ one that runs. In tests/lab, whose libvirtd starts them.
 
 from __future__ import annotations
 
+import collections
 import concurrent.futures
 import functools
-import os
 import pathlib
-import re
 import shlex
 import statistics
 import sys
@@ -20,7 +19,18 @@ import tempfile
 from collections.abc import Iterator, Mapping
 
 import libvirt
-from measure import HERE, Figure, Row, run, seconds, time_ratio
+from measure import (
+    ENVIRONMENT,
+    EXEC,
+    HERE,
+    Command,
+    Figure,
+    Installation,
+    Row,
+    run,
+    seconds,
+    time_ratio,
+)
 
 import support
 from support import HOOK
@@ -51,10 +61,7 @@ class Host:
     def __init__(self, directory: pathlib.Path) -> None:
         self.directory = directory
         self.connection = libvirt.open('qemu:///system')
-        self.installation = support.Installation(
-            directory, sys.executable)
-        self.installation.byte_compile()
-        self.installation.qemu_kvm.symlink_to('/bin/true')
+        self.installation = Installation(directory / 'root', sys.executable)
 
     def domain(self, name: str = 'bench', **properties: str) -> str:
         """Return a domain XML as the hook leaves it."""
@@ -63,25 +70,23 @@ class Host:
         run([HOOK], support.hook_environment(path, **properties))
         return path.read_text()
 
+    def create(self, xml: str) -> libvirt.virDomain:
+        # Guests would run while others start.
+        return self.connection.createXML(xml, libvirt.VIR_DOMAIN_START_PAUSED)
+
     def start(self, xml: str) -> float:
         """Return the seconds that a start takes; the VM is gone afterwards."""
         started = []
-        # Guests would run while others start.
-        taken = seconds(lambda: started.append(self.connection.createXML(
-            xml, libvirt.VIR_DOMAIN_START_PAUSED)))
+        taken = seconds(lambda: started.append(self.create(xml)))
         started[0].destroy()
         return taken
 
     def start_all(self, documents: list[str]) -> float:
         """Return the seconds until all VMs have started."""
-        def start(xml: str) -> libvirt.virDomain:
-            return self.connection.createXML(
-                xml, libvirt.VIR_DOMAIN_START_PAUSED)
-
         with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as executor:
             started: list[libvirt.virDomain] = []
             taken = seconds(lambda: started.extend(
-                executor.map(start, documents)))
+                executor.map(self.create, documents)))
             list(executor.map(lambda domain: domain.destroy(), started))
         return taken
 
@@ -98,29 +103,23 @@ class Host:
 
     def left(self) -> Figure:
         """Return what a VM with a policy has that one without has not."""
-        def look(xml: str) -> tuple[int, set[str], list[str]]:
-            domain = self.connection.createXML(
-                xml, libvirt.VIR_DOMAIN_START_PAUSED)
+        def look(xml: str) -> tuple[int, set[str], collections.Counter[str]]:
+            domain = self.create(xml)
             try:
-                pid = pathlib.Path('/run/libvirt/qemu/bench.pid').read_text()
-                proc = pathlib.Path('/proc', pid.strip())
-                maps = (proc / 'maps').read_text()
+                pid = int(pathlib.Path(
+                    '/run/libvirt/qemu/bench.pid').read_text())
+                maps = pathlib.Path('/proc/%d/maps' % pid).read_text()
                 return (
                     sum(path.name.isdigit()
                         for path in pathlib.Path('/proc').iterdir()),
                     {line.split(None, 5)[5] for line in maps.splitlines()
-                     if '/' in line},
-                    sorted(re.sub(r'\d+', 'N', os.readlink(path))
-                           for path in (proc / 'fd').iterdir()))
+                     if '/' in line}, support.descriptors(pid))
             finally:
                 domain.destroy()
 
         plain = look(self.domain())
         policy = look(self.domain(tlsprofile='intermediate'))
-        descriptors = list(policy[2])
-        for name in plain[2]:
-            if name in descriptors:
-                descriptors.remove(name)
+        descriptors = list((policy[2] - plain[2]).elements())
         return Figure(
             'Of ours in a running VM with a profile: processes, files mapped '
             'into memory, descriptors',
@@ -134,17 +133,15 @@ class Host:
 def one_start(host: Host, name: str, properties: Mapping[str, str],
               rounds: int) -> Iterator[Row]:
     plain, policy = host.domain(), host.domain(**properties)
-    environment = {'LC_ALL': 'C', 'PATH': '/usr/bin:/bin'}
     wrapper = host.wrapper_command(policy)
-    execs = host.directory / 'execs'
-    execs.write_text('import posix\nposix.execv("/bin/true", ["true"])\n')
-    bare = [host.installation.python, '-ESs', str(execs)]
+    bare: Command = [host.installation.python, '-ESs',
+                     host.installation.script('execs', EXEC)]
     starts, shares, interpreter = [], [], []
     for _ in range(rounds):
         without = host.start(plain)
         starts.append(host.start(policy) / without)
-        shares.append(seconds(lambda: run(wrapper, environment)) / without)
-        interpreter.append(seconds(lambda: run(bare, environment)) / without)
+        shares.append(seconds(lambda: run(wrapper, ENVIRONMENT)) / without)
+        interpreter.append(seconds(lambda: run(bare, ENVIRONMENT)) / without)
     yield Row('start of a VM by libvirt: ' + name, NO_POLICY, HERE, None,
               statistics.median(starts))
     yield Row('of that, the wrapper with all that it runs: ' + name,

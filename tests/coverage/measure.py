@@ -80,10 +80,8 @@ def start(data: str) -> coverage.Coverage:
 
 def pytest_collection_modifyitems(
         config: pytest.Config, items: list[pytest.Item]) -> None:
-    left_out = [item for item in items if item.name[len('test_'):].partition(
-        '[')[0] in LEFT_OUT]
-    config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if item not in left_out]
+    import support
+    support.leave_out(config, items, LEFT_OUT)
 
 
 def launch(python: str, data: str) -> None:

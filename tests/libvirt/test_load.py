@@ -74,18 +74,6 @@ def what_ports_accept(
     return spice, groups, vnc, websocket
 
 
-def descriptors(pid: int) -> collections.Counter[str]:
-    """Return what a process has open, a Counter, without any numbers."""
-    found = collections.Counter[str]()
-    for link in pathlib.Path('/proc/%d/fd' % pid).iterdir():
-        try:
-            found[re.sub(r'\d+|/[\w-]+\.(log|pid)$', 'N',
-                         os.readlink(link))] += 1
-        except FileNotFoundError:
-            pass
-    return found
-
-
 def libvirtd() -> int:
     return int((pathlib.Path(os.environ['LAB']) / 'libvirtd.pid').read_text())
 
@@ -94,8 +82,8 @@ def await_more_descriptors(pid: int, before: collections.Counter[str],
                            more: collections.Counter[str]) -> None:
     """Wait until a process has some (Counter) more open than before."""
     deadline = time.monotonic() + 60
-    while descriptors(pid) - before != more:
-        assert time.monotonic() < deadline, descriptors(pid) - before
+    while support.descriptors(pid) - before != more:
+        assert time.monotonic() < deadline, support.descriptors(pid) - before
         time.sleep(0.05)
 
 
@@ -105,9 +93,9 @@ def test_each_of_many_vms_started_at_once_has_its_own_policy(
         figure: support.Figure) -> None:
     plain = {}
     for consoles in {policy[0] for policy in POLICIES}:
-        plain[consoles] = descriptors(start(support.lab_domain(
+        plain[consoles] = support.descriptors(start(support.lab_domain(
             *consoles, name='plain' + '-'.join(consoles))).pid)
-    of_libvirtd = descriptors(libvirtd())
+    of_libvirtd = support.descriptors(libvirtd())
     vms = list(POLICIES) * 10
 
     def start_with_policy(number: int) -> VM:
@@ -186,7 +174,7 @@ def test_many_starts_leave_libvirtd_as_it_was(
     # The first few fill what libvirtd keeps for later.
     for xml in (plain, policy) * 3:
         start_and_stop(xml)
-    open_files = descriptors(libvirtd)
+    open_files = support.descriptors(libvirtd)
     rounds = 500 if soak else 40
     # In turns, so that what else the machine does counts for both.
     pairs = [(start_and_stop(plain), start_and_stop(policy))

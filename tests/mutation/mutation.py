@@ -130,10 +130,8 @@ class Trial:
 
     def pytest_collection_modifyitems(
             self, config: pytest.Config, items: list[pytest.Item]) -> None:
-        left_out = [item for item in items
-                    if item.name[len('test_'):].partition('[')[0] in LEFT_OUT]
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in left_out]
+        import support
+        support.leave_out(config, items, LEFT_OUT)
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         self.find_items(session)
