@@ -827,7 +827,7 @@ def judge_priority(priority):
         if '_NULL_' in suite[0] or '_ANON_' in suite[0]:
             return ('%s permits %s, a suite without authentication or '
                     'encryption' % (printable(priority), suite[0]))
-    versions = [name[5:] for name in lists.get('Protocols', [])
+    versions = [name for name in lists.get('Protocols', [])
                 if name.startswith('VERS-TLS')
                 and any(usable(suite, name[5:]) for suite in suites)]
     for what, there in (

@@ -156,17 +156,21 @@ def test_file_of_the_policy_has_no_name_without_memfd_create(
             raise OSError(95, 'Operation not supported')
         return posix.open(tmp_path, flags, mode)
 
-    for old in ({}, {'missing': 'O_TMPFILE'}):
+    # The constant's value is another on some machines.
+    for missing, there in (([], {}), (['O_TMPFILE'], {}), (
+            [], {'O_TMPFILE': os.O_TMPFILE | os.O_APPEND})):
         asked.clear()
         with mock.patch.dict(wrapper, posix=Posix(
-                'memfd_create', *old.values(), open=open_as_if)):
+                'memfd_create', *missing, open=open_as_if, **there)):
             descriptor = wrapper['nameless_file']()
         opened.append(descriptor)
         assert asked == folders
         assert os.get_inheritable(descriptor)
         assert os.fstat(descriptor).st_mode & 0o777 == 0o600
         assert os.fstat(descriptor).st_nlink == 0
-        assert fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_RDWR
+        flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+        assert flags & os.O_RDWR
+        assert bool(flags & os.O_APPEND) == bool(there)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -399,8 +403,8 @@ def test_openssl_that_is_too_old_is_named(
     (ImportError('No module named x'),
      'tlsciphers: the package is damaged: No module named x; remedy: dnf '
      'reinstall vdsm-hook-tlsciphers'),
-    (ValueError(' ~"\'\\\x1f\x7f\xe4'),
-     'tlsciphers: unexpected error: ValueError:  ~??????'),
+    (ValueError(' X~"\'\\\x1f\x7f\xe4'),
+     'tlsciphers: unexpected error: ValueError:  X~??????'),
     (ValueError('x' * 400),
      'tlsciphers: unexpected error: ValueError: ' + 'x' * 370)])
 def test_every_error_of_the_hook_is_one_line(
@@ -455,6 +459,17 @@ def test_judge_is_asked_in_an_environment_of_its_own(
     with mock.patch.dict(module, run=mock.Mock(return_value=(0, []))) as names:
         module['_knows_groups']('X25519')
         assert names['run'].call_args[0][2:] == ({'LC_ALL': 'C'}, True)
+
+
+def test_cipher_list_is_no_option_of_old_openssl(
+        module: dict[str, Any], wrapper: dict[str, Any]) -> None:
+    run, ask = mock.Mock(return_value=(1, [])), mock.Mock(return_value=(1, []))
+    with mock.patch.dict(module, run=run), mock.patch.dict(wrapper, ask=ask):
+        for given, asked in ('-X', ':-X'), ('X-', 'X-'):
+            module['openssl_ciphers'](given, '-v')
+            assert run.call_args[0][1] == ('ciphers', '-v', '--', asked)
+            wrapper['judge_ciphers'](given)
+            assert ask.call_args[0][-2:] == ('--', asked)
 
 
 @pytest.mark.parametrize('answer, shown', [
