@@ -844,9 +844,9 @@ def usable(suite, version):
     """Tell whether a suite counts for that version of TLS."""
     if '_PSK_' in suite[0] or '_SRP_' in suite[0]:
         return False
-    if version == 'TLS1.3' or suite[-1] == 'TLS1.3':
-        return version == suite[-1]
-    # SSL3.0 comes before all of them.
+    if version == 'TLS1.3':
+        return suite[-1] == version
+    # SSL3.0 comes before all of them, TLS1.3 behind.
     return suite[-1] <= version
 
 

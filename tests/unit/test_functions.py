@@ -169,7 +169,7 @@ def test_file_of_the_policy_has_no_name_without_memfd_create(
         assert os.fstat(descriptor).st_mode & 0o777 == 0o600
         assert os.fstat(descriptor).st_nlink == 0
         flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
-        assert flags & os.O_RDWR
+        assert flags & os.O_ACCMODE == os.O_RDWR
         assert bool(flags & os.O_APPEND) == bool(there)
     assert list(tmp_path.iterdir()) == []
 
@@ -412,6 +412,16 @@ def test_every_error_of_the_hook_is_one_line(
     assert hook['one_line'](error) == line
 
 
+def test_domain_xml_that_cannot_be_read_is_not_the_hosted_engine(
+        hook: dict[str, Any], tmp_path: pathlib.Path) -> None:
+    domxml = tmp_path / 'domxml'
+    with mock.patch.dict(hook, posix=Posix(
+            environ={b'_hook_domxml': os.fsencode(domxml)})):
+        assert not hook['is_default_of_hosted_engine'](False)
+        domxml.write_text('<name>HostedEngine</name>')
+        assert hook['is_default_of_hosted_engine'](False)
+
+
 def test_refusal_of_the_hook_stays_as_it_is(
         hook: dict[str, Any], module: dict[str, Any]) -> None:
     for kind in 'Refused', 'NotHere':
@@ -575,6 +585,13 @@ def test_note_of_what_qemu_gets_is_not_endless(
         assert shown[1].endswith('N' if length == 4096 else end)
 
 
+def test_object_that_is_not_the_credentials_stays_as_it_is(
+        wrapper: dict[str, Any]) -> None:
+    for value in ',id=x', None, '':
+        option = ('object', value, ['-object', value])
+        assert wrapper['with_priority'](option, {'c'}, 'N') is option
+
+
 def test_file_of_the_policy_cannot_be_written_any_more(
         wrapper: dict[str, Any], opened: list[int]) -> None:
     descriptor = os.memfd_create('x')
@@ -678,12 +695,12 @@ def test_files_that_are_included_take_their_places(
     (folder / 'a.cnf').write_text('[a]\n1')
     (folder / 'b.txt').write_text('[b]\n2')
     (folder / 'c.conf').write_text('3\n')
-    (tmp_path / 'e').write_text('[e]\n\xe4', encoding='latin-1')
+    (tmp_path / 'X').write_text('[e]\n\xe4', encoding='latin-1')
     conf = tmp_path / 'openssl.cnf'
     for sign in ' ', '=', ' =\t', '\t= ':
         conf.write_text('x\n.include%s%s\ny\n.include /nonexistent\n'
                         '.include %s # z\nopenssl_conf = f\nz' % (
-                            sign, folder, tmp_path / 'e'))
+                            sign, folder, tmp_path / 'X'))
         with mock.patch.dict(wrapper, HOST_OPENSSL_CONF=str(conf)), (
                 mock.patch.dict(wrapper, posix=Posix(
                     listdir=lambda path: sorted(os.listdir(path))))):
