@@ -585,6 +585,26 @@ def test_note_of_what_qemu_gets_is_not_endless(
         assert shown[1].endswith('N' if length == 4096 else end)
 
 
+def test_other_displays_are_not_vnc(wrapper: dict[str, Any]) -> None:
+    for name, value in (('display', 'gtk,gl=on'), ('display', None),
+                        ('name', 'vnc=x')):
+        assert wrapper['vnc_displays']([(name, value, [])]) == []
+    assert wrapper['vnc_displays']([('display', 'vnc=:1,tls', [])]) == [
+        [(':1', ':1'), ('tls', 'tls')]]
+
+
+def test_vm_without_policy_and_tls_may_have_any_option(
+        wrapper: dict[str, Any]) -> None:
+    for first in (['-spice', 'port=1'], ['-name', 'tls-port=1']):
+        arguments = [*first, '-unknown', '-vnc']
+        assert wrapper['final_arguments'](arguments) is arguments
+
+
+def test_cipher_that_only_ends_like_a_suite_of_tls_1_3_is_one(
+        wrapper: dict[str, Any]) -> None:
+    wrapper['check_setting']('ciphers', 'XTLS_A:!XTLS_A')
+
+
 def test_object_that_is_not_the_credentials_stays_as_it_is(
         wrapper: dict[str, Any]) -> None:
     for value in ',id=x', None, '':
@@ -607,7 +627,7 @@ def test_file_of_the_policy_cannot_be_written_any_more(
 @pytest.mark.parametrize('effects, reason', [
     ([True], None),
     # With the host's file it does not, nor alone, or that file is good.
-    ([False, False, False], 'x'), ([False, True, True], 'x'),
+    ([False, False, False], 'x'), ([False, True], 'x'),
     # The host's file is malformed.
     ([False, False, True], None)])
 def test_policy_that_takes_no_effect_has_a_reason(
@@ -617,8 +637,16 @@ def test_policy_that_takes_no_effect_has_a_reason(
     conf.write_text('a = b')
     with mock.patch.dict(
             wrapper, HOST_OPENSSL_CONF=str(conf), too_old=lambda: '',
-            takes_effect=mock.Mock(side_effect=effects)):
+            takes_effect=mock.Mock(side_effect=effects)) as names:
         found = wrapper['write_configuration'](3, 'S', 'TLSv1.2', 'G')
+        asked = names['takes_effect'].call_args_list
+    ours = wrapper['section_chain']({})
+    policy = ('Protocol = ALL\nMinProtocol = TLSv1.2\nMaxProtocol = TLSv1.2\n'
+              'Groups = G\n')
+    assert asked == [
+        mock.call(3, 'a = b\n' + ours + policy, 'S'),
+        mock.call(3, 'a = b\n' + ours, ''),
+        mock.call(3, ours + policy, 'S')][:len(effects)]
     assert found == (reason and 'this host\'s OpenSSL does not take the '
                      'configuration')
     assert [line.partition(': info : ')[2] for line in said] == (
@@ -718,6 +746,15 @@ def test_section_goes_on_in_files_that_are_included(
                     % (tmp_path / 'a'))
     with mock.patch.dict(wrapper, HOST_OPENSSL_CONF=str(conf)):
         assert wrapper['read_host_configuration']()[1] == '[c]\n'
+
+
+def test_include_needs_a_separator(
+        wrapper: dict[str, Any], tmp_path: pathlib.Path) -> None:
+    conf = tmp_path / 'openssl.cnf'
+    conf.write_text('.includex/nonexistent')
+    with mock.patch.dict(wrapper, HOST_OPENSSL_CONF=str(conf)), (
+            pytest.raises(ValueError, match=r'^[.]include x/nonexistent$')):
+        wrapper['read_host_configuration']()
 
 
 def test_file_that_includes_itself_is_refused(
