@@ -216,20 +216,22 @@ def killer(mutant: Mutant | None, items: list[pytest.Item]) -> int | None:
                 signal.alarm(TIME)
                 if run_item(item, (*items[position + 1:], None)[0]):
                     os._exit(1)
+            os.write(writer, b'end\n')
             os._exit(0)
         except BaseException:  # noqa: BLE001 # the fork must end here
             traceback.print_exc()
         finally:
             os._exit(2)
     os.close(writer)
-    status = os.waitpid(child, 0)[1]
+    os.waitpid(child, 0)
     try:
         os.killpg(child, signal.SIGKILL)
     except ProcessLookupError:
         pass
     with open(reader) as tried:
-        last = tried.read().split()[-1:]
-    return int((last or ['0'])[0]) if status else None
+        last = (tried.read().split() or ['0'])[-1]
+    # It is not there where a mutant made another program of that process.
+    return None if last == 'end' else int(last)
 
 
 def explanations() -> set[str]:

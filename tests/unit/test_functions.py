@@ -585,6 +585,12 @@ def test_note_of_what_qemu_gets_is_not_endless(
         assert shown[1].endswith('N' if length == 4096 else end)
 
 
+def test_commas_that_are_doubled_end_nothing(
+        wrapper: dict[str, Any]) -> None:
+    assert wrapper['split_parameters']('object', 'a,,bX=c,d=e,,fX=g,h') == [
+        ('a,,bX=c', 'a,,bX=c'), ('d', 'd=e,,fX=g'), ('h', 'h')]
+
+
 def test_other_displays_are_not_vnc(wrapper: dict[str, Any]) -> None:
     for name, value in (('display', 'gtk,gl=on'), ('display', None),
                         ('name', 'vnc=x')):
@@ -685,6 +691,16 @@ def test_suites_that_openssl_offers_anyway_prove_nothing(
         assert not wrapper['takes_effect'](opened[0], '', wanted)
 
 
+def test_file_of_the_policy_is_read_without_a_buffer(
+        wrapper: dict[str, Any], opened: list[int]) -> None:
+    opened.append(os.memfd_create('x'))
+    read = mock.Mock(side_effect=open)
+    with mock.patch.dict(wrapper, open=read, ask=mock.Mock(
+            side_effect=[(0, [suite]) for suite in PROOFS])):
+        assert wrapper['takes_effect'](opened[0], 'a = b\n', '')
+    read.assert_called_once_with('/proc/self/fd/%d' % opened[0], 'rb', 0)
+
+
 NONE = '[default]\nopenssl_conf = vdsm_tls_openssl_conf\n'
 CHAINS = [
     ('', NONE + '[vdsm_tls_openssl_conf]\nssl_conf = vdsm_tls_ssl_conf\n'
@@ -748,13 +764,14 @@ def test_section_goes_on_in_files_that_are_included(
         assert wrapper['read_host_configuration']()[1] == '[c]\n'
 
 
-def test_include_needs_a_separator(
+def test_include_needs_a_separator_and_an_absolute_path(
         wrapper: dict[str, Any], tmp_path: pathlib.Path) -> None:
     conf = tmp_path / 'openssl.cnf'
-    conf.write_text('.includex/nonexistent')
-    with mock.patch.dict(wrapper, HOST_OPENSSL_CONF=str(conf)), (
-            pytest.raises(ValueError, match=r'^[.]include x/nonexistent$')):
-        wrapper['read_host_configuration']()
+    for separator in '', ' ', '=':
+        conf.write_text('.include%sX/nonexistent' % separator)
+        with mock.patch.dict(wrapper, HOST_OPENSSL_CONF=str(conf)), (
+                pytest.raises(ValueError, match=r'^.include X/nonexistent$')):
+            wrapper['read_host_configuration']()
 
 
 def test_file_that_includes_itself_is_refused(
