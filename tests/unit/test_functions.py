@@ -585,6 +585,20 @@ def test_note_of_what_qemu_gets_is_not_endless(
         assert shown[1].endswith('N' if length == 4096 else end)
 
 
+def test_any_version_with_a_suite_is_enough(
+        wrapper: dict[str, Any]) -> None:
+    lines = ['Cipher suites for X',
+             'TLS_AES_128_GCM_SHA256  0x13, 0x01  TLS1.3',
+             'Protocols: VERS-TLS1.2, VERS-TLS1.3', 'Groups: GROUP-X25519',
+             'PK-signatures: SIGN-RSA-SHA256']
+    with mock.patch.dict(wrapper, ask=lambda *_: (0, lines)):
+        assert wrapper['judge_priority']('X') is None
+        lines[2] = 'Protocols: VERS-TLS1.2, VERS-TLS1.1'
+        assert wrapper['judge_priority']('X') == (
+            'X leaves no TLS version with a cipher suite, so no client could '
+            'connect')
+
+
 def test_commas_that_are_doubled_end_nothing(
         wrapper: dict[str, Any]) -> None:
     assert wrapper['split_parameters']('object', 'a,,bX=c,d=e,,fX=g,h') == [
