@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import re
 import shutil
@@ -34,7 +35,12 @@ def test_release_check_passes(make_build: MakeBuild) -> None:
     """distcheck builds, checks, installs and uninstalls what dist packs."""
     build = make_build()
     commit(build)
-    output = build.run('sh', '-c', 'make release-check 2>&1')
+    # Those that start most processes have run on the same files already.
+    output = build.run(
+        'sh', '-c', 'make release-check 2>&1', env=dict(
+            os.environ, PYTEST_ADDOPTS=' '.join(
+                '--deselect=unit/test_%s.py' % name
+                for name in ('hook', 'policy', 'wrapper'))))
     assert 'archives ready for distribution' in output
     # The tests ran on the distribution, not on nothing.
     assert re.search(r'\d{3,} passed', output)
