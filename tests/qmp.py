@@ -49,7 +49,8 @@ class Emulator:
         self.process = subprocess.Popen(
             [program, *BASE, *arguments], stdin=subprocess.PIPE,
             stdout=subprocess.PIPE, stderr=self.stderr, cwd=folder,
-            env={'LC_ALL': 'C', 'PATH': '/usr/bin:/bin', 'HOME': '/'})
+            env={'LC_ALL': 'C', 'PATH': '/usr/bin:/bin', 'HOME': '/',
+                 'TMPDIR': '.'})
         self.watchdog = threading.Timer(60, self.process.kill)
         self.watchdog.start()
 
@@ -145,19 +146,24 @@ def negotiated(connect: Callable[[], socket.socket]) -> Suites:
 
 def spice_suites(emulator: Emulator) -> Suites | None:
     """Return what its SPICE port with TLS agrees to, or None."""
-    port = emulator.ask('query-spice').get('tls-port')
+    spice = emulator.ask('query-spice')
+    if 'tls-port' not in spice:
+        return None
+    host = '127.0.0.1' if spice['host'] == '*' else spice['host']
     return negotiated(lambda: socket.create_connection(
-        ('127.0.0.1', port), timeout=20)) if port else None
+        (host, spice['tls-port']), timeout=20))
 
 
 def vnc_suites(emulator: Emulator) -> list[tuple[str, str, Suites | None]]:
     """
     Return what its VNC displays agree to: a list of (name of the display,
-    port, suites, None without encryption), websockets included.
+    port, suites, None without encryption), websockets included, sockets not.
     """
     found: list[tuple[str, str, Suites | None]] = []
     for display in emulator.ask('query-vnc-servers'):
         for server in display['server']:
+            if server['family'] == 'unix':
+                continue
             suites = None
             if display['auth'] == 'vencrypt' and server['family'] == 'ipv4':
                 suites = negotiated(functools.partial(

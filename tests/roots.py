@@ -9,13 +9,41 @@ import pathlib
 import subprocess
 from typing import Any
 
+import support
+
+SELINUX = ('var/lib/selinux', 'etc/selinux')
+
+
+def small_policy(shared: pathlib.Path) -> pathlib.Path:
+    """
+    Return a folder in shared with this machine's SELinux policy as
+    slim-policy leaves it, made at the first call.
+    """
+    folder = shared / 'policy'
+    if not folder.exists():
+        folder.mkdir()
+        subprocess.run(
+            ['unshare', '--mount', 'sh', '-ec', """
+                mount --make-rprivate /
+                slim=$1
+                cd "$2"
+                shift 2
+                for part; do
+                    cp -a --parents "/$part" .
+                    mount --bind "$part" "/$part"
+                done
+                "$slim"
+            """, 'sh', support.TESTS / 'slim-policy', folder, *SELINUX],
+            check=True, capture_output=True)
+    return folder
+
 
 class Root:
     """
-    A root of its own: this machine's files, with all that is written to them
-    kept apart, in namespaces for mounts and processes. They end with the
-    process "holder", and with them what was started there (dnf's gpg starts
-    a daemon).
+    A root of its own: this machine's files with a small_policy, and all that
+    is written to them kept apart, in namespaces for mounts and processes.
+    They end with the process "holder", and with them what was started there
+    (dnf's gpg starts a daemon).
 
     The folder "shared" of the test is there at the same path.
 
@@ -27,6 +55,7 @@ class Root:
         base=$1
         mount -t tmpfs -o "size=$2" upper "$base"
         mkdir "$base/upper" "$base/work" "$base/merged"
+        cp -a "$4/." "$base/upper"
         mount -t overlay root -o "lowerdir=/,upperdir=$base/upper" \
             -o "workdir=$base/work" "$base/merged"
         mount -t proc proc "$base/merged/proc"
@@ -43,14 +72,15 @@ class Root:
         self.path = base / 'merged'
         self.beside = beside
         self.enter: list[str] = beside.enter if beside else []
+        arguments = base, size, shared, small_policy(shared)
         if beside:
-            self.outside('sh', '-ec', self.MOUNT, 'sh', base, size, shared)
+            self.outside('sh', '-ec', self.MOUNT, 'sh', *arguments)
         else:
             self.holder = subprocess.Popen(
                 ['unshare', '--mount', '--pid', '--fork', '--kill-child', 'sh',
                  '-ec', 'mount --make-rprivate /; mount -t proc proc /proc; '
                  '%s echo ready; read end' % self.MOUNT,
-                 'sh', base, size, shared],
+                 'sh', *arguments],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
             assert self.holder.stdout
             assert self.holder.stdout.readline() == 'ready\n'

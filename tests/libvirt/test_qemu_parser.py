@@ -44,22 +44,29 @@ SPICE_SETTINGS = (
 PRIORITY = ('NORMAL:-VERS-ALL:+VERS-TLS1.2:-KX-ALL:+RSA:-CIPHER-ALL:'
             '+AES-128-CBC:-MAC-ALL:+SHA1')
 VNC_SUITES = ('AES128-SHA', None)
+# What the list for a VM without settings, from a manual installation, gives.
+MANUAL = {'ciphers': 'ECDHE-RSA-AES256-GCM-SHA384'}
+# The name of a socket that is given none.
+RANDOM = '^./qemu-socket-.{6}$'
 
 # What the wrapper refuses although QEMU would start, as the beginning of its
 # reason, and what QEMU must say then (a function of Report), if anything.
 STRICTER = {
-    # Policies that the VM's consoles cannot have.
+    # Policies that the VM's consoles cannot have. Of several addresses the
+    # last one is "none" in a spelling that libvirt does not use.
     r'the SPICE console of this VM has no TLS port':
         lambda report: report.spice['enabled']
         and 'tls-port' not in report.spice,
     r'the VNC console of this VM is not encrypted':
         lambda report: any(display['auth'] != 'vencrypt'
-                           for display in report.vnc),
+                           for display in report.vnc) or report.closed,
     # A table that lacks a newer QEMU's option could look like this.
     r'cannot tell whether QEMU takes ': None,
     # Options that could add or change consoles unseen.
     r'with -(readconfig|set|add-fd) .* nobody can tell what the consoles':
         None,
+    # An empty address before others.
+    r'-vnc ,.*: a parameter without a name': None,
     # Spellings of a number that libvirt does not use.
     r'-spice tls-port=.*: no decimal number': None,
     # Spellings of credentials that libvirt does not use: JSON with
@@ -291,15 +298,20 @@ class Report:
     """
     What an emulator says of itself: spice, vnc and objects as the monitor has
     them, more about other options, and what its consoles agree to in
-    handshakes: spice_suites, vnc_suites. Raises qmp.Ended.
+    handshakes: spice_suites, vnc_suites; closed is whether a VNC display has
+    no address. Raises qmp.Ended.
     """
 
     def __init__(self, program: str, arguments: list[str],
                  folder: pathlib.Path) -> None:
         with qmp.Emulator(program, arguments, folder) as emulator:
             self.spice = emulator.ask('query-spice')
-            self.vnc = [display for display in emulator.ask(
-                'query-vnc-servers') if display['server']]
+            displays = emulator.ask('query-vnc-servers')
+            for display in displays:
+                for server in display['server']:
+                    server['service'] = re.sub(RANDOM, '', server['service'])
+            self.vnc = [display for display in displays if display['server']]
+            self.closed = self.vnc != displays
             self.objects = qmp.objects(emulator)
             self.more = [emulator.ask(command) for command in (
                 'query-name', 'query-uuid', 'query-status', 'query-chardev')]
@@ -376,7 +388,7 @@ def check_reason(reason: str, plain: Report) -> None:
 def check_line(line: Line, folder: pathlib.Path) -> str:
     """Check a Line. Returns who takes it: "both", "QEMU" alone..."""
     plain = ask_qemu(line, folder)
-    settings = {key: value for _, key, value in line.settings}
+    settings = {key: value for _, key, value in line.settings} or MANUAL
     required = {key for option, key, _ in line.settings
                 if not option.endswith('-default')}
     try:

@@ -227,10 +227,14 @@ def test_nothing_is_loaded_into_the_kernel_from_another_root(
     assert calls(root) == []
 
 
-# Stands before semodule: a second later it is killed, and so is everything
-# up to rpm.
+# Stands before semodule: in the middle of its transaction it is killed, and so
+# is everything up to rpm.
 KILLER = """#!/bin/sh
-timeout --signal=KILL 1 semodule.real "$@"
+semodule.real "$@" &
+until [ -e /var/lib/selinux/default/tmp/policy.linked ]; do
+    kill -0 $! || exit 0
+done
+kill -KILL $!
 pid=$$
 while [ "$(cat /proc/$pid/comm)" != rpm ]; do
     pid=$(sed -n 's/^PPid:.//p' /proc/$pid/status)
