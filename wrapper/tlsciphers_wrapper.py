@@ -765,8 +765,9 @@ def with_priority(option, wanted, priority):
         kind = {'qom-type': given[0][0]}
         kind.update((key, text) for key, text, _ in given)
         value = '%s,priority=%s'
+    # QEMU has no object with an empty name; the keyword alone is id=on.
     if kind.get('qom-type') != 'tls-creds-x509' or (
-            kind.get('id') not in wanted):
+            not kind.get('id') or kind['id'] not in wanted):
         return option
     wanted.remove(kind['id'])
     value %= (','.join(text for key, _, text in given if key != 'priority'),

@@ -163,7 +163,9 @@ class Line:
     def __init__(self, number: int) -> None:
         self.chance = random.Random(number)
         # Each has ports of its own: two are tried at a time.
-        self.port = 10000 + number % 150 * 100
+        # The websocket of a display is 200 below its port: where a line is
+        # that does not run at the same time.
+        self.port = 10000 + number * 7 % 150 * 100
         self.settings = self.make_settings()
         words = self.make_pieces() + [[...] for _ in self.settings]
         self.chance.shuffle(words)

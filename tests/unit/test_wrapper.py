@@ -629,6 +629,15 @@ def test_credentials_that_cannot_be_read_are_refused(run: Run,
                                                      credentials: str) -> None:
     arguments = ['-vnc', ':1,tls-creds=c', '-object', credentials]
     assert 'tls-creds-x509 object c' in refusal_of(run, *arguments, *PRIORITY)
+
+
+@pytest.mark.parametrize('credentials', [
+    'tls-creds-x509,id', 'tls-creds-x509,id=',
+    '{"qom-type":"tls-creds-x509","id":""}'])
+def test_credentials_without_a_name_are_refused(run: Run,
+                                                credentials: str) -> None:
+    arguments = ['-vnc', ':1,tls-creds=', '-object', credentials]
+    assert 'tls-creds-x509 object ' in refusal_of(run, *arguments, *PRIORITY)
     assert arguments_of(run, *arguments, '-vdsm-tls-default',
                         'priority=NORMAL') == arguments
 
