@@ -1004,25 +1004,32 @@ def with_policy(xml: str, emulator: str,
                 settings: Iterable[tuple[str, str]]) -> ElementTree.Element:
     """Return the domain (Element) that the hook should make."""
     domain = parse(xml)
-    devices = next(domain.iterfind('devices'))
-    element = devices.find('emulator')
-    if element is None:
-        element = ElementTree.Element('emulator')
-        devices.insert(0, element)
-    element.attrib.pop('text', None)
-    for child in list(element):
-        element.remove(child)
-    element.text = emulator
     arguments = [(parent, argument)
                  for parent in domain.findall(QEMU + 'commandline')
                  for argument in parent.findall(QEMU + 'arg')]
+    pairs = []
     while arguments:
         pair = [arguments.pop(0)]
         if pair[0][1].get('value') in ('-vdsm-tls', '-vdsm-tls-default'):
             pair += arguments[:1]
             del arguments[:1]
-            for parent, argument in pair:
-                remove(parent, argument)
+            pairs.append(pair)
+    devices = next(domain.iterfind('devices'))
+    element = devices.find('emulator')
+    if element is None:
+        element = ElementTree.Element('emulator')
+        devices.insert(0, element)
+    elif (element.get('text', element.text) == emulator
+          and [tuple(argument.get('value') for _, argument in pair)
+               for pair in pairs] == list(settings)):
+        return domain  # It is there, if in several command lines.
+    element.attrib.pop('text', None)
+    for child in list(element):
+        element.remove(child)
+    element.text = emulator
+    for pair in pairs:
+        for parent, argument in pair:
+            remove(parent, argument)
     command_line = domain.find(QEMU + 'commandline')
     if command_line is None:
         command_line = ElementTree.SubElement(domain, QEMU + 'commandline')

@@ -145,6 +145,15 @@ def test_policy_takes_the_place_of_one_that_is_there(hook: Hook) -> None:
         X86.replace('</domain>', OTHER_HOOK), hook.installation, GOOD_CIPHERS)
 
 
+def test_policy_that_is_there_in_two_parts_stays(newest_hook: Hook) -> None:
+    """To libvirt the arguments of all command lines are one list."""
+    changed, _ = newest_hook.change(X86, tlsciphers=GOOD_CIPHERS)
+    start, found, end = changed.rpartition('<qemu:arg value="ciphers=')
+    assert found
+    parts = start + '</qemu:commandline><qemu:commandline>' + found + end
+    assert newest_hook.change(parts, tlsciphers=GOOD_CIPHERS)[0] == parts
+
+
 def test_vm_without_the_property_needs_nothing(hook: Hook) -> None:
     """The XML is not opened, vdsm's modules are not imported."""
     process = hook.run('', environment={
