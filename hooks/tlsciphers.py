@@ -115,9 +115,14 @@ CHARACTER_NAMES = {
 class Refused(Exception):
     """
     A policy that cannot be enforced, or that nobody can want. The message is
-    one line of ASCII without quotes and backslashes: the engine shows it as
-    the repr of a bytes object.
+    one line of ASCII without quotes and backslashes, the cause first: the
+    engine shows it as the repr of a bytes object. It ends with the code (str
+    or None) in brackets, by which docs/troubleshooting.md is found.
     """
+
+    def __init__(self, line, code=None):
+        Exception.__init__(self, '%s [%s]' % (line, code) if code else line)
+        self.code = code
 
 
 class NotHere(Refused):

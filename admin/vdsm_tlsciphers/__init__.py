@@ -24,5 +24,10 @@ INTERNAL_ERROR = 3
 class Problem(Exception):
     """
     What keeps a command from its work: a line that names the thing, what is
-    wrong with it, and the remedy.
+    wrong with it, and the remedy; at its end the code (str or None) in
+    brackets.
     """
+
+    def __init__(self, line: str, code: 'str | None' = None) -> None:
+        super().__init__('%s [%s]' % (line, code) if code else line)
+        self.code = code
