@@ -11,7 +11,9 @@ import os
 import pathlib
 import re
 import resource
+import shutil
 import subprocess
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
@@ -497,19 +499,89 @@ def test_resume_is_never_refused(hook: Hook, xml: str,
                            'that was saved)')
 
 
-def test_where_a_resume_cannot_be_told_it_is_a_start(hook: Hook) -> None:
-    """vdsm's runtime folder is not where it should be."""
+def test_resume_without_a_folder_of_its_own_is_one(hook: Hook) -> None:
+    hook.change(X86, tlsciphers='NOSUCH', environment={
+        'vmId': support.VM_ID.replace('3', '4').upper()})
+
+
+@pytest.mark.parametrize('vm_id', [
+    None, '', '.', '..', '../x', '/etc', 'VMID', support.VM_ID + '/../x',
+    support.VM_ID + '\n', support.VM_ID.replace('-', ''), '----',
+    support.VM_ID.replace('3', 'g')])
+def test_vm_without_a_good_id_starts(hook: Hook, vm_id: str | None) -> None:
+    """So a refusal stays one."""
+    environment = support.hook_environment(
+        hook.domxml, tlsciphers='NOSUCH',
+        **({} if vm_id is None else {'vmId': vm_id}))
+    hook.domxml.write_text(X86)
     hook.installation.run_dir.mkdir(parents=True, exist_ok=True)
-    hook.installation.run_dir.rename(hook.installation.root / 'away')
+    process = subprocess.run([hook.installation.hook], capture_output=True,
+                             text=True, env=environment)
+    assert process.returncode == 2, process.stderr
+
+
+def no_run_dir(run_dir: pathlib.Path) -> None:
+    shutil.rmtree(run_dir)
+
+
+def run_dir_is_a_file(run_dir: pathlib.Path) -> None:
+    shutil.rmtree(run_dir)
+    run_dir.write_text('')
+
+
+def folder_is_a_file(run_dir: pathlib.Path) -> None:
+    shutil.rmtree(run_dir / support.VM_ID)
+    (run_dir / support.VM_ID).write_text('')
+
+
+def folder_is_a_dangling_link(run_dir: pathlib.Path) -> None:
+    shutil.rmtree(run_dir / support.VM_ID)
+    (run_dir / support.VM_ID).symlink_to('nowhere')
+
+
+def flags_are_a_dangling_link(run_dir: pathlib.Path) -> None:
+    (run_dir / support.VM_ID / 'launchflags').symlink_to('nowhere')
+
+
+def flags_are_a_folder(run_dir: pathlib.Path) -> None:
+    (run_dir / support.VM_ID / 'launchflags').mkdir()
+
+
+def folder_cannot_be_read(run_dir: pathlib.Path) -> None:
+    (run_dir / support.VM_ID).chmod(0)
+
+
+def run_dir_cannot_be_read(run_dir: pathlib.Path) -> None:
+    run_dir.chmod(0o100)
+
+
+@pytest.mark.parametrize('make', [
+    no_run_dir, run_dir_is_a_file, folder_is_a_file, folder_is_a_dangling_link,
+    flags_are_a_dangling_link, flags_are_a_folder, folder_cannot_be_read,
+    run_dir_cannot_be_read])
+def test_where_a_resume_cannot_be_told_it_is_a_start(
+        hook: Hook, make: Callable[[pathlib.Path], None]) -> None:
+    run_dir = hook.installation.run_dir
+    hook.change(X86, tlsciphers='NOSUCH', start=False)
+    make(run_dir)
+    # Root can read everything, as long as it has its capabilities.
+    drop = (['setpriv', '--bounding-set=-all'] if os.geteuid() == 0 else [])
     try:
         process = subprocess.run(
-            [hook.installation.hook], capture_output=True, text=True,
-            env={'PATH': '/usr/bin:/bin', 'vmId': 'VMID', 'tlsciphers': '',
-                 'PYTHONPATH': str(support.TESTS / 'standin'),
-                 '_hook_domxml': '/nonexistent'})
+            [*drop, hook.installation.hook], capture_output=True, text=True,
+            env=support.hook_environment(hook.domxml, vmId=support.VM_ID,
+                                         tlsciphers='NOSUCH'))
     finally:
-        (hook.installation.root / 'away').rename(hook.installation.run_dir)
-    assert process.returncode == 2
+        if run_dir.is_file():
+            run_dir.unlink()
+        if run_dir.exists():
+            run_dir.chmod(0o755)
+            folder = run_dir / support.VM_ID
+            if folder.is_dir():
+                folder.chmod(0o755)
+            shutil.rmtree(run_dir)
+    assert process.returncode == 2, process.stderr
+    assert 'NOSUCH' in process.stderr
 
 
 def test_missing_openssl_is_named(make_hook: MakeHook,
