@@ -161,7 +161,9 @@ def resolve(properties, displays, lenient=False):
     """
     Settle, setting by setting, which value holds for a VM: that of its own
     property, of its tlsprofile, of the host's default, of the default's
-    profile. Then judge them all.
+    profile. Then judge those for displays that the VM has. What the VM itself
+    asks for is passed on for the others as well, since another hook may add
+    one: the wrapper judges it there.
 
     Arguments:
         properties (mapping of str): may hold the names of PROPERTIES.
@@ -176,18 +178,16 @@ def resolve(properties, displays, lenient=False):
     Raises:
         Refused: a value is wrong, or cannot be enforced although it must be.
     """
-    settings, lines = _choose(properties, lenient)
-    any_policy = bool(settings)
-    present = []
-    for setting in settings:
-        display = 'vnc' if setting.name == 'tlspriority' else 'spice'
-        if display in displays:
-            present.append(setting)
-        elif setting.name in properties:
-            lines.append('%s: this VM has no %s console; the property has no '
-                         'effect' % (setting.name, display.upper()))
+    settings, lines = _choose(properties, displays, lenient)
     values = {}
-    for setting in present:
+    unseen = {}
+    for setting in settings:
+        if _display(setting.name) not in displays:
+            if setting.required:
+                check_characters(setting.name, setting.value, setting.label)
+                unseen.update((key, (value, setting))
+                              for key, value in _pairs(setting))
+            continue
         try:
             pairs, warnings = JUDGES[setting.name](setting)
         except Refused as refusal:
@@ -200,18 +200,48 @@ def resolve(properties, displays, lenient=False):
             lines.extend(warnings)
             values.update((key, (value, setting)) for key, value in pairs)
     lines.extend(_check_combination(values, lenient))
-    if any_policy:
+    if unseen:
+        lines.append(_describe_unseen(unseen))
+    if settings:
         lines.extend(_describe(values, displays))
+        if not unseen and not _consoles(displays):
+            lines.append('tlsciphers: this VM has no SPICE or VNC console, so '
+                         'there is nothing to do')
+    values.update(unseen)
     return [(REQUIREMENT if values[key][1].required else BEST_EFFORT,
              '%s=%s' % (key, values[key][0]))
             for key in KEYS if key in values], lines
+
+
+def _display(name):
+    """Return the display that one of SETTINGS is for."""
+    return 'vnc' if name == 'tlspriority' else 'spice'
+
+
+def _consoles(displays):
+    return [display for display in ('spice', 'vnc') if display in displays]
+
+
+def _pairs(setting):
+    """Return a setting as (key, value) for the wrapper, without a judge."""
+    if setting.name != 'tlsciphers':
+        return [(setting.name[len('tls'):], setting.value)]
+    tokens = [token for token in setting.value.split(':') if token]
+    suites = [token for token in tokens if token.startswith('TLS_')]
+    if not suites:
+        return [('ciphers', setting.value)]
+    others = [token for token in tokens if token not in suites]
+    pairs = [('ciphers', ':'.join(others))] if others else []
+    once = [suite for position, suite in enumerate(suites)
+            if suite not in suites[:position]]
+    return pairs + [('ciphersuites', ':'.join(once))]
 
 
 # In the order in which they are passed on.
 KEYS = ('ciphers', 'ciphersuites', 'protocols', 'groups', 'priority')
 
 
-def _choose(properties, lenient):
+def _choose(properties, displays, lenient):
     """Return the settings (list of Setting) that hold, and lines (list)."""
     chosen = dict((name, Setting(name, properties[name], name))
                   for name in SETTINGS if name in properties)
@@ -227,8 +257,10 @@ def _choose(properties, lenient):
         if profile is not None:
             if profile not in PROFILES:
                 sections = read_host_default()
-            _add(chosen, _profile(profile, sections, 'tlsprofile: ' + profile,
-                                  True))
+            settings = _profile(profile, sections, 'tlsprofile: ' + profile,
+                                True)
+            _check_displays(profile, settings, displays)
+            _add(chosen, settings)
         if len(chosen) < len(SETTINGS):
             try:
                 if sections is None:
@@ -246,6 +278,20 @@ def _add(chosen, settings):
         chosen.setdefault(setting.name, setting)
 
 
+def _check_displays(profile, settings, displays):
+    """Refuse a profile (str) that sets nothing for the consoles there are."""
+    consoles = _consoles(displays)
+    if consoles and not [setting for setting in settings
+                         if _display(setting.name) in consoles]:
+        raise Refused('tlsprofile: %s: this profile sets nothing for %s, the '
+                      'only console of this VM; add %s to [profile %s] in %s, '
+                      'or name another profile' % (
+                          profile, consoles[0].upper(),
+                          'tlspriority' if consoles == ['vnc'] else
+                          'tlsciphers', profile, HOST_DEFAULT),
+                      'profile-other-console')
+
+
 def _profile(name, sections, label, required):
     """Return the settings (list of Setting) of a profile."""
     origin = 'profile ' + name if required else HOST_ORIGIN
@@ -258,6 +304,10 @@ def _profile(name, sections, label, required):
                       '%s or correct the name' % (
                           label, ', '.join(profile_names(sections)), name,
                           HOST_DEFAULT))
+    if name in empty_profiles(sections):
+        raise Refused('%s: this profile sets nothing; add a key to [profile '
+                      '%s] in %s, or name another profile' % (
+                          label, name, HOST_DEFAULT), 'empty-profile')
     return _section(sections, 'profile ' + name, origin, required)
 
 
@@ -266,6 +316,13 @@ def profile_names(sections):
     return sorted(PROFILES) + [NO_PROFILE] + sorted(
         section[len('profile '):] for section in sections
         if section.startswith('profile '))
+
+
+def empty_profiles(sections):
+    """Return the profiles (list of str) of the host's file without a key."""
+    return sorted(section[len('profile '):] for section in sections
+                  if section.startswith('profile ')
+                  and not sections[section])
 
 
 def _section(sections, section, origin, required):
@@ -724,10 +781,22 @@ def _describe(values, displays):
                          'covered: set %s or tlsprofile' % (
                              display.upper(), 'tlspriority'
                              if display == 'vnc' else 'tlsciphers'))
-    if not frozenset(('spice', 'vnc')) & frozenset(displays):
-        lines.append('tlsciphers: this VM has no SPICE or VNC console, so '
-                     'there is nothing to do')
     return lines
+
+
+def _describe_unseen(values):
+    """Return a line (str): what is passed on for displays not there."""
+    settings = [values[key][1] for key in KEYS if key in values]
+    displays = frozenset(_display(setting.name) for setting in settings)
+    names = []
+    for setting in settings:
+        name = 'tlsprofile' if setting.origin else setting.name
+        if name not in names:
+            names.append(name)
+    return ('tlsciphers: this VM has no %s console: the values for it (%s) '
+            'have no effect so far [no-console]' % (
+                ' or '.join(display.upper() for display in sorted(displays)),
+                ', '.join(names)))
 
 
 def _offending_token(value, tokens):

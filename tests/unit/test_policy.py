@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 
 import support
-from support import GOOD_CIPHERS
 
 if TYPE_CHECKING:
     from conftest import Hook, MakeHook
@@ -174,9 +173,10 @@ def test_what_may_surprise_is_said(
     {'tlsprofile': 'intermediate'}, {'tlsprofile': 'modern'}])
 def test_policy_without_a_surprise_needs_no_warning(
         newest_hook: Hook, properties: dict[str, str]) -> None:
-    _, log = newest_hook.policy(SPICE, **properties)
-    assert len(log) == 1
-    assert log[0].startswith('tlsciphers: the SPICE console gets ')
+    _, log = newest_hook.policy(X86, **properties)
+    for line in log:
+        assert re.match('tlsciphers: the (SPICE|VNC) console ', line)
+    assert len(log) == 2
 
 
 def test_display_that_no_property_covers_is_named(newest_hook: Hook) -> None:
@@ -191,14 +191,122 @@ def test_display_that_no_property_covers_is_named(newest_hook: Hook) -> None:
     assert 'not covered' not in ' '.join(log)
 
 
+@pytest.mark.parametrize('xml, properties, policy', [
+    (VNC, {'tlsciphers': 'NOSUCH:TLS_NOSUCH::A:TLS_NOSUCH:TLS_B'},
+     {'ciphers': 'NOSUCH:A', 'ciphersuites': 'TLS_NOSUCH:TLS_B'}),
+    (VNC, {'tlsciphers': 'NOSUCH:'}, {'ciphers': 'NOSUCH:'}),
+    (VNC, {'tlsciphers': ':' + TLS13}, {'ciphersuites': TLS13}),
+    (SPICE, {'tlspriority': 'NOSUCH'}, {'priority': 'NOSUCH'}),
+    (HEADLESS, {'tlsgroups': 'NOSUCH', 'tlsprotocols': 'TLSv1.2'},
+     {'groups': 'NOSUCH', 'protocols': 'TLSv1.2'}),
+    # Together this leaves nothing; the wrapper says so where SPICE is.
+    (HEADLESS, {'tlsciphers': TLS12, 'tlsprotocols': 'TLSv1.3'},
+     {'ciphers': TLS12, 'protocols': 'TLSv1.3'})])
+def test_vm_carries_what_it_asks_for_displays_that_are_not_there(
+        newest_hook: Hook, xml: str, properties: dict[str, str],
+        policy: dict[str, str]) -> None:
+    """No library is asked: the wrapper does that where the display is."""
+    found, log = newest_hook.policy(xml, **properties)
+    assert found == policy
+    said, = [line for line in log if line.endswith(' [no-console]')]
+    for name in properties:
+        assert name in said
+
+
+def test_profile_is_carried_whole_for_displays_that_are_not_there(
+        make_hook: MakeHook, newest_hook: Hook, tmp_path: pathlib.Path,
+        ) -> None:
+    """What this host does not know is left out only where it is asked."""
+    hook = make_hook(support.Installation(
+        tmp_path / 'root', support.find_python(
+            support.available_pythons()[-1]), openssl='/nonexistent/openssl',
+        gnutls_cli='/nonexistent/gnutls'))
+    for profile in 'modern', 'intermediate':
+        whole, _ = newest_hook.policy(X86, tlsprofile=profile)
+        policy, log = hook.policy(HEADLESS, tlsprofile=profile)
+        assert policy == whole
+        line, = log
+        assert 'tlsprofile' in line
+        assert line.endswith(' [no-console]')
+
+
 @pytest.mark.parametrize('xml, properties', [
-    (VNC, {'tlsciphers': GOOD_CIPHERS}), (SPICE, {'tlspriority': PRIORITY}),
-    (HEADLESS, {'tlsprofile': 'modern'}), (HEADLESS, {'tlsgroups': 'P-256'})])
-def test_property_for_a_display_that_is_not_there_changes_nothing(
+    (VNC, {'tlsciphers': 'A,B'}), (SPICE, {'tlspriority': 'A"B'}),
+    (HEADLESS, {'tlsgroups': ''})])
+def test_characters_count_for_displays_that_are_not_there(
         newest_hook: Hook, xml: str, properties: dict[str, str]) -> None:
-    changed, log = newest_hook.change(xml, **properties)
-    assert changed == xml
-    assert 1 <= len(log) <= 2
+    newest_hook.refusal(xml, **properties)
+
+
+def test_default_is_carried_only_for_displays_that_are_there(
+        newest_hook: Hook, newest_host_default: WriteDefault) -> None:
+    newest_host_default(FILE)
+    assert newest_hook.policy(VNC)[0] == {'priority?': PRIORITY}
+    policy, _ = newest_hook.policy(VNC, tlsgroups='P-256')
+    assert policy == {'priority?': PRIORITY, 'groups': 'P-256'}
+    policy, _ = newest_hook.policy(HEADLESS, tlsgroups='P-256')
+    assert policy == {'groups': 'P-256'}
+
+
+EMPTY = '[profile a]\n[profile b]\ntlsgroups = P-256\n'
+
+
+@pytest.mark.parametrize('text, xml, properties', [
+    (EMPTY, X86, {'tlsprofile': 'a'}), (EMPTY, HEADLESS, {'tlsprofile': 'a'}),
+    (EMPTY, X86, {'tlsprofile': 'a', 'tlsciphers': TLS12, 'tlsgroups': 'P-256',
+                  'tlsprotocols': 'TLSv1.2', 'tlspriority': PRIORITY}),
+    (EMPTY + '[default]\ntlspriority = NORMAL\n', X86, {'tlsprofile': 'a'}),
+    (EMPTY + '[default]\ntlsprofile = a\n', X86, {}),
+    (EMPTY + '[default]\ntlsprofile = a\ntlspriority = NORMAL\n', X86, {}),
+    (EMPTY + '[default]\ntlsprofile = a\n', X86, {'tlsprofile': 'b'})])
+def test_profile_that_sets_nothing_is_refused(
+        hook: Hook, host_default: WriteDefault, text: str, xml: str,
+        properties: dict[str, str]) -> None:
+    host_default(text)
+    line = hook.refusal(xml, **properties)
+    assert ': a: ' in line
+    assert line.endswith(' [empty-profile]')
+
+
+def test_profile_that_sets_nothing_matters_only_where_it_is_named(
+        newest_hook: Hook, newest_host_default: WriteDefault) -> None:
+    newest_host_default(EMPTY)
+    assert newest_hook.change(X86) == (X86, [])
+    assert newest_hook.policy(SPICE, tlsprofile='b')[0] == {'groups': 'P-256'}
+    newest_host_default(EMPTY + '[default]\ntlsprofile = a\n')
+    _, log = newest_hook.change(HOSTED_ENGINE)
+    assert '[empty-profile]' in ' '.join(log)
+
+
+ONE_SIDED = ('[profile v]\ntlspriority = %s\n[profile s]\ntlsgroups = P-256\n'
+             % PRIORITY)
+
+
+@pytest.mark.parametrize('xml, properties', [
+    (SPICE, {'tlsprofile': 'v'}), (VNC, {'tlsprofile': 's'}),
+    # Its own property covers the console, the profile does nothing for it.
+    (SPICE, {'tlsprofile': 'v', 'tlsciphers': TLS12})])
+def test_profile_for_the_other_console_is_refused(
+        newest_hook: Hook, newest_host_default: WriteDefault, xml: str,
+        properties: dict[str, str]) -> None:
+    newest_host_default(ONE_SIDED)
+    assert newest_hook.refusal(xml, **properties).endswith(
+        ' [profile-other-console]')
+
+
+@pytest.mark.parametrize('xml, profile, policy', [
+    (SPICE, 's', {'groups': 'P-256'}), (VNC, 'v', {'priority': PRIORITY}),
+    (X86, 's', {'groups': 'P-256'}), (X86, 'v', {'priority': PRIORITY}),
+    (HEADLESS, 's', {'groups': 'P-256'}),
+    (HEADLESS, 'v', {'priority': PRIORITY})])
+def test_profile_for_one_of_the_consoles_is_accepted(
+        newest_hook: Hook, newest_host_default: WriteDefault, xml: str,
+        profile: str, policy: dict[str, str]) -> None:
+    newest_host_default(ONE_SIDED)
+    assert newest_hook.policy(xml, tlsprofile=profile)[0] == policy
+    # A default is for VMs of all kinds.
+    newest_host_default(ONE_SIDED + '[default]\ntlsprofile = v\n')
+    newest_hook.change(SPICE)
 
 
 def test_profile_covers_both_displays(newest_hook: Hook) -> None:
@@ -215,8 +323,6 @@ def test_profile_covers_both_displays(newest_hook: Hook) -> None:
     policy, _ = newest_hook.policy(X86, tlsprofile='intermediate')
     assert set(policy) == {'ciphers', 'ciphersuites', 'protocols', 'groups',
                            'priority'}
-    policy, _ = newest_hook.policy(VNC, tlsprofile='intermediate')
-    assert set(policy) == {'priority'}
 
 
 FILE = """
@@ -548,7 +654,7 @@ def test_openssl_without_tls_1_3_is_named(make_hook: MakeHook,
         line = hook.refusal(X86, **properties)
         assert 'OpenSSL 1.0.2k-fips is older than 1.1.1' in line
         # Where there is no SPICE console it does not matter.
-        hook.change(VNC, **properties)
+        hook.change(VNC.replace('vnc', 'sdl'), **properties)
     hook.installation.host_default.parent.mkdir(parents=True)
     hook.installation.host_default.write_text('[default]\ntlsprofile = modern')
     policy, log = hook.policy(X86)
