@@ -933,25 +933,48 @@ def _selinux_enforcing():
 
 def displays(document):
     """
-    Return the types ('spice', 'vnc', ...) of the graphics devices in a domain
-    XML (xml.dom.minidom.Document), as a frozenset of str. Raises Refused
-    where libvirt could see others.
+    Return the types ('spice', 'vnc', ...) of the graphics devices that
+    libvirt sees in a domain XML (xml.dom.minidom.Document), as a frozenset of
+    str. Raises Refused where libvirt could see others.
     """
     if document.doctype is not None:
         # It can give attributes to elements, which minidom leaves out.
         raise Refused('tlsciphers: the domain XML has a document type '
                       'declaration (DOCTYPE), which libvirt may read in '
                       'another way; remove it')
-    return frozenset(
-        graphics.getAttribute('type')
-        for devices in _children(document.documentElement, 'devices')
-        for graphics in _children(devices, 'graphics'))
+    found = []
+    for devices in _children(document.documentElement, 'devices'):
+        for emulator in _children(devices, 'emulator'):
+            _refuse_prefixes(emulator)
+        for graphics in _children(devices, 'graphics'):
+            _refuse_prefixes(graphics)
+            for element in graphics.getElementsByTagName('*'):
+                _refuse_prefixes(element)
+            found.append(graphics.getAttribute('type'))
+    for argument in _arguments(document):
+        _refuse_prefixes(argument)
+    return frozenset(found)
+
+
+def _refuse_prefixes(element):
+    """
+    Refuse attributes with a prefix: libvirt looks for an attribute's local
+    name alone, and takes the first one that it finds.
+    """
+    for index in range(element.attributes.length):
+        attribute = element.attributes.item(index)
+        if attribute.namespaceURI not in (None, XMLNS_NAMESPACE):
+            raise Refused('tlsciphers: the attribute %s of <%s> in the domain '
+                          'XML has a prefix, which libvirt does not see; '
+                          'remove the prefix' % (
+                              printable(attribute.name),
+                              printable(element.tagName)), 'prefix')
 
 
 def is_hosted_engine(document):
     """
     Tell whether a domain XML (Document) is that of the VM in which the engine
-    itself runs: without it nobody could mend a host's configuration.
+    itself runs: without it nobody could fix a host's configuration.
     """
     return [_text(name) for name in _children(
         document.documentElement, 'name')] == ['HostedEngine']
@@ -981,30 +1004,53 @@ def set_policy(document, settings):
     Returns:
         bool: whether anything had to be changed.
     """
-    if (read_policy(document) == settings
+    values = [value for pair in settings for value in pair]
+    first = [argument.getAttribute('value')
+             for argument in _arguments(document)[:len(values)]]
+    if (first == values and read_policy(document) == settings
             and _emulators(document)[:1] == [EMULATOR]):
         return False
     _set_emulator(document)
     for pair in _policy_arguments(document):
         for argument in pair:
             argument.parentNode.removeChild(argument)
-    _add_arguments(document, [value for pair in settings for value in pair])
+    _add_arguments(document, values)
     return True
 
 
 def _children(parent, name, namespace=None):
-    """Return the child elements of that name, by default of the domain's."""
-    if namespace is None:
-        namespace = parent.namespaceURI
+    """
+    Return the child elements of that name and namespace. What libvirt looks
+    for is in none, whatever that of the domain is, but for QEMU's.
+    """
     return [node for node in parent.childNodes
             if node.nodeType == node.ELEMENT_NODE
             and node.localName == name and node.namespaceURI == namespace]
 
 
+def _create(document, parent, name):
+    """Return a new element in no namespace, to be a child of parent."""
+    element = document.createElementNS(None, name)
+    if parent.hasAttribute('xmlns'):
+        element.setAttributeNS(XMLNS_NAMESPACE, 'xmlns', '')
+    return element
+
+
 def _text(element):
-    return ''.join(node.data for node in element.childNodes
-                   if node.nodeType in (node.TEXT_NODE,
-                                        node.CDATA_SECTION_NODE)).strip()
+    return _whole_text(element).strip()
+
+
+def _whole_text(node):
+    """Return the text of a node and all its children, as XPath has it."""
+    if node.nodeType in (node.TEXT_NODE, node.CDATA_SECTION_NODE):
+        return node.data
+    return ''.join(_whole_text(child) for child in node.childNodes)
+
+
+def _first_node(parent):
+    """Return the first child that is no text, or None."""
+    return next((node for node in parent.childNodes
+                 if node.nodeType != node.TEXT_NODE), None)
 
 
 def _emulators(document):
@@ -1022,7 +1068,10 @@ def _emulators(document):
 
 
 def _set_emulator(document):
-    devices = _children(document.documentElement, 'devices')[0]
+    domain = document.documentElement
+    if not _children(domain, 'devices'):
+        domain.appendChild(_create(document, domain, 'devices'))
+    devices = _children(domain, 'devices')[0]
     emulators = _children(devices, 'emulator')
     if emulators:
         emulator = emulators[0]
@@ -1031,21 +1080,23 @@ def _set_emulator(document):
         if emulator.hasAttribute('text'):
             emulator.removeAttribute('text')
     else:
-        emulator = document.createElementNS(
-            devices.namespaceURI, _qualified(devices.prefix, 'emulator'))
-        devices.insertBefore(emulator, next(
-            (node for node in devices.childNodes
-             if node.nodeType != node.TEXT_NODE), None))
+        emulator = _create(document, devices, 'emulator')
+        devices.insertBefore(emulator, _first_node(devices))
     emulator.appendChild(document.createTextNode(EMULATOR))
+
+
+def _arguments(document):
+    """Return the <qemu:arg> elements: to libvirt all of them are one list."""
+    arguments = []
+    for command_line in _children(
+            document.documentElement, 'commandline', QEMU_NAMESPACE):
+        arguments.extend(_children(command_line, 'arg', QEMU_NAMESPACE))
+    return arguments
 
 
 def _policy_arguments(document):
     """Return the pairs (lists) of <qemu:arg> elements that are ours."""
-    arguments = []
-    for command_line in _children(
-            document.documentElement, 'commandline', QEMU_NAMESPACE):
-        arguments.extend(_children(command_line, 'arg'))
-    # To libvirt all of them are one list.
+    arguments = _arguments(document)
     pairs = []
     position = 0
     while position < len(arguments):
@@ -1067,6 +1118,10 @@ def read_policy(document):
 
 
 def _add_arguments(document, values):
+    """
+    Add <qemu:arg> elements before all that are there: behind an option of
+    another hook that lacks its value, the first would be taken for that.
+    """
     domain = document.documentElement
     command_lines = _children(domain, 'commandline', QEMU_NAMESPACE)
     if command_lines:
@@ -1077,11 +1132,12 @@ def _add_arguments(document, values):
         command_line = document.createElementNS(
             QEMU_NAMESPACE, _qualified(prefix, 'commandline'))
         domain.appendChild(command_line)
+    first = _first_node(command_line)
     for value in values:
         argument = document.createElementNS(
             QEMU_NAMESPACE, _qualified(prefix, 'arg'))
         argument.setAttribute('value', value)
-        command_line.appendChild(argument)
+        command_line.insertBefore(argument, first)
 
 
 def _qemu_prefix(domain):

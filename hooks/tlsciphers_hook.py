@@ -130,9 +130,17 @@ def enforce(hooking, policy):
     Raises:
         policy.Refused: the VM must not start; the XML is untouched.
     """
-    with open(os.environ['_hook_domxml'], 'rb') as domxml:
-        before = domxml.read()
-    document = hooking.read_domxml()
+    try:
+        with open(os.environ['_hook_domxml'], 'rb') as domxml:
+            before = domxml.read()
+        document = hooking.read_domxml()
+    except Exception as error:
+        # Its text can hold anything that the file holds.
+        raise policy.Refused(
+            'tlsciphers: the domain XML, as vdsm or another hook left it, '
+            'cannot be read: %s: %s; look in vdsm.log for the hook that ran '
+            'before' % (type(error).__name__,
+                        policy.printable(str(error), 200)), 'domain-xml')
     settings, notes = policy.resolve(os.environ, policy.displays(document),
                                      policy.is_hosted_engine(document))
     if not settings:

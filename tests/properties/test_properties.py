@@ -1014,6 +1014,7 @@ def with_policy(xml: str, emulator: str,
     arguments = [(parent, argument)
                  for parent in domain.findall(QEMU + 'commandline')
                  for argument in parent.findall(QEMU + 'arg')]
+    first = [argument.get('value') for _, argument in arguments]
     pairs = []
     while arguments:
         pair = [arguments.pop(0)]
@@ -1021,14 +1022,18 @@ def with_policy(xml: str, emulator: str,
             pair += arguments[:1]
             del arguments[:1]
             pairs.append(pair)
-    devices = next(domain.iterfind('devices'))
+    devices = domain.find('devices')
+    if devices is None:
+        devices = ElementTree.SubElement(domain, 'devices')
     element = devices.find('emulator')
     if element is None:
         element = ElementTree.Element('emulator')
         devices.insert(0, element)
     elif (element.get('text', element.text) == emulator
           and [tuple(argument.get('value') for _, argument in pair)
-               for pair in pairs] == list(settings)):
+               for pair in pairs] == list(settings)
+          and first[:2 * len(pairs)] == [text for setting in settings
+                                         for text in setting]):
         return domain  # It is there, if in several command lines.
     element.attrib.pop('text', None)
     for child in list(element):
@@ -1040,9 +1045,10 @@ def with_policy(xml: str, emulator: str,
     command_line = domain.find(QEMU + 'commandline')
     if command_line is None:
         command_line = ElementTree.SubElement(domain, QEMU + 'commandline')
-    for setting in settings:
-        for text in setting:
-            ElementTree.SubElement(command_line, QEMU + 'arg', value=text)
+    for position, text in enumerate(
+            text for setting in settings for text in setting):
+        command_line.insert(position, ElementTree.Element(
+            QEMU + 'arg', value=text))
     return domain
 
 

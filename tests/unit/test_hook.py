@@ -69,8 +69,9 @@ def expected(xml: str, installation: support.Installation,
     command_line = domain.find(QEMU + 'commandline')
     if command_line is None:
         command_line = ElementTree.SubElement(domain, QEMU + 'commandline')
-    for value in ('-vdsm-tls', 'ciphers=' + ciphers):
-        ElementTree.SubElement(command_line, QEMU + 'arg', value=value)
+    for position, value in enumerate(('-vdsm-tls', 'ciphers=' + ciphers)):
+        command_line.insert(position, ElementTree.Element(
+            QEMU + 'arg', value=value))
     return canonical(domain)
 
 
@@ -170,6 +171,26 @@ def test_vm_without_the_property_costs_nothing(hook: Hook) -> None:
     assert 'posix' in imported
     assert not imported & {'os', 'site', 'hooking', 'subprocess', 'tlsciphers',
                            'xml', 'xml.dom.minidom', 'argparse'}
+
+
+def test_arguments_of_another_hook_do_not_swallow_the_policy(
+        hook: Hook) -> None:
+    """An option that lacks its value takes the argument behind it."""
+    trailing = '<qemu:arg value="-name"/></qemu:commandline>'
+    xml = X86.replace('</domain>', OTHER_HOOK.replace(
+        '</qemu:commandline>', trailing))
+    changed, _ = hook.change(xml, tlsciphers=GOOD_CIPHERS)
+    assert canonical(parse(changed)) == expected(xml, hook.installation,
+                                                 GOOD_CIPHERS)
+    # Nor where an older version has put it last.
+    policy = re.findall('<qemu:arg value="(?:-vdsm-tls|ciphers=[^"]*)"/>',
+                        changed)
+    assert len(policy) == 2
+    last = changed.replace(''.join(policy), '').replace(
+        trailing, trailing.replace('</', ''.join(policy) + '</'))
+    assert last != changed
+    assert canonical(parse(hook.change(last, tlsciphers=GOOD_CIPHERS)[0])) == (
+        canonical(parse(changed)))
 
 
 def test_vm_without_spice_carries_what_it_asks_for(hook: Hook) -> None:
@@ -388,7 +409,8 @@ def test_every_python_judges_alike(
     '/usr/bin/qemu', '/opt/qemu-system-x86_64'])
 def test_wrapper_of_another_hook_is_not_dropped(newest_hook: Hook,
                                                 path: str) -> None:
-    for emulator in '<emulator>%s</emulator>', '<emulator text="%s"/>':
+    for emulator in ('<emulator>%s</emulator>', '<emulator text="%s"/>',
+                     '<emulator><a/><a>%s</a></emulator>'):
         xml = X86.replace('<devices>', '<devices>' + emulator % path)
         assert path in newest_hook.refusal(xml, tlsciphers=GOOD_CIPHERS)
 
@@ -406,14 +428,64 @@ def test_prefix_is_one_that_is_free(newest_hook: Hook, declared: str,
     assert '<%s:arg value="-vdsm-tls"/>' % prefix in changed
 
 
-def test_domain_may_have_a_namespace(newest_hook: Hook) -> None:
-    xml = ('<d:domain xmlns:d="urn:d"><d:name>a</d:name><d:devices>'
-           '<d:graphics type="spice"/></d:devices></d:domain>')
-    changed, _ = newest_hook.change(xml, tlsciphers=GOOD_CIPHERS)
-    emulator = newest_hook.installation.emulator
-    assert '<d:emulator>%s</d:emulator>' % emulator in changed
-    assert parse(changed).findtext('{urn:d}devices/{urn:d}emulator') == str(
-        emulator)
+@pytest.mark.parametrize('xml, covered', [
+    ('<d:domain xmlns:d="urn:d"><name>a</name><devices><emulator/>'
+     '<graphics type="spice"/></devices></d:domain>', True),
+    ('<d:domain xmlns:d="urn:d"><d:devices><emulator/><graphics type="spice"/>'
+     '</d:devices></d:domain>', False),
+    ('<domain><devices xmlns:d="urn:d"><d:graphics type="spice"/></devices>'
+     '</domain>', False),
+    ('<domain><devices><graphics xmlns="urn:d" type="spice"/></devices>'
+     '</domain>', False),
+    ('<domain xmlns="urn:d"><devices xmlns=""><graphics type="spice"/>'
+     '</devices></domain>', True),
+    ('<domain xmlns="urn:d"/>', False), ('<domain/>', False)])
+def test_domain_is_seen_as_libvirt_sees_it(
+        newest_hook: Hook, xml: str, covered: bool) -> None:
+    """
+    libvirt looks for children in no namespace, whatever that of the domain
+    is; tests/libvirt/test_libvirt_parser.py compares the two.
+    """
+    changed, log = newest_hook.change(xml, tlsciphers=GOOD_CIPHERS)
+    domain = parse(changed)
+    assert [element.text for element in domain.findall('devices/emulator')
+            ] == [str(newest_hook.installation.emulator)]
+    assert [argument.get('value') for argument in domain.findall(
+        '%scommandline/%sarg' % (QEMU, QEMU))] == [
+            '-vdsm-tls', 'ciphers=' + GOOD_CIPHERS]
+    assert len(log) == 1
+    assert ('the SPICE console gets ' in log[0]) == covered
+    assert newest_hook.change(changed, tlsciphers=GOOD_CIPHERS) == (
+        changed, log)
+
+
+PREFIXED = '<domain xmlns:x="urn:x"><devices>%s</devices>%s</domain>'
+
+
+@pytest.mark.parametrize('xml', [
+    PREFIXED % ('<graphics x:type="spice" tlsPort="5931"/>', ''),
+    PREFIXED % ('<graphics type="sdl" x:type="spice"/>', ''),
+    PREFIXED % ('<graphics xml:type="spice"/>', ''),
+    PREFIXED % ('<graphics type="spice"><listen x:type="none"/></graphics>',
+                ''),
+    PREFIXED % ('<graphics type="spice"><a><channel x:mode="secure"/></a>'
+                '</graphics>', ''),
+    PREFIXED % ('<emulator x:text="/opt/x"/>', ''),
+    PREFIXED % ('', '<commandline xmlns="%s"><arg x:value="-vnc"/>'
+                '</commandline>' % QEMU.strip('{}'))])
+def test_attribute_with_a_prefix_is_refused(hook: Hook, xml: str) -> None:
+    """libvirt takes the first attribute of a local name, with any prefix."""
+    line = hook.refusal(xml, tlsciphers=GOOD_CIPHERS)
+    assert line.endswith(' [prefix]')
+    assert re.search(' (x|xml):[a-z]+ of <[a-z]+> ', line)
+
+
+def test_attributes_with_a_prefix_elsewhere_are_no_matter(
+        newest_hook: Hook) -> None:
+    newest_hook.change(PREFIXED % (
+        '<graphics xmlns:y="urn:y" type="spice"/><x:graphics x:type="vnc"/>'
+        '<disk x:a="b"/>', '<metadata><x:a x:b="c"/></metadata>'),
+        tlsciphers=GOOD_CIPHERS)
 
 
 def test_document_type_declaration_is_refused(newest_hook: Hook) -> None:
@@ -481,9 +553,22 @@ def test_write_that_fails_puts_the_old_bytes_back(hook: Hook) -> None:
     assert 'as it was' in line
 
 
-def test_xml_that_cannot_be_parsed_is_one_line(hook: Hook) -> None:
-    line = hook.refusal('<domain>', tlsciphers=GOOD_CIPHERS)
-    assert line.startswith('tlsciphers: unexpected error: ')
+@pytest.mark.parametrize('xml', [
+    '', '<domain>', '<domain><\x00/></domain>',
+    '<domain x:y="\'"/>', '<?xml version="1.0" encoding="UTF-7"?><domain/>',
+    '<?xml version="1.0" encoding="no-such"?><domain/>',
+    '<?xml version="1.0" encoding="idna"?><domain/>'])
+def test_xml_that_cannot_be_parsed_is_not_our_mistake(
+        hook: Hook, xml: str) -> None:
+    line = hook.refusal(xml, tlsciphers=GOOD_CIPHERS)
+    assert line.endswith(' [domain-xml]')
+
+
+def test_xml_that_is_not_there_is_not_our_mistake(hook: Hook) -> None:
+    process = hook.run('', tlsciphers=GOOD_CIPHERS,
+                       environment={'_hook_domxml': '/nonexistent'})
+    assert process.returncode == 2
+    assert process.stderr.endswith(' [domain-xml]\n')
 
 
 @pytest.mark.parametrize('xml, properties', [
