@@ -352,107 +352,153 @@ def read_host_default():
         {section: {key: (value, line number)}}, empty where there is no file.
 
     Raises:
-        Refused: the file cannot be read, others than root may have written
-            it, or it has a section or key that is not known.
+        Refused: others than root may have written the file, vdsm cannot read
+            it, or it has a line, section or key that is not known.
     """
-    text = _host_default_text()
-    if not text:
-        return {}
-    try:
-        import configparser
-    except ImportError:  # Python 2
-        import ConfigParser as configparser
-    parser = configparser.RawConfigParser()
-    try:
-        getattr(parser, 'read_file', getattr(parser, 'readfp', None))(
-            io.StringIO(text))
-    except configparser.Error as error:
-        line = getattr(error, 'lineno', None) or getattr(
-            error, 'errors', [(0, '')])[0][0]
-        raise Refused('%s: line %s: %s; write [section] lines and KEY = VALUE '
-                      'lines, each only once' % (
-                          HOST_DEFAULT, line or '?',
-                          printable(str(error).replace('\n', ' '), 120)))
-    if parser.defaults():
-        raise Refused('%s: line %d: [DEFAULT]: no such section; write '
-                      '[default]' % (HOST_DEFAULT, _lines(
-                          parser, text, 'DEFAULT')[0]))
     sections = {}
-    for section in parser.sections():
-        profile = section.startswith('profile ')
-        name = section[len('profile '):]
-        if section != 'default' and not profile:
-            raise Refused('%s: line %d: [%s]: no such section; there are '
-                          '[default] and [profile NAME]' % (
-                              HOST_DEFAULT, _lines(parser, text, section)[0],
-                              printable(section)))
-        if profile and (not name or set(name) - set(CHARACTERS['tlsprofile'])
-                        or name in PROFILES or name == NO_PROFILE):
-            raise Refused('%s: line %d: [%s]: a profile cannot have this '
-                          'name; choose another of letters, digits, . _ -'
-                          % (HOST_DEFAULT, _lines(parser, text, section)[0],
-                             printable(section)))
-        sections[str(section)] = {}
-        for key, value in parser.items(section):
-            lines = _lines(parser, text, section, key)
-            place = _place(lines[-1], section, key)
-            if len(lines) > 1:
-                raise Refused('%s: the key stands in line %d already; remove '
-                              'one' % (place, lines[0]))
-            if key not in (SETTINGS if profile else PROPERTIES):
-                raise Refused('%s: no such key; there are %s' % (
-                    place, ', '.join(SETTINGS if profile else PROPERTIES)))
-            check_characters(key, value, place)
-            sections[str(section)][str(key)] = (str(value), lines[0])
+    first_lines = {}
+    section = last = None
+    indent = 0
+    for number, text in enumerate(_host_default_text().split(u'\n'), 1):
+        line = text.strip()
+        if not line or line[0] in u'#;':
+            continue
+        column = text.index(line[0])
+        if last and column > indent:
+            # It continues the value above, which is refused.
+            check_characters(last[0], last[1] + '\n', last[2])
+        indent = column
+        header, bracket, _ = line[1:].partition(u']')
+        if line[0] == u'[' and header and bracket:
+            last = None
+            section = _read_header(header, number)
+            place = '%s: line %d: [%s]' % (HOST_DEFAULT, number, section)
+            _check_first(first_lines, section, 'section', number, place)
+            sections[section] = {}
+            continue
+        key, value = _read_key(line)
+        if not key:
+            raise Refused('%s: line %d: %s: it is neither [SECTION] nor KEY = '
+                          'VALUE; correct it' % (
+                              HOST_DEFAULT, number, printable(line)),
+                          'host-file')
+        if section is None:
+            raise Refused('%s: line %d: %s: no section begins above it; begin '
+                          'with [default] or [profile NAME]' % (
+                              HOST_DEFAULT, number, printable(line)),
+                          'host-file')
+        place = _place(number, section, key)
+        _check_first(first_lines, (section, key), 'key', number, place)
+        known = PROPERTIES if section == 'default' else SETTINGS
+        if key not in known:
+            raise Refused('%s: no such key; there are %s' % (
+                place, ', '.join(known)))
+        check_characters(key, value, place)
+        sections[section][str(key)] = (str(value), number)
+        last = (key, value, place)
     return sections
+
+
+def _read_header(header, number):
+    """Return a section's name (str)."""
+    place = '%s: line %d: [%s]' % (HOST_DEFAULT, number, printable(header))
+    if header == u'DEFAULT':
+        raise Refused('%s: no such section; write [default]' % place)
+    kind, profile, name = header.partition(u'profile ')
+    if header != u'default' and (kind or not profile):
+        raise Refused('%s: no such section; there are [default] and [profile '
+                      'NAME]' % place)
+    if profile and (not name or set(name) - set(CHARACTERS['tlsprofile'])
+                    or name in PROFILES or name == NO_PROFILE):
+        raise Refused('%s: a profile cannot have this name; choose another of '
+                      'letters, digits, . _ -' % place)
+    return str(header)
+
+
+def _read_key(line):
+    """Return a line's (key, value), or two empty texts for no such line."""
+    ends = [line.index(sign) for sign in u'=:' if sign in line]
+    if not ends:
+        return u'', u''
+    # Python 2 has always taken what follows for a comment.
+    value = line[min(ends) + 1:].partition(u' ;')[0]
+    return line[:min(ends)].strip().lower(), value.strip()
+
+
+def _check_first(first_lines, name, kind, number, place):
+    if name in first_lines:
+        raise Refused('%s: duplicate %s, first set on line %d; remove one' % (
+            place, kind, first_lines[name]), 'host-file')
+    first_lines[name] = number
 
 
 def _host_default_text():
     """Return the file's text (unicode), which is empty where there is none."""
-    remedy = 'mend it, or remove it'
+    remedy = 'fix it, or remove it'
     try:
         # A pipe would keep the VM waiting.
         descriptor = os.open(HOST_DEFAULT, os.O_RDONLY | os.O_NONBLOCK)
     except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        # A link that leads nowhere is no missing file.
+        if error.errno in (errno.ENOENT, errno.ENOTDIR) and not (
+                os.path.lexists(HOST_DEFAULT)):
             return u''
         raise Refused('%s: cannot be read: %s; %s' % (
-            HOST_DEFAULT, error.strerror, remedy))
+            HOST_DEFAULT, error.strerror, remedy), 'host-file')
     try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise Refused('%s: it is no regular file; %s' % (HOST_DEFAULT,
-                                                             remedy))
-        if status.st_uid not in (0, os.geteuid()) or (
-                status.st_mode & stat.S_IWOTH) or (
-                status.st_mode & stat.S_IWGRP
-                and status.st_gid not in (0, os.getegid())):
-            raise Refused('%s: others than root can write it; chown root:root '
-                          'and chmod 644' % HOST_DEFAULT)
+        _check_owner(os.fstat(descriptor), remedy)
         with io.open(descriptor, 'rb', closefd=False) as host_default:
             return host_default.read().decode('utf-8')
     except UnicodeDecodeError as error:
-        raise Refused('%s: it is no UTF-8 text (byte %d); %s' % (
-            HOST_DEFAULT, error.start, remedy))
+        raise Refused('%s: not valid UTF-8 (byte %d); %s' % (
+            HOST_DEFAULT, error.start, remedy), 'host-file')
     finally:
         os.close(descriptor)
 
 
-def _lines(parser, text, section, key=None):
-    """Return the numbers (list) of the lines with a section, or with a key."""
-    numbers = []
-    current = None
-    for number, line in enumerate(text.split('\n'), 1):
-        header = parser.SECTCRE.match(line.strip())
-        if header:
-            current = header.group('header')
-            found = key is None
-        else:
-            name = line.replace(':', '=').partition('=')[0]
-            found = name.strip().lower() == key
-        if found and current == section:
-            numbers.append(number)
-    return numbers
+def _check_owner(status, remedy):
+    """
+    Refuse a file (os.stat_result) that is not root's alone, or that vdsm
+    cannot read. A link counts as the file that it leads to.
+    """
+    if not stat.S_ISREG(status.st_mode):
+        raise Refused('%s: not a regular file; %s' % (HOST_DEFAULT, remedy),
+                      'host-file')
+    # Root, and where the package is tried out, whoever has installed it.
+    if status.st_uid not in (0, os.stat(__file__).st_uid) or (
+            status.st_mode & stat.S_IWOTH) or (
+            status.st_mode & stat.S_IWGRP and status.st_gid):
+        raise Refused('%s: owned or writable by users other than root; chown '
+                      'root:root and chmod 644' % HOST_DEFAULT,
+                      'host-file-owner')
+    # Root can read it in any case: the answer is to be that of the hook.
+    if os.geteuid() == 0 and not (
+            _vdsm_may(status, stat.S_IROTH)
+            and _vdsm_may(os.stat(os.path.dirname(HOST_DEFAULT)),
+                          stat.S_IXOTH)):
+        raise Refused('%s: cannot be read by vdsm; chmod 644, and 755 for its '
+                      'folder' % HOST_DEFAULT, 'host-file-owner')
+
+
+def _vdsm_may(status, permission):
+    """
+    Tell whether user vdsm has a permission (one of those for others) for a
+    file (os.stat_result). Where there is no such user it is as any other.
+    """
+    import grp
+    import pwd
+    mode = status.st_mode
+    try:
+        user = pwd.getpwnam('vdsm')
+    except KeyError:
+        return mode & permission
+    if status.st_uid == user.pw_uid:
+        return mode & permission << 6
+    if status.st_gid in [user.pw_gid] + [
+            group.gr_gid for group in grp.getgrall()
+            if user.pw_name in group.gr_mem]:
+        return mode & permission << 3
+    return mode & permission
 
 
 def _place(line, section, key):

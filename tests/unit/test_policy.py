@@ -9,8 +9,10 @@ import os
 import pathlib
 import re
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+from unittest import mock
 
 import pytest
 
@@ -422,7 +424,13 @@ MALFORMED = [
     ('[default]\ntlsprotocols = TLSv1.3\ntlsciphers = AES256-SHA\n',
      'line 2: [default]: tlsprotocols: TLSv1.3: '),
     (b'[default]\ntlsciphers = \xff\n',
-     ': it is no UTF-8 text (byte 23); mend it, or remove it'),
+     ': not valid UTF-8 (byte 23); fix it, or remove it [host-file]'),
+    ('[default\n', 'line 1: [default: it is neither '),
+    ('[default\x00\x1b\u20ac\n', 'line 1: [default???: it is neither '),
+    ('[default]\n= HIGH\n', 'line 2: = HIGH: it is neither '),
+    ('[]\n', 'line 1: []: it is neither '),
+    ('[default]\ntlsgroups =\tP-256\n\n  # x\n\tP-384\n',
+     'line 2: [default]: tlsgroups: a line break'),
     # No section without its "]", found by fuzzing.
     ('[default]\n[prof = HIGH\n', 'line 2: [default]: [prof: no such key'),
 ]
@@ -505,9 +513,9 @@ def test_damaged_package_does_not_stop_the_hosted_engine(
 def test_default_that_anybody_may_write_is_refused(
         hook: Hook, host_default: WriteDefault, mode: int) -> None:
     path = host_default(FILE, mode=mode)
-    assert hook.refusal(X86) == (
-        path + ': others than root can write it; chown root:root and chmod '
-        '644')
+    line = hook.refusal(X86)
+    assert line.startswith(path + ': ')
+    assert line.endswith(' [host-file-owner]')
 
 
 def test_default_of_another_user_is_refused(
@@ -520,11 +528,87 @@ def test_default_of_another_user_is_refused(
     os.chown(path, 0, 1)
     assert hook.policy(X86)[0]
     os.chmod(path, 0o664)
-    assert hook.refusal(X86) == (
-        path + ': others than root can write it; chown root:root and chmod '
-        '644')
+    assert hook.refusal(X86).endswith(' [host-file-owner]')
     os.chown(path, 0, 0)
     assert hook.policy(X86)[0]
+
+
+def test_default_of_vdsm_itself_is_refused_by_vdsm(
+        hook: Hook, tmp_path: pathlib.Path) -> None:
+    """As the hook runs on a host: by another user than root."""
+    if os.geteuid() != 0:
+        pytest.skip('only root can give a file away')
+    names = support.run_file(hook.installation.module)
+    path = tmp_path / 'file'
+    path.write_text('')
+    path.chmod(0o644)
+    os.chown(path, 36, 36)
+    with mock.patch('os.geteuid', return_value=36), pytest.raises(
+            names['Refused']) as refusal:
+        names['_check_owner'](path.stat(), '')
+    assert str(refusal.value).endswith(' [host-file-owner]')
+
+
+@pytest.mark.parametrize('mode, groups, readable', [
+    (0o644, (), True), (0o640, (), False), (0o600, (), False),
+    (0o640, (0,), True), (0o604, (0,), False), (0o604, (), True)])
+def test_root_says_of_the_default_what_vdsm_would(
+        newest_hook: Hook, tmp_path: pathlib.Path, mode: int,
+        groups: tuple[int, ...], readable: bool) -> None:
+    """The command runs as root, which can read everything."""
+    names = support.run_file(newest_hook.installation.module)
+    path = tmp_path / 'file'
+    path.write_text('')
+    path.chmod(mode)
+    status = mock.Mock(wraps=path.stat(), st_mode=path.stat().st_mode,
+                       st_uid=0, st_gid=0)
+    newest_hook.installation.host_default.parent.mkdir(parents=True,
+                                                       exist_ok=True)
+    user = mock.Mock(pw_uid=36, pw_gid=36, pw_name='vdsm')
+    with mock.patch('os.geteuid', return_value=0), mock.patch(
+            'pwd.getpwnam', return_value=user), mock.patch(
+                'grp.getgrall', return_value=[
+                    mock.Mock(gr_gid=group, gr_mem=['vdsm'])
+                    for group in groups]):
+        try:
+            names['_check_owner'](status, '')
+        except names['Refused'] as refusal:
+            assert str(refusal).endswith(' [host-file-owner]')
+            assert not readable
+        else:
+            assert readable
+
+
+def test_default_that_only_root_can_read_is_refused(
+        hook: Hook, host_default: WriteDefault) -> None:
+    """By root as well, whose answer is to be that of vdsm."""
+    path = host_default(FILE, mode=0o600)
+    if os.geteuid() != 0:
+        pytest.skip('its owner can read it')
+    assert hook.refusal(X86).endswith(' [host-file-owner]')
+    os.chmod(path, 0o644)
+    folder = pathlib.Path(path).parent
+    folder.chmod(0o700)
+    try:
+        assert hook.refusal(X86).endswith(' [host-file-owner]')
+    finally:
+        folder.chmod(0o755)
+    assert hook.policy(X86)[0]
+
+
+def test_link_counts_as_the_default_that_it_leads_to(
+        hook: Hook, host_default: WriteDefault) -> None:
+    path = pathlib.Path(host_default(FILE))
+    target = path.rename(path.with_name('target'))
+    path.symlink_to('target')
+    try:
+        assert hook.policy(X86)[0]
+        target.chmod(0o646)
+        assert hook.refusal(X86).endswith(' [host-file-owner]')
+    finally:
+        target.unlink()
+    # Now it leads nowhere: that is no host without a default.
+    assert hook.refusal(X86).endswith(' [host-file]')
 
 
 @pytest.mark.parametrize('make', [os.mkdir, os.mkfifo])
@@ -536,7 +620,7 @@ def test_default_that_is_no_file_is_refused(
     make(path)
     try:
         assert newest_hook.refusal(X86) == (
-            path + ': it is no regular file; mend it, or remove it')
+            path + ': not a regular file; fix it, or remove it [host-file]')
     finally:
         (os.rmdir if make is os.mkdir else os.unlink)(path)
 
@@ -547,8 +631,48 @@ def test_default_that_cannot_be_read_is_refused(
     os.unlink(path)
     os.symlink(os.path.basename(path), path)
     assert newest_hook.refusal(X86) == (
-        path + ': cannot be read: Too many levels of symbolic links; mend it, '
-        'or remove it')
+        path + ': cannot be read: Too many levels of symbolic links; fix it, '
+        'or remove it [host-file]')
+
+
+@pytest.mark.parametrize('text', [
+    '[default]\n  tlsciphers : HIGH:!kRSA\n  # x\n\n ; y\n'
+    '  TLSprotocols=TLSv1.2\n',
+    '[default] ; x\r\ntlsciphers = HIGH:!kRSA ; x\r\n'
+    'tlsprotocols = TLSv1.2\r\n'])
+def test_default_can_be_written_as_files_of_its_kind_are(
+        hook: Hook, host_default: WriteDefault, text: str) -> None:
+    host_default(text)
+    assert hook.policy(SPICE)[0] == {'ciphers?': 'HIGH:!kRSA',
+                                     'protocols?': 'TLSv1.2'}
+
+
+def test_file_with_many_profiles_is_read_in_linear_time(
+        newest_hook: Hook) -> None:
+    """By lines that are executed, since those are the same every time."""
+    names = support.run_file(newest_hook.installation.module)
+
+    def steps(profiles: int) -> int:
+        text = ''.join('[profile p%d]\n%s' % (number, ''.join(
+            '%s = A\n' % name for name in names['SETTINGS']))
+            for number in range(profiles))
+        count = 0
+
+        def trace(*_: object) -> Callable[..., Any]:
+            nonlocal count
+            count += 1
+            return trace
+
+        with mock.patch.dict(names, _host_default_text=lambda: text):
+            before = sys.gettrace()
+            sys.settrace(trace)
+            try:
+                assert len(names['read_host_default']()) == profiles
+            finally:
+                sys.settrace(before)
+        return count
+
+    assert steps(1000) < 11 * steps(100)
 
 
 def test_default_in_a_folder_that_is_none_is_not_there(
