@@ -476,8 +476,9 @@ def _check_owner(status, remedy):
             _vdsm_may(status, stat.S_IROTH)
             and _vdsm_may(os.stat(os.path.dirname(HOST_DEFAULT)),
                           stat.S_IXOTH)):
-        raise Refused('%s: cannot be read by vdsm; chmod 644, and 755 for its '
-                      'folder' % HOST_DEFAULT, 'host-file-owner')
+        raise Refused('%s: cannot be read by vdsm; chmod 644 %s, and 755 for '
+                      'its folder' % (HOST_DEFAULT, HOST_DEFAULT),
+                      'host-file-owner')
 
 
 def _vdsm_may(status, permission):
