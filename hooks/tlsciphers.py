@@ -488,18 +488,20 @@ def _vdsm_may(status, permission):
     """
     import grp
     import pwd
-    mode = status.st_mode
+    owner, group, others = [status.st_mode >> shift & permission
+                            for shift in (6, 3, 0)]
     try:
         user = pwd.getpwnam('vdsm')
     except KeyError:
-        return mode & permission
+        return others
     if status.st_uid == user.pw_uid:
-        return mode & permission << 6
-    if status.st_gid in [user.pw_gid] + [
-            group.gr_gid for group in grp.getgrall()
-            if user.pw_name in group.gr_mem]:
-        return mode & permission << 3
-    return mode & permission
+        return owner
+    # Who is in which group can take long to find out.
+    if group != others and status.st_gid in [user.pw_gid] + [
+            entry.gr_gid for entry in grp.getgrall()
+            if user.pw_name in entry.gr_mem]:
+        return group
+    return others
 
 
 def _place(line, section, key):
@@ -1032,7 +1034,7 @@ def check_emulator(document):
     Refuse (Refused) a domain XML (Document) whose emulator is neither QEMU's
     nor ours: it is another hook's wrapper, which ours would silently drop.
     """
-    for path in _emulators(document):
+    for path in _emulator_paths(document):
         if not (path in ('', QEMU_KVM, EMULATOR, WRAPPER, '/usr/bin/qemu-kvm')
                 or path.startswith('/usr/bin/qemu-system-')):
             raise Refused('tlsciphers: another hook has set the emulator to '
@@ -1054,8 +1056,11 @@ def set_policy(document, settings):
     values = [value for pair in settings for value in pair]
     first = [argument.getAttribute('value')
              for argument in _arguments(document)[:len(values)]]
+    # libvirt takes the first emulator, as it is, and no attribute.
+    emulator = [(_whole_text(emulator), emulator.hasAttribute('text'))
+                for emulator in _emulators(document)[:1]]
     if (first == values and read_policy(document) == settings
-            and _emulators(document)[:1] == [EMULATOR]):
+            and emulator == [(EMULATOR, False)]):
         return False
     _set_emulator(document)
     for pair in _policy_arguments(document):
@@ -1101,16 +1106,21 @@ def _first_node(parent):
 
 
 def _emulators(document):
+    return [emulator
+            for devices in _children(document.documentElement, 'devices')
+            for emulator in _children(devices, 'emulator')]
+
+
+def _emulator_paths(document):
     """
     Return the paths (list of str) that the domain names as emulator. The
     engine writes one for ppc64 into an attribute "text".
     """
     paths = []
-    for devices in _children(document.documentElement, 'devices'):
-        for emulator in _children(devices, 'emulator'):
-            if emulator.hasAttribute('text'):
-                paths.append(emulator.getAttribute('text'))
-            paths.append(_text(emulator))
+    for emulator in _emulators(document):
+        if emulator.hasAttribute('text'):
+            paths.append(emulator.getAttribute('text'))
+        paths.append(_text(emulator))
     return paths
 
 

@@ -1029,7 +1029,8 @@ def with_policy(xml: str, emulator: str,
     if element is None:
         element = ElementTree.Element('emulator')
         devices.insert(0, element)
-    elif (element.get('text', element.text) == emulator
+    elif (element.text == emulator and not len(element)
+          and 'text' not in element.attrib
           and [tuple(argument.get('value') for _, argument in pair)
                for pair in pairs] == list(settings)
           and first[:2 * len(pairs)] == [text for setting in settings

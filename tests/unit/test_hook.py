@@ -495,6 +495,20 @@ def test_document_type_declaration_is_refused(newest_hook: Hook) -> None:
         '(DOCTYPE), which libvirt may read in another way; remove it')
 
 
+@pytest.mark.parametrize('emulator', [
+    '<emulator text="%s"/>', '<emulator text="%s">/bin/qemu</emulator>',
+    '<emulator>\n%s</emulator>', ''])
+def test_emulator_is_ours_only_where_libvirt_takes_it_for_ours(
+        newest_hook: Hook, emulator: str) -> None:
+    changed, _ = newest_hook.change(X86, tlsciphers=GOOD_CIPHERS)
+    path = str(newest_hook.installation.emulator)
+    others = changed.replace('<emulator>%s</emulator>' % path,
+                             emulator.replace('%s', path))
+    assert others != changed
+    assert canonical(parse(newest_hook.change(
+        others, tlsciphers=GOOD_CIPHERS)[0])) == canonical(parse(changed))
+
+
 @pytest.mark.parametrize('path', ['/usr/bin/qemu-kvm', '{0.qemu_kvm}',
                                   '{0.emulator}', '{0.wrapper}',
                                   '\n  /usr/bin/qemu-system-x86_64\n',

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import pathlib
 import re
+import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -549,29 +550,35 @@ def test_default_of_vdsm_itself_is_refused_by_vdsm(
     assert str(refusal.value).endswith(' [host-file-owner]')
 
 
-@pytest.mark.parametrize('mode, groups, readable', [
-    (0o644, (), True), (0o640, (), False), (0o600, (), False),
-    (0o640, (0,), True), (0o604, (0,), False), (0o604, (), True)])
+@pytest.mark.parametrize('mode, groups, folder, readable', [
+    (0o644, (), 0o755, True), (0o640, (), 0o755, False),
+    (0o600, (), 0o755, False), (0o640, (0,), 0o755, True),
+    (0o604, (0,), 0o755, False), (0o604, (), 0o755, True),
+    (0o644, (), 0o700, True), (0o644, (), 0o655, False)])
 def test_root_says_of_the_default_what_vdsm_would(
-        newest_hook: Hook, tmp_path: pathlib.Path, mode: int,
-        groups: tuple[int, ...], readable: bool) -> None:
-    """The command runs as root, which can read everything."""
+        newest_hook: Hook, mode: int, groups: tuple[int, ...], folder: int,
+        readable: bool) -> None:
+    """
+    The command runs as root, which can read everything. Here the file is
+    root's, and its folder is vdsm's.
+    """
     names = support.run_file(newest_hook.installation.module)
-    path = tmp_path / 'file'
-    path.write_text('')
-    path.chmod(mode)
-    status = mock.Mock(wraps=path.stat(), st_mode=path.stat().st_mode,
-                       st_uid=0, st_gid=0)
-    newest_hook.installation.host_default.parent.mkdir(parents=True,
-                                                       exist_ok=True)
+
+    def status(mode: int, owner: int) -> os.stat_result:
+        return os.stat_result((mode, 0, 0, 1, owner, 0, 0, 0, 0, 0))
+
+    stat_of = {str(newest_hook.installation.host_default.parent): status(
+        stat.S_IFDIR | folder, 36), str(newest_hook.installation.module):
+        status(stat.S_IFREG | 0o644, 0)}
     user = mock.Mock(pw_uid=36, pw_gid=36, pw_name='vdsm')
     with mock.patch('os.geteuid', return_value=0), mock.patch(
             'pwd.getpwnam', return_value=user), mock.patch(
                 'grp.getgrall', return_value=[
                     mock.Mock(gr_gid=group, gr_mem=['vdsm'])
-                    for group in groups]):
+                    for group in groups]), mock.patch(
+                        'os.stat', side_effect=stat_of.__getitem__):
         try:
-            names['_check_owner'](status, '')
+            names['_check_owner'](status(stat.S_IFREG | mode, 0), '')
         except names['Refused'] as refusal:
             assert str(refusal).endswith(' [host-file-owner]')
             assert not readable
