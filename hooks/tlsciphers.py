@@ -125,7 +125,9 @@ def resolve(properties, displays, lenient=False):
     """
     Settle, setting by setting, which value holds for a VM: that of its own
     property, of its tlsprofile, of the host's default, of the default's
-    profile. Then judge them all.
+    profile. Then judge those for displays that the VM has. What the VM itself
+    asks for is passed on for the others as well, since another hook may add
+    one: the wrapper judges it there.
 
     Arguments:
         properties (mapping of str): may hold the names of PROPERTIES.
@@ -140,18 +142,18 @@ def resolve(properties, displays, lenient=False):
     Raises:
         Refused: a value is wrong, or cannot be enforced although it must be.
     """
-    settings, lines = _choose(properties, lenient)
-    any_policy = bool(settings)
-    present = []
-    for setting in settings:
-        display = 'vnc' if setting.name == 'tlspriority' else 'spice'
-        if display in displays:
-            present.append(setting)
-        elif setting.name in properties:
-            lines.append('%s: this VM has no %s console; the property has no '
-                         'effect' % (setting.name, display.upper()))
+    settings, lines = _choose(properties, displays, lenient)
     values = {}
-    for setting in present:
+    unseen = {}
+    for setting in settings:
+        if _display(setting.name) not in displays:
+            if setting.required:
+                check_characters(setting.name, setting.value, setting.label)
+                if setting.name == 'tlsprotocols':
+                    check_protocols(setting.value, setting.label)
+                unseen.update((key, (value, setting))
+                              for key, value in _pairs(setting))
+            continue
         try:
             pairs, warnings = JUDGES[setting.name](setting)
         except Refused as refusal:
@@ -164,14 +166,38 @@ def resolve(properties, displays, lenient=False):
             lines.extend(warnings)
             values.update((key, (value, setting)) for key, value in pairs)
     lines.extend(_check_combination(values, lenient))
-    if any_policy:
+    if unseen:
+        lines.append(_describe_unseen(unseen))
+    if settings:
         lines.extend(_describe(values, displays))
+        if not unseen and not _consoles(displays):
+            lines.append('tlsciphers: this VM has no SPICE or VNC console, so '
+                         'there is nothing to do')
+    values.update(unseen)
     return [(REQUIREMENT if values[key][1].required else BEST_EFFORT,
              '%s=%s' % (key, values[key][0]))
             for key in KEYS if key in values], lines
 
 
-def _choose(properties, lenient):
+def _display(name):
+    """Return the display that one of SETTINGS is for."""
+    return 'vnc' if name == 'tlspriority' else 'spice'
+
+
+def _consoles(displays):
+    return [display for display in ('spice', 'vnc') if display in displays]
+
+
+def _pairs(setting):
+    """Return a setting as (key, value) for the wrapper, without a judge."""
+    if setting.name != 'tlsciphers':
+        return [(setting.name[len('tls'):], setting.value)]
+    ciphers, suites = split_cipher_list(setting.value, setting.label)
+    pairs = [('ciphers', ciphers)] if ciphers else []
+    return pairs + ([('ciphersuites', ':'.join(suites))] if suites else [])
+
+
+def _choose(properties, displays, lenient):
     """Return the settings (list of Setting) that hold, and lines (list)."""
     chosen = dict((name, Setting(name, properties[name], name))
                   for name in SETTINGS if name in properties)
@@ -187,8 +213,10 @@ def _choose(properties, lenient):
         if profile is not None:
             if profile not in PROFILES:
                 sections = read_host_default()
-            _add(chosen, _profile(profile, sections, 'tlsprofile: ' + profile,
-                                  True))
+            settings = _profile(profile, sections, 'tlsprofile: ' + profile,
+                                True)
+            _check_displays(profile, settings, displays)
+            _add(chosen, settings)
         if len(chosen) < len(SETTINGS):
             try:
                 if sections is None:
@@ -206,6 +234,20 @@ def _add(chosen, settings):
         chosen.setdefault(setting.name, setting)
 
 
+def _check_displays(profile, settings, displays):
+    """Refuse a profile (str) that sets nothing for the consoles there are."""
+    consoles = _consoles(displays)
+    if consoles and not [setting for setting in settings
+                         if _display(setting.name) in consoles]:
+        raise Refused('tlsprofile: %s: this profile sets nothing for %s, the '
+                      'only console of this VM; add %s to [profile %s] in %s, '
+                      'or name another profile' % (
+                          profile, consoles[0].upper(),
+                          'tlspriority' if consoles == ['vnc'] else
+                          'tlsciphers', profile, HOST_DEFAULT),
+                      'profile-other-console')
+
+
 def _profile(name, sections, label, required):
     """Return the settings (list of Setting) of a profile."""
     origin = 'profile ' + name if required else HOST_ORIGIN
@@ -218,6 +260,10 @@ def _profile(name, sections, label, required):
                       '%s or correct the name' % (
                           label, ', '.join(profile_names(sections)), name,
                           HOST_DEFAULT))
+    if name in empty_profiles(sections):
+        raise Refused('%s: this profile sets nothing; add a key to [profile '
+                      '%s] in %s, or name another profile' % (
+                          label, name, HOST_DEFAULT), 'empty-profile')
     return _section(sections, 'profile ' + name, origin, required)
 
 
@@ -226,6 +272,13 @@ def profile_names(sections):
     return sorted(PROFILES) + [NO_PROFILE] + sorted(
         section[len('profile '):] for section in sections
         if section.startswith('profile '))
+
+
+def empty_profiles(sections):
+    """Return the profiles (list of str) of the host's file without a key."""
+    return sorted(section[len('profile '):] for section in sections
+                  if section.startswith('profile ')
+                  and not sections[section])
 
 
 def _section(sections, section, origin, required):
@@ -255,107 +308,156 @@ def read_host_default():
         {section: {key: (value, line number)}}, empty where there is no file.
 
     Raises:
-        Refused: the file cannot be read, others than root may have written
-            it, or it has a section or key that is not known.
+        Refused: others than root may have written the file, vdsm cannot read
+            it, or it has a line, section or key that is not known.
     """
-    text = _host_default_text()
-    if not text:
-        return {}
-    try:
-        import configparser
-    except ImportError:  # Python 2
-        import ConfigParser as configparser
-    parser = configparser.RawConfigParser()
-    try:
-        getattr(parser, 'read_file', getattr(parser, 'readfp', None))(
-            io.StringIO(text))
-    except configparser.Error as error:
-        line = getattr(error, 'lineno', None) or getattr(
-            error, 'errors', [(0, '')])[0][0]
-        raise Refused('%s: line %s: %s; write [section] lines and KEY = VALUE '
-                      'lines, each only once' % (
-                          HOST_DEFAULT, line or '?',
-                          printable(str(error).replace('\n', ' '), 120)))
-    if parser.defaults():
-        raise Refused('%s: line %d: [DEFAULT]: no such section; write '
-                      '[default]' % (HOST_DEFAULT, _lines(
-                          parser, text, 'DEFAULT')[0]))
     sections = {}
-    for section in parser.sections():
-        profile = section.startswith('profile ')
-        name = section[len('profile '):]
-        if section != 'default' and not profile:
-            raise Refused('%s: line %d: [%s]: no such section; there are '
-                          '[default] and [profile NAME]' % (
-                              HOST_DEFAULT, _lines(parser, text, section)[0],
-                              printable(section)))
-        if profile and (not name or set(name) - set(CHARACTERS['tlsprofile'])
-                        or name in PROFILES or name == NO_PROFILE):
-            raise Refused('%s: line %d: [%s]: a profile cannot have this '
-                          'name; choose another of letters, digits, . _ -'
-                          % (HOST_DEFAULT, _lines(parser, text, section)[0],
-                             printable(section)))
-        sections[str(section)] = {}
-        for key, value in parser.items(section):
-            lines = _lines(parser, text, section, key)
-            place = _place(lines[-1], section, key)
-            if len(lines) > 1:
-                raise Refused('%s: the key stands in line %d already; remove '
-                              'one' % (place, lines[0]))
-            if key not in (SETTINGS if profile else PROPERTIES):
-                raise Refused('%s: no such key; there are %s' % (
-                    place, ', '.join(SETTINGS if profile else PROPERTIES)))
-            check_characters(key, value, place)
-            sections[str(section)][str(key)] = (str(value), lines[0])
+    first_lines = {}
+    section = last = None
+    indent = 0
+    for number, text in enumerate(_host_default_text().split(u'\n'), 1):
+        line = text.strip()
+        if not line or line[0] in u'#;':
+            continue
+        column = text.index(line[0])
+        if last and column > indent:
+            # It continues the value above, which is refused.
+            check_characters(last[0], last[1] + '\n', last[2])
+        indent = column
+        header, bracket, _ = line[1:].partition(u']')
+        if line[0] == u'[' and header and bracket:
+            last = None
+            section = _read_header(header, number)
+            place = '%s: line %d: [%s]' % (HOST_DEFAULT, number, section)
+            _check_first(first_lines, section, 'section', number, place)
+            sections[section] = {}
+            continue
+        key, value = _read_key(line)
+        if not key:
+            raise Refused('%s: line %d: %s: it is neither [SECTION] nor KEY = '
+                          'VALUE; correct it' % (
+                              HOST_DEFAULT, number, printable(line)),
+                          'host-file')
+        if section is None:
+            raise Refused('%s: line %d: %s: no section begins above it; begin '
+                          'with [default] or [profile NAME]' % (
+                              HOST_DEFAULT, number, printable(line)),
+                          'host-file')
+        place = _place(number, section, key)
+        _check_first(first_lines, (section, key), 'key', number, place)
+        known = PROPERTIES if section == 'default' else SETTINGS
+        if key not in known:
+            raise Refused('%s: no such key; there are %s' % (
+                place, ', '.join(known)))
+        check_characters(key, value, place)
+        sections[section][str(key)] = (str(value), number)
+        last = (key, value, place)
     return sections
+
+
+def _read_header(header, number):
+    """Return a section's name (str)."""
+    place = '%s: line %d: [%s]' % (HOST_DEFAULT, number, printable(header))
+    if header == u'DEFAULT':
+        raise Refused('%s: no such section; write [default]' % place)
+    kind, profile, name = header.partition(u'profile ')
+    if header != u'default' and (kind or not profile):
+        raise Refused('%s: no such section; there are [default] and [profile '
+                      'NAME]' % place)
+    if profile and (not name or set(name) - set(CHARACTERS['tlsprofile'])
+                    or name in PROFILES or name == NO_PROFILE):
+        raise Refused('%s: a profile cannot have this name; choose another of '
+                      'letters, digits, . _ -' % place)
+    return str(header)
+
+
+def _read_key(line):
+    """Return a line's (key, value), or two empty texts for no such line."""
+    ends = [line.index(sign) for sign in u'=:' if sign in line]
+    if not ends:
+        return u'', u''
+    # Python 2 has always taken what follows for a comment.
+    value = line[min(ends) + 1:].partition(u' ;')[0]
+    return line[:min(ends)].strip().lower(), value.strip()
+
+
+def _check_first(first_lines, name, kind, number, place):
+    if name in first_lines:
+        raise Refused('%s: duplicate %s, first set on line %d; remove one' % (
+            place, kind, first_lines[name]), 'host-file')
+    first_lines[name] = number
 
 
 def _host_default_text():
     """Return the file's text (unicode), which is empty where there is none."""
-    remedy = 'mend it, or remove it'
+    remedy = 'fix it, or remove it'
     try:
         # A pipe would keep the VM waiting.
         descriptor = os.open(HOST_DEFAULT, os.O_RDONLY | os.O_NONBLOCK)
     except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        # A link that leads nowhere is no missing file.
+        if error.errno in (errno.ENOENT, errno.ENOTDIR) and not (
+                os.path.lexists(HOST_DEFAULT)):
             return u''
         raise Refused('%s: cannot be read: %s; %s' % (
-            HOST_DEFAULT, error.strerror, remedy))
+            HOST_DEFAULT, error.strerror, remedy), 'host-file')
     try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise Refused('%s: it is no regular file; %s' % (HOST_DEFAULT,
-                                                             remedy))
-        if status.st_uid not in (0, os.geteuid()) or (
-                status.st_mode & stat.S_IWOTH) or (
-                status.st_mode & stat.S_IWGRP
-                and status.st_gid not in (0, os.getegid())):
-            raise Refused('%s: others than root can write it; chown root:root '
-                          'and chmod 644' % HOST_DEFAULT)
+        _check_owner(os.fstat(descriptor), remedy)
         with io.open(descriptor, 'rb', closefd=False) as host_default:
             return host_default.read().decode('utf-8')
     except UnicodeDecodeError as error:
-        raise Refused('%s: it is no UTF-8 text (byte %d); %s' % (
-            HOST_DEFAULT, error.start, remedy))
+        raise Refused('%s: not valid UTF-8 (byte %d); %s' % (
+            HOST_DEFAULT, error.start, remedy), 'host-file')
     finally:
         os.close(descriptor)
 
 
-def _lines(parser, text, section, key=None):
-    """Return the numbers (list) of the lines with a section, or with a key."""
-    numbers = []
-    current = None
-    for number, line in enumerate(text.split('\n'), 1):
-        header = parser.SECTCRE.match(line.strip())
-        if header:
-            current = header.group('header')
-            found = key is None
-        else:
-            name = line.replace(':', '=').partition('=')[0]
-            found = name.strip().lower() == key
-        if found and current == section:
-            numbers.append(number)
-    return numbers
+def _check_owner(status, remedy):
+    """
+    Refuse a file (os.stat_result) that is not root's alone, or that vdsm
+    cannot read. A link counts as the file that it leads to.
+    """
+    if not stat.S_ISREG(status.st_mode):
+        raise Refused('%s: not a regular file; %s' % (HOST_DEFAULT, remedy),
+                      'host-file')
+    # Root, and where the package is tried out, whoever has installed it.
+    if status.st_uid not in (0, os.stat(__file__).st_uid) or (
+            status.st_mode & stat.S_IWOTH) or (
+            status.st_mode & stat.S_IWGRP and status.st_gid):
+        raise Refused('%s: owned or writable by users other than root; chown '
+                      'root:root and chmod 644' % HOST_DEFAULT,
+                      'host-file-owner')
+    # Root can read it in any case: the answer is to be that of the hook.
+    if os.geteuid() == 0 and not (
+            _vdsm_may(status, stat.S_IROTH)
+            and _vdsm_may(os.stat(os.path.dirname(HOST_DEFAULT)),
+                          stat.S_IXOTH)):
+        raise Refused('%s: cannot be read by vdsm; chmod 644 %s, and 755 for '
+                      'its folder' % (HOST_DEFAULT, HOST_DEFAULT),
+                      'host-file-owner')
+
+
+def _vdsm_may(status, permission):
+    """
+    Tell whether user vdsm has a permission (one of those for others) for a
+    file (os.stat_result). Where there is no such user it is as any other.
+    """
+    import grp
+    import pwd
+    owner, group, others = [status.st_mode >> shift & permission
+                            for shift in (6, 3, 0)]
+    try:
+        user = pwd.getpwnam('vdsm')
+    except KeyError:
+        return others
+    if status.st_uid == user.pw_uid:
+        return owner
+    # Who is in which group can take long to find out.
+    if group != others and status.st_gid in [user.pw_gid] + [
+            entry.gr_gid for entry in grp.getgrall()
+            if user.pw_name in entry.gr_mem]:
+        return group
+    return others
 
 
 def _place(line, section, key):
@@ -590,10 +692,22 @@ def _describe(values, displays):
                          'covered: set %s or tlsprofile' % (
                              display.upper(), 'tlspriority'
                              if display == 'vnc' else 'tlsciphers'))
-    if not frozenset(('spice', 'vnc')) & frozenset(displays):
-        lines.append('tlsciphers: this VM has no SPICE or VNC console, so '
-                     'there is nothing to do')
     return lines
+
+
+def _describe_unseen(values):
+    """Return a line (str): what is passed on for displays not there."""
+    settings = [values[key][1] for key in KEYS if key in values]
+    displays = frozenset(_display(setting.name) for setting in settings)
+    names = []
+    for setting in settings:
+        name = 'tlsprofile' if setting.origin else setting.name
+        if name not in names:
+            names.append(name)
+    return ('tlsciphers: this VM has no %s console: the values for it (%s) '
+            'have no effect so far [no-console]' % (
+                ' or '.join(display.upper() for display in sorted(displays)),
+                ', '.join(names)))
 
 
 def _cipher_warnings(value, suites, label):
@@ -687,25 +801,48 @@ def _selinux_enforcing():
 
 def displays(document):
     """
-    Return the types ('spice', 'vnc', ...) of the graphics devices in a domain
-    XML (xml.dom.minidom.Document), as a frozenset of str. Raises Refused
-    where libvirt could see others.
+    Return the types ('spice', 'vnc', ...) of the graphics devices that
+    libvirt sees in a domain XML (xml.dom.minidom.Document), as a frozenset of
+    str. Raises Refused where libvirt could see others.
     """
     if document.doctype is not None:
         # It can give attributes to elements, which minidom leaves out.
         raise Refused('tlsciphers: the domain XML has a document type '
                       'declaration (DOCTYPE), which libvirt may read in '
                       'another way; remove it')
-    return frozenset(
-        graphics.getAttribute('type')
-        for devices in _children(document.documentElement, 'devices')
-        for graphics in _children(devices, 'graphics'))
+    found = []
+    for devices in _children(document.documentElement, 'devices'):
+        for emulator in _children(devices, 'emulator'):
+            _refuse_prefixes(emulator)
+        for graphics in _children(devices, 'graphics'):
+            _refuse_prefixes(graphics)
+            for element in graphics.getElementsByTagName('*'):
+                _refuse_prefixes(element)
+            found.append(graphics.getAttribute('type'))
+    for argument in _arguments(document):
+        _refuse_prefixes(argument)
+    return frozenset(found)
+
+
+def _refuse_prefixes(element):
+    """
+    Refuse attributes with a prefix: libvirt looks for an attribute's local
+    name alone, and takes the first one that it finds.
+    """
+    for index in range(element.attributes.length):
+        attribute = element.attributes.item(index)
+        if attribute.namespaceURI not in (None, XMLNS_NAMESPACE):
+            raise Refused('tlsciphers: the attribute %s of <%s> in the domain '
+                          'XML has a prefix, which libvirt does not see; '
+                          'remove the prefix' % (
+                              printable(attribute.name),
+                              printable(element.tagName)), 'prefix')
 
 
 def is_hosted_engine(document):
     """
     Tell whether a domain XML (Document) is that of the VM in which the engine
-    itself runs: without it nobody could mend a host's configuration.
+    itself runs: without it nobody could fix a host's configuration.
     """
     return [_text(name) for name in _children(
         document.documentElement, 'name')] == ['HostedEngine']
@@ -716,7 +853,7 @@ def check_emulator(document):
     Refuse (Refused) a domain XML (Document) whose emulator is neither QEMU's
     nor ours: it is another hook's wrapper, which ours would silently drop.
     """
-    for path in _emulators(document):
+    for path in _emulator_paths(document):
         if not (path in ('', QEMU_KVM, EMULATOR, WRAPPER, '/usr/bin/qemu-kvm')
                 or path.startswith('/usr/bin/qemu-system-')):
             raise Refused('tlsciphers: another hook has set the emulator to '
@@ -735,48 +872,82 @@ def set_policy(document, settings):
     Returns:
         bool: whether anything had to be changed.
     """
-    if (read_policy(document) == settings
-            and _emulators(document)[:1] == [EMULATOR]):
+    values = [value for pair in settings for value in pair]
+    first = [argument.getAttribute('value')
+             for argument in _arguments(document)[:len(values)]]
+    # libvirt takes the first emulator, as it is, and no attribute.
+    emulator = [(_whole_text(emulator), emulator.hasAttribute('text'))
+                for emulator in _emulators(document)[:1]]
+    if (first == values and read_policy(document) == settings
+            and emulator == [(EMULATOR, False)]):
         return False
     _set_emulator(document)
     for pair in _policy_arguments(document):
         for argument in pair:
             argument.parentNode.removeChild(argument)
-    _add_arguments(document, [value for pair in settings for value in pair])
+    _add_arguments(document, values)
     return True
 
 
 def _children(parent, name, namespace=None):
-    """Return the child elements of that name, by default of the domain's."""
-    if namespace is None:
-        namespace = parent.namespaceURI
+    """
+    Return the child elements of that name and namespace. What libvirt looks
+    for is in none, whatever that of the domain is, but for QEMU's.
+    """
     return [node for node in parent.childNodes
             if node.nodeType == node.ELEMENT_NODE
             and node.localName == name and node.namespaceURI == namespace]
 
 
+def _create(document, parent, name):
+    """Return a new element in no namespace, to be a child of parent."""
+    element = document.createElementNS(None, name)
+    if parent.hasAttribute('xmlns'):
+        element.setAttributeNS(XMLNS_NAMESPACE, 'xmlns', '')
+    return element
+
+
 def _text(element):
-    return ''.join(node.data for node in element.childNodes
-                   if node.nodeType in (node.TEXT_NODE,
-                                        node.CDATA_SECTION_NODE)).strip()
+    return _whole_text(element).strip()
+
+
+def _whole_text(node):
+    """Return the text of a node and all its children, as XPath has it."""
+    if node.nodeType in (node.TEXT_NODE, node.CDATA_SECTION_NODE):
+        return node.data
+    return ''.join(_whole_text(child) for child in node.childNodes)
+
+
+def _first_node(parent):
+    """Return the first child that is no text, or None."""
+    return next((node for node in parent.childNodes
+                 if node.nodeType != node.TEXT_NODE), None)
 
 
 def _emulators(document):
+    return [emulator
+            for devices in _children(document.documentElement, 'devices')
+            for emulator in _children(devices, 'emulator')]
+
+
+def _emulator_paths(document):
     """
     Return the paths (list of str) that the domain names as emulator. The
     engine writes one for ppc64 into an attribute "text".
     """
     paths = []
-    for devices in _children(document.documentElement, 'devices'):
-        for emulator in _children(devices, 'emulator'):
-            if emulator.hasAttribute('text'):
-                paths.append(emulator.getAttribute('text'))
-            paths.append(_text(emulator))
+    for emulator in _emulators(document):
+        if emulator.hasAttribute('text'):
+            paths.append(emulator.getAttribute('text'))
+        paths.append(_text(emulator))
     return paths
 
 
 def _set_emulator(document):
-    devices = _children(document.documentElement, 'devices')[0]
+    domain = document.documentElement
+    if not _children(domain, 'devices'):
+        domain.appendChild(_create(document, domain, 'devices'))
+    devices = _children(domain, 'devices')[0]
     emulators = _children(devices, 'emulator')
     if emulators:
         emulator = emulators[0]
@@ -785,21 +956,23 @@ def _set_emulator(document):
         if emulator.hasAttribute('text'):
             emulator.removeAttribute('text')
     else:
-        emulator = document.createElementNS(
-            devices.namespaceURI, _qualified(devices.prefix, 'emulator'))
-        devices.insertBefore(emulator, next(
-            (node for node in devices.childNodes
-             if node.nodeType != node.TEXT_NODE), None))
+        emulator = _create(document, devices, 'emulator')
+        devices.insertBefore(emulator, _first_node(devices))
     emulator.appendChild(document.createTextNode(EMULATOR))
+
+
+def _arguments(document):
+    """Return the <qemu:arg> elements: to libvirt all of them are one list."""
+    arguments = []
+    for command_line in _children(
+            document.documentElement, 'commandline', QEMU_NAMESPACE):
+        arguments.extend(_children(command_line, 'arg', QEMU_NAMESPACE))
+    return arguments
 
 
 def _policy_arguments(document):
     """Return the pairs (lists) of <qemu:arg> elements that are ours."""
-    arguments = []
-    for command_line in _children(
-            document.documentElement, 'commandline', QEMU_NAMESPACE):
-        arguments.extend(_children(command_line, 'arg'))
-    # To libvirt all of them are one list.
+    arguments = _arguments(document)
     pairs = []
     position = 0
     while position < len(arguments):
@@ -821,6 +994,10 @@ def read_policy(document):
 
 
 def _add_arguments(document, values):
+    """
+    Add <qemu:arg> elements before all that are there: behind an option of
+    another hook that lacks its value, the first would be taken for that.
+    """
     domain = document.documentElement
     command_lines = _children(domain, 'commandline', QEMU_NAMESPACE)
     if command_lines:
@@ -831,11 +1008,12 @@ def _add_arguments(document, values):
         command_line = document.createElementNS(
             QEMU_NAMESPACE, _qualified(prefix, 'commandline'))
         domain.appendChild(command_line)
+    first = _first_node(command_line)
     for value in values:
         argument = document.createElementNS(
             QEMU_NAMESPACE, _qualified(prefix, 'arg'))
         argument.setAttribute('value', value)
-        command_line.appendChild(argument)
+        command_line.insertBefore(argument, first)
 
 
 def _qemu_prefix(domain):

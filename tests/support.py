@@ -63,6 +63,7 @@ GOOD_CIPHERS = 'ECDHE-RSA-AES256-GCM-SHA384:ECDHE-RSA-AES128-GCM-SHA256'
 LIBVIRT_ENVIRONMENT = {b'LC_ALL': b'C', b'PATH': b'/usr/bin:/bin',
                        b'HOME': b'/'}
 
+VM_ID = '3e8a4f0b-52a1-4d7c-9a0e-0123456789ab'
 # VNC allows for 8 characters.
 CONSOLE_PASSWORD = 'secret'
 

@@ -39,9 +39,7 @@ def plaintext_port(vm_name: str) -> int:
 
 
 def link_error(port: int, channel: int) -> int:
-XX
-    Return what a SPICE server says to the beginning of a channel without TLS.
-    """
+    """Return what SPICE says to the beginning of a channel without TLS."""
     message = struct.pack('<IBBIII', 0, channel, 0, 0, 0, 18)
     with socket.create_connection(('127.0.0.1', port), 10) as connection:
         connection.sendall(struct.pack('<4sIII', b'REDQ', 2, 2, len(message))

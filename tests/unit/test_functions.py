@@ -750,7 +750,6 @@ def test_mistake_in_a_long_line_of_the_default_is_cut_short(
     with mock.patch.dict(module, _host_default_text=lambda: 'x' * 200), (
             pytest.raises(module['Refused'])) as refusal:
         module['read_host_default']()
-    shown = str(refusal.value).partition(': line 1: ')[2].partition(
-        '; write ')[0]
-    assert len(shown) == 123
+    shown = str(refusal.value).partition(': line 1: ')[2].partition(': ')[0]
+    assert len(shown) == 63
     assert shown.endswith('xx...')
