@@ -18,13 +18,13 @@ from tlsciphers_values import (
     CHARACTERS,
     GNUTLS_CLI,  # noqa: F401 (the command's)
     KEYS,
+    NOT_HERE,
     OPENSSL,  # noqa: F401 (the command's)
     PROPERTIES,
     PROTOCOLS,  # noqa: F401 (the command's)
     SETTINGS,
-    NotHere,
+    UNUSABLE,
     Refused,
-    Unusable,
     check_characters,
     check_cipher_list,
     check_groups,
@@ -158,7 +158,7 @@ def resolve(properties, displays, lenient=False):
             pairs, warnings = JUDGES[setting.name](setting)
         except Refused as refusal:
             if setting.required or not (
-                    lenient or isinstance(refusal, (NotHere, Unusable))):
+                    lenient or refusal.kind in (NOT_HERE, UNUSABLE)):
                 raise
             lines.append('%s; the default of the host does not apply'
                          % refusal)
@@ -478,7 +478,8 @@ def judge_ciphers(setting):
         Refused: it is too long, has a character or token that is not
             permitted, leaves a suite without encryption or authentication, or
             names one that is never negotiated.
-        NotHere: OpenSSL does not know a TLS 1.3 suite, or no suite at all.
+        Refused (NOT_HERE): OpenSSL does not know a TLS 1.3 suite, or no suite
+            at all.
     """
     label = setting.label
     check_characters('tlsciphers', setting.value, label)
@@ -516,15 +517,16 @@ def judge_protocols(setting):
     """
     Judge a value for tlsprotocols: one of PROTOCOLS.
 
-    Returns as judge_ciphers does. Raises Refused, and NotHere where OpenSSL is
+    Returns as judge_ciphers does. Raises Refused, where OpenSSL is
     older than 1.1.1, which has no such setting.
     """
     check_characters('tlsprotocols', setting.value, setting.label)
     check_protocols(setting.value, setting.label)
     if not tls13_suites(['TLS_AES_256_GCM_SHA384']):
-        raise NotHere('%s: %s: this needs OpenSSL 1.1.1%s; remove the setting '
+        raise Refused('%s: %s: this needs OpenSSL 1.1.1%s; remove the setting '
                       'or start the VM on a newer host' % (
-                          setting.label, setting.value, version_note()))
+                          setting.label, setting.value, version_note()),
+                      'openssl-too-old', NOT_HERE)
     return [('protocols', setting.value)], []
 
 
@@ -533,7 +535,7 @@ def judge_groups(setting):
     Judge a value for tlsgroups: groups for the key exchange of SPICE, under
     the names that OpenSSL has for them.
 
-    Returns as judge_ciphers does. Raises Refused, and NotHere for a group that
+    Returns as judge_ciphers does. Raises Refused, also for a group that
     OpenSSL does not know.
     """
     value = setting.value
@@ -555,7 +557,7 @@ def judge_priority(setting):
 
     Returns as judge_ciphers does. Raises Refused where it permits a suite
     without encryption or authentication, GnuTLS drops its end, or nothing
-    could connect, and NotHere where GnuTLS does not take it.
+    could connect, or GnuTLS does not take it.
     """
     value = setting.value
     check_characters('tlspriority', value, setting.label)

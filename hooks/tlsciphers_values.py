@@ -80,32 +80,26 @@ NO_CURVES = ('ffdhe', 'mlkem')
 CLEAN = {'LC_ALL': 'C'}
 
 
+# Kinds of refusals: the libraries of this host cannot enforce a value; a
+# program that knows the answer cannot be run here; a value opens nothing, but
+# leaves a console to which nobody can connect (where a VM arrives with it,
+# that is only said). All others: a value that is wrong, or insecure.
+NOT_HERE, CANNOT_ASK, UNUSABLE = 'not-here', 'cannot-ask', 'unusable'
+
+
 class Refused(Exception):
     """
     A policy that cannot be enforced, or that nobody can want. The message is
     one line of ASCII without quotes and backslashes, the cause first: the
     engine shows it as the repr of a bytes object. It ends with the code (str
-    or None) in brackets, by which docs/troubleshooting.md is found.
+    or None) in brackets, by which docs/troubleshooting.md is found. Its kind
+    (str) is one of those above, or ''. One class for all: each costs a start.
     """
 
-    def __init__(self, line, code=None):
+    def __init__(self, line, code=None, kind=''):
         Exception.__init__(self, '%s [%s]' % (line, code) if code else line)
         self.code = code
-
-
-class NotHere(Refused):
-    """A value that the libraries of this host cannot enforce."""
-
-
-class CannotAsk(Refused):
-    """A program that knows the answer cannot be run on this host."""
-
-
-class Unusable(Refused):
-    """
-    A value that opens nothing, but leaves a console to which nobody can
-    connect. Where a VM arrives with it, that is only said.
-    """
+        self.kind = kind
 
 
 def printable(text, limit=60):
@@ -198,7 +192,7 @@ def check_cipher_list(value, label, environment=CLEAN):
     Raises:
         Refused: it is too long, or leaves a suite without encryption or
             authentication.
-        NotHere: OpenSSL knows no suite in it.
+        Refused (NOT_HERE): OpenSSL knows no suite in it.
     """
     if len(value) > LONGEST_CIPHER_LIST:
         raise Refused('%s: the list has %d characters, and SPICE '
@@ -213,11 +207,11 @@ def check_cipher_list(value, label, environment=CLEAN):
                                     environment)
     suites = [line.split() for line in suites]
     if not known or not suites:
-        raise NotHere('%s: %s: this leaves no cipher suite; correct '
+        raise Refused('%s: %s: this leaves no cipher suite; correct '
                       'it (to see what a list means: openssl ciphers -s -v)'
                       % (label, printable(_offending_token(value,
                                                            environment))),
-                      'no-suite')
+                      'no-suite', NOT_HERE)
     for suite in suites:
         for field, lacks in (('Au=None', 'authentication'),
                              ('Enc=None', 'encryption')):
@@ -247,7 +241,7 @@ def check_suites(suites, label, environment=CLEAN):
     Check names of TLS 1.3 suites (list of str).
 
     Returns:
-        (list of str: those that OpenSSL does not know, list of Unusable:
+        (list of str: those that OpenSSL does not know, list of Refused:
         about those that it lists and never negotiates).
     """
     negotiated = tls13_suites(suites, ('-s', '-tls1_3'), environment)
@@ -256,21 +250,21 @@ def check_suites(suites, label, environment=CLEAN):
     unknown = [suite for suite in suites if suite not in negotiated
                and tls13_suites([suite], (), environment) != [suite]]
     return unknown, [
-        Unusable('%s: %s: OpenSSL of this host lists this suite, but never '
+        Refused('%s: %s: OpenSSL of this host lists this suite, but never '
                  'negotiates it; remove it' % (label, printable(suite)),
-                 'suite-never-negotiated')
+                 'suite-never-negotiated', UNUSABLE)
         for suite in suites if suite not in unknown and tls13_suites(
             [suite], ('-s', '-tls1_3'), environment) != [suite]]
 
 
 def unknown_suites(unknown, label, environment=CLEAN):
-    """Return the refusal (NotHere) of TLS 1.3 suites (list of str)."""
-    return NotHere('%s: %s: OpenSSL does not know this TLS 1.3 suite%s; '
+    """Return the refusal (Refused) of TLS 1.3 suites (list of str)."""
+    return Refused('%s: %s: OpenSSL does not know this TLS 1.3 suite%s; '
                    'those of this host: %s' % (
                        label, printable(', '.join(unknown)),
                        version_note(environment),
                        ', '.join(tls13_suites([], (), environment))
-                       or 'none'), 'unknown-suite')
+                       or 'none'), 'unknown-suite', NOT_HERE)
 
 
 def tls13_suites(suites, options=(), environment=CLEAN):
@@ -315,10 +309,10 @@ def check_groups(value, label, environment=CLEAN):
     Check groups (str: OpenSSL's names, separated by colons).
 
     Returns:
-        list of Unusable: OpenSSL takes them, but not as groups to choose.
+        list of Refused: OpenSSL takes them, but not as groups to choose.
 
     Raises:
-        NotHere: OpenSSL would drop the whole list.
+        Refused (NOT_HERE): OpenSSL would drop the whole list.
     """
     names = value.split(':')
     problems = []
@@ -334,15 +328,15 @@ def check_groups(value, label, environment=CLEAN):
     if not knows_groups(value, environment):
         # From 3.5 on OpenSSL takes them.
         if problems:
-            raise NotHere(*problems[0])
+            raise Refused(problems[0][0], problems[0][1], NOT_HERE)
         unknown = [name for name in names
                    if not name or not knows_groups(name, environment)]
-        raise NotHere('%s: %s: OpenSSL does not know this group%s; give names '
+        raise Refused('%s: %s: OpenSSL does not know this group%s; give names '
                       'such as X25519:P-256:P-384 (capitals count)' % (
                           label, printable(', '.join(unknown))
                           or 'an empty name', version_note(environment)),
-                      'unknown-group')
-    return [Unusable(*problem) for problem in problems]
+                      'unknown-group', NOT_HERE)
+    return [Refused(problem[0], problem[1], UNUSABLE) for problem in problems]
 
 
 def knows_groups(groups, environment=CLEAN):
@@ -369,7 +363,7 @@ def check_versions_and_groups(protocols, groups, static_rsa, label):
         list of str: what is worth a warning.
 
     Raises:
-        Unusable: nobody can connect.
+        Refused (UNUSABLE): nobody can connect.
     """
     keys = [group_key(name) for name in groups.split(':')]
     for13 = [key for key in keys if key.endswith('tls13') or
@@ -379,11 +373,11 @@ def check_versions_and_groups(protocols, groups, static_rsa, label):
     line = '%s: %s: TLS 1.%s has none of these groups' % (
         label, printable(groups), '%d')
     if not for13 and protocols == PROTOCOLS[1]:
-        raise Unusable(line % 3 + ', so no client could connect; add X25519 '
-                       'or P-256', 'no-common-group')
+        raise Refused(line % 3 + ', so no client could connect; add X25519 '
+                       'or P-256', 'no-common-group', UNUSABLE)
     if not for12 and protocols == PROTOCOLS[0] and not static_rsa():
-        raise Unusable(line % 2 + ', so no client could connect; add X25519 '
-                       'or P-256', 'no-common-group')
+        raise Refused(line % 2 + ', so no client could connect; add X25519 '
+                       'or P-256', 'no-common-group', UNUSABLE)
     if not for13 and protocols != PROTOCOLS[0]:
         return [line % 3 + ': clients with TLS 1.3 cannot connect; add X25519 '
                 'or P-256, or give tlsprotocols TLSv1.2 [no-common-group]']
@@ -416,55 +410,72 @@ def version_note(environment=CLEAN):
 
 class Priority(object):
     """
-    What GnuTLS makes of a priority string: suites (list of lists of str: name,
-    bytes, first version), protocols, groups, signatures (lists of str).
+    What GnuTLS makes of a priority string: suites (list of str: a name, its
+    bytes and its first version), protocols, groups, signatures (lists of str).
     """
 
     def __init__(self, lines):
-        lists = dict(line.partition(': ')[::2] for line in lines)
+        self.suites = []
+        lists = {}
+        for line in lines:
+            name, colon, text = line.partition(': ')
+            if colon:
+                lists[name] = ([] if text in ('', 'none') else
+                               text.split(', '))
+            elif '\t0x' in line or ' 0x' in line:
+                self.suites.append(line)
+        self.protocols = lists.get('Protocols', [])
         # Before GnuTLS 3.6 the groups are curves.
-        groups = lists.get('Groups', lists.get('Elliptic curves', ''))
-        self.suites = [line.split() for line in lines if ' 0x' in line
-                       or '\t0x' in line]
-        self.protocols, self.groups, self.signatures = [
-            [name for name in text.split(', ') if name not in ('', 'none')]
-            for text in (lists.get('Protocols', ''), groups,
-                         lists.get('PK-signatures', ''))]
+        self.groups = lists.get('Groups', lists.get('Elliptic curves', []))
+        self.signatures = lists.get('PK-signatures', [])
 
     def versions(self):
         """Return the versions of TLS (list of str) that have a suite."""
+        # Those that suites begin with: SSL3.0 comes before all of them.
+        first = set([suite.split()[-1] for suite in self.suites
+                     if is_usable(suite)])
         return [name[5:] for name in self.protocols
-                if name.startswith('VERS-TLS')
-                and [suite for suite in self.suites
-                     if usable(suite, name[5:])]]
+                if name.startswith('VERS-TLS') and (
+                    name[5:] in first or (name != 'VERS-TLS1.3' and min(
+                        first or ['TLS1.3']) < name[5:]))]
 
 
-def usable(suite, version):
-    """Tell whether a suite counts for that version of TLS."""
-    if '_PSK_' in suite[0] or '_SRP_' in suite[0]:
-        return False
-    if version == 'TLS1.3':
-        return suite[-1] == version
-    # SSL3.0 comes before all of them, TLS1.3 behind.
-    return suite[-1] <= version
+def is_usable(suite):
+    """Tell whether VNC can have a suite (str) of a Priority."""
+    return '_PSK_' not in suite and '_SRP_' not in suite
+
+
+def has_suite(priority, version, *words):
+    """
+    Tell whether a Priority has a suite for a version of TLS whose name has
+    none of these words.
+    """
+    for suite in priority.suites:
+        first = suite.split()[-1]
+        if is_usable(suite) and (
+                first == version or (version != 'TLS1.3' and first < version)
+                ) and not [word for word in words if word in suite]:
+            return True
+    return False
 
 
 def list_priority(value, label, environment=CLEAN):
     """
     Return what GnuTLS makes of a priority string (str), a Priority. Raises
-    NotHere where GnuTLS does not take it.
+    Refused (NOT_HERE) where GnuTLS does not take it.
     """
     status, lines = ask(GNUTLS_CLI, ('--priority=' + value, '--list'),
                         environment)
     if status:
         errors = [line for line in lines
                   if not line.startswith('Cipher suites for ')]
-        raise NotHere(
+        raise Refused(
             '%s: %s: GnuTLS says: %s; correct it (to see what a string means: '
             'gnutls-cli --list --priority STRING)' % (
                 label, printable(value), printable(
                     errors[0], 100) if errors else
-                'no reason (status %d)' % status), 'priority-refused')
+                'no reason (status %d)' % status), 'priority-refused',
+            NOT_HERE)
     return Priority(lines)
 
 
@@ -473,20 +484,20 @@ def check_priority(value, label, environment=CLEAN):
     Check a GnuTLS priority string (str).
 
     Returns:
-        (Priority, list of Unusable: where nobody could connect).
+        (Priority, list of Refused: where nobody could connect).
 
     Raises:
         Refused: it permits a suite without encryption or authentication, or
             GnuTLS does not read it to its end.
-        NotHere: GnuTLS does not take it.
+        Refused (NOT_HERE): GnuTLS does not take it.
     """
     found = list_priority(value, label, environment)
     for suite in found.suites:
-        if '_NULL_' in suite[0] or '_ANON_' in suite[0]:
+        if '_NULL_' in suite or '_ANON_' in suite:
             raise Refused('%s: %s: this permits %s, a suite without '
                           'encryption or authentication; remove +NULL and '
-                          '+ANON' % (label, printable(value), suite[0]),
-                          'insecure-suite')
+                          '+ANON' % (label, printable(value),
+                                     suite.split()[0]), 'insecure-suite')
     versions = found.versions()
     for what, there in (
             ('TLS version with a cipher suite', versions),
@@ -503,11 +514,11 @@ def check_priority(value, label, environment=CLEAN):
                       % (label, printable(value)), 'priority-cut')
     if not [version for version in versions if has_key_exchange(
             found, version)]:
-        return found, [Unusable(
+        return found, [Refused(
             '%s: %s: the groups and signature algorithms that this leaves do '
             'not go with its versions and suites, so no client could connect; '
             'begin with NORMAL and take away what is not wanted'
-            % (label, printable(value)), 'no-common-group')]
+            % (label, printable(value)), 'no-common-group', UNUSABLE)]
     return found, []
 
 
@@ -516,13 +527,14 @@ def is_read_to_its_end(value, environment=CLEAN):
     Tell whether GnuTLS reads a priority string (str) to its end: it drops,
     without a word, what follows so many elements.
     """
-    # If it reads this, too, no version of TLS is left.
+    # If it reads the first of these, too, no version of TLS is left.
     status, lines = ask(GNUTLS_CLI, (
-        '--priority=%s:-VERS-TLS-ALL' % value, '--list'), environment)
+        '--priority=%s:-VERS-TLS-ALL:-VERS-DTLS-ALL' % value, '--list'),
+        environment)
     if status:
         return 'Syntax error' not in '\n'.join(lines)
-    return not [name for name in Priority(lines).protocols
-                if name.startswith('VERS-TLS')]
+    return not [line for line in lines if line.startswith('Protocols: ')
+                and 'VERS-TLS' in line]
 
 
 def has_key_exchange(priority, version):
@@ -537,10 +549,10 @@ def has_key_exchange(priority, version):
             if not name.endswith('-SHA1') and not name.startswith('SIGN-DSA')
             and (not name.startswith('SIGN-RSA-')
                  or name.startswith('SIGN-RSA-PSS'))])
-    curves = [name for name in priority.groups
-              if not name.startswith('GROUP-FFDHE')]
-    return bool([suite for suite in priority.suites if usable(suite, version)
-                 and ('_ECDHE_' not in suite[0] or curves)])
+    if [name for name in priority.groups
+            if not name.startswith('GROUP-FFDHE')]:
+        return True
+    return has_suite(priority, version, '_ECDHE_')
 
 
 def only_ecdsa(priority, version):
@@ -548,9 +560,8 @@ def only_ecdsa(priority, version):
     Tell whether every suite of a Priority for a version of TLS before 1.3
     wants an ECDSA certificate; those of oVirt have RSA keys.
     """
-    return version != 'TLS1.3' and not [
-        suite for suite in priority.suites if usable(suite, version)
-        and '_ECDSA_' not in suite[0] and '_DSS_' not in suite[0]]
+    return version != 'TLS1.3' and not has_suite(
+        priority, version, '_ECDSA_', '_DSS_')
 
 
 # Programs of the host
@@ -570,7 +581,8 @@ def ask(program, arguments, environment=CLEAN):
         of "openssl ciphers", which would stand among its suites, are not).
 
     Raises:
-        CannotAsk: it cannot be run, was killed, or this host has no room.
+        Refused (CANNOT_ASK): it cannot be run, was killed, or this host has
+            no room.
     """
     try:
         status, lines = run(program, arguments, environment,
@@ -585,8 +597,8 @@ def ask(program, arguments, environment=CLEAN):
                 'openssl' if program == OPENSSL else 'gnutls-utils')
         elif reason.endswith('Permission denied'):
             remedy = 'let every user run it (chmod a+rx)'
-        raise CannotAsk('tlsciphers: cannot check the values: %s; %s' % (
-            printable(reason, 200), remedy), 'cannot-run')
+        raise Refused('tlsciphers: cannot check the values: %s; %s' % (
+            printable(reason, 200), remedy), 'cannot-run', CANNOT_ASK)
     return status, lines
 
 
@@ -629,4 +641,4 @@ def run(program, arguments, environment=None, errors=True):
                                % (program, status & 127))
     lines = str(output.decode('ascii', 'replace').encode(
         'ascii', 'replace').decode('ascii')).split('\n')
-    return status >> 8, [line.strip() for line in lines if line.strip()]
+    return status >> 8, [line for line in map(str.strip, lines) if line]

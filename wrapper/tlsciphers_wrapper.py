@@ -15,14 +15,14 @@ import time
 from errno import EACCES, EISDIR, ELOOP, ENOENT, ENOTDIR
 
 from tlsciphers_values import (
+    CANNOT_ASK,
     GNUTLS_CLI,  # noqa: F401 (the tests')
     LETTERS_AND_DIGITS,
     OPENSSL,
     PROPERTY,
     SPICE_KEYS,
-    CannotAsk,
+    UNUSABLE,
     Refused,
-    Unusable,
     ask,
     check_characters,
     check_cipher_list,
@@ -33,7 +33,6 @@ from tlsciphers_values import (
     check_versions_and_groups,
     offered_suites,
     openssl_ciphers,
-    tls13_suites,
     unknown_suites,
     version_note,
 )
@@ -115,7 +114,7 @@ def final_arguments(arguments):
             options = with_vnc_policy(
                 with_spice_policy(options, settings, arrives), settings,
                 arrives)
-        except CannotAsk as error:
+        except Refused as error:  # CANNOT_ASK: passes() has the others.
             set_openssl_conf(posix.environ.get(b'OPENSSL_CONF'))
             drop(settings, sorted(settings), str(error))
         except EnvironmentError as error:
@@ -204,9 +203,8 @@ def split_parameters(option, value):
 
 def position_of_any(characters, text, start):
     """Return where one of characters next is in text, or the end of text."""
-    while start < len(text) and text[start] not in characters:
-        start += 1
-    return start
+    found = [text.find(character, start) for character in characters]
+    return min([place for place in found if place >= 0] or [len(text)])
 
 
 # The settings
@@ -272,19 +270,19 @@ def drop(settings, keys, refusal, line=None):
 def passes(settings, keys, arrives, check, *arguments):
     """
     Tell whether settings pass a check: a function that returns a list of
-    Unusable, or raises Refused. Those that do not are dropped, or refused.
+    Refused, or raises it. Those that do not are dropped, or refused.
     What only keeps clients from connecting does not stop a VM that arrives
     here (bool) with its memory: it would be lost.
     """
     try:
         problems = check(*arguments)
-    except CannotAsk:
-        raise
-    except Unusable as problem:
-        problems = [problem]
     except Refused as refusal:
-        drop(settings, keys, str(refusal))
-        return False
+        if refusal.kind == CANNOT_ASK:
+            raise
+        if refusal.kind != UNUSABLE:
+            drop(settings, keys, str(refusal))
+            return False
+        problems = [refusal]
     for problem in problems:
         if not arrives:
             drop(settings, keys, str(problem))
@@ -600,8 +598,8 @@ def configure_openssl(settings, arrives):
         path = '/proc/self/fd/%d' % descriptor
         posix.stat(path)
         set_openssl_conf(path.encode('ascii'))
-        problem = write_configuration(descriptor, ciphersuites, protocols,
-                                      groups)
+        offered, problem = write_configuration(descriptor, ciphersuites,
+                                               protocols, groups)
         if not problem and not make_read_only(descriptor, path):
             remedy = ('run QEMU as a user of its own (user in '
                       '/etc/libvirt/qemu.conf), or update Python to 3.8')
@@ -610,11 +608,11 @@ def configure_openssl(settings, arrives):
                 'policy, and this Python cannot seal it', remedy,
                 'policy-not-sealed')
         if not problem and passes(settings, keys, arrives, has_tls13_suite,
-                                 ciphersuites, protocols):
+                                 offered, protocols):
             note('QEMU gets OPENSSL_CONF with ' + ' '.join(
                 '%s=%s' % (key, settings[key][1]) for key in keys))
             return
-    except (CannotAsk, EnvironmentError):
+    except (Refused, EnvironmentError):
         posix.close(descriptor)
         raise
     set_openssl_conf(None)
@@ -649,19 +647,18 @@ def usable_suites(settings):
     return problems
 
 
-def has_tls13_suite(ciphersuites, protocols):
+def has_tls13_suite(offered, protocols):
     """
     Check that TLS 1.3, where the policy permits it, has a suite: the host's
     configuration may have taken all of them away.
     """
-    if ciphersuites or 'TLSv1.3' not in protocols or tls13_suites(
-            (), ('-s',), None):
+    if offered or 'TLSv1.3' not in protocols:
         return []
-    return [Unusable(
+    return [Refused(
         'protocols: %s: %s of this host leaves no TLS 1.3 suite (an empty '
         'Ciphersuites, say), so no client could connect; add '
         'TLS_AES_256_GCM_SHA384 to the property tlsciphers of the VM'
-        % (protocols, host_openssl_conf()), 'no-tls13-suite')]
+        % (protocols, host_openssl_conf()), 'no-tls13-suite', UNUSABLE)]
 
 
 def set_openssl_conf(path):
@@ -674,7 +671,8 @@ def set_openssl_conf(path):
 
 def write_configuration(descriptor, ciphersuites, protocols, groups):
     """
-    Write the configuration that QEMU's OpenSSL will read. Returns None, or
+    Write the configuration that QEMU's OpenSSL will read. Returns the TLS 1.3
+    suites that are left (list of str, not known: None), and either None, or
     why it would not take effect, the remedy, and the message's code.
     """
     commands = ''
@@ -698,27 +696,28 @@ def write_configuration(descriptor, ciphersuites, protocols, groups):
                  % (path, error.strerror))
     except ValueError as error:
         remedy = 'write out variables, quotes and relative paths there'
-        return ('cannot tell what %s means: %s' % (
+        return None, ('cannot tell what %s means: %s' % (
             path, printable(str(error))), remedy, 'host-openssl-conf')
-    if takes_effect(descriptor, host + chain + commands, ciphersuites):
-        return None
-    if not takes_effect(descriptor, section_chain({}) + commands,
-                        ciphersuites):
+    offered = takes_effect(descriptor, host + chain + commands, ciphersuites)
+    if offered is not None:
+        return offered, None
+    if takes_effect(descriptor, section_chain({}) + commands,
+                    ciphersuites) is None:
         remedy = ('remove the properties tlsprotocols, tlsgroups and '
                   'tlsprofile from the VM')
-        return ('OpenSSL of this host has no such settings'
-                + version_note(None), remedy, 'openssl-too-old')
+        return None, ('OpenSSL of this host has no such settings'
+                      + version_note(None), remedy, 'openssl-too-old')
     # So the host's own file is one that OpenSSL cannot read: all of it, and
     # so ignores it in every program, or a line of the section we add to.
-    if not takes_effect(descriptor, host + section_chain({}), ''):
+    if takes_effect(descriptor, host + section_chain({}), '') is None:
         note('%s is malformed and OpenSSL ignores it; only the policy counts'
              % path)
-        takes_effect(descriptor, section_chain({}) + commands, ciphersuites)
-        return None
+        return takes_effect(descriptor, section_chain({}) + commands,
+                            ciphersuites), None
     remedy = 'correct that file, or the one that it includes'
-    return ('OpenSSL does not take %s of this host%s, which the policy is '
-            'added to' % (path, offending_line(descriptor, host, chain)),
-            remedy, 'host-openssl-conf')
+    line = offending_line(descriptor, host, chain)
+    return None, ('OpenSSL does not take %s of this host%s, which the policy '
+                  'is added to' % (path, line), remedy, 'host-openssl-conf')
 
 
 def offending_line(descriptor, host, chain):
@@ -729,8 +728,8 @@ def offending_line(descriptor, host, chain):
         line = line.partition('#')[0].strip()
         if line[:1] == '[':
             current = line[1:].partition(']')[0].strip()
-        elif current == section and '=' in line and not takes_effect(
-                descriptor, section_chain({}) + line + '\n', ''):
+        elif current == section and '=' in line and takes_effect(
+                descriptor, section_chain({}) + line + '\n', '') is None:
             return ' (%s in [%s])' % (printable(line), printable(section))
     return ''
 
@@ -738,27 +737,43 @@ def offending_line(descriptor, host, chain):
 def takes_effect(descriptor, configuration, ciphersuites):
     """
     Write a configuration, whose last section is open, with the TLS 1.3 suites
-    (if any), and tell whether OpenSSL takes all of it.
+    (if any). Returns the suites (list of str) that OpenSSL then offers for
+    TLS 1.3, or None where it does not take all of the configuration.
     """
     # Two different lists of suites, one after the other: if OpenSSL offers
     # each, they come from here. They stand last: OpenSSL 1.1.1 stops at the
     # first line that it does not take.
-    trials = [PROOFS[0], ciphersuites or PROOFS[1]]
-    if trials[0] == trials[1]:
-        trials[0] = PROOFS[1]
-    for suites in trials:
-        text = encoded(configuration + 'Ciphersuites = %s\n' % suites)
-        posix.ftruncate(descriptor, 0)
-        posix.lseek(descriptor, 0, 0)
-        posix.write(descriptor, text)
-        if offered_suites(ask(OPENSSL, ('ciphers',), None)[1]) != (
-                suites.split(':')):
-            return False
-    if not ciphersuites:
-        text = encoded(configuration)
-        posix.ftruncate(descriptor, len(text))
+    proof = PROOFS[ciphersuites == PROOFS[0]]
+    if try_configuration(descriptor, configuration, proof) != [proof]:
+        return None
+    offered = try_configuration(descriptor, configuration, ciphersuites)
+    if ciphersuites:
+        if offered != ciphersuites.split(':'):
+            return None
+    elif offered == [proof]:
+        # The host has just that one.
+        if try_configuration(descriptor, configuration, PROOFS[1]) != (
+                [PROOFS[1]]):
+            return None
+        try_configuration(descriptor, configuration, '')
+    return offered
+
+
+def try_configuration(descriptor, configuration, ciphersuites):
+    """
+    Write a configuration with TLS 1.3 suites (if any). Returns those (list of
+    str) that OpenSSL then offers, None where it cannot read just that.
+    """
+    if ciphersuites:
+        configuration += 'Ciphersuites = %s\n' % ciphersuites
+    text = encoded(configuration)
+    posix.ftruncate(descriptor, 0)
+    posix.lseek(descriptor, 0, 0)
+    posix.write(descriptor, text)
     with open('/proc/self/fd/%d' % descriptor, 'rb', 0) as handed_over:
-        return handed_over.read() == text
+        if handed_over.read() != text:
+            return None
+    return offered_suites(ask(OPENSSL, ('ciphers',), None)[1])
 
 
 def anonymous_file():
@@ -869,19 +884,17 @@ def read_configuration(path, section, values, lines, depth):
     text = text.replace('\r', '')
     if '\\\\\n' in text or text[-1:] == '\\':
         raise ValueError('a backslash at the end of a line')
-    given = text.replace('\\\n', '').split('\n')
+    text = text.replace('\\\n', '')
     done = 0
-    for number, line in enumerate(given):
-        # All else means the same behind our own lines as without them.
-        if not ('[' in line or '.include' in line or 'ssl_conf' in line
-                or 'system_default' in line):
-            continue
-        line = line.partition('#')[0].strip()
+    for start in lines_that_count(text):
+        end = text.find('\n', start) % (len(text) + 1)
+        line = text[start:end].partition('#')[0].strip()
         if line[:1] == '[':
             section = line[1:].partition(']')[0].strip()
         elif line[:8] == '.include':
-            lines.extend(given[done:number])
-            done = number + 1
+            if start > done:
+                lines.append(text[done:start - 1])
+            done = end + 1
             section = read_included(line[8:].strip().lstrip('= \t'), section,
                                     values, lines, depth)
         elif '=' in line:
@@ -892,8 +905,23 @@ def read_configuration(path, section, values, lines, depth):
             named, colons, rest = key.partition('::')
             values[(named, rest) if colons else (section, key)] = (
                 value.lstrip())
-    lines.extend(given[done:])
+    if done <= len(text):
+        lines.append(text[done:])
     return section
+
+
+def lines_that_count(text):
+    """
+    Return where (list of int) a configuration's lines begin that all else
+    depends on. The others mean the same behind our own lines as without them.
+    """
+    starts = set()
+    for word in '[', '.include', 'ssl_conf', 'system_default':
+        place = text.find(word)
+        while place >= 0:
+            starts.add(text.rfind('\n', 0, place) + 1)
+            place = text.find(word, place + 1)
+    return sorted(starts)
 
 
 def read_included(path, section, values, lines, depth):
@@ -951,8 +979,8 @@ def with_vnc_policy(options, settings, arrives):
         for position, option in enumerate(options):
             creds = credentials(option, wanted)
             if creds:
-                found.append((position, creds))
-                missing.discard(creds.name)
+                found.append((position,) + creds)
+                missing.discard(creds[0])
     except ValueError:
         missing = wanted
     if missing:
@@ -962,15 +990,15 @@ def with_vnc_policy(options, settings, arrives):
                 'update vdsm-hook-tlsciphers on this host, or remove the '
                 'object that another hook has added')
         return options
-    given = [creds.priority for _, creds in found if creds.priority]
+    given = [own for _, _, own, _, _ in found if own]
     if given and not required:
         note('priority: the one that this host gives all consoles holds '
              '(vnc_tls_priority or default_tls_priority in qemu.conf): %s; '
              'the default of the host does not apply' % printable(given[0]))
         return options
     changed = list(options)
-    for position, creds in found:
-        value = creds.beginning + priority + creds.end
+    for position, _, _, beginning, end in found:
+        value = beginning + priority + end
         note('QEMU gets -object ' + printable(value, 4096))
         changed[position] = ('object', value, ['-object', value])
     return changed
@@ -1027,25 +1055,13 @@ def vnc_displays(options):
     return displays
 
 
-class Credentials(object):
-    """
-    A tls-creds-x509 object of a command line: name (str), priority (str: what
-    it has already, or None), and what stands before and behind another one in
-    its option's value, beginning and end (str).
-    """
-
-    def __init__(self, name, priority, beginning, end):
-        self.name = name
-        self.priority = priority
-        self.beginning = beginning
-        self.end = end
-
-
 def credentials(option, wanted):
     """
-    Return the Credentials that an option makes, if their name is in wanted (a
-    set of str), else None. Raises ValueError where one QEMU might take the
-    first, another the last of two names.
+    Return what there is of a tls-creds-x509 object that an option makes, if
+    its name is in wanted (a set of str), else None: name (str), priority (str:
+    what it has already, or None), and what stands before and behind another
+    one in the option's value (str). Raises ValueError where one QEMU might
+    take the first, another the last of two names.
     """
     name, value, _ = option
     if name != 'object' or not value or not [
@@ -1071,47 +1087,41 @@ def credentials(option, wanted):
     if members.get('qom-type') != 'tls-creds-x509' or (
             not members.get('id') or members['id'] not in wanted):
         return None
-    return Credentials(
-        members['id'], members.get('priority'), form[0] % ','.join(
-            text for key, text, _ in texts if key != 'priority'), form[1])
+    return members['id'], members.get('priority'), form[0] % ','.join(
+        text for key, text, _ in texts if key != 'priority'), form[1]
 
 
 def read_json(value):
     """
     Return the members of a JSON object as a list of (name, JSON of value), an
-    empty one where it is not as plain as libvirt writes credentials.
+    empty one where it is not as plain as libvirt writes credentials: texts
+    without escapes, true and false. The package json costs more to import
+    than all else here.
     """
-    try:
-        # The C part of the package json, which costs more to import than all
-        # else here. As that package does, it takes its options from an object.
-        import _json
-        pairs, end = _json.make_scanner(JSONOptions)(value, 0)
-        if value[end:].strip():
+    members = []
+    rest = value[1:].lstrip()
+    while True:
+        name, end, rest = rest.partition('":')
+        rest = rest.lstrip()
+        text = [word for word in ('true', 'false') if rest.startswith(word)]
+        if text:
+            text = text[0]
+            rest = rest[len(text):]
+        else:
+            text, quote, rest = rest[1:].partition('"')
+            text = '"%s"' % text
+        if not end or not is_plain(name[1:]) or name[:1] != '"' or (
+                text[:1] == '"' and not (quote and is_plain(text[1:-1]))):
             return []
-        return [(json_text(key)[1:-1], json_text(member))
-                for key, member in pairs]
-    except (AttributeError, ImportError, RuntimeError, StopIteration,
-            SystemError, TypeError, ValueError):
-        # SystemError: the exception that it wants is in the package json.
-        return []
+        members.append((name[1:], text))
+        rest = rest.lstrip()
+        if rest[:1] != ',':
+            return members if rest.rstrip() == '}' else []
+        rest = rest[1:].lstrip()
 
 
-class JSONOptions(object):
-    encoding = 'utf-8'
-    memo = {}
-    object_hook = parse_constant = parse_float = parse_int = None
-    object_pairs_hook = list
-    strict = True
-
-
-def json_text(member):
-    if isinstance(member, bool):
-        return str(member).lower()
-    if not isinstance(member, type(u'')) or [
-            character for character in member
-            if character in '"\\' or character < ' ']:
-        raise ValueError(member)
-    return '"%s"' % str(member)
+def is_plain(text):
+    return '"' not in text and '\\' not in text and min(text or ' ') >= ' '
 
 
 # What all parts need

@@ -488,7 +488,7 @@ def test_migration_given_up_half_way_leaves_the_source_as_it_was(
     (None, {'vnc_tls': '0'}, 'tlspriority = ' + PRIORITY,
      'priority: the VNC console of this VM is not encrypted'),
     (with_another_gnutls_config, {}, 'tlspriority = @LAB',
-     'priority: GnuTLS: Syntax error at: @LAB'),
+     'priority: @LAB: GnuTLS says: Syntax error at: @LAB'),
     (with_another_openssl_conf, {}, 'tlsgroups = P-384',
      'groups: cannot tell what /etc/ssl/openssl.cnf means: '
      'openssl_conf = $ENV::LAB')])

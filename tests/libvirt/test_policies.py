@@ -320,8 +320,8 @@ def test_keyword_without_its_file_starts_no_vm(start: Start, run_hook: RunHook,
     gnutls_config('[priorities]\nSYSTEM = NORMAL\n')
     xml = run_hook(BOTH, tlspriority='@SYSTEM')
     gnutls_config('')
-    with pytest.raises(libvirt.libvirtError, match='priority: GnuTLS: Syntax '
-                       'error at: @SYSTEM'):
+    with pytest.raises(libvirt.libvirtError, match='GnuTLS says: Syntax error '
+                       'at: @SYSTEM'):
         start(xml)
 
 

@@ -168,7 +168,7 @@ def test_vm_resumes_only_where_its_policy_can_be_enforced(
         resume_hook(properties, start=True)
     assert 'not refused: the VM resumes' in resume_hook(properties)
     with pytest.raises(libvirt.libvirtError, match='qemu-kvm-modified: '
-                       'priority: GnuTLS: Syntax error at: @LAB'):
+                       'priority: @LAB: GnuTLS says: Syntax error at: @LAB'):
         resume(connection, folder / 'saved', xml)
     gnutls_config(known)
     domain = resume(connection, folder / 'saved', xml)
