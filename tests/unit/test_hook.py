@@ -496,7 +496,8 @@ def test_document_type_declaration_is_refused(newest_hook: Hook) -> None:
 
 
 @pytest.mark.parametrize('emulator', [
-    '<emulator text="%s"/>', '<emulator text="%s">/bin/qemu</emulator>',
+    '<emulator text="%s"/>',
+    '<emulator text="%s">/usr/bin/qemu-kvm</emulator>',
     '<emulator>\n%s</emulator>', ''])
 def test_emulator_is_ours_only_where_libvirt_takes_it_for_ours(
         newest_hook: Hook, emulator: str) -> None:
