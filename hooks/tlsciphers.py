@@ -14,14 +14,33 @@ import io
 import os
 import stat
 
-from tlsciphers_wrapper import (
-    GNUTLS_CLI,
-    LETTERS_AND_DIGITS,
-    LONGEST_CIPHER_LIST,
-    OPENSSL,
-    PROTOCOLS,
-    run,
-    usable,
+from tlsciphers_values import (
+    CHARACTERS,
+    GNUTLS_CLI,  # noqa: F401 (the command's)
+    KEYS,
+    OPENSSL,  # noqa: F401 (the command's)
+    PROPERTIES,
+    PROTOCOLS,  # noqa: F401 (the command's)
+    SETTINGS,
+    NotHere,
+    Refused,
+    Unusable,
+    check_characters,
+    check_cipher_list,
+    check_groups,
+    check_priority,
+    check_protocols,
+    check_suites,
+    check_versions_and_groups,
+    has_key_exchange,
+    knows_groups,
+    only_ecdsa,
+    openssl_ciphers,
+    printable,
+    split_cipher_list,
+    tls13_suites,
+    unknown_suites,
+    version_note,
 )
 
 HOST_DEFAULT = '@HOST_DEFAULT@'
@@ -35,29 +54,6 @@ QEMU_NAMESPACE = 'http://libvirt.org/schemas/domain/qemu/1.0'
 XMLNS_NAMESPACE = 'http://www.w3.org/2000/xmlns/'
 REQUIREMENT = '-vdsm-tls'
 BEST_EFFORT = '-vdsm-tls-default'
-
-# What a VM can be given, as properties or in the host's default.
-SETTINGS = ('tlsciphers', 'tlsprotocols', 'tlsgroups', 'tlspriority')
-PROPERTIES = SETTINGS + ('tlsprofile',)
-
-# What the syntax of each value needs. Other separators that the libraries
-# take stay out: in QEMU's syntax a comma would begin another parameter.
-CHARACTERS = {
-    'tlsciphers': LETTERS_AND_DIGITS + '._=@!+:-',
-    'tlsprotocols': LETTERS_AND_DIGITS + '.:',
-    'tlsgroups': LETTERS_AND_DIGITS + '._:-',
-    'tlspriority': LETTERS_AND_DIGITS + '._@%!+:-',
-    'tlsprofile': LETTERS_AND_DIGITS + '._-',
-}
-SYNTAX = {
-    'tlsciphers': 'give OpenSSL cipher names separated by colons',
-    'tlsprotocols': 'give TLSv1.2, TLSv1.3 or TLSv1.2:TLSv1.3',
-    'tlsgroups': 'give OpenSSL names of groups separated by colons, such as '
-                 'X25519:P-256',
-    'tlspriority': 'give a GnuTLS priority string, such as '
-                   'NORMAL:-VERS-ALL:+VERS-TLS1.3',
-    'tlsprofile': 'give the name of a profile, such as intermediate',
-}
 
 # Mozilla's Server Side TLS guidelines, version 6.0 (6 April 2026); version 5.8
 # has the same for these two. Suites, versions and curves are theirs, but for
@@ -106,28 +102,6 @@ RETIRED_KEYWORDS = frozenset((
     'kSRP', 'PSK', 'kPSK', 'aPSK', 'ADH', 'AECDH', 'aNULL', 'CAMELLIA',
     'CAMELLIA128', 'CAMELLIA256', 'ARIA', 'ARIA128', 'ARIA256', 'CHACHA20'))
 
-CHARACTER_NAMES = {
-    ',': 'a comma', ';': 'a semicolon', ' ': 'a space', '\t': 'a tab',
-    '\n': 'a line break', '\r': 'a carriage return', '\0': 'a NUL',
-    '"': 'a double quote', "'": 'a single quote', '\\': 'a backslash'}
-
-
-class Refused(Exception):
-    """
-    A policy that cannot be enforced, or that nobody can want. The message is
-    one line of ASCII without quotes and backslashes, the cause first: the
-    engine shows it as the repr of a bytes object. It ends with the code (str
-    or None) in brackets, by which docs/troubleshooting.md is found.
-    """
-
-    def __init__(self, line, code=None):
-        Exception.__init__(self, '%s [%s]' % (line, code) if code else line)
-        self.code = code
-
-
-class NotHere(Refused):
-    """A value that the libraries of this host cannot enforce."""
-
 
 class Setting(object):
     """
@@ -145,16 +119,6 @@ class Setting(object):
         self.origin = origin
         self.required = required
         self.built_in = built_in
-
-
-def printable(text, limit=60):
-    """
-    Return at most limit characters of text (a str) for a message: ASCII
-    without quotes and backslashes, '?' standing for anything else.
-    """
-    shown = ''.join(c if ' ' <= c <= '~' and c not in '"\'\\' else '?'
-                    for c in text[:limit])
-    return shown + '...' if len(text) > limit else shown
 
 
 def resolve(properties, displays, lenient=False):
@@ -185,6 +149,8 @@ def resolve(properties, displays, lenient=False):
         if _display(setting.name) not in displays:
             if setting.required:
                 check_characters(setting.name, setting.value, setting.label)
+                if setting.name == 'tlsprotocols':
+                    check_protocols(setting.value, setting.label)
                 unseen.update((key, (value, setting))
                               for key, value in _pairs(setting))
             continue
@@ -192,7 +158,7 @@ def resolve(properties, displays, lenient=False):
             pairs, warnings = JUDGES[setting.name](setting)
         except Refused as refusal:
             if setting.required or not (
-                    lenient or isinstance(refusal, NotHere)):
+                    lenient or isinstance(refusal, (NotHere, Unusable))):
                 raise
             lines.append('%s; the default of the host does not apply'
                          % refusal)
@@ -226,19 +192,9 @@ def _pairs(setting):
     """Return a setting as (key, value) for the wrapper, without a judge."""
     if setting.name != 'tlsciphers':
         return [(setting.name[len('tls'):], setting.value)]
-    tokens = [token for token in setting.value.split(':') if token]
-    suites = [token for token in tokens if token.startswith('TLS_')]
-    if not suites:
-        return [('ciphers', setting.value)]
-    others = [token for token in tokens if token not in suites]
-    pairs = [('ciphers', ':'.join(others))] if others else []
-    once = [suite for position, suite in enumerate(suites)
-            if suite not in suites[:position]]
-    return pairs + [('ciphersuites', ':'.join(once))]
-
-
-# In the order in which they are passed on.
-KEYS = ('ciphers', 'ciphersuites', 'protocols', 'groups', 'priority')
+    ciphers, suites = split_cipher_list(setting.value, setting.label)
+    pairs = [('ciphers', ciphers)] if ciphers else []
+    return pairs + ([('ciphersuites', ':'.join(suites))] if suites else [])
 
 
 def _choose(properties, displays, lenient):
@@ -509,32 +465,6 @@ def _place(line, section, key):
                                       printable(key))
 
 
-def check_characters(name, value, label=None):
-    """
-    Refuse a value (str) for one of PROPERTIES that is empty or has a
-    character that it may not have. Messages begin with label.
-    """
-    label = label or name
-    if not value:
-        raise Refused('%s: the value is empty; give one or remove the '
-                      '%s' % (label, 'property from the VM' if label == name
-                              else 'line'))
-    for position, character in enumerate(value):
-        if character not in CHARACTERS[name]:
-            if character in CHARACTER_NAMES:
-                shown = CHARACTER_NAMES[character]
-            elif character < ' ' or character == '\x7f':
-                shown = 'control character 0x%02x' % ord(character)
-            elif character > '~':
-                shown = 'a non-ASCII character'
-            else:
-                shown = 'the character ' + character
-            raise Refused('%s: %s is not allowed (position %d, after %s); %s'
-                          % (label, shown, position + 1,
-                             printable(value[max(0, position - 30):position])
-                             or 'nothing', SYNTAX[name]))
-
-
 def judge_ciphers(setting):
     """
     Judge a value for tlsciphers: an OpenSSL cipher list for TLS 1.2 and older
@@ -546,32 +476,18 @@ def judge_ciphers(setting):
 
     Raises:
         Refused: it is too long, has a character or token that is not
-            permitted, or leaves a suite without encryption or authentication.
+            permitted, leaves a suite without encryption or authentication, or
+            names one that is never negotiated.
         NotHere: OpenSSL does not know a TLS 1.3 suite, or no suite at all.
     """
-    value = setting.value
     label = setting.label
-    check_characters('tlsciphers', value, label)
-    tokens = [token for token in value.split(':') if token]
-    suites = []
-    for token in tokens:
-        if token.startswith('TLS_'):
-            if token not in suites:
-                suites.append(token)
-        elif token.lstrip('!+-').startswith('TLS_') or '+TLS_' in token:
-            raise Refused('%s: %s: OpenSSL ignores a TLS 1.3 suite with a '
-                          'sign before it; name the suites that are wanted'
-                          % (label, printable(token)))
-    if suites:
-        others = [token for token in tokens if token not in suites]
-        ciphers = ':'.join(others)
-    else:
-        others = tokens
-        ciphers = value
+    check_characters('tlsciphers', setting.value, label)
+    ciphers, suites = split_cipher_list(setting.value, label)
     pairs = []
     lines = []
     if ciphers:
-        lines.extend(_judge_cipher_list(ciphers, others, label))
+        lines.extend(_cipher_warnings(
+            ciphers, check_cipher_list(ciphers, label), label))
         pairs.append(('ciphers', ciphers))
     if suites:
         known, left_out = _judge_suites(suites, setting)
@@ -580,67 +496,20 @@ def judge_ciphers(setting):
     return pairs, lines
 
 
-def _judge_cipher_list(value, tokens, label):
-    """Judge a list for TLS 1.2 and older. Returns lines (list of str)."""
-    if len(value) > LONGEST_CIPHER_LIST:
-        raise Refused('%s: the list has %d characters, and SPICE '
-                      'silently ignores what follows the first %d; shorten '
-                      'it: leave out DHE and ECDSA suites, which SPICE cannot '
-                      'use, or use keywords such as ECDHE+AESGCM'
-                      % (label, len(value), LONGEST_CIPHER_LIST))
-    # As the library would take it: with the security level applied (-s), and
-    # without the TLS 1.3 suites that are in every list otherwise (-tls1_2).
-    known, suites = openssl_ciphers(value, '-s', '-v', '-tls1_2')
-    suites = [line.split() for line in suites]
-    if not known or not suites:
-        raise NotHere('%s: %s: this leaves no cipher suite; correct '
-                      'it (to see what a list means: openssl ciphers -s -v)'
-                      % (label, printable(_offending_token(value, tokens))))
-    for suite in suites:
-        for field, lacks in (('Au=None', 'authentication'),
-                             ('Enc=None', 'encryption')):
-            if field in suite:
-                raise Refused('%s: %s: this permits %s, a suite '
-                              'without %s; add !aNULL:!eNULL, or remove '
-                              '@SECLEVEL=0'
-                              % (label, printable(value), suite[0], lacks))
-    return _cipher_warnings(value, tokens, suites, label)
-
-
 def _judge_suites(suites, setting):
     """Return the known ones of TLS 1.3 suites (list), lines (list of str)."""
-    known = suites
-    if _tls13_suites(suites) != suites:
-        known = [suite for suite in suites if _tls13_suites([suite])]
-    unknown = [suite for suite in suites if suite not in known]
+    unknown, problems = check_suites(suites, setting.label)
+    known = [suite for suite in suites if suite not in unknown]
     if unknown and not (setting.built_in and known):
-        raise NotHere('%s: %s: OpenSSL does not know this TLS 1.3 suite%s; '
-                      'those of this host: %s' % (
-                          setting.label, printable(', '.join(unknown)),
-                          _version_note(),
-                          ', '.join(_tls13_suites([])) or 'none'))
+        raise unknown_suites(unknown, setting.label)
+    if problems:
+        raise problems[0]
     return known, _left_out(setting, unknown)
 
 
 def _left_out(setting, unknown):
     return unknown and ['%s: left out, since this host does not know it: %s'
                         % (setting.label, ', '.join(unknown))]
-
-
-def _tls13_suites(suites):
-    """Return those suites that OpenSSL offers; its own for none."""
-    options = ('-ciphersuites', ':'.join(suites)) if suites else ()
-    return [suite for suite in ':'.join(
-                openssl_ciphers('ECDHE', *options)[1]).split(':')
-            if suite.startswith('TLS_')]
-
-
-def _version_note():
-    """Return what to say where OpenSSL is too old for TLS 1.3, or ''."""
-    words = ' '.join(ask(OPENSSL, 'version')[1]).split()
-    if words[1:] and words[1] < '1.1.1':
-        return ' (OpenSSL %s is older than 1.1.1)' % printable(words[1])
-    return ''
 
 
 def judge_protocols(setting):
@@ -651,13 +520,11 @@ def judge_protocols(setting):
     older than 1.1.1, which has no such setting.
     """
     check_characters('tlsprotocols', setting.value, setting.label)
-    if setting.value not in PROTOCOLS:
-        raise Refused('%s: %s: no such value; %s' % (
-            setting.label, printable(setting.value), SYNTAX['tlsprotocols']))
-    if not _tls13_suites(['TLS_AES_256_GCM_SHA384']):
+    check_protocols(setting.value, setting.label)
+    if not tls13_suites(['TLS_AES_256_GCM_SHA384']):
         raise NotHere('%s: %s: this needs OpenSSL 1.1.1%s; remove the setting '
                       'or start the VM on a newer host' % (
-                          setting.label, setting.value, _version_note()))
+                          setting.label, setting.value, version_note()))
     return [('protocols', setting.value)], []
 
 
@@ -669,31 +536,17 @@ def judge_groups(setting):
     Returns as judge_ciphers does. Raises Refused, and NotHere for a group that
     OpenSSL does not know.
     """
-    check_characters('tlsgroups', setting.value, setting.label)
-    groups = setting.value.split(':')
-    if _knows_groups(setting.value):
-        return [('groups', setting.value)], []
-    known = [group for group in groups if group and _knows_groups(group)]
-    unknown = [group for group in groups if group not in known]
-    if not unknown:
-        raise Refused('%s: %s: a group is given twice, maybe under two names; '
-                      'name each once' % (setting.label,
-                                          printable(setting.value)))
-    if not (setting.built_in and known):
-        raise NotHere('%s: %s: OpenSSL does not know this group%s; give names '
-                      'such as X25519:P-256:P-384 (capitals count)' % (
-                          setting.label,
-                          printable(', '.join(unknown)) or 'an empty name',
-                          _version_note()))
-    return ([('groups', ':'.join(known))],
-            _left_out(setting, unknown))
-
-
-def _knows_groups(groups):
-    # Where they are good it goes on, to a connection that must fail.
-    return 'connect:errno=' in '\n'.join(ask(
-        OPENSSL, 's_client', '-no-CAfile', '-no-CApath', '-unix',
-        '/nonexistent', '-groups', groups)[1])
+    value = setting.value
+    check_characters('tlsgroups', value, setting.label)
+    unknown = []
+    if setting.built_in and not knows_groups(value):
+        unknown = [group for group in value.split(':')
+                   if not knows_groups(group)]
+        value = ':'.join(group for group in value.split(':')
+                         if group not in unknown) or value
+    for problem in check_groups(value, setting.label):
+        raise problem
+    return [('groups', value)], _left_out(setting, unknown)
 
 
 def judge_priority(setting):
@@ -701,49 +554,39 @@ def judge_priority(setting):
     Judge a value for tlspriority: a GnuTLS priority string, for VNC.
 
     Returns as judge_ciphers does. Raises Refused where it permits a suite
-    without encryption or authentication, or nothing could connect, and
-    NotHere where GnuTLS does not take it.
+    without encryption or authentication, GnuTLS drops its end, or nothing
+    could connect, and NotHere where GnuTLS does not take it.
     """
     value = setting.value
-    label = setting.label
-    check_characters('tlspriority', value, label)
-    status, lines = ask(GNUTLS_CLI, '--priority=' + value, '--list')
-    if status:
-        errors = [line for line in lines
-                  if not line.startswith('Cipher suites for ')]
-        raise NotHere('%s: %s: GnuTLS says: %s; correct it (to see what a '
-                      'string means: gnutls-cli --list --priority STRING)'
-                      % (label, printable(value),
-                         printable((errors or ['no'])[0], 100)))
-    lists = dict((line.partition(': ')[0], line.partition(': ')[2].split(', '))
-                 for line in lines)
-    suites = [line.split() for line in lines if '0x' in line]
-    for suite in suites:
-        if '_NULL_' in suite[0] or '_ANON_' in suite[0]:
-            raise Refused('%s: %s: this permits %s, a suite without '
-                          'encryption or authentication; remove +NULL and '
-                          '+ANON' % (label, printable(value), suite[0]))
-    versions = [name[len('VERS-'):] for name in lists.get('Protocols', [])
-                if name.startswith('VERS-TLS')
-                and any(usable(suite, name[len('VERS-'):])
-                        for suite in suites)]
-    for what, there in (
-            ('TLS version with a cipher suite', versions),
-            # Before GnuTLS 3.6 the groups are curves.
-            ('group', lists.get('Groups', lists.get('Elliptic curves'))),
-            ('signature algorithm', lists.get('PK-signatures'))):
-        if there in ([], ['none'], [''], None):
-            raise Refused('%s: %s: this leaves no %s, so no client could '
-                          'connect; begin with NORMAL and take away what is '
-                          'not wanted' % (label, printable(value), what))
+    check_characters('tlspriority', value, setting.label)
+    found, problems = check_priority(value, setting.label)
+    for problem in problems:
+        raise problem
+    beginning = '%s: %s' % (setting.label, printable(value))
+    versions = found.versions()
     warnings = []
     old = [version for version in versions
            if version not in ('TLS1.2', 'TLS1.3')]
     if old:
-        warnings.append('%s: %s: this permits %s; add -VERS-ALL:+VERS-TLS1.3:'
-                        '+VERS-TLS1.2' % (label, printable(value),
-                                          ', '.join(old)))
+        warnings.append('%s: this permits %s; add -VERS-ALL:+VERS-TLS1.3:'
+                        '+VERS-TLS1.2' % (beginning, ', '.join(old)))
+    dead = [version for version in versions
+            if not has_key_exchange(found, version)]
+    if dead:
+        warnings.append('%s: no group or signature algorithm is left for %s, '
+                        'so no client can connect with it; add +GROUP-ALL:'
+                        '+SIGN-ALL, or take it away [no-common-group]'
+                        % (beginning, ', '.join(dead)))
+    if [version for version in versions if only_ecdsa(found, version)]:
+        warnings.append('%s: %s' % (beginning, _only_ecdsa(
+            'VNC', 'ECDSA', '+ECDHE-RSA')))
     return [('priority', value)], warnings
+
+
+def _only_ecdsa(display, kinds, remedy):
+    return ('only %s suites are left for TLS 1.2, which %s cannot use with '
+            'the RSA certificates of the engine, so no TLS 1.2 client can '
+            'connect; add %s [only-ecdsa]' % (kinds, display, remedy))
 
 
 JUDGES = {'tlsciphers': judge_ciphers, 'tlsprotocols': judge_protocols,
@@ -774,12 +617,12 @@ def _check_combination(values, lenient):
         # What the VM itself asks for has precedence.
         del values[key if setting.required else 'protocols']
         lines.append('%s; the default of the host does not apply' % line)
-    lines.extend(_combination_warnings(values))
+    lines.extend(_combination_warnings(values, lenient))
     return lines
 
 
-def _combination_warnings(values):
-    lines = []
+def _combination_warnings(values, lenient):
+    lines = _check_groups_of_versions(values, lenient)
     protocols = values.get('protocols', (None, None))[0]
     for version, key in (('TLSv1.3', 'ciphers'), ('TLSv1.2', 'ciphersuites')):
         if protocols == version and key in values:
@@ -801,10 +644,29 @@ def _combination_warnings(values):
     return lines
 
 
+def _check_groups_of_versions(values, lenient):
+    """
+    Refuse groups that the versions of TLS do not have; where they are the
+    host's default, take them out. Returns lines (list of str).
+    """
+    if 'groups' not in values:
+        return []
+    groups, setting = values['groups']
+    protocols, other = values.get('protocols', ('', setting))
+    try:
+        return check_versions_and_groups(
+            protocols, groups, lambda: _has_static_rsa(values), setting.label)
+    except Refused as refusal:
+        if setting.required or not (other.required or lenient):
+            raise
+        del values['groups']
+        return ['%s; the default of the host does not apply' % refusal]
+
+
 def _has_static_rsa(values):
     ciphers = values['ciphers'][0] if 'ciphers' in values else 'DEFAULT'
     return 'Kx=RSA' in ' '.join(
-        openssl_ciphers(ciphers, '-s', '-v', '-tls1_2')[1]).split()
+        openssl_ciphers(ciphers, ('-s', '-v', '-tls1_2'))[1]).split()
 
 
 def _describe(values, displays):
@@ -848,16 +710,8 @@ def _describe_unseen(values):
                 ', '.join(names)))
 
 
-def _offending_token(value, tokens):
-    """Return the token without which a list would do, or the whole value."""
-    for token in tokens:
-        others = ':'.join(other for other in tokens if other != token)
-        if others and all(openssl_ciphers(others, '-s', '-tls1_2')):
-            return token
-    return value
-
-
-def _cipher_warnings(value, tokens, suites, label):
+def _cipher_warnings(value, suites, label):
+    tokens = [token for token in value.split(':') if token]
     warnings = []
     names = frozenset(suite[0] for suite in suites)
     checked = {}
@@ -873,10 +727,8 @@ def _cipher_warnings(value, tokens, suites, label):
     # libspice has no DH parameters, and consoles have an RSA certificate.
     if all('Kx=DH' in suite or 'Au=ECDSA' in suite or 'Au=DSS' in suite
            for suite in suites):
-        warnings.append('%s: %s: only DHE or ECDSA suites are left; '
-                        'SPICE can use neither, so no TLS 1.2 client can '
-                        'connect; add ECDHE-RSA suites'
-                        % (label, printable(value)))
+        warnings.append('%s: %s: %s' % (label, printable(value), _only_ecdsa(
+            'SPICE', 'DHE or ECDSA', 'ECDHE-RSA suites')))
     # It may follow a name without a colon, as in DEFAULT@SECLEVEL=0.
     _, command, level = value.rpartition('@SECLEVEL=')
     level = level[:1] if command else None
@@ -900,39 +752,6 @@ def _is_ignored(token, first):
     # DEFAULT and some others count only at the beginning of a list: what
     # stands further back is asked for behind a separator.
     return not word or not openssl_ciphers(word if first else ':' + word)[0]
-
-
-def openssl_ciphers(cipher_list, *options):
-    """
-    Ask `openssl ciphers` about a list (str); return (bool: exit status 0,
-    list of str: lines that it printed). Raises Refused where it cannot be
-    asked.
-    """
-    if cipher_list.startswith('-'):
-        # OpenSSL 1.0.2 takes it for an option even after "--".
-        cipher_list = ':' + cipher_list
-    status, lines = ask(
-        OPENSSL, *(('ciphers',) + options + ('--', cipher_list)))
-    return status == 0, lines
-
-
-def ask(program, *arguments):
-    """
-    Return a program's (exit status, list of str: lines that it printed).
-    Raises Refused where it cannot be run.
-    """
-    try:
-        # The emulator's environment, as far as the libraries care for it. The
-        # errors of "openssl ciphers" would stand among its suites.
-        status, lines = run(
-            program, arguments, {'LC_ALL': 'C'}, arguments[0] != 'ciphers')
-    except EnvironmentError as error:
-        status, lines = 127, [error.strerror]
-    if status == 127:
-        raise Refused('tlsciphers: cannot check the values: %s; install %s' % (
-            printable(lines[0], 200),
-            'openssl' if program == OPENSSL else 'gnutls-utils'))
-    return status, lines
 
 
 def check_wrapper():

@@ -112,7 +112,8 @@ def one_line(error):
     if isinstance(error, ImportError):
         text = ('the package is damaged: %s; remedy: dnf reinstall '
                 'vdsm-hook-tlsciphers' % error)
-    elif type(error).__name__ in ('Refused', 'NotHere'):
+    elif type(error).__name__ in ('CannotAsk', 'NotHere', 'Refused',
+                                  'Unusable'):
         return str(error)
     else:
         text = 'unexpected error: %s: %s' % (type(error).__name__, error)

@@ -219,7 +219,7 @@ def run_with_stand_in(installation: support.Installation) -> Iterator[Run]:
             environment: Mapping[bytes, bytes] = LIBVIRT_ENVIRONMENT,
             **keywords: Any) -> Outcome:
         return Outcome(subprocess.Popen(
-            [installation.emulator, *arguments], stderr=subprocess.PIPE,
+            [*installation.start(), *arguments], stderr=subprocess.PIPE,
             env=environment, **keywords))
 
     yield run

@@ -768,7 +768,7 @@ def test_test_refuses_as_a_start_would(
     assert process.stderr == (
         '50_emulator: tlsciphers: eNULL:@SECLEVEL=0: this permits '
         'ECDHE-ECDSA-NULL-SHA, a suite without encryption; add !aNULL:!eNULL, '
-        'or remove @SECLEVEL=0\n')
+        'or remove @SECLEVEL=0 [insecure-suite]\n')
 
 
 @pytest.mark.parametrize('name, properties, status', [
@@ -810,7 +810,7 @@ def test_compiled_modules_count_for_their_own_source_alone(
         installation: support.Installation) -> None:
     hook = make_hook(support.Installation(tmp_path, installation.python))
     hook.installation.byte_compile()
-    module = hook.installation.module
+    module = hook.installation.values_module
 
     def refusal(**environment: str) -> str:
         return hook.run(X86, environment=environment, tlsciphers='A,B').stderr
