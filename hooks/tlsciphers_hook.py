@@ -14,6 +14,9 @@ import posix
 import sys
 
 VDSM_RUN_DIR = '@VDSM_RUN_DIR@'
+UNREADABLE = ('tlsciphers: the domain XML, as vdsm or another hook left it, '
+              'cannot be read: %s; look in vdsm.log for the hook that ran '
+              'before [domain-xml]')
 
 SAMPLE_CIPHERS = 'ECDHE-RSA-AES256-GCM-SHA384:ECDHE-RSA-AES128-GCM-SHA256'
 SAMPLE_XML = """\
@@ -114,6 +117,9 @@ def one_line(error):
                 'vdsm-hook-tlsciphers' % error)
     elif type(error).__name__ == 'Refused':
         return str(error)
+    elif isinstance(error, RuntimeError) and 'recursion' in str(error):
+        # libvirt does not go that deep either.
+        return UNREADABLE % 'it is nested too deeply'
     else:
         text = 'unexpected error: %s: %s' % (type(error).__name__, error)
     return 'tlsciphers: ' + ''.join(
@@ -136,11 +142,9 @@ def enforce(hooking, policy):
         document = hooking.read_domxml()
     except Exception as error:
         # Its text can hold anything that the file holds.
-        raise policy.Refused(
-            'tlsciphers: the domain XML, as vdsm or another hook left it, '
-            'cannot be read: %s: %s; look in vdsm.log for the hook that ran '
-            'before' % (type(error).__name__,
-                        policy.printable(str(error), 200)), 'domain-xml')
+        raise policy.Refused(UNREADABLE % (
+            '%s: %s' % (type(error).__name__,
+                        policy.printable(str(error), 200))))
     settings, notes = policy.resolve(os.environ, policy.displays(document),
                                      policy.is_hosted_engine(document))
     if not settings:
@@ -175,6 +179,8 @@ def write(hooking, policy, document, before):
                 domxml.write(before)
         except EnvironmentError:
             outcome = 'nor could it be put back as it was'
+        if isinstance(error, RuntimeError):
+            raise error  # noqa: TRY201 (Python 2: which one?)
         raise policy.Refused(
             'tlsciphers: cannot write the domain XML: %s; %s; make room in '
             'the folder of %s' % (

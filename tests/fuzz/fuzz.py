@@ -97,12 +97,14 @@ class Targets:
         self.hook = self.module.names.resolve.__globals__
         instrument(self.wrapper.names)
         instrument(self.hook)
+        instrument(self.module.values)
         instrument(self.module.enforce.__globals__)
 
     def sparing(self) -> None:
         """Ask the libraries seldom."""
         self.wrapper.real_ask = seldom(self.wrapper.real_ask)
-        self.hook['ask'] = seldom(self.hook['ask'])
+        values = self.module.values
+        values['ask'] = seldom(values['ask'])
 
     def structured(self, function: Callable[..., None],
                    **strategies: st.SearchStrategy[Any]) -> Target:

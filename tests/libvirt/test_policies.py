@@ -187,12 +187,19 @@ def with_arguments(xml: str, *values: str) -> str:
                            '<q:arg value="%s"/>' % value for value in values)))
 
 
+@pytest.mark.parametrize('consoles', [(), ('spice',)])
+@pytest.mark.parametrize('earlier', [True, False])
 def test_vnc_that_another_hook_adds_starts_no_vm_without_encryption(
-        start: Start, run_hook: RunHook) -> None:
-    xml = with_arguments(support.lab_domain(), '-vnc', '127.0.0.1:77')
+        start: Start, run_hook: RunHook, earlier: bool,
+        consoles: tuple[str, ...]) -> None:
+    """Before this hook runs, or after it."""
+    xml = support.lab_domain(*consoles)
+    vnc = '-vnc', '127.0.0.1:77'
+    xml = (run_hook(with_arguments(xml, *vnc), tlsprofile='modern') if earlier
+           else with_arguments(run_hook(xml, tlsprofile='modern'), *vnc))
     with pytest.raises(libvirt.libvirtError, match='the VNC console of this '
                        'VM is not encrypted'):
-        start(run_hook(xml, tlsprofile='modern'))
+        start(xml)
 
 
 def test_consoles_that_another_hook_adds_have_the_policy(

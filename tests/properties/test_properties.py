@@ -12,7 +12,6 @@ written after QEMU's own parsers, not after the wrapper's.
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import pathlib
@@ -20,7 +19,13 @@ import posix
 import re
 import tempfile
 import types
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import (
+    Callable,
+    Collection,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from typing import TYPE_CHECKING, Any, NoReturn, Optional
 from unittest import mock
 from xml.etree import ElementTree
@@ -752,8 +757,21 @@ class Module:
         # What the functions themselves see, so that it can be replaced.
         names = support.run_file(installation.module)[
             'resolve'].__globals__
-        names['ask'] = functools.lru_cache(maxsize=None)(names['ask'])
+        # The libraries are asked by the module with the rules.
+        self.values = names['openssl_ciphers'].__globals__
+        self.values['ask'] = self.remembering(self.values['ask'])
         self.names = types.SimpleNamespace(**names)
+
+    def remembering(self, ask: Callable[..., Any]) -> Callable[..., Any]:
+        """Return what asks each question once."""
+        answers: dict[str, Any] = {}
+
+        def remembered(*question: Any) -> Any:
+            key = repr(question)
+            if key not in answers:
+                answers[key] = ask(*question)
+            return answers[key]
+        return remembered
 
     def run(self, path: pathlib.Path, properties: dict[str, str]) -> list[str]:
         """Do what the hook does. Returns lines; may raise Refused."""
@@ -822,17 +840,12 @@ def check_settings(wrapper: Wrapper, pairs: Iterable[tuple[str, str]],
     Check what the hook wants of the wrapper: (key, value) pairs; unseen are
     the keys for displays that are not there, whose values nobody has judged.
     """
-    wrapper.process = wrapper.names['posix'] = Process({})
-    judges = {'ciphers': 'judge_ciphers', 'groups': 'judge_groups',
-              'priority': 'judge_priority', 'ciphersuites': 'unknown_suites'}
     for key, value in pairs:
         assert re.fullmatch('[!-~]+', value)
         assert not set(value) & set(',"\'\\;$`')
-        if key in unseen:
-            continue
-        wrapper.names['check_setting'](key, value)
-        if key in judges:
-            assert not wrapper.names[judges[key]](value)
+        if key not in unseen:
+            # The libraries it asks with the functions of the hook.
+            wrapper.names['check_setting'](key, value)
 
 
 @pytest.mark.parametrize('name', sorted(set(TOKENS) - {'tlsprofile'}))
@@ -866,6 +879,8 @@ def test_properties_become_settings_or_are_refused(
         return
     for line in lines:
         module.check_message(line)
+    # A start is never silent where the VM asks for something.
+    assert bool(lines) == bool(properties)
     assert {option for option, _ in options} <= {'-vdsm-tls'}
     pairs = [tuple(setting.split('=', 1)) for _, setting in options]
     assert len(dict(pairs)) == len(pairs)
@@ -880,6 +895,90 @@ def test_properties_become_settings_or_are_refused(
                        ('tlspriority', {'priority'})):
         if name in properties:
             assert keys & set(dict(pairs))
+
+
+# Values that this host can enforce, in any combination, for some settings.
+SETTINGS = {
+    'tlsciphers': st.sampled_from(['HIGH:!kRSA', 'AES256-SHA']),
+    'tlsprotocols': st.just('TLSv1.2:TLSv1.3'),
+    'tlsgroups': st.sampled_from(['P-256', 'X25519']),
+    'tlspriority': st.sampled_from(['NORMAL', PRIORITY])}
+PROFILE = {'tlsprofile': st.sampled_from(['a', 'a', 'b', 'intermediate',
+                                          'none', 'missing'])}
+SECTION = st.fixed_dictionaries({}, optional=SETTINGS)
+WITH_PROFILE = st.fixed_dictionaries({}, optional={**SETTINGS, **PROFILE})
+
+
+def display_of(name: str) -> str:
+    return 'vnc' if name == 'tlspriority' else 'spice'
+
+
+def settle(own: dict[str, str], profiles: dict[str, dict[str, str]],
+           default: dict[str, str], displays: list[str],
+           ) -> dict[str, tuple[str, bool]] | None:
+    """
+    Return {setting: (value, whether it is required)} of what holds for a VM,
+    as docs/policies.md has it, or None where the VM is refused.
+    """
+    def of_profile(section: dict[str, str]) -> dict[str, str] | None:
+        name = section.get('tlsprofile', 'none')
+        return {} if name == 'none' else profiles.get(name) or None
+
+    values = {name: (value, True) for name, value in own.items()
+              if name != 'tlsprofile'}
+    profile = of_profile(own)
+    consoles = {'spice', 'vnc'} & set(displays)
+    if profile is None or (
+            profile and consoles and not consoles & set(map(display_of,
+                                                            profile))):
+        return None
+    for name, value in profile.items():
+        values.setdefault(name, (value, True))
+    if own.get('tlsprofile') != 'none' and len(values) < len(SETTINGS):
+        of_default = of_profile(default)
+        if of_default is None:
+            return None
+        for name, value in [*default.items(), *of_default.items()]:
+            if name != 'tlsprofile' and display_of(name) in displays:
+                values.setdefault(name, (value, False))
+    return values
+
+
+@examples(300)
+@given(own=WITH_PROFILE, a=SECTION, b=SECTION, default=WITH_PROFILE,
+       displays=DISPLAYS)
+def test_value_that_holds_is_the_first_of_four(
+        module: Module, own: dict[str, str], a: dict[str, str],
+        b: dict[str, str], default: dict[str, str],
+        displays: list[str]) -> None:
+    names = module.names
+    text = ''.join('[%s]\n%s' % (section, ''.join(
+        '%s = %s\n' % item for item in keys.items())) for section, keys in (
+            ('default', default), ('profile a', a), ('profile b', b)))
+    expected = settle(own, {'a': a, 'b': b, 'intermediate': names.PROFILES[
+        'intermediate']}, default, displays)
+    with mock.patch.dict(names.resolve.__globals__,
+                         _host_default_text=lambda: text):
+        try:
+            options, lines = names.resolve(own, displays)
+        except names.Refused as refusal:
+            module.check_message(str(refusal))
+            assert expected is None
+            return
+    assert expected is not None
+    found: dict[str, list[tuple[str, bool]]] = {}
+    for option, setting in options:
+        key, _, value = setting.partition('=')
+        found.setdefault('tlsciphers' if key == 'ciphersuites' else
+                         'tls' + key, []).append(
+                             (value, option == '-vdsm-tls'))
+    assert {name: (':'.join(value for value, _ in values),
+                   {required for _, required in values})
+            for name, values in found.items()} == {
+                name: (value, {required})
+                for name, (value, required) in expected.items()}
+    if own:
+        assert lines
 
 
 QEMU = '{http://libvirt.org/schemas/domain/qemu/1.0}'

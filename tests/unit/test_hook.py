@@ -496,7 +496,8 @@ def test_document_type_declaration_is_refused(newest_hook: Hook) -> None:
 
 
 @pytest.mark.parametrize('emulator', [
-    '<emulator text="%s"/>', '<emulator text="%s">/usr/bin/qemu-kvm</emulator>',
+    '<emulator text="%s"/>',
+    '<emulator text="%s">/usr/bin/qemu-kvm</emulator>',
     '<emulator>\n%s</emulator>', ''])
 def test_emulator_is_ours_only_where_libvirt_takes_it_for_ours(
         newest_hook: Hook, emulator: str) -> None:
@@ -571,7 +572,11 @@ def test_write_that_fails_puts_the_old_bytes_back(hook: Hook) -> None:
     '', '<domain>', '<domain><\x00/></domain>',
     '<domain x:y="\'"/>', '<?xml version="1.0" encoding="UTF-7"?><domain/>',
     '<?xml version="1.0" encoding="no-such"?><domain/>',
-    '<?xml version="1.0" encoding="idna"?><domain/>'])
+    '<?xml version="1.0" encoding="idna"?><domain/>',
+    *['<domain>%s</domain>' % part % ('<a>' * 3000 + '</a>' * 3000) for part in
+      ('%s', '<devices><graphics>%s</graphics></devices>',
+       '<devices><emulator>%s</emulator></devices>')]],
+    ids=range(10))
 def test_xml_that_cannot_be_parsed_is_not_our_mistake(
         hook: Hook, xml: str) -> None:
     line = hook.refusal(xml, tlsciphers=GOOD_CIPHERS)
