@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from vdsm_tlsciphers import documents
     from vdsm_tlsciphers.monitor import Command
 
+DISPLAYS = ('spice', 'vnc', 'websocket')
 # An address for all can be reached through the loopback.
 LOOPBACKS = {'0.0.0.0': '127.0.0.1', '::': '::1'}  # nosec B104 # no bind
 # Options whose ports are other listeners than consoles.
@@ -93,6 +94,11 @@ class Consoles:
         self.consoles.extend(
             Console(given) for given in emulator.consoles
             if not given.port)
+        self._sort()
+
+    def _sort(self) -> None:
+        self.consoles.sort(key=lambda console: (
+            DISPLAYS.index(console.display), console.port or 0))
 
     def resolve(self, vnc_servers: 'Any', spice: 'Any') -> None:
         """
@@ -122,6 +128,7 @@ class Consoles:
                                       and same.tls))
             self.consoles.append(Console(known, listener))
         self.unclear = []
+        self._sort()
 
 
 class VM:
@@ -151,17 +158,17 @@ class VM:
         except Problem as problem:
             self.problem = str(problem)
 
-    def questions(self, connection: 'libvirt.virConnect') -> 'list[Command]':
+    def questions(self, connection: 'libvirt.virConnect',
+                  priorities: bool) -> 'list[Command]':
         """
-        Return what QEMU is to be asked (list of Command). That marks a VM as
-        tainted, once: one that asks for nothing, and whose QEMU nobody can
-        have changed, is left alone.
+        Return what QEMU is to be asked (list of Command), about priorities
+        too. That marks a VM as tainted, once: one that asks for nothing, and
+        whose QEMU nobody can have changed, is then left alone.
         """
         if self.emulator is None or self.consoles is None:
             return []
-        asks = bool(self.machine.policy or self.machine.wanted)
         found: list[Command] = []
-        if self.emulator.credentials and (
+        if priorities and self.emulator.credentials and (
                 'priority' in self.machine.policy
                 or any(value for value, _ in self.priorities.values())
                 or self.emulator.has_other_monitor
@@ -170,7 +177,9 @@ class VM:
             found = [('qom-get', {'path': '/objects/' + name,
                                   'property': 'priority'})
                      for name in self._credentials]
-        if self.consoles.unclear and asks:
+        if self.consoles.unclear and (
+                self.machine.policy or self.machine.wanted
+                or not priorities):
             found += QUESTIONS
         return found
 
@@ -193,17 +202,17 @@ class VM:
                 self.note = str(problem)
 
 
-def ask(vms: 'list[VM]',
-        connection: 'libvirt.virConnect') -> 'monitor.Monitor | None':
+def ask(vms: 'list[VM]', connection: 'libvirt.virConnect',
+        priorities: bool) -> 'monitor.Monitor | None':
     """
-    Begin to ask the QEMUs of VMs what their arguments do not tell; return
-    None where there is nothing to ask.
+    Begin to ask the QEMUs of VMs what their arguments do not tell, and for
+    the priorities of VNC; return None where there is nothing to ask.
     """
     questions = {}
     # One that cannot answer keeps none waiting that can.
     for vm in sorted(vms, key=lambda vm: bool(
             vm.emulator and vm.emulator.is_stopped)):
-        commands = vm.questions(connection)
+        commands = vm.questions(connection, priorities)
         if commands:
             questions[vm.machine.uuid] = commands
     return monitor.Monitor(questions) if questions else None

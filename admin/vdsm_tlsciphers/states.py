@@ -199,7 +199,7 @@ def look_at(machines: 'list[domains.Machine]',
     table = listeners.Listeners()
     vms = [consoles.VM(machine, table) for machine in machines]
     shown = Shown()
-    asked = consoles.ask(vms, connection)
+    asked = consoles.ask(vms, connection, True)
     if handshake:
         shown.find_out(vms)
     consoles.hear(vms, asked)
