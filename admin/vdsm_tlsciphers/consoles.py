@@ -29,8 +29,11 @@ OTHERS = {
     'parallel': 'parallel port', 'monitor': 'monitor', 'qmp': 'monitor',
     'qmp-pretty': 'monitor', 'gdb': 'gdb', 'incoming': 'incoming migration',
     'netdev': 'network', 'net': 'network', 'nic': 'network'}
+GDB = 1234
 # In the values of those that may also be clients.
 SERVER = re.compile('server|listen|hostfwd|^telnet')
+# Of what QEMU says.
+LONGEST = 4096
 # What only the monitor tells: "display-update" can move a VNC display.
 QUESTIONS: 'list[Command]' = [('query-vnc-servers', {}), ('query-spice', {})]
 
@@ -82,18 +85,22 @@ class Consoles:
         self.others: list[tuple[listeners.Listener, str]] = []
         self.unclear: list[listeners.Listener] = []
         self._given = emulator.consoles
+        named = _named(emulator)
         for listener in found:
             given = _choose(emulator.consoles, listener)
-            what = _named(emulator, listener)
             if given:
                 self.consoles.append(Console(given, listener))
-            elif what:
-                self.others.append((listener, what))
+            elif listener.port in named:
+                self.others.append((listener, named[listener.port]))
             else:
                 self.unclear.append(listener)
         self.consoles.extend(
             Console(given) for given in emulator.consoles
             if not given.port)
+        # More than one listens where it may choose its port.
+        if len(self.consoles) > emulators.MOST_CONSOLES:
+            raise Problem('its emulator listens at more than %d consoles'
+                          % emulators.MOST_CONSOLES, 'too-many-consoles')
         self._sort()
 
     def _sort(self) -> None:
@@ -188,10 +195,10 @@ class VM:
         self.note = answers.problem
         values = answers.values
         for name, value in zip(self._credentials, values):
-            if isinstance(value, Problem) or not isinstance(
-                    value, (str, type(None))):
-                self.note = str(value) if isinstance(
-                    value, Problem) else 'its answer is not that of QEMU'
+            if isinstance(value, Problem):
+                self.note = str(value)
+            elif not isinstance(value, str) or len(value) > LONGEST:
+                self.note = 'its answer is not that of QEMU'
             else:
                 self.priorities[name] = value or None, True
         values = values[len(self._credentials):]
@@ -244,17 +251,17 @@ def _is_at(host: str, address: str) -> bool:
         return True  # A name, or any address.
 
 
-def _named(emulator: emulators.Emulator,
-           listener: 'listeners.Listener') -> 'str | None':
-    """Return which option, not of a console, has a port; None where none."""
+def _named(emulator: emulators.Emulator) -> 'dict[int, str]':
+    """Return {port: what it is} of those that other options have."""
+    found = {}
     for name, value, _ in emulator.options:
-        if name == 's' and listener.port == 1234:
-            return 'gdb'
-        if (name in OTHERS and value
-                and (name in ('gdb', 'incoming') or SERVER.search(value))
-                and str(listener.port) in re.split('[^0-9]+', value)):
-            return OTHERS[name]
-    return None
+        if name == 's':
+            found[GDB] = OTHERS['gdb']
+        elif name in OTHERS and value and (
+                name in ('gdb', 'incoming') or SERVER.search(value)):
+            found.update((int(number), OTHERS[name]) for number in re.findall(
+                r'(?<!\d)\d{1,5}(?!\d)', value))
+    return found
 
 
 def _told_vnc(servers: 'Any') -> 'list[emulators.Given]':
@@ -263,7 +270,7 @@ def _told_vnc(servers: 'Any') -> 'list[emulators.Given]':
         for server in display['server']:
             if server['family'] == 'unix':
                 continue
-            number = int(server['service'])
+            number = emulators.number_of(str(server['service']))
             told.append(emulators.Given(
                 'websocket' if server.get('websocket') else 'vnc',
                 str(display['id']), str(server['host']), number, number, None,
@@ -274,7 +281,7 @@ def _told_vnc(servers: 'Any') -> 'list[emulators.Given]':
 def _told_spice(spice: 'Any') -> 'list[emulators.Given]':
     told = []
     for key in 'tls-port', 'port':
-        number = int(spice.get(key) or 0)
+        number = emulators.number_of(str(spice.get(key)))
         if number:
             told.append(emulators.Given(
                 'spice', '', str(spice.get('host', '')), number, number, None,

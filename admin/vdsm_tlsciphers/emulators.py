@@ -95,7 +95,7 @@ class Emulator:
             self.consoles.extend(_vnc_consoles(display, names))
             if len(self.consoles) > MOST_CONSOLES:
                 raise Problem('its command line has more than %d consoles'
-                              % MOST_CONSOLES)
+                              % MOST_CONSOLES, 'too-many-consoles')
         self.openssl = self._read_openssl()
 
     def _read_openssl(self) -> 'dict[str, str] | None':
@@ -187,11 +187,14 @@ def value_of(text: str) -> str:
 
 
 def number_of(text: str) -> int:
-    """Return a number as QEMU reads it; 0 where it is none."""
+    """Return a port as QEMU reads its number; 0 where it is none."""
+    if not re.match('(0[xX][0-9a-fA-F]{1,6}|[0-9]{1,6})$', text):
+        return 0
     try:
-        return int(text, 8 if re.match('0[0-7]+$', text) else 0)
+        number = int(text, 8 if re.match('0[0-7]', text) else 0)
     except ValueError:
         return 0
+    return number if number < 65536 else 0
 
 
 def _spice_consoles(spice: 'dict[str, str]') -> 'Iterator[Given]':

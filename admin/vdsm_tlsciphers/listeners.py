@@ -51,10 +51,10 @@ class Listeners:
                      if inode in known}
         except OSError as error:
             raise Problem('what its emulator listens at cannot be read: %s'
-                          % (error.strerror or error))
+                          % (error.strerror or error), 'listeners-unreadable')
         if len(found) > MOST_LISTENERS:
             raise Problem('its emulator listens at more than %d ports'
-                          % MOST_LISTENERS)
+                          % MOST_LISTENERS, 'too-many-listeners')
         return sorted(found, key=lambda listener: (listener.port,
                                                    listener.address))
 
@@ -98,7 +98,7 @@ def _sockets(pid: int) -> 'Iterator[str]':
     for count, name in enumerate(os.listdir(folder)):
         if count >= MOST_DESCRIPTORS:
             raise Problem('its emulator has more than %d files open'
-                          % MOST_DESCRIPTORS)
+                          % MOST_DESCRIPTORS, 'too-many-files')
         try:
             found = re.match(r'socket:\[(\d+)\]$', os.readlink(
                 '%s/%s' % (folder, name)))

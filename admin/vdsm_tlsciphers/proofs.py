@@ -29,6 +29,9 @@ VERSIONS = ('TLSv1', 'TLSv1.1', 'TLSv1.2', 'TLSv1.3')
 WORKERS = 32
 # Seconds for a port, once it is its turn.
 PATIENCE = 5
+# For a port that says nothing to TLS, and maybe something to HTTP.
+HTTP_PATIENCE = 2
+UNENCRYPTED = 'connections without encryption'
 # Of the record in which a server refuses.
 ALERT_LENGTH = 7
 
@@ -141,11 +144,14 @@ def prove(display: str, address: str, number: int,
             elif answer.suite in offer.suites and (
                     answer.group is None or answer.group in offer.groups):
                 proof.accepted.append(_describe(answer))
-    except (port.Unreachable, tls.Broken, vnc.NoTLS) as problem:
+    except (tls.NotTLS, vnc.NoTLS):
+        proof.accepted.append(UNENCRYPTED)
+    except (port.Unreachable, tls.Broken) as problem:
         proof.problem = str(problem)
-    except tls.NotTLS:
-        proof.problem = 'no TLS response'
     except socket.timeout:
+        # Without TLS it waits for the end of a request.
+        if display == 'websocket' and _speaks_http(address, number):
+            proof.accepted.append(UNENCRYPTED)
         proof.problem = 'no response within %d seconds' % PATIENCE
     except OSError as error:
         proof.problem = 'the connection failed: %s' % (
@@ -161,7 +167,7 @@ def unencrypted(talk: vnc.Talk) -> 'list[str]':
     if any(number in vnc.ANONYMOUS for number in talk.subtypes):
         found.append('TLS without a certificate')
     if vnc.PLAIN in talk.subtypes or talk.types != [vnc.VENCRYPT]:
-        found.append('connections without encryption')
+        found.append(UNENCRYPTED)
     return found
 
 
@@ -213,6 +219,17 @@ def _shake_hands(address: str, number: int, talk: 'vnc.Talk | None',
                     refusal, 'alert', None) != tls.PROTOCOL_VERSION):
                 raise _Failed
             raise tls.Refused
+
+
+def _speaks_http(address: str, number: int) -> bool:
+    try:
+        with socket.create_connection((address, number),
+                                      HTTP_PATIENCE) as connection:
+            stream = tls.Stream(connection, time.monotonic() + HTTP_PATIENCE)
+            stream.send(b'GET / HTTP/1.0\r\n\r\n')
+            return stream.read(5) == b'HTTP/'
+    except (OSError, tls.Broken):
+        return False
 
 
 def _describe(answer: tls.Answer) -> str:

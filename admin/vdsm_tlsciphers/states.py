@@ -56,6 +56,8 @@ KEYS_OF_PROPERTIES = {
 SECURED_CHANNELS = ('main', 'display', 'inputs', 'cursor', 'playback',
                     'record', 'smartcard', 'usbredir')
 RESTART = 'restart the VM'
+# Characters of a value: no property of the engine has more.
+LONGEST = 4096
 
 
 def run(options: 'argparse.Namespace') -> int:
@@ -341,9 +343,9 @@ class Description:
         self.vm['settings'].append({
             'display': display, 'key': key,
             'asked': requested and clean(requested), 'required': required,
-            'in_force': value and clean(value), 'source': source,
+            'in_force': value and cut(value), 'source': source,
             'live': live,
-            'note': note and 'QEMU could not be asked: ' + clean(note)})
+            'note': note and 'QEMU could not be asked: ' + cut(note)})
         if requested != value and (has_tls or value):
             self._add(display, *self._explain(key, value, live))
 
@@ -387,11 +389,11 @@ class Description:
         described: documents.VMConsole = {
             'display': console.display, 'address': console.address,
             'port': console.port,
-            'socket': console.socket and clean(console.socket),
+            'socket': console.socket and cut(console.socket),
             'tls': console.tls, 'covered': covered, 'effective': effective,
             'proof': 'none' if effective is None else 'handshakes',
             'open_channels': channels if isinstance(channels, list) else None,
-            'note': note and clean(note)}
+            'note': note and cut(note)}
         self.vm['consoles'].append(described)
         requested = bool(policy_for(self._machine, console.display))
         if not requested or not console.port:
@@ -439,6 +441,14 @@ class Description:
 
     def _add_plaintext(self, console: consoles.Console,
                        channels: 'list[str]') -> None:
+        if not [other for other in self._consoles.consoles
+                if other.display == SPICE and other.tls]:
+            self._add(SPICE, 'console-not-encrypted', 'critical',
+                      '%s: this SPICE console is not encrypted'
+                      % console.place,
+                      'set spice_tls = 1 in /etc/libvirt/qemu.conf, as the '
+                      'deployment of the host does, and ' + RESTART)
+            return
         required = any(setting.required and key != 'priority'
                        for key, setting in self._machine.policy.items())
         self._add(SPICE, 'spice-plaintext', 'critical',
@@ -542,7 +552,7 @@ class Description:
 
     def _add(self, display: 'documents.Display | None', code: str,
              severity: 'documents.Severity', text: str, remedy: str) -> None:
-        text, remedy = clean(text), clean(remedy)
+        text, remedy = cut(text), cut(remedy)
         self.vm['differences'].append({
             'display': display, 'difference': '%s; %s [%s]' % (
                 text, remedy, code),
@@ -558,6 +568,11 @@ def _is_empty_profile(name: str) -> bool:
             'profile ' + name]
     except tlsciphers.Refused:
         return False
+
+
+def cut(text: str) -> str:
+    """Return text of a VM's emulator for a document: in bounds, printable."""
+    return clean(text if len(text) <= LONGEST else text[:LONGEST] + '...')
 
 
 # For people

@@ -12,6 +12,7 @@ import contextlib
 import json
 import pathlib
 import socket
+import struct
 import subprocess
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -174,10 +175,8 @@ def refusing() -> Iterator[tuple[servers.Fake, int]]:
 
 
 @pytest.mark.parametrize('display, said, problem', [
-    ('spice', b'HTTP/1.0 200 OK\r\n\r\n', 'no TLS response'),
     ('spice', b'\x16\x03\x03\0\x04\x02\0\0\0',
      'its answer is not as TLS has it'),
-    ('vnc', b'RFB 003.008\n\1\1', 'this VNC console is not encrypted'),
     ('vnc', b'HTTP/1.0 200 OK\r\n\r\n', 'it does not begin as VNC does')])
 def test_a_server_that_is_none_proves_nothing(
         newest_command: Command, display: str, said: bytes,
@@ -192,6 +191,57 @@ def test_a_server_that_is_none_proves_nothing(
             None, [], problem]
         # Never two at a time, and no more than is needed.
         assert server.most == server.connections == 1
+
+
+@pytest.mark.parametrize('display, said', [
+    ('spice', b'REDQ\2\0\0\0\2\0\0\0'),
+    ('spice', b'HTTP/1.0 400 Bad Request\r\n\r\n'),
+    # What QEMU before 6.0 makes of "change vnc" without credentials.
+    ('vnc', b'RFB 003.008\n\1\2'), ('vnc', b'RFB 003.003\n')])
+def test_a_server_that_answers_without_tls_is_not_effective(
+        newest_command: Command, display: str, said: bytes) -> None:
+    policy = OPENSSL if display == 'spice' else {'priority': GNUTLS}
+
+    def answer(client: socket.socket) -> None:
+        client.sendall(said)
+        client.recv(65536)
+
+    with servers.fake(answer) as (_, port):
+        assert prove(newest_command, policy, display, port) == [
+            False, ['connections without encryption'], None]
+
+
+def test_a_websocket_that_waits_for_a_request_is_not_effective(
+        newest_command: Command) -> None:
+    """QEMU's without TLS reads until the end of one."""
+    def answer(client: socket.socket) -> None:
+        data = b''
+        while b'\r\n\r\n' not in data:
+            data += client.recv(65536)
+        client.sendall(b'HTTP/1.1 400 Bad Request\r\n\r\n')
+
+    with servers.fake(answer) as (_, port):
+        assert prove(newest_command, {'priority': GNUTLS}, 'websocket',
+                     port)[:2] == [False, ['connections without encryption']]
+
+
+@pytest.mark.parametrize('types, subtypes, accepted', [
+    (b'\1\x13', [260, 256], ['connections without encryption']),
+    (b'\2\x13\2', [260], ['connections without encryption']),
+    (b'\1\x13', [257, 261], ['TLS without a certificate'])])
+def test_what_vnc_offers_beside_tls_is_not_effective(
+        newest_command: Command, types: bytes, subtypes: list[int],
+        accepted: list[str]) -> None:
+    def answer(client: socket.socket) -> None:
+        client.sendall(b'RFB 003.008\n' + types + b'\0\2\0' + struct.pack(
+            '>B%dI' % len(subtypes), len(subtypes), *subtypes) + b'\1')
+        client.recv(18, socket.MSG_WAITALL)
+        client.recv(65536)
+        client.sendall(b'\x15\x03\x01\0\2\2\x28')
+
+    with servers.fake(answer) as (_, port):
+        assert prove(newest_command, {'priority': GNUTLS}, 'vnc', port) == [
+            False, accepted, None]
 
 
 def test_a_server_that_is_silent_is_given_up(newest_command: Command) -> None:

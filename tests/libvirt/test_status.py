@@ -736,6 +736,49 @@ def test_handshakes_leave_connected_users_alone(
             assert 'error' not in said
 
 
+# Sockets that survive, of a process that answers nobody.
+LISTEN = """
+import socket
+def listen(count):
+    ports = []
+    for _ in range(count):
+        server = socket.create_server(('127.0.0.1', 0))
+        server.set_inheritable(True)
+        sockets.append(server)
+        ports.append(server.getsockname()[1])
+    return ports
+sockets = []
+"""
+
+
+@pytest.mark.parametrize('program, problem, codes', [
+    ('listen(257)\npose([], {})', 'more than 256 ports', []),
+    ("pose([b'-vnc', b','.join([b'vnc=0:1'] * 5000)], {})",
+     'more than 64 consoles', []),
+    ("ports = listen(100)\npose([b'-vnc', b'127.0.0.1:%%d,to=9999' %% ("
+     "min(ports) - 5900)], {})", 'more than 64 consoles', []),
+    # QEMU, whom libvirt still knows, says that they are none of its own.
+    ('listen(3)\npose([], {})', None, ['console-of-another-process']),
+    ("port, = listen(1)\npose([b'-spice', b'tls-port=%%d' %% port], {})",
+     None, ['value-missing', 'console-of-another-process']),
+    ("port, = listen(1)\npose([b'-spice', b'tls-port=' + b'9' * 100000], {})",
+     None, ['console-of-another-process']),
+    ("port, = listen(1)\npose([b'-chardev', b'server' + b':%%d' %% port + "
+     "b'9' * 100000], {})", None, ['console-of-another-process'])])
+def test_emulator_that_was_taken_over_and_listens_does_no_harm(
+        start_with: StartWith, program: str, problem: str | None,
+        codes: list[str]) -> None:
+    vm = start_with('spice', tlsciphers=GOOD_CIPHERS)
+    with instead_of(vm, LISTEN + POSE + program):
+        found = only_vm(exit_status=2 if problem else 1)
+        assert (problem or '') in (found['problem'] or '')
+        text = run()
+    assert 'Traceback' not in text.stderr
+    assert found['statement'] == ('unknown' if problem else 'different')
+    if not problem:
+        assert {code for _, code in differences(found)} == set(codes)
+
+
 @pytest.mark.parametrize('arguments, enter, line', [
     (['nobody'], [], 'nobody: no VM with that name or UUID runs on this '
      'host; "virsh -r list" shows those that do'),
