@@ -103,6 +103,11 @@ class Consoles:
                           % emulators.MOST_CONSOLES, 'too-many-consoles')
         self._sort()
 
+    def set_aside(self, what: str) -> None:
+        """Take the unclear for other listeners."""
+        self.others.extend((listener, what) for listener in self.unclear)
+        self.unclear = []
+
     def _sort(self) -> None:
         self.consoles.sort(key=lambda console: (
             DISPLAYS.index(console.display), console.port or 0))
@@ -184,6 +189,10 @@ class VM:
             found = [('qom-get', {'path': '/objects/' + name,
                                   'property': 'priority'})
                      for name in self._credentials]
+        if self.consoles.unclear and domains.arrives(connection,
+                                                     self.machine):
+            # libvirt lets nobody ask before it is there.
+            self.consoles.set_aside(OTHERS['incoming'])
         if self.consoles.unclear and (
                 self.machine.policy or self.machine.wanted
                 or not priorities):

@@ -143,6 +143,17 @@ def is_tainted(connection: 'libvirt.virConnect', machine: Machine) -> bool:
         return False  # It has ended, or left, in this very moment.
 
 
+def arrives(connection: 'libvirt.virConnect', machine: Machine) -> bool:
+    """Tell whether a Machine has not yet arrived, in a migration to here."""
+    import libvirt
+    try:
+        return connection.lookupByUUIDString(machine.uuid).state() in (
+            [libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_MIGRATION],
+            [libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_STARTING_UP])
+    except libvirt.libvirtError:
+        return False  # It has ended, or left, in this very moment.
+
+
 def _log_says_tainted(machine: Machine) -> bool:
     try:
         with open(LOG % machine.name, 'rb') as log:

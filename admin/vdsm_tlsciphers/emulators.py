@@ -235,7 +235,8 @@ def _vnc_consoles(display: 'Parameters',
     first = 0
     for address in addresses:
         host, _, number = address.rpartition(':')
-        port = number_of(number) + 5900
+        # Decimal, with zeros before it or not.
+        port = number_of(number.lstrip('0')) + 5900
         if address.startswith('unix:'):
             yield Given('vnc', name, '', 0, 0, address[len('unix:'):], tls,
                         credentials)
@@ -249,7 +250,7 @@ def _vnc_consoles(display: 'Parameters',
         if key == 'websocket' and value_of(text) != 'off':
             host, _, number = value_of(text).rpartition(':')
             port = (first - 200 if number in ('', 'on')
-                    else number_of(number))
+                    else number_of(number.lstrip('0')))
             yield Given('websocket', name, host.strip('[]'), port,
                         port + more, None, tls, credentials)
 

@@ -570,6 +570,21 @@ def test_console_that_was_moved_live_is_found(
     assert differences(found) == [('vnc', 'console-of-another-process')]
 
 
+def test_port_of_a_qemu_that_hangs_is_no_proven_console(
+        start_with: StartWith, connection: libvirt.virConnect) -> None:
+    vm = start_with('spice', 'vnc', **BOTH)
+    ask(connection, vm, 'display-update', type='vnc', addresses=[
+        {'type': 'inet', 'host': '127.0.0.1', 'port': '5999'}])
+    os.kill(vm.pid, signal.SIGSTOP)
+    try:
+        found = only_vm(exit_status=1)
+    finally:
+        os.kill(vm.pid, signal.SIGCONT)
+    assert (None, 'listener-unknown') in differences(found)
+    assert {'address': '127.0.0.1', 'port': 5999, 'what': 'unknown'} in (
+        found['other_listeners'])
+
+
 def test_headless_vm_with_a_console_of_another_hook_is_a_difference(
         start: Start) -> None:
     """Its start was with 0.3.0, whose hook found nothing to do."""
