@@ -469,11 +469,10 @@ def test_spice_port_without_tls_is_a_difference(
 
 
 def test_spice_port_on_which_all_channels_demand_tls_is_none(
-        start: Start, run_hook: RunHook, host_default: Write) -> None:
-    host_default('[default]\ntlsprofile = modern\n')
-    vm = start(with_arguments(run_hook(support.lab_domain('spice').replace(
-        'defaultMode="secure"', 'defaultMode="any"')), '-spice',
-        'tls-channel=default'))
+        start: Start, run_hook: RunHook) -> None:
+    """The wrapper has them do so where the VM itself requires a policy."""
+    vm = start(run_hook(support.lab_domain('spice').replace(
+        'defaultMode="secure"', 'defaultMode="any"'), tlsprofile='modern'))
     found = only_vm()
     assert found['statement'] == 'effective'
     assert sorted(consoles(found).values()) == [True, True]
@@ -489,11 +488,12 @@ def test_channel_that_is_opened_beside_a_policy_is_a_difference(
     host_default('[default]\ntlsprofile = modern\n')
     start(with_arguments(run_hook(support.lab_domain('spice')), '-spice',
                          'port=6111,plaintext-channel=default'))
+    # The wrapper may drop the default as well, and say so.
     found = only_vm(exit_status=1)
-    assert differences(found) == [('spice', 'spice-plaintext')]
+    assert ('spice', 'spice-plaintext') in differences(found)
     assert consoles(found)['spice', 6111] is False
-    assert differences(only_vm('--no-handshake', exit_status=1)) == [
-        ('spice', 'spice-plaintext')]
+    assert ('spice', 'spice-plaintext') in differences(
+        only_vm('--no-handshake', exit_status=1))
 
 
 def test_console_that_another_hook_adds_is_a_difference(
