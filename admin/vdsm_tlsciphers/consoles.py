@@ -199,6 +199,16 @@ class VM:
             found += QUESTIONS
         return found
 
+    @property
+    def host_priority(self) -> 'str | None':
+        """
+        The priority that all its VNC consoles have from this host's libvirt,
+        or None. It outranks the host's default of ours.
+        """
+        known = domains.host_priority()
+        configured = {value for value, _ in self.priorities.values()}
+        return known if known and configured == {known} else None
+
     def take(self, answers: monitor.Answers) -> None:
         """Take what QEMU has answered to the questions()."""
         self.note = answers.problem

@@ -150,9 +150,10 @@ def with_property(xml: str, name: str, value: str) -> str:
 PARTIAL_WRAPPER = r"""#!/usr/bin/python3
 import os, sys
 arguments = sys.argv[1:]
-while '-vdsm-tls' in arguments:
-    at = arguments.index('-vdsm-tls')
-    del arguments[at:at + 2]
+for name in '-vdsm-tls', '-vdsm-tls-default':
+    while name in arguments:
+        at = arguments.index(name)
+        del arguments[at:at + 2]
 arguments = [argument.replace('"dir":', %r + '"dir":')
              if argument.startswith('{"qom-type":"tls-creds-x509"')
              else argument for argument in arguments]
@@ -529,6 +530,35 @@ def test_display_whose_credentials_have_no_priority_is_a_difference(
         ('vnc', 'credentials-without-priority')]
 
 
+@pytest.mark.parametrize('default', [False, True])
+def test_priority_that_libvirt_gives_all_consoles_is_none(
+        start: Start, run_hook: RunHook, host_default: Write,
+        tmp_path: pathlib.Path, default: bool) -> None:
+    """
+    libvirt 11.6 and later have such a setting; here another emulator adds
+    what they would. It outranks the host's default, and no requirement.
+    """
+    conf = pathlib.Path('/etc/libvirt/qemu.conf')
+    before = conf.read_text()
+    host_default('[default]\ntlspriority = NORMAL:-VERS-TLS1.0\n'
+                 if default else '')
+    xml = run_hook(support.lab_domain('vnc'))
+    if EMULATOR not in xml:
+        xml = xml.replace('<devices>', '<devices><emulator>%s</emulator>'
+                          % EMULATOR)
+    start(with_partial_wrapper(xml, TLS13))
+    assert only_vm(exit_status=1)['state'] == 'difference'
+    conf.write_text(before + 'vnc_tls_priority = "%s"\n' % TLS13)
+    try:
+        found = only_vm()
+    finally:
+        conf.write_text(before)
+    assert (found['state'], found['statement']) == (
+        ('in force', 'effective') if default else ('none', 'none'))
+    assert found['settings'][0]['note'] == (
+        'set for all VMs in /etc/libvirt/qemu.conf')
+
+
 def test_credentials_that_were_replaced_are_found_by_handshakes(
         start: Start, run_hook: RunHook,
         connection: libvirt.virConnect) -> None:
@@ -703,6 +733,25 @@ def test_vms_that_hang_are_asked_side_by_side(start_with: StartWith) -> None:
              for vm in json.loads(process.stdout)['vms']}
     assert found == {'vm0': 'configured', 'vm1': 'configured',
                      'vm2': 'configured', other.name: 'effective'}
+
+
+def test_consoles_of_another_network_are_not_proven(
+        start_with: StartWith) -> None:
+    """What answers here at their ports would be somebody else."""
+    start_with('spice', 'vnc', **BOTH)
+    found = only_vm(enter=['unshare', '--net'])
+    assert (found['state'], found['statement']) == ('in force', 'configured')
+    assert {console['note'] for console in found['consoles']} == {
+        'it is in another network namespace'}
+
+
+def test_headless_vm_with_a_policy_is_not_without_one(
+        start: Start, run_hook: RunHook) -> None:
+    """The hook has passed it on, for consoles of other hooks."""
+    start(run_hook(support.lab_domain(), tlsprofile='modern'))
+    found = only_vm()
+    assert (found['state'], found['statement'], found['consoles']) == (
+        'in force', 'configured', [])
 
 
 def test_without_handshakes_nobody_connects(start_with: StartWith) -> None:
