@@ -43,7 +43,8 @@ class Console:
     A console: display ('spice', 'vnc' or 'websocket'), name (str: of a VNC
     display), address (str) and port (int), None where it does not listen at
     one, socket (str: of the UNIX socket that it listens at, or None), tls
-    (bool), and credentials (str: the name of VNC's, or None).
+    (bool), credentials (str: the name of VNC's, or None), and peer (str: to
+    which it connects by itself, or None).
     """
 
     def __init__(self, given: emulators.Given,
@@ -55,6 +56,7 @@ class Console:
         self.socket = given.socket
         self.tls = given.tls
         self.credentials = given.credentials
+        self.peer = given.peer
 
     @property
     def place(self) -> str:
@@ -63,6 +65,8 @@ class Console:
             return 'port %d' % self.port
         if self.socket is not None:
             return 'UNIX socket %s' % self.socket
+        if self.peer is not None:
+            return 'connection to %s' % self.peer
         return 'no listener'
 
     @property
@@ -293,7 +297,7 @@ def _told_vnc(servers: 'Any') -> 'list[emulators.Given]':
             told.append(emulators.Given(
                 'websocket' if server.get('websocket') else 'vnc',
                 str(display['id']), str(server['host']), number, number, None,
-                server.get('auth') == 'vencrypt', None))
+                server.get('auth') == 'vencrypt', None, None))
     return told
 
 
@@ -304,5 +308,5 @@ def _told_spice(spice: 'Any') -> 'list[emulators.Given]':
         if number:
             told.append(emulators.Given(
                 'spice', '', str(spice.get('host', '')), number, number, None,
-                key == 'tls-port', None))
+                key == 'tls-port', None, None))
     return told

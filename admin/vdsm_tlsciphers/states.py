@@ -285,7 +285,7 @@ class Description:
         if self.vm['state'] != IN_FORCE:
             return 'different' if self.vm['state'] == DIFFERENCE else 'none'
         proven = [console['effective'] for console in self.vm['consoles']
-                  if console['port']]
+                  if console['port'] or console['note']]
         return 'effective' if proven and all(proven) else 'configured'
 
     def _describe(self, display: 'documents.Display',
@@ -313,7 +313,7 @@ class Description:
         for console in there or self._silent(display):
             self._add_console(console, display, bool(keys))
         if self._machine.policy and not keys and any(
-                console.port for console in there):
+                console.port or console.peer for console in there):
             self._add(
                 display, 'console-not-covered', 'high',
                 'this console is not covered%s' % (
@@ -332,7 +332,7 @@ class Description:
                 if (known.display == SPICE) == (display == SPICE)]:
             return []
         return [consoles.Console(emulators.Given(
-            display, '', '', 0, 0, None, False, None))]
+            display, '', '', 0, 0, None, False, None, None))]
 
     def _add_setting(self, display: 'documents.Display', key: str,
                      found: 'Configured', has_tls: bool) -> None:
@@ -402,8 +402,10 @@ class Description:
             'open_channels': channels if isinstance(channels, list) else None,
             'note': note and cut(note)}
         self.vm['consoles'].append(described)
+        if console.peer is not None:
+            described['note'] = cut('connects to ' + console.peer)
         requested = bool(policy_for(self._given, console.display))
-        if not requested or not console.port:
+        if not requested or not (console.port or console.peer):
             return
         if console.tls:
             self._add_proof(console, display, proof)
@@ -649,7 +651,10 @@ def show_console(console: 'documents.VMConsole') -> None:
                  'effective: all channels demand TLS')
     if console['display'] == 'websocket':
         words += ' (noVNC)'
-    if console['note']:
+    if console['note'] and not console['port']:
+        place = console['note']
+        words = 'TLS' if console['tls'] else 'not encrypted'
+    elif console['note']:
         words += ' (no proof: %s)' % console['note']
     print(('  %-6s%-13s%s' % (
         'SPICE' if console['display'] == SPICE else 'VNC', place,

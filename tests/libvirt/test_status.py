@@ -11,6 +11,7 @@ import os
 import pathlib
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -512,6 +513,20 @@ def test_console_that_another_hook_adds_is_a_difference(
     assert ('vnc', 'console-not-encrypted') in differences(found)
 
 
+def test_console_that_connects_to_somebody_is_a_difference(
+        start: Start, run_hook: RunHook) -> None:
+    with socket.create_server(('127.0.0.1', 0)) as viewer:
+        peer = '127.0.0.1:%d' % viewer.getsockname()[1]
+        vm = start(with_arguments(run_hook(
+            support.lab_domain('spice'), tlsciphers=GOOD_CIPHERS), '-vnc',
+            peer + ',reverse=on'))
+        found = only_vm(exit_status=1)
+    assert differences(found) == [('vnc', 'console-not-covered')]
+    assert [console['note'] for console in found['consoles']] == [
+        None, 'connects to ' + peer]
+    assert consoles(found)['spice', vm.tls_port] is True
+
+
 def test_display_whose_credentials_have_no_priority_is_a_difference(
         start: Start, run_hook: RunHook) -> None:
     vm = start(with_partial_wrapper(with_arguments(
@@ -654,13 +669,17 @@ def test_profile_without_a_setting_is_named(
     assert len(found['settings']) == default
 
 
-@pytest.mark.parametrize('listen, place', [
-    ('<listen type="none"/>', None),
-    ('<listen type="socket" socket="/tmp/status-console"/>',
-     '/tmp/status-console')])
+@pytest.mark.parametrize('is_socket', [False, True])
 def test_console_without_a_port_is_named_and_no_difference(
-        start: Start, run_hook: RunHook, listen: str,
-        place: str | None) -> None:
+        start: Start, run_hook: RunHook, is_socket: bool) -> None:
+    place, listen = None, '<listen type="none"/>'
+    if is_socket:
+        folder = pathlib.Path(os.environ['LAB'], 'sockets')
+        folder.mkdir()
+        # The emulator's user makes it.
+        folder.chmod(0o777)
+        place = '%s/vnc' % folder
+        listen = '<listen type="socket" socket="%s"/>' % place
     xml = support.lab_domain('spice', 'vnc').replace(
         '<graphics type="vnc" autoport="yes" websocket="-1"',
         '<graphics type="vnc"')
