@@ -50,7 +50,7 @@ def consoles_of_qemu(emulator: qmp.Emulator) -> list[list[Any]]:
         spice = emulator.ask('query-spice')
     except LookupError:  # It has none.
         return found
-    host = {'*': '0.0.0.0', 'localhost': '127.0.0.1'}.get(  # nosec B104
+    host = {'*': '0.0.0.0', 'localhost': '127.0.0.1'}.get(
         spice.get('host'), spice.get('host'))
     return found + [['spice', host, spice[key]]
                     for key in ('port', 'tls-port') if spice.get(key)]
