@@ -43,6 +43,10 @@ class Bounds:
         self.tls13 = tls13
         self.groups = groups
 
+    def permits_group(self, name: str) -> bool:
+        """Tell whether a group of tls.GROUPS is within the bounds."""
+        return self.groups is None or _group(name) in self.groups
+
     def excesses(self, protocols: 'dict[str, list[documents.Suite]]',
                  groups: 'Iterable[str]') -> 'list[str]':
         """
@@ -65,8 +69,7 @@ class Bounds:
             if beyond:
                 found.append('%s is accepted with %s'
                              % (version, ', '.join(beyond)))
-        beyond = [group for group in groups if self.groups is not None
-                  and _group(group) not in self.groups]
+        beyond = [group for group in groups if not self.permits_group(group)]
         if beyond:
             found.append('keys are exchanged in the group%s %s' % (
                 's' if len(beyond) > 1 else '', ', '.join(beyond)))
