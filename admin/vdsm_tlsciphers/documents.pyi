@@ -132,19 +132,38 @@ class Client(TypedDict):
     client: str
     protocols: Protocols
 
+# As a scan has them.
+class Accepted(TypedDict):
+    protocols: dict[str, list[Suite]]
+    groups: list[str]
+
 class CheckedDisplay(TypedDict):
     policy: Policy
     protocols: Protocols
     groups: list[str]
+    # By handshakes; None where there is no policy.
+    accepted: Accepted | None
     clients: list[Client]
+
+Severity: TypeAlias = Literal['critical', 'high', 'medium', 'low', 'info']
+
+# What a line of "findings" says, in parts.
+class Detail(TypedDict):
+    finding: str
+    code: str
+    text: str
+    remedy: str | None
+    severity: Severity
 
 class Check(TypedDict):
     format: str
     version: int
     vm: str | None
     properties: dict[str, str]
+    baseline: str
     refused: str | None
     findings: list[str]
+    details: list[Detail]
     notes: list[str]
     displays: dict[Display, CheckedDisplay]
 
