@@ -54,8 +54,8 @@ SYNTAX = {
     'tlsprotocols': 'give TLSv1.2, TLSv1.3 or TLSv1.2:TLSv1.3',
     'tlsgroups': 'give OpenSSL names of groups separated by colons, such as '
                  'X25519:P-256',
-    'tlspriority': 'give a GnuTLS priority string, such as '
-                   'NORMAL:-VERS-ALL:+VERS-TLS1.3',
+    'tlspriority': 'give a GnuTLS priority string, or remove it and set '
+                   'tlsprofile to intermediate',
     'tlsprofile': 'give the name of a profile, such as intermediate',
 }
 
@@ -634,9 +634,9 @@ def judge_priority(setting):
     old = [version for version in versions
            if version not in ('TLS1.2', 'TLS1.3')]
     if old:
-        warnings.append('%s: %s: this permits %s; add -VERS-ALL:+VERS-TLS1.3:'
-                        '+VERS-TLS1.2' % (label, printable(value),
-                                          ', '.join(old)))
+        warnings.append('%s: %s: this permits %s; set tlsprofile to '
+                        'intermediate instead [priority-old-versions]'
+                        % (label, printable(value), ', '.join(old)))
     return [('priority', value)], warnings
 
 

@@ -14,7 +14,8 @@ import support
 ON_A_HOST = {
     'ls -Z /usr/libexec/qemu-kvm-modified': {0},
     'install -m 644 -o root tlsciphers.conf /etc/vdsm/tlsciphers.conf': {0},
-    'gnutls-cli --list --priority NORMAL:-VERS-ALL:+VERS-TLS1.3': {0},
+    'gnutls-cli --list --priority SECURE256:-VERS-ALL:+VERS-TLS1.3:-GROUP-ALL:'
+    '+GROUP-SECP384R1': {0},
     'tlsprofile=modern /usr/libexec/vdsm/hooks/before_vm_start/50_emulator '
     '--test': {0},
     'tlsgroups=X25519:P-256 /usr/libexec/vdsm/hooks/before_vm_start/'
@@ -40,6 +41,8 @@ ON_A_HOST = {
     # The machine of the tests is no host of oVirt: there is no vdsm.
     'vdsm-tlsciphers doctor': {0, 1},
     'vdsm-tlsciphers check tlsprofile=modern': {0},
+    'vdsm-tlsciphers check tlsprofile=intermediate tlsprotocols=TLSv1.2': {0},
+    'vdsm-tlsciphers check --running': {0},
     'vdsm-tlsciphers status': {0},
     'vdsm-tlsciphers scan': {0},
     'vdsm-tlsciphers scan --baseline modern webserver1': {0},

@@ -23,9 +23,8 @@ findings; 2 it could not be checked. With --running it is that of the worst VM.
 
 Examples:
   vdsm-tlsciphers check tlsprofile=modern
-  vdsm-tlsciphers check ECDHE+AESGCM:TLS_AES_256_GCM_SHA384
-  vdsm-tlsciphers check tlsciphers=ECDHE+AESGCM tlsprotocols=TLSv1.2
-  vdsm-tlsciphers check --baseline modern tlspriority=SECURE256
+  vdsm-tlsciphers check intermediate ECDHE+AESGCM:TLS_AES_256_GCM_SHA384
+  vdsm-tlsciphers check --baseline modern tlsprofile=modern
   vdsm-tlsciphers check --vm web1
   vdsm-tlsciphers check --running
   vdsm-tlsciphers check --xml web1.xml tlsprofile=intermediate
