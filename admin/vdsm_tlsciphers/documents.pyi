@@ -174,6 +174,8 @@ class Examination(TypedDict):
     state: str
     text: str
     remedy: str | None
+    code: str
+    severity: Severity
 
 class ExaminationSummary(TypedDict):
     ok: int

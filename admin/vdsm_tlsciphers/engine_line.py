@@ -76,8 +76,8 @@ def run(options: argparse.Namespace) -> int:
           '# a level without it drops the properties from its VMs, also when '
           'a cluster is raised to it.')
     if not options.cver:
-        print('# The line of a level that this engine does not know fails, and '
-              'changes nothing.')
+        print('# The line of a level that this engine does not know fails, '
+              'and changes nothing.')
     for level in levels:
         print(command(options.properties, level))
     print('systemctl restart ovirt-engine')

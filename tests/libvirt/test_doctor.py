@@ -30,9 +30,10 @@ REINSTALL = 'dnf reinstall ' + PACKAGE
 FIX = 'vdsm-tlsciphers doctor --fix'
 DEFAULT = '/etc/vdsm/tlsciphers.conf'
 OPENSSL_CONF = '/etc/ssl/openssl.cnf'
-CHECKS = {'package', 'labels', 'SELinux module', 'hook', 'other hooks',
-          'QEMU', 'wrapper', 'OpenSSL', 'openssl.cnf', 'GnuTLS', 'profiles',
-          'host default', 'SPICE TLS', 'VNC TLS', 'capabilities', 'leftovers'}
+CHECKS = {'package', 'labels', 'SELinux module', 'users', 'hook',
+          'other hooks', 'running VMs', 'QEMU', 'wrapper', 'OpenSSL',
+          'openssl.cnf', 'GnuTLS', 'profiles', 'host default',
+          'SPICE TLS', 'VNC TLS', 'capabilities', 'leftovers'}
 # The kernel of this machine may have no SELinux: this is what a host with it
 # shows of it.
 WITH_SELINUX = ['unshare', '--mount', 'sh', '-ec', """
@@ -76,6 +77,9 @@ def reinstall(*options: str) -> None:
 
 def carry_out(remedy: str) -> None:
     """Do what a remedy says, where it is a command."""
+    command, then, remedy = remedy.rpartition(', then ')
+    if then:
+        shell(command)
     if remedy == REINSTALL:
         # The scripts build the policy of SELinux anew, which takes long.
         reinstall('--noscripts')
@@ -108,6 +112,12 @@ def rpm_database() -> Iterator[pathlib.Path]:
     macros.write_text('%%_dbpath %s/rpmdb\n' % os.environ['LAB'])
     yield macros
     macros.unlink(missing_ok=True)
+
+
+@pytest.fixture(autouse=True, scope='module')
+def vdsm_user() -> None:
+    """The user whom vdsm's package makes."""
+    subprocess.run(['useradd', '--system', 'vdsm'], check=True)
 
 
 @pytest.fixture(autouse=True)
@@ -164,7 +174,7 @@ BROKEN: dict[str, tuple[str, ...]] = {
         REINSTALL),
     'folder of hooks closed': (
         'chmod 750 %s/before_vm_start' % HOOKS, 'hook', 'failed',
-        'vdsm may not look into %s/before_vm_start' % HOOKS,
+        'vdsm cannot access %s/before_vm_start' % HOOKS,
         'chmod o+rx %s/before_vm_start' % HOOKS),
     'hook without its interpreter': (
         "sed -i '1s/.*/#!\\/nonexistent/' " + HOOK, 'hook', 'failed',
@@ -186,7 +196,7 @@ BROKEN: dict[str, tuple[str, ...]] = {
         'has failed: broken', 'repair qemu-kvm', put_back(QEMU_KVM)),
     'QEMU missing, as the wrapper sees it': (
         f'mv {QEMU_KVM} {QEMU_KVM}.kept', 'wrapper', 'failed',
-        'it refuses a good policy for VNC: cannot start ' + QEMU_KVM,
+        'known-good test policy for VNC: cannot start ' + QEMU_KVM,
         'install or repair the package qemu-kvm', put_back(QEMU_KVM)),
     'wrapper of a manual installation': (
         put(EMULATOR, support.MANUAL_WRAPPER, '755') + '; rm -f %s.kept'
@@ -197,7 +207,7 @@ BROKEN: dict[str, tuple[str, ...]] = {
         'not a file that everybody may execute', REINSTALL),
     'wrapper damaged': (
         'sed -i "/^QEMU_KVM = /d" ' + WRAPPER, 'wrapper', 'failed',
-        'it refuses a good policy for SPICE: NameError', REINSTALL),
+        'it rejects a known-good test policy for SPICE: NameError', REINSTALL),
     'OpenSSL missing': (
         'mv /usr/bin/openssl /usr/bin/openssl.kept', 'OpenSSL', 'failed',
         '/usr/bin/openssl cannot be run: No such file', 'install openssl',
@@ -216,10 +226,63 @@ BROKEN: dict[str, tuple[str, ...]] = {
     'openssl.cnf that cannot be followed, as the wrapper sees it': (
         put(OPENSSL_CONF, 'openssl_conf = "a"\n'), 'wrapper', 'failed',
         'cannot tell what /etc/ssl/openssl.cnf means',
-        'see "openssl.cnf" below', put_back(OPENSSL_CONF)),
+        'see "openssl.cnf"', put_back(OPENSSL_CONF)),
     'openssl.cnf that QEMU cannot read': (
         'chmod 640 ' + OPENSSL_CONF, 'openssl.cnf', 'failed',
         'cannot be read by the user of QEMU', 'chmod o+r ' + OPENSSL_CONF),
+    'configuration that is included and that QEMU cannot read': (
+        put(OPENSSL_CONF, '.include /etc/ssl/site.cnf\n')
+        + '; install -m 600 /dev/null /etc/ssl/site.cnf', 'openssl.cnf',
+        'failed', '/etc/ssl/site.cnf cannot be read by the user of QEMU',
+        'chmod o+r /etc/ssl/site.cnf', put_back(OPENSSL_CONF)),
+    'GnuTLS that vdsm cannot run': (
+        'chmod 750 /usr/bin/gnutls-cli', 'GnuTLS', 'failed',
+        'user vdsm cannot run /usr/bin/gnutls-cli: Permission denied',
+        'chmod a+rx /usr/bin/gnutls-cli'),
+    'GnuTLS that vdsm cannot run, as the hook sees it': (
+        'chmod 750 /usr/bin/gnutls-cli', 'hook', 'failed',
+        'it rejects a known-good test policy', 'see "GnuTLS"',
+        'chmod 755 /usr/bin/gnutls-cli'),
+    'modules that vdsm cannot read': (
+        'chmod -R go-rwx /usr/share/%s/tlsciphers*.py '
+        '/usr/share/%s/__pycache__' % (PACKAGE, PACKAGE), 'hook', 'failed',
+        'the package is damaged', REINSTALL),
+    'modules that QEMU cannot read': (
+        'chmod -R go-rwx /usr/share/%s/tlsciphers*.py '
+        '/usr/share/%s/__pycache__' % (PACKAGE, PACKAGE), 'wrapper',
+        'failed', 'the policy of this VM cannot be put into effect',
+        'mend this host, or ' + REINSTALL, REINSTALL),
+    'folder of the wrapper closed': (
+        'chmod 700 %s/qemu-kvm-wrapper' % HOOKS, 'wrapper', 'failed',
+        'cannot enter %s/qemu-kvm-wrapper' % HOOKS,
+        'chmod a+rx %s/qemu-kvm-wrapper' % HOOKS),
+    'folder of the wrapper closed, as the hook sees it': (
+        'chmod 700 %s/qemu-kvm-wrapper' % HOOKS, 'hook', 'failed',
+        'as user vdsm: the wrapper', 'chmod a+rx %s/qemu-kvm-wrapper'
+        % HOOKS),
+    'folder of the wrapper that is a link': (
+        f'mv {HOOKS}/qemu-kvm-wrapper /etc/moved; '
+        f'ln -s /etc/moved {HOOKS}/qemu-kvm-wrapper', 'wrapper', 'failed',
+        '%s/qemu-kvm-wrapper is a symbolic link to /etc/moved' % HOOKS,
+        'rm %s/qemu-kvm-wrapper, then %s' % (HOOKS, REINSTALL)),
+    'another program in place of the wrapper': (
+        f'rm {WRAPPER}; cp /bin/true {WRAPPER}', 'wrapper', 'failed',
+        'does not start QEMU: its output is ""', REINSTALL),
+    'wrapper that drops policies': (
+        put(WRAPPER, f'#!/bin/sh\nexec {QEMU_KVM} -version\n', '755'),
+        'wrapper', 'failed',
+        'starts QEMU without the policy for SPICE', REINSTALL,
+        put_back(WRAPPER)),
+    'hook that does nothing': (
+        f'rm {HOOK}; cp /bin/true {HOOK}', 'hook', 'failed',
+        'its output is not that of the hook', REINSTALL),
+    'folder of the default closed': (
+        'mkdir -p /etc/vdsm; chmod 700 /etc/vdsm', 'host default', 'failed',
+        'user vdsm cannot enter /etc/vdsm', 'chmod a+rx /etc/vdsm'),
+    'folder of a default closed': (
+        put(DEFAULT, '[default]\ntlsprofile = modern\n')
+        + '; chmod 700 /etc/vdsm', 'host default', 'failed',
+        'Permission denied', 'chmod a+rx /etc/vdsm'),
     'GnuTLS missing': (
         'mv /usr/bin/gnutls-cli /usr/bin/gnutls-cli.kept', 'GnuTLS',
         'failed', '/usr/bin/gnutls-cli cannot be run: No such file',
@@ -361,6 +424,49 @@ def test_libvirt_that_knows_an_older_qemu_is_made_to_ask_anew(
     assert checks(doctor()) == {}
 
 
+def test_vm_that_would_be_refused_at_its_next_start_is_named(
+        start: Start, run_hook: RunHook) -> None:
+    start(run_hook(support.lab_domain('spice'), tlsciphers=GOOD_CIPHERS))
+    # As a VM whose property an older version took.
+    xml = support.lab_domain('spice', name='old').replace('</name>', (
+        '</name><metadata><v:vm xmlns:v="http://ovirt.org/vm/1.0"><v:custom>'
+        '<v:tlsciphers>NULL</v:tlsciphers></v:custom></v:vm></metadata>'))
+    start(xml)
+    found = checks(doctor())
+    state, text, remedy = found.pop('running VMs')
+    assert found == {}
+    assert state == 'warning'
+    assert text.startswith('old would be refused at its next start: '
+                           'tlsciphers: NULL: ')
+    assert remedy.startswith('vdsm-tlsciphers check --vm old; ')
+
+
+def test_user_that_there_is_not_is_a_warning() -> None:
+    shell('usermod --login other vdsm')
+    try:
+        document = doctor()
+    finally:
+        shell('usermod --login vdsm other')
+    assert checks(document)['users'][:2] == (
+        'warning', 'there is no user vdsm: the hook is tried as root, who '
+        'may do more')
+
+
+def test_lines_have_a_code_and_a_severity() -> None:
+    shell('chmod 750 /usr/bin/gnutls-cli')
+    try:
+        document = doctor()
+        printed = run().stdout
+    finally:
+        shell('chmod 755 /usr/bin/gnutls-cli')
+    lines = {check['check']: (check['code'], check['severity'])
+             for check in document['checks']}
+    assert lines['openssl.cnf'] == ('openssl-cnf', 'info')
+    assert lines['GnuTLS'] == ('not-permitted', 'high')
+    assert ('remedy: chmod a+rx /usr/bin/gnutls-cli [not-permitted]\n'
+            in printed)
+
+
 def test_fix_touches_nothing_where_nothing_is_wrong_that_it_could_mend(
         ) -> None:
     shell('chmod 744 ' + HOOK)
@@ -378,6 +484,14 @@ def labelled() -> None:
     for path, name in ((WRAPPER, 'qemu_exec_t'), (EMULATOR, 'bin_t'),
                        (HOOK, 'bin_t')):
         set_label(path, name)
+    for path in MODULES:
+        set_label(path, 'usr_t')
+
+
+# As doctor goes through them.
+MODULES = [os.path.join(folder, name)
+           for folder, _, names in sorted(os.walk('/usr/share/' + PACKAGE))
+           for name in sorted(names)]
 
 
 def set_label(path: str, name: str) -> None:
@@ -395,6 +509,13 @@ def test_wrong_label_of_a_file_is_named(labelled: None) -> None:
             'failed', '%s has user_tmp_t instead of %s' % (path, right),
             FIX)}
         set_label(path, right)
+    for name in MODULES[:2]:
+        set_label(name, 'user_tmp_t')
+    assert checks(doctor(enter=WITH_SELINUX)) == {'labels': (
+        'failed', ', '.join('%s has user_tmp_t instead of usr_t' % name
+                            for name in MODULES[:2]), FIX)}
+    for name in MODULES[:2]:
+        set_label(name, 'usr_t')
     os.removexattr(WRAPPER, 'security.selinux')
     assert checks(doctor(enter=WITH_SELINUX))['labels'][1] == (
         WRAPPER + ' has no label instead of qemu_exec_t')
