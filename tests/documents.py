@@ -70,7 +70,8 @@ ELSEWHERE = {
     "tests/mutation/mutation.py 'tlsciphers.*judge*'": 'check.sh',
     './demo.sh': 'demo.sh',
     './autogen.sh && ./configure && make': 'check.sh',
-    './autogen.sh && ./configure && make rpm':
+    './autogen.sh && ./configure && make rpm '
+    'RPMBUILD_FLAGS=\'--define "rhel 8"\'':
         'package/test_rpm.py::test_each_release_gets_what_it_can_use',
     'make check': 'check.sh',
     'make help': 'package/test_build.py::test_help_names_what_can_be_made',
@@ -209,6 +210,6 @@ def commands(path: pathlib.Path, values: Mapping[str, object]) -> list[str]:
         for line in prompted or block.strip().splitlines():
             line = re.sub(r' +# .*', '', line.strip())
             line = re.sub(r"(Properties=)'.*'", r'\1...', line)
-            found.append(re.sub(r'(tlsciphers-)[0-9][0-9.-]+(\.noarch)',
+            found.append(re.sub(r'(tlsciphers-)[0-9][0-9.-]+(?:\.el\d+)?(\.noarch)',
                                 r'\1VERSION\2', line))
     return found
