@@ -5,7 +5,12 @@
 
 import tlsciphers
 from vdsm_tlsciphers import FINDINGS, FINE, Problem, domains, libraries
-from vdsm_tlsciphers.terminal import clean, paint, print_json
+from vdsm_tlsciphers.terminal import (
+    FORMAT_VERSION,
+    clean,
+    paint,
+    print_json,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -101,7 +106,7 @@ def examine(properties: 'dict[str, str]', machine: 'domains.Machine | None',
     Machine, or where it is None for a VM with both displays.
     """
     document: documents.Check = {
-        'format': 'vdsm-tlsciphers check', 'version': 1,
+        'format': 'vdsm-tlsciphers check', 'version': FORMAT_VERSION,
         'vm': machine.name if machine else None,
         'properties': properties, 'refused': None, 'findings': [],
         'notes': [], 'displays': {}}
