@@ -85,22 +85,28 @@ def _key(text: str) -> str:
     return '%s %s' % (kind, bits.group(1)) if bits else kind
 
 
-def flaws(certificate: 'documents.Certificate') -> 'list[str]':
-    """Return what is wrong with a certificate, as describe() has it."""
+def flaws(
+        certificate: 'documents.Certificate') -> 'list[tuple[str, str]]':
+    """
+    Return what is wrong with a certificate, as describe() has it: a list of
+    (code, line).
+    """
     found = []
     kind, _, bits = certificate['key'].partition(' ')
     if bits and int(bits) < LEAST_BITS.get(kind, 0):
-        found.append('the key of the certificate has %s bits only' % bits)
+        found.append(('certificate-key', 'the key of the certificate has '
+                      '%s bits only' % bits))
     for digest in 'md5', 'sha1':
         if re.search('(?i)' + digest + '(?![0-9])', certificate['signature']):
-            found.append('the certificate is signed with %s'
-                         % digest.upper().replace('SHA', 'SHA-'))
+            found.append(('certificate-signature', 'the certificate is '
+                          'signed with %s'
+                          % digest.upper().replace('SHA', 'SHA-')))
     # In this form the order of text is that of time.
     now = time.strftime(TIME, time.gmtime())
     if certificate['not_after'] < now:
-        found.append('the certificate expired on %s'
-                     % certificate['not_after'][:10])
+        found.append(('certificate-expired', 'the certificate expired on %s'
+                      % certificate['not_after'][:10]))
     if certificate['not_before'] > now:
-        found.append('the certificate is not valid before %s'
-                     % certificate['not_before'][:10])
+        found.append(('certificate-not-yet-valid', 'the certificate is not '
+                      'valid before %s' % certificate['not_before'][:10]))
     return found

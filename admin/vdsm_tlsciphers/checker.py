@@ -16,13 +16,17 @@ from vdsm_tlsciphers import (
     rehearsal,
 )
 from vdsm_tlsciphers import wrapper as installed
-from vdsm_tlsciphers.terminal import clean, paint, print_json
+from vdsm_tlsciphers.terminal import (
+    FORMAT_VERSION,
+    clean,
+    paint,
+    print_json,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Collection, Iterable, Mapping
-    from typing import Any
+    from collections.abc import Collection, Iterable
 
     from vdsm_tlsciphers import documents
 
@@ -64,8 +68,9 @@ def run(options: 'argparse.Namespace') -> int:
                        options.baseline)
                for machine in find_machines(options, bool(properties))]
     if options.json:
-        print_json({'format': 'vdsm-tlsciphers check', 'version': 2,
-                    'vms': checked} if options.running else checked[0])
+        print_json({'format': 'vdsm-tlsciphers check',
+                    'version': FORMAT_VERSION, 'vms': checked}
+                   if options.running else checked[0])
     else:
         show_all(checked, options.running)
     return FINDINGS if any(document['refused'] or document['findings']
@@ -145,7 +150,7 @@ def examine(properties: 'dict[str, str]', machine: 'domains.Machine | None',
         baseline (dict or None), name (str): as judge.findings() has them.
     """
     document: documents.Check = {
-        'format': 'vdsm-tlsciphers check', 'version': 2,
+        'format': 'vdsm-tlsciphers check', 'version': FORMAT_VERSION,
         'vm': machine.name if machine else None,
         'properties': properties, 'baseline': name, 'refused': None,
         'findings': [], 'details': [], 'notes': [], 'displays': {}}
@@ -314,15 +319,12 @@ def blame(values: 'dict[str, str]', dead: 'list[str]') -> 'list[str]':
 
 
 def add_of_scan(document: 'documents.Check', display: 'documents.Display',
-                finding: 'Mapping[str, Any]') -> None:
+                finding: 'documents.Finding') -> None:
     """Add a finding that a scan would have, with all that it says of it."""
-    if finding['against'] != 'baseline':
-        return
-    text, _, remedy = finding['finding'].partition('; ')
-    add(document, finding.get('code', 'outside-baseline'),
-        finding.get('severity', 'medium'), '%s: against %s: %s' % (
-            display.upper(), document['baseline'],
-            finding.get('text', text)), finding.get('remedy', remedy))
+    if finding['against'] == 'baseline':
+        add(document, finding['code'], finding['severity'],
+            '%s: against %s: %s' % (display.upper(), document['baseline'],
+                                    finding['text']), finding['remedy'])
 
 
 # Ports without TLS

@@ -30,6 +30,7 @@ ScanState: TypeAlias = Literal[
     'scanned', 'no TLS', 'unreachable', 'incomplete']
 Strength: TypeAlias = Literal['strong', 'acceptable', 'weak', 'broken']
 Against: TypeAlias = Literal['policy', 'baseline']
+Severity: TypeAlias = Literal['critical', 'high', 'medium', 'low', 'info']
 
 class Suite(TypedDict):
     suite: str
@@ -47,8 +48,17 @@ class Certificate(TypedDict):
     signature: str
     sha256: str
 
-class Finding(TypedDict):
+# What version 2 of the documents has of a finding, a difference, or a line of
+# doctor, beside the keys of version 1.
+class Message(TypedDict):
+    code: str
+    text: str
+    remedy: str
+    severity: Severity
+
+class Finding(Message):
     against: Against
+    # "text; remedy"
     finding: str
 
 class Console(TypedDict):
@@ -144,8 +154,6 @@ class CheckedDisplay(TypedDict):
     # By handshakes; None where there is no policy.
     accepted: Accepted | None
     clients: list[Client]
-
-Severity: TypeAlias = Literal['critical', 'high', 'medium', 'low', 'info']
 
 # What a line of "findings" says, in parts.
 class Detail(TypedDict):

@@ -3,6 +3,7 @@
 
 """Whether what a console accepts is within its policy, and a baseline."""
 
+import collections
 import functools
 import re
 
@@ -13,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from collections.abc import Set as AbstractSet
+    from typing import NamedTuple
 
     from vdsm_tlsciphers import documents
 
@@ -25,6 +27,23 @@ ALIASES = {
     'secp521r1': 'p-521'}
 # What Mozilla's guidelines have beside the groups of our profiles.
 HYBRID_GROUP = 'x25519mlkem768'
+
+
+# The worst first.
+SEVERITIES: 'tuple[documents.Severity, ...]' = (
+    'critical', 'high', 'medium', 'low', 'info')
+SUITE_SEVERITIES: 'dict[documents.Strength, documents.Severity]' = {
+    'broken': 'high', 'weak': 'medium', 'acceptable': 'low', 'strong': 'low'}
+
+if TYPE_CHECKING:
+    class Violation(NamedTuple):
+        """What is accepted beyond some bounds (text)."""
+
+        code: str
+        severity: documents.Severity
+        text: str
+else:
+    Violation = collections.namedtuple('Violation', 'code severity text')
 
 
 class Bounds:
@@ -43,34 +62,49 @@ class Bounds:
         self.tls13 = tls13
         self.groups = groups
 
-    def excesses(self, protocols: 'dict[str, list[documents.Suite]]',
-                 groups: 'Iterable[str]') -> 'list[str]':
-        """
-        Return what is accepted (as a scan has it) beyond the bounds: a list
-        of str.
-        """
-        found = []
+    def violations(self, protocols: 'dict[str, list[documents.Suite]]',
+                   groups: 'Iterable[str]') -> 'list[Violation]':
+        """Return what is accepted (as a scan has it) beyond the bounds."""
+        found: list[Violation] = []
         versions = [version for version in protocols
                     if self.versions is None or version in self.versions]
         beyond = [version for version in protocols
                   if version not in versions]
         if beyond:
-            found.append('%s %s accepted' % (
-                ', '.join(beyond), 'are' if len(beyond) > 1 else 'is'))
+            found.append(Violation(
+                'protocol-version', min(map(_version_severity, beyond),
+                                        key=SEVERITIES.index),
+                '%s %s accepted' % (', '.join(beyond), 'are' if len(
+                    beyond) > 1 else 'is')))
         for version in versions:
             permitted = self.tls13 if version == 'TLSv1.3' else self.older
-            beyond = [suite['suite'] for suite in protocols[version]
+            others = [suite for suite in protocols[version]
                       if permitted is not None
                       and int(suite['code'], 16) not in permitted]
-            if beyond:
-                found.append('%s is accepted with %s'
-                             % (version, ', '.join(beyond)))
+            if others:
+                found.append(Violation(
+                    'cipher-suite', min(map(_suite_severity, others),
+                                        key=SEVERITIES.index),
+                    '%s is accepted with %s' % (version, ', '.join(
+                        suite['suite'] for suite in others))))
         beyond = [group for group in groups if self.groups is not None
                   and _group(group) not in self.groups]
         if beyond:
-            found.append('keys are exchanged in the group%s %s' % (
-                's' if len(beyond) > 1 else '', ', '.join(beyond)))
+            found.append(Violation(
+                'key-exchange-group', 'low',
+                'keys are exchanged in the group%s %s' % (
+                    's' if len(beyond) > 1 else '', ', '.join(beyond))))
         return found
+
+
+def _version_severity(version: str) -> 'documents.Severity':
+    if version == 'SSLv3':
+        return 'high'
+    return 'medium' if version in ('TLSv1', 'TLSv1.1') else 'low'
+
+
+def _suite_severity(suite: 'documents.Suite') -> 'documents.Severity':
+    return SUITE_SEVERITIES[suite['strength']]
 
 
 def _group(name: str) -> str:
@@ -210,20 +244,27 @@ def findings(console: 'documents.Console', exposed: 'list[str]',
         bits = [suite['dh_bits'] for accepted in console['protocols'].values()
                 for suite in accepted if 'dh_bits' in suite]
         if bits and min(bits) < suites.LEAST_BITS:
-            found.append(_finding('baseline', 'keys are exchanged with a '
-                                  'Diffie-Hellman prime of %d bits'
-                                  % min(bits), _remedy(console, name)))
+            found.append(_finding(
+                'baseline', Violation(
+                    'dh-prime', 'medium' if min(bits) >= 1024 else 'high',
+                    'keys are exchanged with a Diffie-Hellman prime of %d '
+                    'bits' % min(bits)), _remedy(console, name)))
         if console['certificate']:
-            found += [_finding('baseline', flaw, 'enroll the certificate of '
-                               'the host anew in the engine')
-                      for flaw in certificate.flaws(console['certificate'])]
+            found += [_finding('baseline', Violation(code, 'medium', flaw),
+                               'enroll the certificate of the host anew in '
+                               'the engine')
+                      for code, flaw in certificate.flaws(
+                          console['certificate'])]
     against: documents.Against = (
         'policy' if policy is not None else 'baseline')
     if console['state'] == 'no TLS':
-        found.append(_finding(against, console['problem'] or '',
-                              _encryption(console)))
-    return found + [_finding(against, exposure, _encryption(console))
-                    for exposure in exposed]
+        found.append(_finding(
+            against, Violation('no-tls', 'critical',
+                               console['problem'] or 'no TLS'),
+            _encryption(console)))
+    return found + [_finding(against, Violation(
+        'unencrypted-offer', 'critical', exposure), _encryption(console))
+        for exposure in exposed]
 
 
 def _judge(against: 'documents.Against', console: 'documents.Console',
@@ -234,15 +275,24 @@ def _judge(against: 'documents.Against', console: 'documents.Console',
     try:
         bounds = make_bounds()
     except Problem as problem:
-        return [_finding(against, 'it cannot be judged: %s' % problem,
-                         'scan from a host that knows it')]
-    return [_finding(against, excess, remedy) for excess in bounds.excesses(
-        console['protocols'], console['groups'])]
+        return [_finding(against, Violation(
+            'not-evaluated', 'high', 'it cannot be judged: %s' % problem),
+            'scan from a host that knows it')]
+    found = bounds.violations(console['protocols'], console['groups'])
+    if against == 'policy':
+        # Who relies on a policy is worse off than who has none.
+        found = [violation._replace(severity=min(
+            violation.severity, 'high', key=SEVERITIES.index))
+            for violation in found]
+    return [_finding(against, violation, remedy) for violation in found]
 
 
-def _finding(against: 'documents.Against', what: str,
+def _finding(against: 'documents.Against', violation: Violation,
              remedy: str) -> 'documents.Finding':
-    return {'against': against, 'finding': '%s; %s' % (what, remedy)}
+    return {'against': against,
+            'finding': '%s; %s' % (violation.text, remedy),
+            'code': violation.code, 'text': violation.text, 'remedy': remedy,
+            'severity': violation.severity}
 
 
 def _remedy(console: 'documents.Console', name: str) -> str:

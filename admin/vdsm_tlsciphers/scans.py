@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     Verdict = Literal['passed', 'failed', 'not scanned']
 
 FORMAT = 'vdsm-tlsciphers scan'
-VERSION = 1
+# Those that can be read.
+VERSIONS = (1, 2)
 # A scan of 10,000 consoles is smaller.
 LARGEST = 64 << 20
 
@@ -129,10 +130,11 @@ def check(document: object, path: str) -> None:
     if not isinstance(document, dict) or document.get('format') != FORMAT:
         raise Problem('%s: JSON, but no scan; give what "scan --json" printed'
                       % path)
-    if document.get('version') != VERSION:
-        raise Problem('%s: version %s of the scan format, and this '
-                      'vdsm-tlsciphers reads version %d; update it'
-                      % (path, document.get('version'), VERSION))
+    version = document.get('version')
+    if type(version) is not int or version not in VERSIONS:
+        raise Problem('%s: version %.20s of the scan format, and this '
+                      'vdsm-tlsciphers reads versions 1 and 2; update it'
+                      % (path, version), 'scan-version')
     flaw = find_flaw(document, DOCUMENT)
     if flaw:
         raise Problem('%s: a scan that is damaged: %s; scan again'

@@ -513,7 +513,8 @@ def damaged(change: Callable[[Any], object]) -> str:
     (b'\xff\xfe\x00', 'no JSON'),
     ('[]', 'JSON, but no scan'),
     ('{"vms": []}', 'JSON, but no scan'),
-    (damaged(lambda scan: scan.update(version=2)), 'update it'),
+    (damaged(lambda scan: scan.update(version=3)), '[scan-version]'),
+    (damaged(lambda scan: scan.update(version=True)), '[scan-version]'),
     (damaged(lambda scan: scan.pop('host')), 'host is missing'),
     (damaged(lambda scan: scan.update(consoles={})),
      'consoles is not as expected'),
@@ -720,3 +721,11 @@ def test_merge_of_400_hosts_needs_little_memory(
     assert source.count('<details class="host">') == 400
     assert set(re.findall(r'>(vm\d+)[ <]', source)) == {
         'vm%05d' % number for number in range(20000)}
+
+
+def test_documents_of_both_versions_are_read(make: MakePage) -> None:
+    older, newer = (document('node%d.example.com' % version, [MODERN])
+                    for version in (1, 2))
+    newer['version'] = 2
+    assert older['version'] == 1
+    assert len(make(older, newer).cards()) == 2

@@ -189,6 +189,18 @@ def test_what_is_beyond_the_baseline_is_a_finding_with_its_remedy(
             in text)
 
 
+def test_a_finding_has_a_code_a_severity_and_its_two_parts(
+        scan: Scan, certificate: pathlib.Path) -> None:
+    with servers.gnutls(certificate) as port:
+        console, = scan(port)
+    assert {(finding['code'], finding['severity'])
+            for finding in console['findings']} == {
+        ('protocol-version', 'medium'), ('cipher-suite', 'medium'),
+        ('cipher-suite', 'low'), ('key-exchange-group', 'low')}
+    for finding in console['findings']:
+        assert finding['finding'] == '%(text)s; %(remedy)s' % finding
+
+
 def test_a_weak_certificate_is_a_finding(scan: Scan,
                                          tmp_path: pathlib.Path) -> None:
     weak = servers.make_weak_certificate(tmp_path)

@@ -133,7 +133,7 @@ def test_host_with_the_package_is_fine() -> None:
     assert document['summary'] == {'ok': len(CHECKS), 'warnings': 0,
                                    'failed': 0}
     assert (document['format'], document['version'], document['tool'],
-            document['fixed']) == ('vdsm-tlsciphers doctor', 1,
+            document['fixed']) == ('vdsm-tlsciphers doctor', 2,
                                    support.version(), [])
 
 
