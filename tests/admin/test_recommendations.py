@@ -53,10 +53,15 @@ def texts() -> Iterator[tuple[str, str]]:
                 and isinstance(node.value, str) and ' ' in node.value)
 
 
-def recommended() -> dict[tuple[str, str], str]:
-    """Return {(property, value): where it stands}."""
+def recommended(prefix: str = '') -> dict[tuple[str, str], str]:
+    """
+    Return {(property, value): where it stands}, of the files whose paths begin
+    with a prefix.
+    """
     found: dict[tuple[str, str], str] = {}
     for name, text in texts():
+        if not name.startswith(prefix):
+            continue
         for setting, pattern in (
                 ('tlspriority', PRIORITY), ('tlsciphers', CIPHERS),
                 ('tlsciphers', KEYWORDS), ('tlsgroups', GROUPS)):
@@ -83,7 +88,8 @@ def test_recommendations_are_found() -> None:
     """The search itself."""
     for setting in 'tlspriority', 'tlsciphers', 'tlsgroups':
         assert len([1 for name, _ in RECOMMENDED if name == setting]) >= 2
-    assert 'hooks/tlsciphers.py' in RECOMMENDED.values()
+    for prefix in 'hooks/', 'admin/', 'docs/', 'man/':
+        assert recommended(prefix), prefix
 
 
 def host_files() -> Iterator[tuple[str, str]]:
