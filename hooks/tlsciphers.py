@@ -811,9 +811,11 @@ def ask(program, *arguments):
     except EnvironmentError as error:
         status, lines = 127, [error.strerror]
     if status == 127:
-        raise Refused('tlsciphers: cannot check the values: %s; install %s' % (
-            printable(lines[0], 200),
-            'openssl' if program == OPENSSL else 'gnutls-utils'))
+        package = 'openssl' if program == OPENSSL else 'gnutls-utils'
+        raise Refused('tlsciphers: cannot check the values: %s; %s' % (
+            printable(lines[0], 200), 'install ' + package
+            if 'No such file' in lines[0] else
+            'make it executable for everybody, or reinstall ' + package))
     return status, lines
 
 

@@ -42,8 +42,8 @@ def describe(der: bytes) -> 'documents.Certificate':
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             timeout=PATIENCE)
     except OSError as error:
-        raise Problem('%s: %s; install openssl' % (tlsciphers.OPENSSL,
-                                                   error.strerror))
+        raise Problem('%s cannot be run: %s; install or repair openssl' % (
+            tlsciphers.OPENSSL, error.strerror), 'cannot-run')
     except subprocess.TimeoutExpired:
         raise Problem('openssl does not come to an end with its certificate')
     text = clean_lines(process.stdout)

@@ -382,9 +382,9 @@ def hook_trial(check: str, user: 'pwd.struct_passwd | None') -> Finding:
                        'interpreter there?' % (HOOK, error.strerror),
                        REINSTALL)
     if answer.returncode:
-        line = last_line(answer.stderr)
+        line, _, code = split(last_line(answer.stderr))
         return Finding(check, FAILED, 'it rejects a known-good test policy: '
-                       + line, see_tools(line, REINSTALL))
+                       + line, see_tools(line, REINSTALL), code)
     if ('priority=' + TRIAL_VNC['priority'] not in answer.stdout
             or EMULATOR not in answer.stdout):
         return Finding(check, FAILED, 'its output is not that of the hook: it '
@@ -494,14 +494,15 @@ def wrapper() -> Finding:
         except OSError as error:
             return cannot_run(check, EMULATOR, error, user, REINSTALL)
         if answer.returncode:
-            line, _, remedy = last_line(answer.stderr).partition('; remedy: ')
+            line, remedy, code = split(last_line(answer.stderr),
+                                       '; remedy: ')
             if 'openssl.cnf' in line + remedy or (
                     'does not take the configuration' in line):
                 remedy = 'see "openssl.cnf"'
             return Finding(check, FAILED, 'it rejects a known-good test '
                            'policy for %s: %s' % (display, line.replace(
                                'qemu-kvm-modified: ', '')),
-                           see_tools(line, remedy or REINSTALL))
+                           see_tools(line, remedy or REINSTALL), code)
         version = ask(QEMU_KVM, '-version').stdout
         if not answer.stdout.strip() or answer.stdout != version:
             return Finding(check, FAILED, '%s does not start QEMU: its '
@@ -656,9 +657,10 @@ def profiles() -> Finding:
             _, notes = tlsciphers.resolve(
                 {'tlsprofile': name}, ('spice', 'vnc'), lenient=True)
         except tlsciphers.Refused as refusal:
-            return Finding(check, FAILED, message(refusal), see_tools(
-                str(refusal), 'use other profiles or properties here, or '
-                'change the crypto-policy of this host'))
+            line, _, code = split(message(refusal), ' [')
+            return Finding(check, FAILED, line, see_tools(
+                line, 'use other profiles or properties here, or '
+                'change the crypto-policy of this host'), code)
         lines.extend(line for line in notes if 'left out' in line)
     if lines:
         return Finding(check, WARNING, '; '.join(lines), 'none is needed, '
@@ -694,9 +696,9 @@ def host_default() -> Finding:
             if section.startswith('profile '):
                 lines += judge({'tlsprofile': section[len('profile '):]})
     except tlsciphers.Refused as refusal:
-        text, _, remedy = message(refusal).partition('; ')
+        text, remedy, code = split(message(refusal))
         return Finding(check, FAILED, text, see_tools(
-            text, remedy or 'correct it'))
+            text, remedy or 'correct it'), code)
     if lines:
         return Finding(check, WARNING, '; '.join(lines),
                        'correct %s, or leave it' % HOST_DEFAULT)
@@ -707,7 +709,7 @@ def read_as_vdsm() -> 'str | None':
     try:
         tlsciphers.read_host_default()
     except tlsciphers.Refused as refusal:
-        return message(refusal).partition('; ')[0]
+        return split(message(refusal))[0]
     return None
 
 
@@ -716,6 +718,16 @@ def judge(properties: 'dict[str, str]') -> 'list[str]':
     return [line for line in tlsciphers.resolve(
                 properties, ('spice', 'vnc'))[1]
             if not re.match('tlsciphers: the (SPICE|VNC) console', line)]
+
+
+def split(line: str,
+          separator: str = '; ') -> 'tuple[str, str, str | None]':
+    """Return a message's text, its remedy ('' for none), and its code."""
+    found = re.search(r' \[([a-z0-9-]+)\]$', line)
+    if found:
+        line = line[:found.start()]
+    text, _, remedy = line.partition(separator)
+    return text, remedy, found.group(1) if found else None
 
 
 def message(refusal: tlsciphers.Refused) -> str:

@@ -149,6 +149,19 @@ def test_missing_program_is_no_refusal(tmp_path: pathlib.Path) -> None:
         'gnutls-utils\n')
 
 
+def test_program_that_may_not_be_run_is_not_one_to_install(
+        tmp_path: pathlib.Path) -> None:
+    gnutls_cli = tmp_path / 'gnutls-cli'
+    gnutls_cli.write_text('x')
+    installation = support.Installation(tmp_path / 'root', sys.executable,
+                                        gnutls_cli=gnutls_cli)
+    process = subprocess.run([installation.command, 'check', 'modern'],
+                             capture_output=True, text=True)
+    assert process.returncode == 2
+    assert 'Permission denied' in process.stderr
+    assert 'reinstall gnutls-utils' in process.stderr
+
+
 def test_refusal_is_that_of_the_hook(newest_command: Command,
                                      newest_hook: Hook) -> None:
     value = 'AES256-SHA,disable-ticketing=on'

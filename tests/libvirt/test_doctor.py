@@ -424,6 +424,24 @@ def test_libvirt_that_knows_an_older_qemu_is_made_to_ask_anew(
     assert checks(doctor()) == {}
 
 
+@pytest.mark.parametrize('program, line', [
+    ('openssl', 'OpenSSL'), ('gnutls-cli', 'GnuTLS')])
+@pytest.mark.parametrize('break_it, mend_it', [
+    ('mv {0} {0}.kept', 'mv {0}.kept {0}'),
+    ('chmod 750 {0}', 'chmod 755 {0}')])
+def test_lines_that_follow_from_a_program_name_its_line(
+        program: str, line: str, break_it: str, mend_it: str) -> None:
+    shell(put(DEFAULT, '[default]\ntlsprofile = modern\n'))
+    shell(break_it.format('/usr/bin/' + program))
+    try:
+        found = checks(doctor())
+    finally:
+        shell(mend_it.format('/usr/bin/' + program))
+    assert found.pop(line)[0] == 'failed'
+    assert 'hook' in found
+    assert {remedy for _, _, remedy in found.values()} == {'see "%s"' % line}
+
+
 def test_vm_that_would_be_refused_at_its_next_start_is_named(
         start: Start, run_hook: RunHook) -> None:
     start(run_hook(support.lab_domain('spice'), tlsciphers=GOOD_CIPHERS))
