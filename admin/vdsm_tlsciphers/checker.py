@@ -282,18 +282,16 @@ def add_clients(document: 'documents.Check', display: 'documents.Display',
 
 def permitted_versions(values: 'dict[str, str]',
                        described: 'documents.CheckedDisplay') -> 'list[str]':
-    """Return the versions of TLS (list of str) that a policy speaks of."""
+    """
+    Return the versions of TLS (list of str) by which clients should be able
+    to connect with a policy. That nobody can by an old one is no loss.
+    """
     if 'priority' in values:
-        return [version for version
-                in libraries.list_priority(values['priority'])[0]
-                if version in libraries.GNUTLS_VERSIONS
-                and version != 'SSLv3']
-    given = values.get('protocols')
-    if given:
-        return sorted(given.split(':'), reverse=True)
-    # What TLS 1.1 needs few hosts permit.
-    return [version for version in ('TLSv1.3', 'TLSv1.2', 'TLSv1.1')
-            if version != 'TLSv1.1' or version in described['protocols']]
+        given = libraries.list_priority(values['priority'])[0]
+    else:
+        given = values.get('protocols', 'TLSv1.3:TLSv1.2').split(':')
+    return [version for version in ('TLSv1.3', 'TLSv1.2') if version in given
+            ] or list(described['protocols'])
 
 
 def blame(values: 'dict[str, str]', dead: 'list[str]') -> 'list[str]':

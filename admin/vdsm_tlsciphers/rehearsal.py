@@ -178,9 +178,9 @@ def _popen(command: 'list[str]', env: 'dict[str, str]',
 
 def connects(port: int, version: str, gnutls: bool = False) -> bool:
     """
-    Tell whether a client of this machine's OpenSSL that permits whatever it
-    can makes a whole handshake of a version of TLS at a port; where gnutls,
-    one of its GnuTLS counts as well.
+    Tell whether a client of this machine's OpenSSL, with its defaults and
+    nothing that the host forbids, makes a whole handshake of a version of TLS
+    at a port; where gnutls, one of its GnuTLS counts as well.
     """
     clients = [[tlsciphers.OPENSSL, 's_client', '-connect', '%s:%d' % (
         ADDRESS, port), CLIENT_VERSIONS[version], '-cipher',

@@ -359,6 +359,16 @@ def test_policy_with_which_nobody_can_connect_is_named_with_its_setting(
     assert 'client-cannot-connect' not in codes(document)
 
 
+@pytest.mark.parametrize('value', [
+    'tlspriority=SECURE256', 'tlspriority=NORMAL:-VERS-ALL:+VERS-TLS1.1',
+    'tlsgroups=ffdhe8192'])
+def test_old_version_by_which_nobody_can_connect_is_no_loss(
+        newest_command: Command, value: str) -> None:
+    process = newest_command.run('check', '--json', '--baseline', 'none',
+                                 value)
+    assert 'no-client-can-connect' not in codes(json.loads(process.stdout))
+
+
 def test_host_without_a_suite_for_tls13_is_named(
         tmp_path: pathlib.Path) -> None:
     """As crypto-policies have it for FIPS:OSPP."""
