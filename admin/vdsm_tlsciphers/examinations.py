@@ -5,6 +5,7 @@
 
 import collections
 import errno
+import functools
 import glob
 import os
 import pwd
@@ -66,6 +67,11 @@ VDSM = 'vdsm'
 QEMU = ('qemu', 'libvirt-qemu')
 
 
+# The programs that validate values, and what lines are about that they decide.
+TOOLS = {'GnuTLS': (tlsciphers.GNUTLS_CLI, 'priority', 'GnuTLS'),
+         'OpenSSL': (tlsciphers.OPENSSL, 'ciphers: ', 'groups: ', 'OpenSSL')}
+
+
 def examine() -> 'list[Finding]':
     """Return the Findings (list), in the order in which they matter."""
     findings: list[Finding] = []
@@ -75,7 +81,21 @@ def examine() -> 'list[Finding]':
                         leftovers):
         found = examination()
         findings.extend(found if isinstance(found, list) else [found])
-    return findings
+    return [lead_to_tool(finding, findings) for finding in findings]
+
+
+def lead_to_tool(finding: Finding, findings: 'list[Finding]') -> Finding:
+    """
+    Return a Finding, with a remedy that names the line of the program which
+    has decided, where that program does not work.
+    """
+    failed = {other.check for other in findings if other.state == FAILED}
+    if finding.state == FAILED and finding.check not in TOOLS:
+        for check, words in TOOLS.items():
+            if check in failed and any(word in finding.text
+                                       for word in words):
+                return finding._replace(remedy='see "%s"' % check)
+    return finding
 
 
 def fix(findings: 'list[Finding]') -> 'list[str]':
@@ -245,15 +265,17 @@ def qemu_user() -> 'pwd.struct_passwd | None':
 def users() -> 'Finding | list[Finding]':
     """Tell who the trials are made as, where that is not as on a host."""
     check = 'users'
-    missing = [(name, what) for name, what, user in (
-        (VDSM, 'hook', vdsm_user()),
-        (read_setting(read_qemu_conf(), 'user') or QEMU[0], 'wrapper',
-         qemu_user())) if user is None]
+    given = read_setting(read_qemu_conf(), 'user')
+    remedy = 'run doctor on a host with vdsm'
+    missing = [trial for trial in (
+        (VDSM, 'hook', vdsm_user(), remedy),
+        (given or QEMU[0], 'wrapper', qemu_user(), 'correct user in '
+         + QEMU_CONF if given else remedy)) if trial[2] is None]
     if missing:
         return [Finding(check, WARNING, 'there is no user %s: the %s is tried '
-                        'as root, who may do more' % pair,
-                        'run doctor on a host with vdsm', 'no-such-user')
-                for pair in missing]
+                        'as root, who may do more' % (name, what), remedy,
+                        'no-such-user')
+                for name, what, _, remedy in missing]
     return Finding(check, OK, 'the hook is tried as %s, the wrapper as %s' % (
         VDSM, getattr(qemu_user(), 'pw_name', '')), None)
 
@@ -328,10 +350,47 @@ def cannot_run(check: str, path: str, error: OSError,
             return Finding(check, FAILED, 'user %s cannot enter %s, which %s '
                            'is in' % (who(user), folder, path), remedy,
                            'not-permitted')
+        interpreter = interpreter_of(path)
+        if interpreter and not as_user(user, lambda: '' if os.access(
+                path, os.X_OK) else 'no'):
+            # The script itself is not the obstacle.
+            return cannot_run(check, interpreter, error, user, remedy)
         return Finding(check, FAILED, 'user %s cannot run %s: %s' % (
             who(user), path, error.strerror), remedy, 'not-permitted')
     return Finding(check, FAILED, '%s cannot be run: %s' % (
         path, error.strerror), remedy)
+
+
+def cannot_read(check: str, path: str,
+                user: 'pwd.struct_passwd | None') -> Finding:
+    return Finding(check, FAILED, 'user %s cannot read %s' % (who(user), path),
+                   'chmod a+rx ' + path if os.path.isdir(path) else REINSTALL,
+                   'not-permitted')
+
+
+def interpreter_of(path: str) -> 'str | None':
+    """Return what the first line of a script names, or None."""
+    try:
+        with open(path, 'rb') as script:
+            found = re.match(br'#! *(/\S+)', script.readline(256))
+    except OSError:
+        return None
+    return found.group(1).decode('ascii', 'replace') if found else None
+
+
+def hidden_module(user: 'pwd.struct_passwd | None') -> 'str | None':
+    """
+    Return the folder above the package's modules that a user cannot enter, or
+    the first of them that they cannot read, or None.
+    """
+    folder = closed(SCRIPTLET, user)
+    if folder:
+        return folder
+
+    def look() -> 'str | None':
+        return next((path for path in labelled_files()
+                     if not os.access(path, os.R_OK)), None)
+    return as_user(user, look) or None
 
 
 def see_tools(text: str, remedy: str) -> str:
@@ -383,6 +442,9 @@ def hook_trial(check: str, user: 'pwd.struct_passwd | None') -> Finding:
                        REINSTALL)
     if answer.returncode:
         line, _, code = split(last_line(answer.stderr))
+        hidden = hidden_module(user)
+        if hidden:
+            return cannot_read(check, hidden, user)
         return Finding(check, FAILED, 'it rejects a known-good test policy: '
                        + line, see_tools(line, REINSTALL), code)
     if ('priority=' + TRIAL_VNC['priority'] not in answer.stdout
@@ -496,6 +558,9 @@ def wrapper() -> Finding:
         if answer.returncode:
             line, remedy, code = split(last_line(answer.stderr),
                                        '; remedy: ')
+            hidden = hidden_module(user)
+            if hidden:
+                return cannot_read(check, hidden, user)
             if 'openssl.cnf' in line + remedy or (
                     'does not take the configuration' in line):
                 remedy = 'see "openssl.cnf"'
@@ -548,6 +613,8 @@ def openssl() -> 'Finding | list[Finding]':
     found = tool(check, tlsciphers.OPENSSL, 'openssl', 'version')
     if isinstance(found, Finding):
         return found
+    if 'ECDHE-' not in ask(tlsciphers.OPENSSL, 'ciphers', 'ECDHE').stdout:
+        return no_answer(check, tlsciphers.OPENSSL, 'openssl')
     version = [*found.split(), '', ''][1]
     if not version:
         return Finding(check, FAILED, '%s does not tell its version'
@@ -576,6 +643,12 @@ def tool(check: str, program: str, package_name: str,
             return cannot_run(check, program, error, user,
                               'install ' + package_name)
     return first_line(printed)
+
+
+def no_answer(check: str, program: str, package_name: str) -> Finding:
+    return Finding(check, FAILED, '%s does not list suites when asked: no '
+                   'value can be validated' % program,
+                   'dnf reinstall ' + package_name, 'no-answer')
 
 
 def openssl_conf() -> Finding:
@@ -634,6 +707,9 @@ def gnutls() -> Finding:
     found = tool(check, tlsciphers.GNUTLS_CLI, 'gnutls-utils', '--version')
     if isinstance(found, Finding):
         return found
+    if 'Protocols: VERS-' not in ask(tlsciphers.GNUTLS_CLI, '--list',
+                                     '--priority=NORMAL').stdout:
+        return no_answer(check, tlsciphers.GNUTLS_CLI, 'gnutls-utils')
     words = found.split()
     numbers = [int(number) for number in re.findall(
         '[0-9]+', words[-1] if words else '')]
@@ -766,10 +842,34 @@ def encryption() -> 'Finding | list[Finding]':
     return [Finding(display + ' TLS', state, '%s is off: a VM whose %s '
                     'console must have a policy does not start' % (
                         TLS_SETTINGS[display], display), remedies[display])
-            if display in off else
-            Finding(display + ' TLS', OK, TLS_SETTINGS[display] + ' is on',
-                    None)
+            if display in off else certificate(display, text)
             for display in displays]
+
+
+def read(path: str) -> None:
+    """Raise OSError where a file cannot be read."""
+    with open(path, 'rb'):
+        pass
+
+
+def certificate(display: str, text: str) -> Finding:
+    """
+    Look whether QEMU's user can read what a display's TLS needs, where
+    qemu.conf (its text) says where it is.
+    """
+    check, setting = display + ' TLS', TLS_SETTINGS[display]
+    folder = read_setting(text, setting + '_x509_cert_dir')
+    user = qemu_user()
+    for name in ('ca-cert.pem', 'server-cert.pem', 'server-key.pem'):
+        path = os.path.join(folder or '/', name)
+        if folder and as_user(user, functools.partial(read, path)):
+            return Finding(
+                check, FAILED, '%s is on, and user %s cannot read %s: no VM '
+                'with a %s console starts' % (setting, who(user), path,
+                                              display),
+                'enroll the certificate of this host in the engine (Hosts > '
+                'NAME > Installation > Enroll Certificate)', 'certificate')
+    return Finding(check, OK, setting + ' is on', None)
 
 
 def is_set(text: str, name: str) -> bool:

@@ -246,12 +246,11 @@ BROKEN: dict[str, tuple[str, ...]] = {
     'modules that vdsm cannot read': (
         'chmod -R go-rwx /usr/share/%s/tlsciphers*.py '
         '/usr/share/%s/__pycache__' % (PACKAGE, PACKAGE), 'hook', 'failed',
-        'the package is damaged', REINSTALL),
+        'user vdsm cannot read /usr/share/' + PACKAGE, REINSTALL),
     'modules that QEMU cannot read': (
         'chmod -R go-rwx /usr/share/%s/tlsciphers*.py '
         '/usr/share/%s/__pycache__' % (PACKAGE, PACKAGE), 'wrapper',
-        'failed', 'the policy of this VM cannot be put into effect',
-        'mend this host, or ' + REINSTALL, REINSTALL),
+        'failed', 'cannot read /usr/share/' + PACKAGE, REINSTALL),
     'folder of the wrapper closed': (
         'chmod 700 %s/qemu-kvm-wrapper' % HOOKS, 'wrapper', 'failed',
         'cannot enter %s/qemu-kvm-wrapper' % HOOKS,
@@ -283,6 +282,33 @@ BROKEN: dict[str, tuple[str, ...]] = {
         put(DEFAULT, '[default]\ntlsprofile = modern\n')
         + '; chmod 700 /etc/vdsm', 'host default', 'failed',
         'Permission denied', 'chmod a+rx /etc/vdsm'),
+    'interpreter that vdsm cannot run': (
+        'chmod 750 $(readlink -e /usr/bin/python3)', 'hook', 'failed',
+        'user vdsm cannot run /usr/bin/python3: Permission denied',
+        'chmod a+rx /usr/bin/python3'),
+    'folder of the modules closed': (
+        'chmod 700 /usr/share/' + PACKAGE, 'hook', 'failed',
+        'user vdsm cannot read /usr/share/' + PACKAGE,
+        'chmod a+rx /usr/share/' + PACKAGE),
+    'GnuTLS that answers nothing': (
+        stand_in('/usr/bin/gnutls-cli', 'case "$*" in *--list*) exit 0; esac'),
+        'GnuTLS', 'failed', 'does not list suites when asked',
+        'dnf reinstall gnutls-utils', put_back('/usr/bin/gnutls-cli')),
+    'GnuTLS that answers nothing, as the wrapper sees it': (
+        stand_in('/usr/bin/gnutls-cli', 'case "$*" in *--list*) exit 0; esac'),
+        'wrapper', 'failed', 'known-good test policy for VNC',
+        'see "GnuTLS"', put_back('/usr/bin/gnutls-cli')),
+    'OpenSSL that is another program': (
+        'mv /usr/bin/openssl /usr/bin/openssl.kept; '
+        'cp /bin/true /usr/bin/openssl', 'OpenSSL', 'failed',
+        '/usr/bin/openssl does not list suites when asked',
+        'dnf reinstall openssl', put_back('/usr/bin/openssl')),
+    'certificate that QEMU cannot read': (
+        'chmod 600 /etc/pki/vdsm/libvirt-spice/server-key.pem', 'SPICE TLS',
+        'failed', 'cannot read /etc/pki/vdsm/libvirt-spice/server-key.pem',
+        'enroll the certificate of this host in the engine (Hosts > NAME > '
+        'Installation > Enroll Certificate)',
+        'chmod 644 /etc/pki/vdsm/libvirt-spice/server-key.pem'),
     'GnuTLS missing': (
         'mv /usr/bin/gnutls-cli /usr/bin/gnutls-cli.kept', 'GnuTLS',
         'failed', '/usr/bin/gnutls-cli cannot be run: No such file',
