@@ -813,9 +813,9 @@ def ask(program, *arguments):
     if status == 127:
         package = 'openssl' if program == OPENSSL else 'gnutls-utils'
         raise Refused('tlsciphers: cannot check the values: %s; %s' % (
-            printable(lines[0], 200), 'install ' + package
-            if 'No such file' in lines[0] else
-            'make it executable for everybody, or reinstall ' + package))
+            printable(lines[0], 200),
+            'make it executable for everybody, or reinstall ' + package
+            if 'Permission denied' in lines[0] else 'install ' + package))
     return status, lines
 
 
