@@ -10,6 +10,7 @@ import os
 import re
 import tempfile
 
+import tlsciphers
 from vdsm_tlsciphers import Problem
 from vdsm_tlsciphers import wrapper as installed
 
@@ -39,21 +40,26 @@ def fault(policy: 'dict[str, str]') -> (
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         module.set_openssl_conf(os.fsencode(path))
         try:
-            reason = module.write_configuration(
+            problem = module.write_configuration(
                 descriptor, *(policy.get(key, '') for key in KEYS))
-            reason = reason or next((line for line in notes
-                                     if 'malformed' in line), None)
+            reason = problem[0] if problem else next(
+                (line for line in notes if 'malformed' in line), None)
             if reason is None or 'cannot tell what' in reason:
                 return reason, None, None
             return (reason, *find_line(module, descriptor))
-        except installed.Refused as refusal:
-            return str(refusal), None, None
+        except tlsciphers.Refused as refusal:
+            raise Problem(str(refusal))
         except OSError as error:
             raise Problem('%s: %s' % (error.filename or path, error.strerror))
         finally:
             os.close(descriptor)
             module.set_openssl_conf(os.environb.get(b'OPENSSL_CONF'))
             installed.load()
+
+
+def host_file() -> str:
+    """Return the path of what this host's OpenSSL reads."""
+    return str(installed.load().host_openssl_conf())
 
 
 def unreadable(path: str, depth: int = 0) -> 'str | None':
@@ -105,7 +111,7 @@ def find_line(module: 'types.ModuleType',
                 'openssl_conf', 'ssl_conf', 'system_default'):
             continue
         if module.takes_effect(descriptor, rest + chain, ''):
-            return place(module.HOST_OPENSSL_CONF, line, 0), setting
+            return place(module.host_openssl_conf(), line, 0), setting
     return None, None
 
 

@@ -654,8 +654,8 @@ def no_answer(check: str, program: str, package_name: str) -> Finding:
 def openssl_conf() -> Finding:
     """Try whether OpenSSL takes the host's file together with a policy."""
     check = 'openssl.cnf'
-    path = '@OPENSSL_CONF@'
     from vdsm_tlsciphers import configuration
+    path = configuration.host_file()
     try:
         status = os.stat(path)
     except OSError as error:

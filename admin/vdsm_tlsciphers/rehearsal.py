@@ -135,16 +135,18 @@ def _configure(policy: 'dict[str, str]', folder: str) -> str:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         module.set_openssl_conf(os.fsencode(path))
-        reason = module.write_configuration(descriptor, *(
+        problem = module.write_configuration(descriptor, *(
             policy.get(key, '') for key in IN_CONFIGURATION))
+    except tlsciphers.Refused as refusal:
+        raise Problem(str(refusal))
     except OSError as error:
         raise Problem('%s: %s' % (error.filename or path, error.strerror))
     finally:
         os.close(descriptor)
         # What the programs are asked from here on is as it was.
         module.set_openssl_conf(os.environb.get(b'OPENSSL_CONF'))
-    if reason:
-        raise installed.Refused(reason)
+    if problem:
+        raise installed.Refused(problem[0])
     return path
 
 
