@@ -146,7 +146,7 @@ def test_missing_program_is_no_refusal(tmp_path: pathlib.Path) -> None:
     assert (process.returncode, process.stdout, process.stderr) == (
         2, '', 'vdsm-tlsciphers: cannot check the values: cannot run '
         '/nonexistent/gnutls-cli: No such file or directory; install '
-        'gnutls-utils\n')
+        'gnutls-utils [cannot-run]\n')
 
 
 def test_program_that_may_not_be_run_is_not_one_to_install(
@@ -328,19 +328,13 @@ def test_suites_come_with_their_strength(newest_command: Command) -> None:
 
 
 @pytest.mark.parametrize('values, display, named, remedy', [
-    ('tlsprotocols=TLSv1.3 tlsgroups=brainpoolP256r1', 'SPICE',
-     'no client can connect with tlsgroups=brainpoolP256r1', 'tlsgroups'),
-    ('tlsprotocols=TLSv1.2 tlsgroups=ffdhe2048 tlsciphers=ECDHE+AESGCM',
-     'SPICE', 'no client can connect with tlsgroups=ffdhe2048', 'tlsgroups'),
     ('tlsgroups=P-192', 'SPICE', 'by TLSv1.3 with tlsgroups=P-192',
      'tlsgroups'),
     ('tlsciphers=ECDHE-ECDSA-AES256-GCM-SHA384 tlsprotocols=TLSv1.2', 'SPICE',
      'with tlsciphers=ECDHE-ECDSA', 'tlsciphers'),
     ('tlsciphers=ECDHE+AESGCM:@SECLEVEL=3', 'SPICE', 'with tlsciphers=',
      'tlsciphers'),
-    ('tlspriority=NORMAL:-VERS-ALL:+VERS-TLS1.2:-KX-ALL:+ECDHE-RSA:-GROUP-ALL:'
-     '+GROUP-FFDHE2048', 'VNC', 'with tlspriority=', 'tlspriority'),
-    ('tlspriority=NORMAL:-VERS-ALL:+VERS-TLS1.3:-SIGN-ALL:+SIGN-RSA-SHA256',
+    ('tlspriority=NORMAL:-VERS-ALL:+VERS-TLS1.3:-CIPHER-ALL:+AES-128-CCM-8',
      'VNC', 'with tlspriority=', 'tlspriority'),
     ('tlspriority=NORMAL:-VERS-ALL:+VERS-TLS1.2:-KX-ALL:+ECDHE-ECDSA', 'VNC',
      'with tlspriority=', 'tlspriority')])
@@ -357,6 +351,18 @@ def test_policy_with_which_nobody_can_connect_is_named_with_its_setting(
     assert remedy in detail['remedy']
     # Said once, not of each kind of client as well.
     assert 'client-cannot-connect' not in codes(document)
+
+
+@pytest.mark.parametrize('values', [
+    'tlsprotocols=TLSv1.3 tlsgroups=brainpoolP256r1',
+    'tlsprotocols=TLSv1.2 tlsgroups=ffdhe2048 tlsciphers=ECDHE+AESGCM',
+    'tlspriority=NORMAL:-VERS-ALL:+VERS-TLS1.2:-KX-ALL:+ECDHE-RSA:-GROUP-ALL:'
+    '+GROUP-FFDHE2048',
+    'tlspriority=NORMAL:-VERS-ALL:+VERS-TLS1.3:-SIGN-ALL:+SIGN-RSA-SHA256'])
+def test_what_rules_can_tell_of_such_a_policy_is_a_refusal(
+        newest_command: Command, values: str) -> None:
+    document = check(newest_command, *values.split(), status=1)
+    assert document['refused'].endswith(' [no-common-group]')
 
 
 @pytest.mark.parametrize('value', [

@@ -61,8 +61,12 @@ def test_files_of_the_installation_are_examined(
     while folder.stat().st_mode & 0o5 != 0o5:
         folder.chmod(0o755)
         folder = folder.parent
-    assert states(command) == dict(
-        dict.fromkeys(OF_THE_INSTALLATION, 'ok'), users='warning')
+    expected = dict.fromkeys(OF_THE_INSTALLATION, 'ok')
+    expected['users'] = 'warning'
+    if '/3.6' in command.installation.python:
+        # Where QEMU is root, it could change what this Python cannot seal.
+        expected['wrapper'] = 'failed'
+    assert states(command) == expected
 
 
 def test_machine_without_qemu_is_no_host(command: Command) -> None:

@@ -159,11 +159,13 @@ def test_port_that_libvirt_has_chosen_beside_that_with_tls_is_named(
 
 
 @pytest.mark.parametrize('properties', [
-    {'tlsprotocols': 'TLSv1.3', 'tlsgroups': 'brainpoolP256r1'},
-    {'tlsprotocols': 'TLSv1.2', 'tlsgroups': 'ffdhe2048',
-     'tlsciphers': 'ECDHE+AESGCM'},
-    {'tlspriority': 'NORMAL:-VERS-ALL:+VERS-TLS1.3:-SIGN-ALL:'
-     '+SIGN-RSA-SHA256'}])
+    {'tlsprotocols': 'TLSv1.2',
+     'tlsciphers': 'ECDHE-ECDSA-AES256-GCM-SHA384'},
+    {'tlsprotocols': 'TLSv1.2:TLSv1.3',
+     'tlsciphers': 'ECDHE+AESGCM:@SECLEVEL=3'},
+    {'tlspriority': 'NORMAL:-VERS-ALL:+VERS-TLS1.2:-KX-ALL:+ECDHE-ECDSA'},
+    {'tlspriority': 'NORMAL:-VERS-ALL:+VERS-TLS1.3:-CIPHER-ALL:'
+     '+AES-128-CCM-8'}])
 def test_console_that_lets_nobody_in_is_the_one_that_check_names(
         start: Start, run_hook: RunHook, lab: Host,
         properties: dict[str, str]) -> None:
