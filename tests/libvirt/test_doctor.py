@@ -281,7 +281,8 @@ BROKEN: dict[str, tuple[str, ...]] = {
     'folder of a default closed': (
         put(DEFAULT, '[default]\ntlsprofile = modern\n')
         + '; chmod 700 /etc/vdsm', 'host default', 'failed',
-        'Permission denied', 'chmod a+rx /etc/vdsm'),
+        'cannot be read by vdsm', 'chmod 644 %s, and 755 for its folder'
+        % DEFAULT, 'chmod 755 /etc/vdsm'),
     'interpreter that vdsm cannot run': (
         'chmod 750 $(readlink -e /usr/bin/python3)', 'hook', 'failed',
         'user vdsm cannot run /usr/bin/python3: Permission denied',
@@ -338,11 +339,11 @@ BROKEN: dict[str, tuple[str, ...]] = {
     'default that vdsm cannot read': (
         put(DEFAULT, '[default]\ntlsprofile = modern\n', '600'),
         'host default', 'failed', 'cannot be read by vdsm',
-        'chmod 644 %s, and 755 for its folder [host-file-owner]' % DEFAULT),
+        'chmod 644 %s, and 755 for its folder' % DEFAULT),
     'default that others can write': (
         put(DEFAULT, '[default]\ntlsprofile = modern\n', '666'),
         'host default', 'failed', 'writable by users other than '
-        'root', 'chown root:root and chmod 644 [host-file-owner]',
+        'root', 'chown root:root and chmod 644',
         'chmod 644 ' + DEFAULT),
     'default of which a part does not apply': (
         put(DEFAULT, '[default]\ntlsgroups = P-999\n'), 'host default',
