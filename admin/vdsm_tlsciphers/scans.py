@@ -8,7 +8,7 @@ import ipaddress
 import json
 import os
 
-from vdsm_tlsciphers import Problem
+from vdsm_tlsciphers import Problem, files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -86,18 +86,11 @@ def read(paths: 'Iterable[str]') -> 'Iterator[documents.Scan]':
     is none.
     """
     for path in find(paths):
-        try:
-            with open(path, 'rb') as scan:
-                text = scan.read(LARGEST + 1)
-        except OSError as error:
-            raise Problem('%s: cannot be read: %s' % (path, error.strerror))
-        if len(text) > LARGEST:
-            raise Problem('%s: more than %d MiB, no scan is that large; give '
-                          'what "scan --json" printed'
-                          % (path, LARGEST >> 20))
+        text = files.read_bounded(path, LARGEST,
+                                  'give what "scan --json" printed')
         if not text:
-            raise Problem('%s: empty, so this scan has failed; scan again'
-                          % path)
+            raise Problem('%s: empty scan file; scan again' % path,
+                          'scan-empty')
         try:
             document = json.loads(text.decode('utf-8-sig'))
         except (ValueError, RecursionError) as error:

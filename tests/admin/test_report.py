@@ -11,6 +11,7 @@ import os
 import pathlib
 import re
 import resource
+import subprocess
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 from xml.etree import ElementTree
@@ -506,7 +507,7 @@ def damaged(change: Callable[[Any], object]) -> str:
 
 
 @pytest.mark.parametrize('text, complaint', [
-    ('', 'empty, so this scan has failed; scan again'),
+    ('', '[scan-empty]'),
     (' ', 'no JSON'),
     ('{"format": ', 'no JSON'),
     ('[' * 100000, 'no JSON'),
@@ -558,7 +559,32 @@ def test_file_that_is_too_large_is_not_read(newest_command: Command,
         file.truncate(100 << 30)
     line = newest_command.problem('report', '--html', tmp_path / 'page.html',
                                   huge)
-    assert 'huge.json: more than 64 MiB' in line
+    assert line.endswith('[file-too-large]')
+
+
+def test_device_is_not_read(newest_command: Command,
+                            tmp_path: pathlib.Path) -> None:
+    line = newest_command.problem('report', '--html', tmp_path / 'page.html',
+                                  '/dev/zero')
+    assert line.endswith('[not-a-regular-file]')
+
+
+def test_pipe_that_nobody_writes_to_is_not_waited_for(
+        newest_command: Command, tmp_path: pathlib.Path) -> None:
+    os.mkfifo(tmp_path / 'now.json')
+    line = newest_command.problem('report', '--html', tmp_path / 'page.html',
+                                  tmp_path / 'now.json', timeout=20)
+    assert line.endswith('[scan-empty]')
+
+
+def test_scan_can_come_through_a_pipe(newest_command: Command,
+                                      tmp_path: pathlib.Path) -> None:
+    path, = save(tmp_path, 'now', [good()])
+    process = subprocess.run(
+        ['bash', '-c', '"$1" report --html "$2" <(sleep 1; cat "$3")', '-',
+         newest_command.installation.command, tmp_path / 'page.html', path],
+        capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
 
 
 @pytest.mark.parametrize('name, complaint', [

@@ -366,7 +366,8 @@ def test_who_does_not_answer_spoils_a_pass(newest_command: Command,
     (['--before', 'x', 'a:1'],
      '--before FILE is for the page; give --html FILE too'),
     (['--html', 'y.html', '--before', os.devnull, 'a:1'],
-     '/dev/null: empty, so this scan has failed; scan again'),
+     '/dev/null: not a regular file; give what "scan --json" printed '
+     '[not-a-regular-file]'),
     (['--html', 'y', 'a:1'],
      'y: give the page a name that ends in .html'),
 ])
