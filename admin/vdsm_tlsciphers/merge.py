@@ -4,13 +4,12 @@
 """Scans of many hosts, merged into one page."""
 
 import collections
-import os
-import tempfile
 
 from vdsm_tlsciphers import (
     FINDINGS,
     FINE,
     Problem,
+    files,
     markup,
     page,
     scans,
@@ -20,7 +19,7 @@ from vdsm_tlsciphers import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from typing import IO
 
     from vdsm_tlsciphers import documents
@@ -47,31 +46,31 @@ def write_html(path: str, documents: 'Iterable[documents.Scan]',
     memory), compared with those of earlier scans. It is there as a whole or
     not at all. Returns the Report. Raises Problem.
     """
-    path = check_path(path)
-    try:
-        with tempfile.TemporaryFile(dir=os.path.dirname(path)) as parts:
+    check_name(path)
+    with files.place(path) as (folder, name):
+        with files.scratch(folder) as parts:
             report = Report(parts, scans.Earlier(before))
             for document in documents:
                 report.add(document)
-            replace(path, report.write)
-            return report
-    except OSError as error:
-        raise Problem('%s: cannot be written: %s' % (path, error.strerror))
+            with files.replacement(folder, name) as target:
+                report.write(target)
+        return report
 
 
-def check_path(path: str) -> str:
+def check_path(path: str) -> None:
     """
-    Return where a page is to be written. Raises Problem where it cannot be:
-    to be called before the work of a scan is done in vain.
+    Raise Problem where a page cannot be written: to be called before the
+    work of a scan is done in vain.
     """
-    # Whoever names a scan here by mistake, or a device, shall not lose it.
+    check_name(path)
+    with files.place(path):
+        pass
+
+
+def check_name(path: str) -> None:
+    # Whoever names a scan here by mistake shall not lose it.
     if not path.endswith('.html'):
         raise Problem('%s: give the page a name that ends in .html' % path)
-    path = os.path.realpath(path)
-    if os.path.isdir(path) or not os.path.isdir(os.path.dirname(path)):
-        raise Problem('%s: cannot be a page; give the name of a file in a '
-                      'folder that exists' % path)
-    return path
 
 
 class Report:
@@ -175,25 +174,6 @@ def worst_first(item: 'tuple[page.Consoles, object]') -> int:
     results, _ = item
     order = (scans.FAILED, scans.NOT_SCANNED, scans.PASSED)
     return min(order.index(result.verdict) for _, result, _ in results)
-
-
-def replace(path: str, write: 'Callable[[IO[bytes]], object]') -> None:
-    """
-    Put a file in the place of path that write(file) has written in whole,
-    with the permissions of any new file.
-    """
-    umask = os.umask(0)
-    os.umask(umask)
-    target = tempfile.NamedTemporaryFile(  # noqa: SIM115 (it is kept)
-        dir=os.path.dirname(path), prefix='.', suffix='.html', delete=False)
-    try:
-        with target:
-            write(target)
-            os.fchmod(target.fileno(), 0o666 & ~umask)
-        os.replace(target.name, path)
-    except BaseException:
-        os.unlink(target.name)
-        raise
 
 
 def print_summary(report: Report, path: str) -> None:

@@ -638,22 +638,43 @@ def test_page_that_cannot_be_written_in_whole_is_not_written(
         'report', '--html', tmp_path / 'page.html', path,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE,
                                               (size, size)))
-    assert line == (
-        'vdsm-tlsciphers: %s/page.html: cannot be written: File too large'
-        % tmp_path)
+    assert line.endswith('[file-unwritable]')
     assert (tmp_path / 'page.html').read_text() == 'the old page'
     assert sorted(os.listdir(tmp_path)) == ['now0.json', 'page.html']
 
 
-@pytest.mark.parametrize('name', ['no/page.html', 'folder.html'])
+@pytest.mark.parametrize('name, code', [
+    ('no/page.html', 'no-folder'), ('now0.json/page.html', 'no-folder'),
+    ('folder.html', 'not-a-regular-file'), ('fifo.html', 'not-a-regular-file'),
+    ('device.html', 'not-a-regular-file'), ('loop.html', 'file-unwritable')])
 def test_page_that_cannot_be_there_is_named(
-        newest_command: Command, tmp_path: pathlib.Path, name: str) -> None:
+        newest_command: Command, tmp_path: pathlib.Path, name: str,
+        code: str) -> None:
     (tmp_path / 'folder.html').mkdir()
+    os.mkfifo(tmp_path / 'fifo.html')
+    (tmp_path / 'device.html').symlink_to('/dev/null')
+    (tmp_path / 'loop.html').symlink_to('loop.html')
     path, = save(tmp_path, 'now', [good()])
-    assert newest_command.problem(
-        'report', '--html', tmp_path / name, path) == (
-        'vdsm-tlsciphers: %s: cannot be a page; give the name of a file in a '
-        'folder that exists' % (tmp_path / name))
+    line = newest_command.problem('report', '--html', tmp_path / name, path)
+    assert line.startswith('vdsm-tlsciphers: %s: ' % (tmp_path / name))
+    assert line.endswith('[%s]' % code)
+    assert (tmp_path / 'fifo.html').is_fifo()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason='needs links of another user')
+@pytest.mark.parametrize('name', ['page.html', 'folder/page.html'])
+def test_link_that_another_user_made_is_not_followed(
+        newest_command: Command, tmp_path: pathlib.Path, name: str) -> None:
+    (tmp_path / 'inside').mkdir()
+    target = tmp_path / 'inside/page.html'
+    target.write_text('of root')
+    for link, to in (('page.html', 'inside/page.html'), ('folder', 'inside')):
+        (tmp_path / link).symlink_to(to)
+        os.lchown(tmp_path / link, 65534, 65534)
+    path, = save(tmp_path, 'now', [good()])
+    line = newest_command.problem('report', '--html', tmp_path / name, path)
+    assert line.endswith('[foreign-link]')
+    assert target.read_text() == 'of root'
 
 
 def test_scan_is_not_taken_for_the_page(newest_command: Command,
