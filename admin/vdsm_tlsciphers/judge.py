@@ -20,11 +20,16 @@ if TYPE_CHECKING:
 
 NO_BASELINE = tlsciphers.NO_PROFILE
 
-# Other names of groups, of OpenSSL and (behind GROUP-) of GnuTLS.
-ALIASES = {
-    'prime192v1': 'p-192', 'secp192r1': 'p-192', 'secp224r1': 'p-224',
-    'prime256v1': 'p-256', 'secp256r1': 'p-256', 'secp384r1': 'p-384',
-    'secp521r1': 'p-521'}
+# Other names of curves (NIST's, X9.62's) than IANA's, as group_key() has them.
+GROUP_ALIASES = {
+    'prime192v1': 'secp192r1', 'p192': 'secp192r1', 'p224': 'secp224r1',
+    'prime256v1': 'secp256r1', 'p256': 'secp256r1', 'p384': 'secp384r1',
+    'p521': 'secp521r1', 'k163': 'sect163k1', 'b163': 'sect163r2',
+    'k233': 'sect233k1', 'b233': 'sect233r1', 'k283': 'sect283k1',
+    'b283': 'sect283r1', 'k409': 'sect409k1', 'b409': 'sect409r1',
+    'k571': 'sect571k1', 'b571': 'sect571r1'}
+# What stands behind a curve's name in that of a hybrid group.
+KEMS = ('mlkem', 'kyber')
 # What Mozilla's guidelines have beside the groups of our profiles.
 HYBRID_GROUP = 'x25519mlkem768'
 
@@ -50,7 +55,7 @@ class Bounds:
     """
     What is permitted; None where anything is: versions (set of str), older
     (set of int: suites before TLS 1.3), tls13 (set of int), groups (set of
-    str, as _group() has them).
+    str, as group_key() has them).
     """
 
     def __init__(self, versions: 'AbstractSet[str] | None' = None,
@@ -88,7 +93,7 @@ class Bounds:
                     '%s is accepted with %s' % (version, ', '.join(
                         suite['suite'] for suite in others))))
         beyond = [group for group in groups if self.groups is not None
-                  and _group(group) not in self.groups]
+                  and group_key(group) not in self.groups]
         if beyond:
             found.append(Violation(
                 'key-exchange-group', 'low',
@@ -107,10 +112,21 @@ def _suite_severity(suite: 'documents.Suite') -> 'documents.Severity':
     return SUITE_SEVERITIES[suite['strength']]
 
 
-def _group(name: str) -> str:
-    """Return a name of a group in the form in which names are compared."""
-    name = name.lower()
-    return ALIASES.get(name, name)
+def group_key(name: str) -> str:
+    """
+    Return what all names of a group have in common: those of OpenSSL, of
+    GnuTLS (with GROUP- or without), and of IANA.
+    """
+    key = name.lower().replace('-', '').replace('_', '')
+    if key.startswith('group'):
+        key = key[len('group'):]
+    if key.endswith('draft00'):
+        key = key[:-len('draft00')]
+    for kem in KEMS:
+        if kem in key[1:]:
+            curve, kem, size = key.partition(kem)
+            return GROUP_ALIASES.get(curve, curve) + kem + size
+    return GROUP_ALIASES.get(key, key)
 
 
 def governing_keys(display: 'documents.ScannedDisplay') -> 'tuple[str, ...]':
@@ -137,7 +153,7 @@ def policy_bounds(values: 'dict[str, str]') -> Bounds:
                         values['ciphersuites'].split(':')
                         if name in suites.CODES}
     if 'groups' in values:
-        bounds.groups = set(map(_group, values['groups'].split(':')))
+        bounds.groups = set(map(group_key, values['groups'].split(':')))
     return bounds
 
 
@@ -165,7 +181,8 @@ def _priority_bounds(priority: str) -> Bounds:
                       % tlsciphers.printable(priority))
     codes = {int(code, 16) for _, code, _ in listed}
     return Bounds(set(versions), codes.difference(suites.TLS13),
-                  codes.intersection(suites.TLS13), set(map(_group, groups)))
+                  codes.intersection(suites.TLS13),
+                  set(map(group_key, groups)))
 
 
 def read_baseline(name: str) -> 'dict[str, str] | None':

@@ -646,13 +646,13 @@ def test_page_that_cannot_be_written_in_whole_is_not_written(
 @pytest.mark.parametrize('name, code', [
     ('no/page.html', 'no-folder'), ('now0.json/page.html', 'no-folder'),
     ('folder.html', 'not-a-regular-file'), ('fifo.html', 'not-a-regular-file'),
-    ('device.html', 'not-a-regular-file'), ('loop.html', 'file-unwritable')])
+    ('link.html', 'not-a-regular-file'), ('loop.html', 'file-unwritable')])
 def test_page_that_cannot_be_there_is_named(
         newest_command: Command, tmp_path: pathlib.Path, name: str,
         code: str) -> None:
     (tmp_path / 'folder.html').mkdir()
     os.mkfifo(tmp_path / 'fifo.html')
-    (tmp_path / 'device.html').symlink_to('/dev/null')
+    (tmp_path / 'link.html').symlink_to('fifo.html')
     (tmp_path / 'loop.html').symlink_to('loop.html')
     path, = save(tmp_path, 'now', [good()])
     line = newest_command.problem('report', '--html', tmp_path / name, path)
