@@ -27,7 +27,7 @@ class Head(TypedDict):
 
 ScannedDisplay: TypeAlias = Literal['spice', 'vnc', 'websocket', 'tls']
 ScanState: TypeAlias = Literal[
-    'scanned', 'no TLS', 'unreachable', 'incomplete']
+    'scanned', 'no TLS', 'TLS required', 'unreachable', 'incomplete']
 Strength: TypeAlias = Literal['strong', 'acceptable', 'weak', 'broken']
 Against: TypeAlias = Literal['policy', 'baseline']
 Severity: TypeAlias = Literal['critical', 'high', 'medium', 'low', 'info']
@@ -74,15 +74,25 @@ class Console(TypedDict):
     certificate: Certificate | None
     policy: Policy | None
     findings: list[Finding]
+    # Since version 2.
+    code: NotRequired[str | None]
+    remedy: NotRequired[str | None]
+    signatures: NotRequired[list[str] | None]
+    extended_master_secret: NotRequired[bool | None]
+    session_tickets: NotRequired[bool | None]
+    unencrypted_offers: NotRequired[list[str] | None]
+    open_channels: NotRequired[list[str] | None]
 
 class ScanSummary(TypedDict):
     consoles: int
     passed: int
     failed: int
     not_scanned: int
+    partly_checked: int
 
 # What is made sure of when a scan is read.
 class Scan(TypedDict):
+    version: int
     tool: str
     host: str
     time: str
@@ -91,7 +101,6 @@ class Scan(TypedDict):
 
 class NewScan(Scan):
     format: str
-    version: int
     summary: ScanSummary
 
 # status; its members are explained in docs/status.schema.json.

@@ -10,6 +10,7 @@ from vdsm_tlsciphers import (
     FINE,
     Problem,
     files,
+    judge,
     markup,
     page,
     scans,
@@ -19,7 +20,7 @@ from vdsm_tlsciphers import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from typing import IO
 
     from vdsm_tlsciphers import documents
@@ -32,19 +33,28 @@ PRINTED = 20
 
 def run(options: 'argparse.Namespace') -> int:
     """Do the command's work; return its exit status."""
-    report = write_html(options.html, scans.read(options.scans),
-                        scans.read(options.before))
+    baseline = judge.read_baseline(options.baseline)
+    sources: list[scans.Source] = []
+    earlier: list[scans.Source] = []
+    report = write_html(
+        options.html,
+        scans.read(options.scans, baseline, options.baseline, sources),
+        scans.read(options.before, baseline, options.baseline, earlier,
+                   is_earlier=True), sources, earlier)
     print_summary(report, options.html)
     passed = report.tally.verdicts[scans.PASSED] == report.tally.consoles
     return FINE if passed else FINDINGS
 
 
 def write_html(path: str, documents: 'Iterable[documents.Scan]',
-               before: 'Iterable[documents.Scan]' = ()) -> 'Report':
+               before: 'Iterable[documents.Scan]' = (),
+               sources: 'Sequence[scans.Source]' = (),
+               earlier_sources: 'Sequence[scans.Source]' = ()) -> 'Report':
     """
     Write the page of scan documents (iterable of dict; one at a time is in
-    memory), compared with those of earlier scans. It is there as a whole or
-    not at all. Returns the Report. Raises Problem.
+    memory), compared with those of earlier scans, and the Sources that both
+    are read from. It is there as a whole or not at all. Returns the Report.
+    Raises Problem.
     """
     check_name(path)
     with files.place(path) as (folder, name):
@@ -52,6 +62,12 @@ def write_html(path: str, documents: 'Iterable[documents.Scan]',
             report = Report(parts, scans.Earlier(before))
             for document in documents:
                 report.add(document)
+            if sources and not report.tally.consoles:
+                raise Problem('%s: no console in any of these scans; scan '
+                              'where VMs run' % sources[0].path,
+                              'no-consoles')
+            report.sources = sources
+            report.earlier_sources = earlier_sources
             with files.replacement(folder, name) as target:
                 report.write(target)
         return report
@@ -76,9 +92,11 @@ def check_name(path: str) -> None:
 class Report:
     """
     Scans of hosts, merged: tally (scans.Tally), rows (list of (host, time,
-    Tally)), findings and finding_hosts (Counters of (against, finding), over
-    consoles and over hosts), times, tools, baselines (sets of str), earlier
-    (scans.Earlier or None), pictures (page.Pictures).
+    Tally)), findings and finding_hosts (Counters of scans.Finding, over
+    consoles and over hosts), unchecked (Counter of str, over consoles),
+    times, tools, baselines (sets of str), earlier (scans.Earlier or None),
+    pictures (page.Pictures), sources and earlier_sources (sequences of
+    scans.Source).
     """
 
     def __init__(self, parts: 'IO[bytes]', earlier: scans.Earlier) -> None:
@@ -89,11 +107,14 @@ class Report:
             collections.Counter())
         self.finding_hosts: collections.Counter[scans.Finding] = (
             collections.Counter())
+        self.unchecked: collections.Counter[str] = collections.Counter()
         self.times: set[str] = set()
         self.tools: set[str] = set()
         self.baselines: set[str] = set()
         self.earlier = earlier if earlier.times else None
         self.pictures = page.Pictures()
+        self.sources: Sequence[scans.Source] = ()
+        self.earlier_sources: Sequence[scans.Source] = ()
         self._parts = parts
         self._sizes: list[int] = []
 
@@ -102,6 +123,11 @@ class Report:
         """Those hosts (list of str) that have more than one scan here."""
         scanned = collections.Counter(host for host, _, _ in self.rows)
         return [host for host, times in scanned.items() if times > 1]
+
+    @property
+    def empty(self) -> 'list[str]':
+        """Those hosts (list of str) whose scan has no console."""
+        return [host for host, _, tally in self.rows if not tally.consoles]
 
     @property
     def folded(self) -> bool:
@@ -122,6 +148,7 @@ class Report:
                 result = scans.result(console)
                 tally.add(result)
                 found.update(dict.fromkeys(result.findings, 1))
+                self.unchecked.update(result.unchecked)
                 if result.certificate:
                     certificates[result.certificate] += 1
                 results.append((
@@ -170,10 +197,10 @@ def machines(document: 'documents.Scan') -> 'list[list[documents.Console]]':
 
 
 def worst_first(item: 'tuple[page.Consoles, object]') -> int:
-    """Sort groups of VMs: those that failed first, then not scanned ones."""
+    """Sort groups of VMs by the worst verdict of their consoles."""
     results, _ = item
-    order = (scans.FAILED, scans.NOT_SCANNED, scans.PASSED)
-    return min(order.index(result.verdict) for _, result, _ in results)
+    return min(scans.SEVERITY.index(result.verdict)
+               for _, result, _ in results)
 
 
 def print_summary(report: Report, path: str) -> None:
@@ -186,13 +213,19 @@ def print_summary(report: Report, path: str) -> None:
                     report.tally))
     width = max(len(name) for name, *_ in rows)
     for name, *numbers in rows:
-        print('%s  %8s  %6s  %6s  %11s' % (name.ljust(width), *numbers))
+        print('%s  %8s  %6s  %14s  %6s  %11s' % (name.ljust(width), *numbers))
     if len(bad) > PRINTED:
         print('%s did not pass: see the page'
               % markup.count(len(bad) - PRINTED, 'more scan'))
     if report.repeated:
         print('more than one scan of: %s' % ', '.join(
             map(terminal.clean, report.repeated)))
+    if report.empty:
+        print('no console in the scan of: %s' % ', '.join(
+            map(terminal.clean, report.empty)))
+    for what, consoles in report.unchecked.most_common():
+        print('not checked: %s (%s)' % (
+            terminal.clean(what), markup.count(consoles, 'console')))
     print('page: %s' % path)
 
 

@@ -69,7 +69,7 @@ def test_hybrid_groups_of_gnutls_are_those_of_a_scan(
     """Such as a GnuTLS with leancrypto lists: none that is here."""
     bounds = (
         "judge.Bounds(groups=set(map(judge.group_key, given[0].split(', '))))"
-        '.violations({}, given[1])')
+        '.violations({}, given[1], [])')
     assert evaluate(newest_installation, bounds, [
         'GROUP-X25519-MLKEM768, GROUP-SECP256R1-MLKEM768',
         ['X25519MLKEM768', 'SecP256r1MLKEM768']]) == []
