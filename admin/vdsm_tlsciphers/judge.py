@@ -321,7 +321,7 @@ def findings(console: 'documents.Console',
         values = {key: setting['value'] for key, setting in policy.items()
                   if key in tlsciphers.KEYS}
         found = _compare('policy', console, lambda: policy_bounds(values),
-                         'the policy is not in force: vdsm-tlsciphers status '
+                         'the policy is not effective: vdsm-tlsciphers status '
                          'tells more; shut the VM down and start it')
     if baseline is not None:
         found += _compare('baseline', console, lambda: baseline_bounds(

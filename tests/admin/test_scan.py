@@ -382,7 +382,7 @@ def accepts_only_sha1(port: int) -> bool:
     said = subprocess.run(
         ['openssl', 's_client', '-connect', '127.0.0.1:%d' % port, '-tls1_2',
          '-sigalgs', 'RSA+SHA1', '-cipher', 'ALL:@SECLEVEL=0'],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        stdin=subprocess.DEVNULL, capture_output=True, errors='replace',
         env={'PATH': '/usr/bin', 'OPENSSL_CONF': '/dev/null'}).stdout
     return 'Peer signing digest: SHA1' in said
 
