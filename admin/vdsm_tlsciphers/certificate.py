@@ -24,6 +24,8 @@ OPTIONS = ('no_header,no_version,no_serial,no_issuer,no_validity,no_subject,'
            'no_extensions,no_sigdump,no_aux')
 # Seconds.
 PATIENCE = 10
+# Characters of a name, which its owner chose.
+LONGEST = 1000
 
 # Bits that keys of other kinds than RSA's need for the same strength.
 LEAST_BITS = {'RSA': 2048, 'DSA': 2048, 'EC': 224}
@@ -75,7 +77,7 @@ def _find(pattern: str, text: str) -> str:
     found = re.search('(?m)^%s$' % pattern, text)
     if found is None:
         raise ValueError(pattern)
-    return found.group(1).strip()
+    return found.group(1).strip()[:LONGEST]
 
 
 def _time(text: str) -> str:

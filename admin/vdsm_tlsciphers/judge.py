@@ -224,6 +224,11 @@ def _priority_bounds(priority: str) -> Bounds:
     if not versions:
         raise Problem('GnuTLS of this host does not know %s'
                       % tlsciphers.printable(priority))
+    # It drops the end of a string that has too many elements for it.
+    left, _, _ = libraries.list_priority(priority + ':-VERS-TLS-ALL')
+    if set(left).intersection(libraries.GNUTLS_VERSIONS):
+        raise Problem('GnuTLS of this host does not read the end of %s'
+                      % tlsciphers.printable(priority))
     codes = {int(code, 16) for _, code, _ in listed}
     return Bounds(set(versions), codes.difference(suites.TLS13),
                   codes.intersection(suites.TLS13),
@@ -289,6 +294,8 @@ def baseline_bounds(settings: 'dict[str, str]',
     if 'tlspriority' in settings and not built_in and (
             is_vnc or not openssl):
         return _priority_bounds(settings['tlspriority'])
+    if not openssl:
+        raise Problem('the profile has no setting for this console')
     values = {key[len('tls'):]: value for key, value in openssl.items()}
     tokens = [token for token in values.pop('ciphers', '').split(':')
               if token]

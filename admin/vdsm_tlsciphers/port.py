@@ -25,6 +25,8 @@ PORT_PATIENCE = 120
 HTTP_PATIENCE = 3
 # For a port. Consoles need some 40; who needs more answers in bad faith.
 MOST_CONNECTIONS = 1000
+# Of a name, which whoever has it can give any number of.
+MOST_ADDRESSES = 8
 
 SLOW = 'it, or the network, is overloaded or stopped: scan again'
 HTTP = 'this port speaks HTTP without TLS'
@@ -315,7 +317,7 @@ class Port:
                              % PORT_PATIENCE, 'scan-timeout', SLOW)
         self.connections += 1
         try:
-            connection = socket.create_connection(self._address, PATIENCE)
+            connection = self._open()
         except (OSError, UnicodeError) as error:
             reason = 'invalid host name'
             if isinstance(error, OSError):
@@ -331,6 +333,22 @@ class Port:
             # The same one from now on, without asking for its name again.
             self._address = connection.getpeername()[:2]
         return connection
+
+    def _open(self) -> socket.socket:
+        """Connect to the first of some addresses that takes it."""
+        error = OSError('no address')
+        for family, kind, protocol, _, address in socket.getaddrinfo(
+                *self._address, type=socket.SOCK_STREAM)[:MOST_ADDRESSES]:
+            connection = socket.socket(family, kind, protocol)
+            try:
+                connection.settimeout(PATIENCE)
+                connection.connect(address)
+            except OSError as reason:
+                connection.close()
+                error = reason
+            else:
+                return connection
+        raise error
 
     def _shake_hands(self) -> 'bytes | None':
         """

@@ -240,9 +240,13 @@ def policy_of(machine: domains.Machine,
     does not know may be for any.
     """
     others = set(tlsciphers.KEYS).difference(judge.governing_keys(display))
-    return {key: {'value': setting.value, 'required': setting.required}
-            for key, setting in sorted(machine.policy.items())
-            if key not in others} or None
+    # Known ones first: a domain XML can have any number, and any length.
+    keys = sorted(set(machine.policy).difference(others),
+                  key=lambda key: (key not in tlsciphers.KEYS, key))
+    return {key[:scans.LONGEST_KEY]: {
+        'value': machine.policy[key].value[:scans.LONGEST_TEXT],
+        'required': machine.policy[key].required}
+        for key in keys[:scans.MOST_KEYS]} or None
 
 
 def unencrypted_offers(probe: port.Port) -> 'list[str]':

@@ -899,6 +899,17 @@ def test_policy_that_cannot_be_evaluated_is_a_finding(make: MakePage,
         make(scan, status=1, options=['--baseline', 'none']).body)
 
 
+
+def test_policy_whose_end_gnutls_does_not_read_is_no_pass(
+        make: MakePage) -> None:
+    scan = document('node1.example.com', [MODERN])
+    scan['consoles'][1]['policy'] = {'priority': {
+        'value': 'NORMAL' + 130 * ':+CIPHER-ALL' + ':-VERS-TLS1.2',
+        'required': True}}
+    assert 'Policy (high): it cannot be evaluated: GnuTLS' in words(
+        make(scan, status=1, options=['--baseline', 'none']).body)
+
+
 def test_certificate_that_has_expired_since_the_scan_is_a_finding(
         make: MakePage) -> None:
     scan, earlier = (document('node1.example.com', [MODERN], time=time)

@@ -499,6 +499,39 @@ def test_a_site_profile_is_a_baseline(
         'TLSv1.3 is accepted;')
 
 
+
+def test_profile_without_a_setting_passes_nothing(
+        scan: Scan, certificate: pathlib.Path,
+        newest_installation: support.Installation) -> None:
+    path = newest_installation.host_default
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text('[profile empty]\n')
+    try:
+        with servers.openssl(certificate) as port:
+            console, = scan(port, options=['--baseline', 'empty'])
+    finally:
+        path.unlink()
+    assert [finding['code'] for finding in console['findings']] == [
+        'not-evaluated']
+
+
+def test_certificate_with_a_long_name_is_one_that_report_reads(
+        newest_command: Command, tmp_path: pathlib.Path) -> None:
+    config = tmp_path / 'long.conf'
+    config.write_text('[req]\ndistinguished_name = d\nprompt = no\n[d]\n%s'
+                      % ''.join('%d.OU = %s\n' % (number, 'x' * 60)
+                                for number in range(500)))
+    certificate = servers.make_certificate(
+        tmp_path, 'long', '-newkey', 'rsa:2048', '-config', str(config),
+        '-subj', '/' + '/'.join('OU=' + 'x' * 60 for _ in range(500)))
+    with servers.openssl(certificate, *MODERN) as port:
+        said = newest_command.run('scan', '--json', '127.0.0.1:%d' % port)
+    (tmp_path / 'now.json').write_text(said.stdout)
+    process = newest_command.run('report', '--html', tmp_path / 'page.html',
+                                 tmp_path / 'now.json')
+    assert (process.returncode, process.stderr) == (0, '')
+
+
 def run_on_terminal(command: Command, *arguments: str,
                     **environment: str) -> str:
     """Run the command on a terminal; return what it writes (str)."""
