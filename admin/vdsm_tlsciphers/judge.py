@@ -186,6 +186,8 @@ def policy_bounds(values: 'dict[str, str]') -> Bounds:
 
 def _check_value(key: str, value: str) -> None:
     """Raise Problem unless a value for a key (str) is one of the hook's."""
+    if (key, value) in _seen:
+        return
     name = 'tls' + ('ciphers' if key == 'ciphersuites' else key)
     try:
         tlsciphers.check_characters(name, value[:LONGEST_VALUE])
@@ -193,7 +195,7 @@ def _check_value(key: str, value: str) -> None:
         raise Problem(str(refusal).replace('tlsciphers: ', '', 1))
     if len(value) > LONGEST_VALUE:
         raise Problem('%s: a value of %d characters' % (key, len(value)))
-    if (key, value) not in _seen and len(_seen) >= MOST_VALUES:
+    if len(_seen) >= MOST_VALUES:
         raise Problem('%s: more than %d different values' % (key,
                                                              MOST_VALUES))
     _seen.add((key, value))

@@ -180,7 +180,11 @@ def find_channels(console: 'documents.Console') -> None:
     """Add to a console (dict) what a SPICE port without TLS has open."""
     try:
         channels = spice.open_channels(console['address'], console['port'])
-    except (port.Unreachable, tls.Broken) as reason:
+    except port.Unreachable as reason:
+        console['state'], console['problem'] = 'unreachable', str(reason)
+        console['code'], console['remedy'] = reason.code, reason.remedy
+        return
+    except tls.Broken as reason:
         # That all demand TLS is not known.
         console['state'] = judge.NO_TLS
         console['problem'] = ('this SPICE port is not encrypted; its channels '

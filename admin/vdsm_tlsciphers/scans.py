@@ -289,6 +289,12 @@ def bad_news(console: 'documents.Console') -> 'list[str]':
 
 def find_flaw(value: 'Any', shape: 'Shape', place: str = '') -> 'str | None':
     """Return what keeps a value from having that shape (str), or None."""
+    if isinstance(shape, type):
+        # By its very type: for isinstance() True is a number.
+        if type(value) is shape and not (isinstance(value, str)
+                                         and len(value) > LONGEST_TEXT):
+            return None
+        return '%s is not as expected' % (place.lstrip('.') or 'it')
     if isinstance(shape, (Maybe, Optional)):
         return None if value is None else find_flaw(value, shape.shape, place)
     if not fits(value, shape):
@@ -322,10 +328,7 @@ def fits(value: object, shape: 'Shape') -> bool:
         return isinstance(value, list) and len(value) <= shape.most
     if isinstance(shape, Text):
         return isinstance(value, str) and shape.matches(value) is not None
-    if isinstance(value, str) and len(value) > LONGEST_TEXT:
-        return False
-    # By its very type: for isinstance() True is a number.
-    return type(value) is (shape if isinstance(shape, type) else type(shape))
+    return type(value) is type(shape)
 
 
 if TYPE_CHECKING:
