@@ -106,13 +106,33 @@ class NewScan(Scan):
 # status; its members are explained in docs/status.schema.json.
 
 Display: TypeAlias = Literal['spice', 'vnc']
+ConsoleDisplay: TypeAlias = Literal['spice', 'vnc', 'websocket']
 VMState: TypeAlias = Literal['in force', 'difference', 'none', 'unknown']
+Statement: TypeAlias = Literal[
+    'effective', 'configured', 'different', 'none', 'unknown']
 Source: TypeAlias = Literal['arguments', 'OpenSSL file', 'QEMU']
 
 class VMDisplay(TypedDict):
     display: Display
     tls: bool
     covered: bool
+
+class VMConsole(TypedDict):
+    display: ConsoleDisplay
+    address: str | None
+    port: int | None
+    socket: str | None
+    tls: bool
+    covered: bool
+    effective: bool | None
+    proof: Literal['handshakes', 'none']
+    open_channels: list[str] | None
+    note: str | None
+
+class OtherListener(TypedDict):
+    address: str
+    port: int
+    what: str
 
 class VMSetting(TypedDict):
     display: Display
@@ -121,9 +141,10 @@ class VMSetting(TypedDict):
     required: bool | None
     in_force: str | None
     source: Source | None
+    live: bool
     note: str | None
 
-class Difference(TypedDict):
+class Difference(Message):
     display: Display | None
     difference: str
 
@@ -132,14 +153,17 @@ class VM(TypedDict):
     uuid: str
     pid: int | None
     state: VMState
+    statement: Statement
     problem: str | None
     displays: list[VMDisplay]
+    consoles: list[VMConsole]
+    other_listeners: list[OtherListener]
     settings: list[VMSetting]
     differences: list[Difference]
 
 class Status(Head):
     vms: list[VM]
-    # How many there are ("vms"), and how many in each state.
+    # How many there are ("vms"), and how many in each state and statement.
     summary: dict[str, int]
 
 # check

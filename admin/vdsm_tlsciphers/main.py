@@ -26,7 +26,7 @@ LONGEST_LINE = 2000
 
 COMMANDS = {
     'check': 'what a value, or the properties of a VM, would do',
-    'status': 'the policies asked for and in force, of the VMs of this host',
+    'status': 'whether the policies of the VMs of this host are effective',
     'scan': 'what consoles accept, by handshakes with them',
     'report': 'one page of the scans of many hosts',
     'doctor': 'whether this host can enforce policies',

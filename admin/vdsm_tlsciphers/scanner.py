@@ -13,8 +13,10 @@ import tlsciphers
 from vdsm_tlsciphers import (
     Problem,
     certificate,
+    consoles,
     domains,
     judge,
+    listeners,
     port,
     scans,
     spice,
@@ -26,26 +28,31 @@ from vdsm_tlsciphers import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import libvirt
+
     from vdsm_tlsciphers import documents
 
 # Ports at the same time; each has one connection at a time.
 WORKERS = 16
+# VMs in a line.
+MOST_NAMES = 10
 
 
 class Target:
     """
     A port to be scanned: display ('spice', 'vnc', 'websocket', or 'tls' where
     it is not known), address (str), port (int), machine (domains.Machine or
-    None).
+    None), plaintext (bool: whether it is a SPICE port without TLS).
     """
 
     def __init__(self, display: 'documents.ScannedDisplay', address: str,
-                 number: int,
-                 machine: 'domains.Machine | None' = None) -> None:
+                 number: int, machine: 'domains.Machine | None' = None,
+                 plaintext: bool = False) -> None:
         self.display = display
         self.address = address
         self.port = number
         self.machine = machine
+        self.plaintext = plaintext
 
 
 def find_targets(names: 'list[str]') -> 'list[Target]':
@@ -54,8 +61,8 @@ def find_targets(names: 'list[str]') -> 'list[Target]':
     of the command line. Raises Problem.
     """
     if not names:
-        return [target for machine in domains.running(domains.connect())
-                for target in targets_of(machine)]
+        connection = domains.connect()
+        return targets_of(domains.running(connection), connection)
     targets = []
     connection = None
     for name in names:
@@ -70,22 +77,63 @@ def find_targets(names: 'list[str]') -> 'list[Target]':
             continue
         try:
             connection = connection or domains.connect()
-            consoles = targets_of(domains.find(connection, name))
+            found_there = targets_of([domains.find(connection, name)],
+                                     connection)
         except Problem as problem:
             raise Problem('%s; or give a port, as HOST:PORT' % problem)
-        if not consoles:
+        if not found_there:
             raise Problem('%s: it has no console that listens; is it running? '
                           '"virsh -r domdisplay %s" tells' % (name, name))
-        targets.extend(consoles)
+        targets.extend(found_there)
     # Never two connections to a port at the same time.
     return list({(target.address, target.port): target
                  for target in targets}.values())
 
 
-def targets_of(machine: domains.Machine) -> 'list[Target]':
-    """Return the ports (list of Target) of a domains.Machine."""
-    return [Target(*console, machine)
-            for console in machine.consoles + machine.unencrypted]
+def targets_of(machines: 'list[domains.Machine]',
+               connection: 'libvirt.virConnect') -> 'list[Target]':
+    """
+    Return the ports (list of Target) of domains.Machines: at which their
+    emulators listen for SPICE and VNC. Where that cannot be found out, they
+    are those of the domain XML, and a line on standard error says so.
+    """
+    table = listeners.Listeners()
+    vms = [consoles.VM(machine, table) for machine in machines]
+    consoles.hear(vms, consoles.ask(vms, connection, False))
+    targets = []
+    unseen = []
+    for vm in vms:
+        if vm.consoles is None:
+            given = _targets_of_xml(vm.machine)
+            unseen.extend([vm] if given else [])
+            targets.extend(given)
+            continue
+        targets.extend(Target(
+            console.display, console.reachable_address, console.port,
+            vm.machine, console.display == 'spice' and not console.tls)
+            for console in vm.consoles.consoles if console.port)
+        for listener in vm.consoles.unclear:
+            note('%s: port %d is not scanned: QEMU could not be asked whether '
+                 'it is a console: %s' % (vm.machine.name, listener.port,
+                                          vm.note), 'listener-unknown')
+    if unseen:
+        note('%s: the ports are those of the domain XML, others that are open '
+             'are not seen: %s' % (', '.join(
+                 vm.machine.name for vm in unseen[:MOST_NAMES]) + (
+                     ', ...' if len(unseen) > MOST_NAMES else ''),
+                 unseen[0].problem), 'ports-of-xml')
+    return sorted(targets, key=lambda target: target.plaintext)
+
+
+def _targets_of_xml(machine: domains.Machine) -> 'list[Target]':
+    return [Target(*console, machine) for console in machine.consoles] + [
+        Target(*console, machine, True) for console in machine.unencrypted]
+
+
+def note(line: str, code: str) -> None:
+    """Print what is to be known of a scan on standard error."""
+    sys.stderr.write('vdsm-tlsciphers: %s [%s]\n' % (
+        terminal.clean(line), code))
 
 
 def scan(targets: 'list[Target]', baseline: 'dict[str, str] | None',
@@ -140,7 +188,7 @@ def scan_target(target: Target, baseline: 'dict[str, str] | None',
         'policy': None, 'findings': []}
     probe = port.Port(target.address, target.port, target.display)
     try:
-        if getattr(target, 'plaintext', False):
+        if target.plaintext:
             raise port.SpicePlaintext
         console['state'], console['problem'] = examine(probe, console)
     except port.SpicePlaintext:

@@ -250,6 +250,55 @@ def test_vnc_signs_with_sha1_only_without_a_policy(
         assert consoles[display]['extended_master_secret'] is True
 
 
+def with_vnc(xml: str, address: str) -> str:
+    """Return a domain XML to which another hook has added a VNC console."""
+    return xml.replace('</domain>', """<qemu:commandline
+        xmlns:qemu="http://libvirt.org/schemas/domain/qemu/1.0">
+        <qemu:arg value="-vnc"/><qemu:arg value="%s"/></qemu:commandline>
+        </domain>""" % address)
+
+
+def test_a_console_that_is_not_in_the_domain_xml_is_scanned(
+        start: Start) -> None:
+    vm = start(with_vnc(support.lab_domain('spice'), '127.0.0.1:77'))
+    document = json.loads(run('--json', vm.name).stdout)
+    assert {console['port']: (console['display'], console['state'])
+            for console in document['consoles']} == {
+                vm.tls_port: ('spice', 'scanned'), 5977: ('vnc', 'no TLS')}
+    # ... nor does a VM without any hide one.
+    start(with_vnc(support.lab_domain(name='headless'), '127.0.0.1:78'))
+    assert scan('headless')['vnc']['port'] == 5978
+    assert len(json.loads(run('--json').stdout)['consoles']) == 3
+
+
+def test_a_console_that_was_moved_live_is_scanned(
+        connection: libvirt.virConnect, start: Start) -> None:
+    vm = start(support.lab_domain('vnc'))
+    ask(connection, vm, json.dumps({
+        'execute': 'display-update', 'arguments': {
+            'type': 'vnc', 'addresses': [{
+                'type': 'inet', 'host': '127.0.0.1', 'port': '5999'}]}}))
+    console = scan(vm.name)['vnc']
+    assert (console['port'], console['state']) == (5999, 'scanned')
+
+
+def test_who_may_not_look_at_emulators_scans_what_the_xml_has(
+        start: Start) -> None:
+    """Root without that right stands for a user whom libvirt knows."""
+    vm = start(support.lab_domain('spice', 'vnc'))
+    process = subprocess.run(
+        ['setpriv', '--bounding-set=-sys_ptrace', '--inh-caps=-sys_ptrace',
+         'vdsm-tlsciphers', 'scan', '--json', vm.name], capture_output=True,
+        text=True, timeout=60)
+    document = json.loads(process.stdout)
+    assert {console['port'] for console in document['consoles']} == {
+        vm.tls_port, vm.vnc_port, vm.websocket_port}
+    line, = process.stderr.splitlines()
+    assert line.startswith('vdsm-tlsciphers: lab: the ports are those of the '
+                           'domain XML')
+    assert line.endswith(' [ports-of-xml]')
+
+
 def connected(connection: libvirt.virConnect, vm: VM) -> set[Any]:
     """Return who is connected to a VM's consoles, as QEMU has it (set)."""
     found = {(client['connection-id'], client['port']) for client in ask(

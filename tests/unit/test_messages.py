@@ -28,7 +28,7 @@ COMPLETIONS = {'CHARACTER_NAMES', 'SYNTAX', 'remedy', 'shown'}
 # and for words of other programs that it reads.
 NO_MESSAGES = {'Cipher suites for', 'Elliptic curves'}
 # In the command, messages are what these are called with.
-CALLS_OF_THE_COMMAND = {'Problem', 'end', 'error'}
+CALLS_OF_THE_COMMAND = {'Problem', 'end', 'error', 'note'}
 SHELL_CODE = ('rpm/scriptlet.sh', 'vdsm-hook-tlsciphers.spec')
 
 
