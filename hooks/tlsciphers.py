@@ -85,7 +85,7 @@ PROFILES = {
                        '-KX-ALL:+ECDHE-ECDSA:+ECDHE-RSA:-CIPHER-ALL:'
                        '+AES-128-GCM:+AES-256-GCM:+CHACHA20-POLY1305:'
                        '-GROUP-ALL:+GROUP-X25519:+GROUP-SECP256R1:'
-                       '+GROUP-SECP384R1',
+                       '+GROUP-SECP384R1:-SIGN-RSA-SHA1:-SIGN-ECDSA-SHA1',
     },
 }
 NO_PROFILE = 'none'

@@ -175,11 +175,11 @@ NEEDS = {
 # Blocks that are no commands, by the beginning of their first line.
 NO_COMMANDS = (
     'console  ', 'engine           the host', 'ok       package',
-    'db2: in force', 'ovirt_hosts:', 'tlsciphers_host_repository:',
+    'db2: effective', 'ovirt_hosts:', 'tlsciphers_host_repository:',
     '<qemu:commandline>',
     'vdsm-hook-tlsciphers: files of a manual', 'priority: the VNC console',
     'ECDHE+AESGCM:TLS_AES', 'NORMAL:-VERS-ALL', '[default]', 'wrapper: ',
-    'ok       package', 'db2: in force')
+    'ok       package', 'db2: effective')
 
 
 def paths() -> list[pathlib.Path]:

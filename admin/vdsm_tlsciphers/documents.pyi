@@ -27,7 +27,7 @@ class Head(TypedDict):
 
 ScannedDisplay: TypeAlias = Literal['spice', 'vnc', 'websocket', 'tls']
 ScanState: TypeAlias = Literal[
-    'scanned', 'no TLS', 'unreachable', 'incomplete']
+    'scanned', 'no TLS', 'TLS required', 'unreachable', 'incomplete']
 Strength: TypeAlias = Literal['strong', 'acceptable', 'weak', 'broken']
 Against: TypeAlias = Literal['policy', 'baseline']
 Severity: TypeAlias = Literal['critical', 'high', 'medium', 'low', 'info']
@@ -74,15 +74,25 @@ class Console(TypedDict):
     certificate: Certificate | None
     policy: Policy | None
     findings: list[Finding]
+    # Since version 2.
+    code: NotRequired[str | None]
+    remedy: NotRequired[str | None]
+    signatures: NotRequired[list[str] | None]
+    extended_master_secret: NotRequired[bool | None]
+    session_tickets: NotRequired[bool | None]
+    unencrypted_offers: NotRequired[list[str] | None]
+    open_channels: NotRequired[list[str] | None]
 
 class ScanSummary(TypedDict):
     consoles: int
     passed: int
     failed: int
     not_scanned: int
+    partly_checked: int
 
 # What is made sure of when a scan is read.
 class Scan(TypedDict):
+    version: int
     tool: str
     host: str
     time: str
@@ -91,19 +101,38 @@ class Scan(TypedDict):
 
 class NewScan(Scan):
     format: str
-    version: int
     summary: ScanSummary
 
 # status; its members are explained in docs/status.schema.json.
 
 Display: TypeAlias = Literal['spice', 'vnc']
+ConsoleDisplay: TypeAlias = Literal['spice', 'vnc', 'websocket']
 VMState: TypeAlias = Literal['in force', 'difference', 'none', 'unknown']
+Statement: TypeAlias = Literal[
+    'effective', 'configured', 'different', 'none', 'unknown']
 Source: TypeAlias = Literal['arguments', 'OpenSSL file', 'QEMU']
 
 class VMDisplay(TypedDict):
     display: Display
     tls: bool
     covered: bool
+
+class VMConsole(TypedDict):
+    display: ConsoleDisplay
+    address: str | None
+    port: int | None
+    socket: str | None
+    tls: bool
+    covered: bool
+    effective: bool | None
+    proof: Literal['handshakes', 'none']
+    open_channels: list[str] | None
+    note: str | None
+
+class OtherListener(TypedDict):
+    address: str
+    port: int
+    what: str
 
 class VMSetting(TypedDict):
     display: Display
@@ -112,9 +141,10 @@ class VMSetting(TypedDict):
     required: bool | None
     in_force: str | None
     source: Source | None
+    live: bool
     note: str | None
 
-class Difference(TypedDict):
+class Difference(Message):
     display: Display | None
     difference: str
 
@@ -123,14 +153,17 @@ class VM(TypedDict):
     uuid: str
     pid: int | None
     state: VMState
+    statement: Statement
     problem: str | None
     displays: list[VMDisplay]
+    consoles: list[VMConsole]
+    other_listeners: list[OtherListener]
     settings: list[VMSetting]
     differences: list[Difference]
 
 class Status(Head):
     vms: list[VM]
-    # How many there are ("vms"), and how many in each state.
+    # How many there are ("vms"), and how many in each state and statement.
     summary: dict[str, int]
 
 # check

@@ -9,7 +9,7 @@ from xml.dom import minidom  # nosec B408 # see where it is used
 from xml.parsers import expat
 
 import tlsciphers
-from vdsm_tlsciphers import Problem
+from vdsm_tlsciphers import Problem, files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ OVIRT_VM = 'http://ovirt.org/vm/1.0'
 # Where vdsm keeps what libvirt asks its user for.
 VDSM_USER = 'vdsm@ovirt'
 VDSM_PASSWORD = '/etc/pki/vdsm/keys/libvirt_password'  # nosec B105 # path
+LOG = '/var/log/libvirt/qemu/%s.log'
+# What is read of it, from its end.
+LONGEST_LOG = 4 << 20
 ALL_OF_IPV4 = '0.0.0.0'  # nosec B104 # no bind
 
 if TYPE_CHECKING:
@@ -51,8 +54,9 @@ class Machine:
     (frozenset: its types of graphics), consoles (list of Console: those that
     listen and can have TLS), unencrypted (list of Console: SPICE ports that
     cannot), properties (dict: the custom properties of the engine that are
-    ours, which vdsm keeps in the metadata), policy ({key of tlsciphers.KEYS:
-    Setting}: what the VM was started with).
+    ours, which vdsm keeps in the metadata), wanted (dict: those of them that
+    ask for a policy), policy ({key of tlsciphers.KEYS: Setting}: what the VM
+    was started with).
     """
 
     def __init__(self, xml: 'str | bytes') -> None:
@@ -87,11 +91,21 @@ class Machine:
         self.consoles = self._find_consoles(PORTS)
         self.unencrypted = self._find_consoles(UNENCRYPTED_PORTS)
         self.properties = self._find_properties()
+        self.wanted = {
+            name: value for name, value in self.properties.items()
+            if value.strip() and (name, value.strip()) != (
+                'tlsprofile', tlsciphers.NO_PROFILE)}
         self.policy: dict[str, Setting] = {}
         for option, setting in tlsciphers.read_policy(self.document):
             key, _, value = setting.partition('=')
             self.policy[key] = Setting(value,
                                        option == tlsciphers.REQUIREMENT)
+
+    @property
+    def emulator(self) -> str:
+        """The path of the emulator that the domain XML names, or ''."""
+        return next((text_of(node).strip() for node
+                     in self.document.getElementsByTagName('emulator')), '')
 
     def _find_properties(self) -> 'dict[str, str]':
         found = {}
@@ -129,20 +143,9 @@ MOST_NODES = 100 * 1000
 
 
 def read_file(path: str) -> bytes:
-    """
-    Return a domain XML (bytes) that is in a file. Raises Problem where it
-    cannot be read, or is longer than any.
-    """
-    try:
-        with open(path, 'rb') as file:
-            xml = file.read(MOST_BYTES + 1)
-    except OSError as error:
-        raise Problem('%s: cannot be read: %s' % (path, error.strerror))
-    if len(xml) > MOST_BYTES:
-        raise Problem('%s: more than %d MiB, no domain XML is that large; '
-                      '"virsh -r dumpxml NAME" prints one'
-                      % (path, MOST_BYTES >> 20), 'xml-too-large')
-    return xml
+    """Return a domain XML (bytes) that is in a file. Raises Problem."""
+    return files.read_bounded(path, MOST_BYTES,
+                              '"virsh -r dumpxml NAME" prints a domain XML')
 
 
 def check_bounds(xml: 'str | bytes') -> None:
@@ -212,6 +215,32 @@ def spice_graphics(
     """Return the SPICE consoles of a domain XML."""
     return [graphics for graphics in document.getElementsByTagName('graphics')
             if graphics.getAttribute('type') == 'spice']
+
+
+def is_tainted(connection: 'libvirt.virConnect', machine: Machine) -> bool:
+    """
+    Tell whether somebody has asked, or changed, the QEMU of a Machine through
+    libvirt's monitor, as far as libvirt tells.
+    """
+    import libvirt
+    try:
+        return any('monitor' in message for message in (
+            connection.lookupByUUIDString(machine.uuid).messages(
+                libvirt.VIR_DOMAIN_MESSAGE_TAINTING)))
+    except AttributeError:
+        return _log_says_tainted(machine)  # Before libvirt 7.1.
+    except libvirt.libvirtError:
+        return False  # It has ended, or left, in this very moment.
+
+
+def _log_says_tainted(machine: Machine) -> bool:
+    try:
+        with open(LOG % machine.name, 'rb') as log:
+            log.seek(max(0, log.seek(0, 2) - LONGEST_LOG))
+            return b'tainted: custom-monitor' in log.read(
+                LONGEST_LOG).rpartition(b'starting up')[2]
+    except OSError:
+        return False
 
 
 def text_of(element: minidom.Node) -> str:

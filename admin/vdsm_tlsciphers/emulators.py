@@ -6,6 +6,7 @@ What the emulator of a running VM was given, from /proc. A guest may have
 taken its emulator over: what stands there is read with care, and never run.
 """
 
+import collections
 import os
 import re
 import stat
@@ -14,24 +15,55 @@ from vdsm_tlsciphers import Problem, wrapper
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
+    from typing import NamedTuple
 
+    from vdsm_tlsciphers import documents
     from vdsm_tlsciphers.domains import Machine
+
+    # The parameters of an option: (key, text), as the wrapper splits them.
+    Parameters = list[tuple[str, str]]
 
 PID_FILE = '/run/libvirt/qemu/%s.pid'
 # More than a VM with hundreds of devices has.
 LONGEST = 4 << 20
 OPENSSL_CONF = re.compile('/proc/self/fd/([0-9]{1,9})$')
 VERSIONS = ('TLSv1', 'TLSv1.1', 'TLSv1.2', 'TLSv1.3')
+# A VM has two or three. Who has more answers in bad faith.
+MOST_CONSOLES = 64
+# The options that QEMU can be asked, and changed, through.
+MONITORS = ('mon', 'monitor', 'qmp', 'qmp-pretty', 'gdb', 's')
+
+if TYPE_CHECKING:
+    class Given(NamedTuple):
+        """
+        Where the arguments have a console listen: name (of a VNC display),
+        host ('' for all addresses), the first and last port that it may be,
+        or a UNIX socket. Without ports and socket it does not listen.
+        """
+
+        display: documents.ConsoleDisplay
+        name: str
+        host: str
+        port: int
+        last: int
+        socket: str | None
+        tls: bool
+        credentials: str | None
+else:
+    Given = collections.namedtuple(
+        'Given', 'display name host port last socket tls credentials')
 
 
 class Emulator:
     """
-    The emulator of a VM: pid (int), spice (dict of str: the parameters of
-    its -spice options, empty where there is none), openssl (dict of str: the
-    settings that OpenSSL takes from the wrapper's file, None where there is
-    none), vnc (list of dict of str: the parameters of each VNC display), and
-    priorities ({name of a credentials object: its priority, or None}).
+    The emulator of a VM: pid (int), options (list of (name, value, given), as
+    the wrapper parses them), spice (dict of str: the parameters of its -spice
+    options, empty where there is none), channels ({channel of SPICE, or
+    "default": whether it demands TLS}), openssl (dict of str: the settings
+    that OpenSSL takes from the wrapper's file, None where there is none),
+    priorities ({name of a credentials object: its priority, or None}), and
+    consoles (list of Given).
 
     Raises Problem where it cannot be found, or its command line not be read.
     """
@@ -41,17 +73,29 @@ class Emulator:
         arguments = [os.fsdecode(argument) for argument in read(
             self.pid, 'cmdline').split(b'\0')[1:-1]]
         try:
-            options = wrapper.load().parse(arguments)
-            self.spice: dict[str, str] = {}
-            for value in wrapper.load().spice_displays(options):
-                self.spice.update(parameters('spice', value))
-            self.vnc = [plain(display)
-                        for display in wrapper.load().vnc_displays(options)]
+            self.options: list[tuple[str | None, str | None, list[str]]] = (
+                wrapper.load().parse(arguments))
+            spice = [pair for value in wrapper.load().spice_displays(
+                self.options) for pair in wrapper.load().split_parameters(
+                    'spice', value)]
+            displays = wrapper.load().vnc_displays(self.options)
             self.priorities = dict(
-                credentials(value) for name, value, _ in options
+                credentials(value) for name, value, _ in self.options
                 if name == 'object' and value and 'tls-creds-x509' in value)
         except wrapper.Refused as refusal:
             raise Problem('its command line cannot be read: %s' % refusal)
+        self.spice = plain(spice)
+        self.channels = {
+            value_of(text) or 'default': key == 'tls-channel'
+            for key, text in spice if key in ('tls-channel',
+                                              'plaintext-channel')}
+        self.consoles = list(_spice_consoles(self.spice))
+        names: list[str] = []
+        for display in displays:
+            self.consoles.extend(_vnc_consoles(display, names))
+            if len(self.consoles) > MOST_CONSOLES:
+                raise Problem('its command line has more than %d consoles'
+                              % MOST_CONSOLES, 'too-many-consoles')
         self.openssl = self._read_openssl()
 
     def _read_openssl(self) -> 'dict[str, str] | None':
@@ -66,8 +110,28 @@ class Emulator:
     @property
     def credentials(self) -> 'list[str]':
         """The names (list) of the credentials that VNC displays use."""
-        return [display['tls-creds'] for display in self.vnc
-                if display.get('tls-creds')]
+        return list(dict.fromkeys(
+            console.credentials for console in self.consoles
+            if console.credentials))
+
+    @property
+    def has_other_monitor(self) -> bool:
+        """
+        Whether others than libvirt, which marks a VM where QEMU is changed
+        through it, can change QEMU while it runs.
+        """
+        found = [name for name, value, _ in self.options
+                 if name in MONITORS or (value or '').startswith('mon:')]
+        return len(found) > 1
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the process is stopped by a signal, and cannot answer."""
+        try:
+            state = read(self.pid, 'stat').rpartition(b') ')[2][:1]
+        except Problem:
+            return False
+        return state in (b'T', b't')
 
 
 def find_pid(machine: 'Machine') -> int:
@@ -113,14 +177,81 @@ def read(pid: int, name: str) -> bytes:
     raise Problem('%s is too long to be read' % path)
 
 
-def parameters(option: str, value: str) -> 'dict[str, str]':
-    """Return the parameters (dict) of an option in QEMU's syntax."""
-    return plain(wrapper.load().split_parameters(option, value))
-
-
 def plain(pairs: 'Iterable[tuple[str, str]]') -> 'dict[str, str]':
-    return {key: text.partition('=')[2].replace(',,', ',')
-            for key, text in pairs}
+    return {key: value_of(text) for key, text in pairs}
+
+
+def value_of(text: str) -> str:
+    """Return the value in the text of a parameter in QEMU's syntax."""
+    return text.partition('=')[2].replace(',,', ',')
+
+
+def number_of(text: str) -> int:
+    """Return a port as QEMU reads its number; 0 where it is none."""
+    if not re.match('(0[xX][0-9a-fA-F]{1,6}|[0-9]{1,6})$', text):
+        return 0
+    try:
+        number = int(text, 8 if re.match('0[0-7]', text) else 0)
+    except ValueError:
+        return 0
+    return number if number < 65536 else 0
+
+
+def _spice_consoles(spice: 'dict[str, str]') -> 'Iterator[Given]':
+    if not spice:
+        return
+    host = spice.get('addr', '')
+    if spice.get('unix', 'off') != 'off':
+        yield Given('spice', '', '', 0, 0, host, False, None)
+        return
+    ports = [(number_of(spice.get(key, '')), key == 'tls-port')
+             for key in ('tls-port', 'port')]
+    for number, tls in ports:
+        if number:
+            yield Given('spice', '', host, number, number, None, tls, None)
+    if not any(number for number, _ in ports):
+        yield Given('spice', '', '', 0, 0, None, False, None)
+
+
+def _vnc_consoles(display: 'Parameters',
+                  names: 'list[str]') -> 'Iterator[Given]':
+    """
+    Yield the Given of a VNC display; its name, which QEMU makes up where it
+    has none, is added to names.
+    """
+    values = plain(display)
+    name = values.get('id') or next(
+        candidate for candidate in ['default', *(
+            'vnc%d' % number for number in range(2, len(names) + 3))]
+        if candidate not in names)
+    names.append(name)
+    key, text = display[0]
+    addresses = [value_of(text) if '=' in text and key == 'vnc' else
+                 text.replace(',,', ',')]
+    addresses += [value_of(text) for key, text in display[1:] if key == 'vnc']
+    credentials = values.get('tls-creds') or None
+    tls = bool(credentials or {'tls', 'x509', 'x509verify'} & set(values))
+    more = number_of(values.get('to', ''))
+    first = 0
+    for address in addresses:
+        host, _, number = address.rpartition(':')
+        port = number_of(number) + 5900
+        if address.startswith('unix:'):
+            yield Given('vnc', name, '', 0, 0, address[len('unix:'):], tls,
+                        credentials)
+        elif values.get('reverse', 'off') != 'off':
+            yield Given('vnc', name, '', 0, 0, None, tls, credentials)
+        else:
+            first = first or port
+            yield Given('vnc', name, host.strip('[]'), port, port + more,
+                        None, tls, credentials)
+    for key, text in display[1:]:
+        if key == 'websocket' and value_of(text) != 'off':
+            host, _, number = value_of(text).rpartition(':')
+            port = (first - 200 if number in ('', 'on')
+                    else number_of(number))
+            yield Given('websocket', name, host.strip('[]'), port,
+                        port + more, None, tls, credentials)
 
 
 def credentials(value: str) -> 'tuple[str, str | None]':
@@ -130,7 +261,10 @@ def credentials(value: str) -> 'tuple[str, str | None]':
         members = {key: text.strip('"')
                    for key, text in wrapper.load().read_json(value)}
     else:
-        members = parameters('object', value)
+        # QEMU takes the first name, and the last of all else.
+        pairs = wrapper.load().split_parameters('object', value)
+        members = {**plain(pairs), **plain(
+            [pair for pair in pairs if pair[0] == 'id'][:1])}
     return members.get('id', ''), members.get('priority')
 
 

@@ -209,5 +209,5 @@ def scan(port: int, display: 'documents.Display',
         scanner.Target('spice' if display == 'spice' else 'websocket',
                        ADDRESS, port), None, judge.NO_BASELINE)
     console['certificate'] = None
-    console['findings'] = judge.findings(console, [], baseline, name)
+    console['findings'] = judge.findings(console, baseline, name, ())
     return console

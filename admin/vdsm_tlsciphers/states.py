@@ -1,12 +1,11 @@
 # SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""The policies asked for and in force of VMs, for people and for JSON."""
+"""The policies requested and effective of VMs, for people and for JSON."""
 
-import json
+import concurrent.futures
+import functools
 import os
-import queue
-import threading
 
 import tlsciphers
 from vdsm_tlsciphers import (
@@ -14,8 +13,15 @@ from vdsm_tlsciphers import (
     FINDINGS,
     FINE,
     Problem,
+    consoles,
     domains,
     emulators,
+    judge,
+    listeners,
+    port,
+    proofs,
+    spice,
+    tls,
 )
 from vdsm_tlsciphers.terminal import clean, head, paint, print_json
 
@@ -28,7 +34,7 @@ if TYPE_CHECKING:
     from vdsm_tlsciphers import documents
 
     # The value of each key, and its source.
-    InForce = dict[str, tuple[str, documents.Source]]
+    Configured = dict[str, tuple[str, documents.Source]]
 
 SPICE: 'documents.Display' = 'spice'
 VNC: 'documents.Display' = 'vnc'
@@ -36,11 +42,22 @@ IN_FORCE: 'documents.VMState' = 'in force'
 DIFFERENCE: 'documents.VMState' = 'difference'
 NONE: 'documents.VMState' = 'none'
 UNKNOWN: 'documents.VMState' = 'unknown'
-COLOURS = {IN_FORCE: 'green', DIFFERENCE: 'red', NONE: 'bold',
-           UNKNOWN: 'yellow'}
-# How long QEMU may take to answer. One that hangs never does.
-PATIENCE = 5
-LOG = '/var/log/libvirt/qemu/%s.log'
+STATES = (IN_FORCE, DIFFERENCE, NONE, UNKNOWN)
+# What is said of a VM in texts.
+COLOURS: 'dict[documents.Statement, str]' = {
+    'effective': 'green', 'configured': 'yellow', 'different': 'red',
+    'none': 'bold', 'unknown': 'yellow'}
+# Whose settings each property makes.
+KEYS_OF_PROPERTIES = {
+    'tlsciphers': ('ciphers', 'ciphersuites'), 'tlsprotocols': ('protocols',),
+    'tlsgroups': ('groups',), 'tlspriority': ('priority',)}
+# With the engine's own settings these demand TLS, and there are no others but
+# for "-chardev spiceport".
+SECURED_CHANNELS = ('main', 'display', 'inputs', 'cursor', 'playback',
+                    'record', 'smartcard', 'usbredir')
+RESTART = 'restart the VM'
+# Characters of a value: no property of the engine has more.
+LONGEST = 4096
 
 
 def run(options: 'argparse.Namespace') -> int:
@@ -52,15 +69,16 @@ def run(options: 'argparse.Namespace') -> int:
     machines = domains.running(connection)
     if options.vms:
         machines = choose(machines, options.vms)
-    monitor = Monitor()
-    vms = [vm for vm in (examine(machine, monitor) for machine in machines)
+    vms = [vm for vm in look_at(machines, connection, options.handshake)
            if vm['state'] != UNKNOWN or is_running(connection, vm['uuid'])]
     document: documents.Status = {
-        **head('status'), 'vms': vms,
+        **head('status'), 'version': 2, 'vms': vms,
         'summary': {'vms': len(vms), **{
             state.replace(' ', '_'): len([vm for vm in vms
                                           if vm['state'] == state])
-            for state in COLOURS}}}
+            for state in STATES}, **{
+            statement: len([vm for vm in vms if vm['statement'] == statement])
+            for statement in COLOURS if statement not in STATES}}}
     if options.json:
         print_json(document)
     else:
@@ -94,57 +112,108 @@ def is_running(connection: 'libvirt.virConnect', uuid: str) -> bool:
         return False
 
 
-# What is in force
+# What is configured, and effective
 
 
-class Monitor:
-    """Asks QEMU itself, through libvirt; the connection is made for it."""
+class Shown:
+    """
+    What was found out by connections to consoles: proofs ({Console:
+    proofs.Proof}) of those with TLS, and channels ({Console: list of str}) of
+    SPICE that are open at those without, or the Problem that there was.
+    """
 
     def __init__(self) -> None:
-        self.connection: libvirt.virConnect | None = None
+        self.proofs: dict[consoles.Console, proofs.Proof] = {}
+        self.channels: dict[consoles.Console, list[str] | Problem] = {}
 
-    def priority(self, machine: domains.Machine,
-                 credentials: str) -> 'str | None':
-        """
-        Return the priority (str, or None) of a credentials object of a
-        Machine. Raises Problem where QEMU cannot be asked.
-        """
-        if self.connection is None:
-            self.connection = domains.connect(writable=True)
-        answers: queue.Queue[str | Exception | None] = queue.Queue()
-        threading.Thread(target=self._ask, daemon=True, args=(
-            self.connection, machine, credentials, answers)).start()
-        try:
-            answer = answers.get(timeout=PATIENCE)
-        except queue.Empty:
-            raise Problem('it does not answer within %d seconds' % PATIENCE)
-        if isinstance(answer, Exception):
-            raise Problem(str(answer))
-        return answer
+    def find_out(self, vms: 'list[consoles.VM]') -> None:
+        """Connect to the consoles of VMs that are not yet known."""
+        tasks = [(vm, console) for vm in vms
+                 for console in (vm.consoles.consoles if vm.consoles else ())
+                 if console.port and policy_for(vm.machine, console.display)
+                 and console not in self.proofs
+                 and console not in self.channels]
+        offers = [offers_for(vm.machine, console) for vm, console in tasks]
+        with concurrent.futures.ThreadPoolExecutor(
+                proofs.WORKERS) as executor:
+            found = list(executor.map(self._connect, *zip(*tasks), offers)
+                         if tasks else ())
+        for (_, console), result in zip(tasks, found):
+            if isinstance(result, proofs.Proof):
+                self.proofs[console] = result
+            elif result is not None:
+                self.channels[console] = result
 
     @staticmethod
-    def _ask(connection: 'libvirt.virConnect', machine: domains.Machine,
-             credentials: str,
-             answers: 'queue.Queue[str | Exception | None]') -> None:
-        try:
-            import libvirt_qemu
-            answer = json.loads(libvirt_qemu.qemuMonitorCommand(
-                connection.lookupByUUIDString(machine.uuid), json.dumps({
-                    'execute': 'qom-get', 'arguments': {
-                        'path': '/objects/' + credentials,
-                        'property': 'priority'}}), 0))
-            if not isinstance(answer.get('return', ''), str):
-                raise TypeError('it answers with something else than a text')
-            if 'error' in answer:
-                raise ValueError(str(answer['error'].get('desc')))
-            answers.put(answer.get('return') or None)
-        except Exception as error:  # noqa: BLE001 (the other thread's)
-            answers.put(error)
+    def _connect(vm: consoles.VM, console: consoles.Console,
+                 offers: 'list[proofs.Offer] | Problem') -> (
+                     'proofs.Proof | list[str] | Problem | None'):
+        if not console.tls and console.display != SPICE:
+            return None
+        reason: Problem | None = None
+        if vm.emulator and not listeners.can_be_reached(vm.emulator.pid):
+            reason = Problem('it is in another network namespace')
+        if not console.tls:
+            try:
+                return reason or spice.open_channels(
+                    console.reachable_address, console.port or 0)
+            except (port.Unreachable, tls.Broken) as problem:
+                return Problem(str(problem))
+        if isinstance(offers, Problem):
+            reason = offers
+        if reason or isinstance(offers, Problem):
+            proof = proofs.Proof()
+            proof.problem = str(reason)
+            return proof
+        return proofs.prove(console.display, console.reachable_address,
+                            console.port or 0, offers)
 
 
-def spice_in_force(emulator: emulators.Emulator) -> 'InForce':
+def policy_for(machine: domains.Machine,
+               display: 'documents.ConsoleDisplay') -> 'dict[str, str]':
+    """Return the part {key: value} of a VM's policy for a display."""
+    return {key: machine.policy[key].value
+            for key in judge.governing_keys(display) if key in machine.policy}
+
+
+def offers_for(machine: domains.Machine, console: consoles.Console) -> (
+        'list[proofs.Offer] | Problem'):
+    """Return the offers that prove a VM's policy, or why there are none."""
+    if not console.tls:
+        return []
+    try:
+        return _offers(tuple(policy_for(machine, console.display).items()),
+                       console.display)
+    except Problem as problem:
+        return problem
+
+
+@functools.lru_cache(maxsize=None)
+def _offers(policy: 'tuple[tuple[str, str], ...]',
+            display: 'documents.ConsoleDisplay') -> 'list[proofs.Offer]':
+    return proofs.offers(judge.policy_bounds(dict(policy)), display)
+
+
+def look_at(machines: 'list[domains.Machine]',
+            connection: 'libvirt.virConnect',
+            handshake: bool) -> 'list[documents.VM]':
+    """Return a dict for each Machine, as docs/status.schema.json has it."""
+    table = listeners.Listeners()
+    vms = [consoles.VM(machine, table) for machine in machines]
+    shown = Shown()
+    asked = consoles.ask(vms, connection, True)
+    if handshake:
+        shown.find_out(vms)
+    consoles.hear(vms, asked)
+    if handshake:
+        # What only the monitor has told.
+        shown.find_out(vms)
+    return [Description(vm, shown).vm for vm in vms]
+
+
+def spice_configured(emulator: emulators.Emulator) -> 'Configured':
     """Return {key: (value, source)} for SPICE."""
-    found: InForce = {}
+    found: Configured = {}
     if 'tls-ciphers' in emulator.spice:
         found['ciphers'] = emulator.spice['tls-ciphers'], 'arguments'
     settings = emulator.openssl or {}
@@ -156,141 +225,354 @@ def spice_in_force(emulator: emulators.Emulator) -> 'InForce':
     return found
 
 
-def vnc_in_force(machine: domains.Machine, emulator: emulators.Emulator,
-                 monitor: Monitor) -> 'tuple[InForce, str | None]':
-    """
-    Return {key: (value, source)} for VNC, and why (str) QEMU could not be
-    asked, or None. Where a VM has nothing to do with priorities it is not.
-    """
-    values: list[tuple[str, documents.Source]] = []
-    note = None
-    for name in emulator.credentials:
-        value = emulator.priorities.get(name)
-        source: documents.Source = 'arguments'
-        if value is not None or 'priority' in machine.policy:
-            try:
-                value, source = monitor.priority(machine, name), 'QEMU'
-            except Problem as problem:
-                note = str(problem)
-        if value is not None:
-            values.append((value, source))
-    if not values:
-        return {}, note
-    texts = sorted({value for value, _ in values})
-    return {'priority': (' and '.join(texts), values[0][1])}, note
+def vnc_configured(vm: consoles.VM) -> 'Configured':
+    """Return {key: (value, source)} for the VNC consoles of a VM."""
+    values = set(vm.priorities.values())
+    texts = sorted({value for value, _ in values if value})
+    if not texts:
+        return {}
+    return {'priority': (' and '.join(texts), 'QEMU' if any(
+        is_qemu for _, is_qemu in values) else 'arguments')}
 
 
-def has_tls(emulator: emulators.Emulator,
-            display: 'documents.Display') -> bool:
-    if display == SPICE:
-        return emulator.spice.get('tls-port', '').strip('0') != ''
-    return bool(emulator.vnc) and all(vnc.get('tls-creds')
-                                      for vnc in emulator.vnc)
+def open_by_arguments(emulator: emulators.Emulator) -> 'list[str]':
+    """Return the channels that the arguments leave open without TLS."""
+    default = emulator.channels.get('default', False)
+    there = SECURED_CHANNELS + tuple(
+        name for name in ('port', 'webdav') for option, value, _
+        in emulator.options
+        if option == 'chardev' and (value or '').startswith('spiceport'))
+    return [name for name in dict.fromkeys(there)
+            if not emulator.channels.get(name, default)]
 
 
-# Asked for, and in force
+# What is requested, and what is
 
 
-def examine(machine: domains.Machine, monitor: Monitor) -> 'documents.VM':
-    """Return a dict for a Machine, as docs/status.schema.json has it."""
-    vm: documents.VM = {
-        'vm': clean(machine.name), 'uuid': clean(machine.uuid), 'pid': None,
-        'state': UNKNOWN, 'problem': None, 'displays': [], 'settings': [],
-        'differences': []}
-    try:
-        emulator = emulators.Emulator(machine)
-    except Problem as problem:
-        vm['problem'] = clean(str(problem))
-        return vm
-    vm['pid'] = emulator.pid
-    for display in (SPICE, VNC):
-        if display in machine.displays:
-            examine_display(vm, display, machine, emulator, monitor)
-    add_general_differences(vm, machine)
-    vm['state'] = (DIFFERENCE if vm['differences'] else
-                   IN_FORCE if vm['settings'] else NONE)
-    return vm
+class Description:
+    """Makes the dict (vm) of a VM, as docs/status.schema.json has it."""
 
+    def __init__(self, vm: consoles.VM, shown: Shown) -> None:
+        machine = vm.machine
+        self.vm: documents.VM = {
+            'vm': clean(machine.name), 'uuid': clean(machine.uuid),
+            'pid': None, 'state': UNKNOWN, 'statement': 'unknown',
+            'problem': None, 'displays': [], 'consoles': [],
+            'other_listeners': [], 'settings': [], 'differences': []}
+        self._machine = machine
+        self._shown = shown
+        self._given = vm
+        if vm.emulator is None or vm.consoles is None:
+            self.vm['problem'] = clean(vm.problem or '')
+            return
+        self._emulator = vm.emulator
+        self._consoles = vm.consoles
+        self.vm['pid'] = vm.emulator.pid
+        for display in (SPICE, VNC):
+            there = [console for console in vm.consoles.consoles
+                     if (console.display == SPICE) == (display == SPICE)]
+            if there or display in machine.displays:
+                self._describe(display, there)
+        self._add_general_differences()
+        self._add_others()
+        self.vm['state'] = (DIFFERENCE if self.vm['differences'] else
+                            IN_FORCE if self.vm['settings'] else NONE)
+        self.vm['statement'] = self._statement()
 
-def examine_display(vm: 'documents.VM', display: 'documents.Display',
-                    machine: domains.Machine, emulator: emulators.Emulator,
-                    monitor: Monitor) -> None:
-    tls = has_tls(emulator, display)
-    note = None
-    if not tls:
-        found = {}
-    elif display == SPICE:
-        found = spice_in_force(emulator)
-    else:
-        found, note = vnc_in_force(machine, emulator, monitor)
-    keys = [key for key in tlsciphers.KEYS
-            if (key == 'priority') == (display == VNC)
-            and (key in machine.policy or (key in found and key in (
-                # What the host's own OpenSSL file has is nobody's policy.
-                'ciphers', 'priority')))]
-    vm['displays'].append({'display': display, 'tls': tls,
-                           'covered': bool(keys)})
-    for key in keys:
-        asked, required = machine.policy.get(key, (None, None))
+    def _statement(self) -> 'documents.Statement':
+        if self.vm['state'] != IN_FORCE:
+            return 'different' if self.vm['state'] == DIFFERENCE else 'none'
+        proven = [console['effective'] for console in self.vm['consoles']
+                  if console['port']]
+        return 'effective' if proven and all(proven) else 'configured'
+
+    def _describe(self, display: 'documents.Display',
+                  there: 'list[consoles.Console]') -> None:
+        """Describe the consoles (list) of one kind."""
+        # Also where nothing listens at what the arguments name.
+        has_tls = any(console.tls for console in there) or any(
+            given.tls for given in self._emulator.consoles
+            if (given.display == SPICE) == (display == SPICE))
+        found: Configured = {}
+        if has_tls:
+            found = (spice_configured(self._emulator) if display == SPICE
+                     else vnc_configured(self._given))
+        keys = [key for key in tlsciphers.KEYS
+                if (key == 'priority') == (display == VNC)
+                and (key in self._machine.policy or (
+                    # What the host's own OpenSSL file has is nobody's policy.
+                    key in found and key in ('ciphers', 'priority')))]
+        self.vm['displays'].append({
+            'display': display, 'covered': bool(keys),
+            'tls': has_tls and (display == SPICE or all(
+                console.tls for console in there))})
+        for key in keys:
+            self._add_setting(display, key, found, has_tls)
+        for console in there or self._silent(display):
+            self._add_console(console, display, bool(keys))
+        if self._machine.policy and not keys and any(
+                console.port for console in there):
+            self._add(
+                display, 'console-not-covered', 'high',
+                'this console is not covered%s' % (
+                    '' if has_tls else ', and not encrypted'),
+                'set %s or tlsprofile on the VM and %s' % (
+                    'tlspriority' if display == VNC else 'tlsciphers',
+                    RESTART))
+        elif self._machine.policy:
+            self._add_elsewhere(display, there)
+
+    def _silent(self, display: 'documents.Display') -> (
+            'list[consoles.Console]'):
+        """Return a console of the domain XML for which nothing listens."""
+        if [known for known in self._machine.consoles
+                + self._machine.unencrypted
+                if (known.display == SPICE) == (display == SPICE)]:
+            return []
+        return [consoles.Console(emulators.Given(
+            display, '', '', 0, 0, None, False, None))]
+
+    def _add_setting(self, display: 'documents.Display', key: str,
+                     found: 'Configured', has_tls: bool) -> None:
+        requested, required = self._machine.policy.get(key, (None, None))
         value, source = found.get(key, (None, None))
-        vm['settings'].append({
+        live = key == 'priority' and any(
+            is_qemu and known != self._emulator.priorities.get(name)
+            for name, (known, is_qemu) in self._given.priorities.items())
+        note = self._given.note if display == VNC and has_tls else None
+        self.vm['settings'].append({
             'display': display, 'key': key,
-            'asked': asked and clean(asked), 'required': required,
-            'in_force': value and clean(value), 'source': source,
-            'note': note and 'QEMU could not be asked: ' + clean(note)})
-        if asked != value:
-            add_difference(vm, display, explain(machine, key, value, tls))
-    if machine.policy and not keys:
-        add_difference(vm, display, 'this console is not covered%s; set %s or '
-                       'tlsprofile on the VM, shut it down and start it' % (
-                           '' if tls else ', and not encrypted',
-                           'tlspriority' if display == VNC else 'tlsciphers'))
+            'asked': requested and clean(requested), 'required': required,
+            'in_force': value and cut(value), 'source': source,
+            'live': live,
+            'note': note and 'QEMU could not be asked: ' + cut(note)})
+        if requested != value and (has_tls or value):
+            self._add(display, *self._explain(key, value, live))
+
+    def _explain(self, key: str, value: 'str | None', live: bool) -> (
+            'tuple[str, documents.Severity, str, str]'):
+        """
+        Return (code, severity, text, remedy) of what is configured otherwise
+        than requested.
+        """
+        if live:
+            return ('live-value', 'medium', '%s: set live to %s, which the VM '
+                    'does not request; it is lost when the VM is restarted, '
+                    'saved or migrated' % (key, value or 'nothing'),
+                    'set tlspriority on the VM, or ' + RESTART)
+        if key not in self._machine.policy:
+            if key == 'ciphers' and self._machine.emulator == (
+                    tlsciphers.EMULATOR):
+                return ('manual-ciphers', 'medium', 'ciphers: not requested: '
+                        'the cipher list of the manually installed wrapper',
+                        'set the property tlsciphers to keep it, before the '
+                        'VM is restarted')
+            return ('value-not-requested', 'medium', '%s: not requested: not '
+                    'set by this package' % key,
+                    'look at the other hooks of this host')
+        if value is None:
+            return ('value-missing', 'critical', '%s: not configured; %s may '
+                    'say why' % (key, domains.LOG % self._machine.name),
+                    RESTART)
+        return ('value-differs', 'high', '%s: another value is configured '
+                'than requested' % key, RESTART)
+
+    def _add_console(self, console: consoles.Console,
+                     display: 'documents.Display', covered: bool) -> None:
+        proof = self._shown.proofs.get(console)
+        channels = self._shown.channels.get(console)
+        problem = channels if isinstance(channels, Problem) else None
+        note = str(problem) if problem else proof.problem if proof else None
+        effective = proof.effective if proof else None
+        if isinstance(channels, list):
+            effective = not channels
+        described: documents.VMConsole = {
+            'display': console.display, 'address': console.address,
+            'port': console.port,
+            'socket': console.socket and cut(console.socket),
+            'tls': console.tls, 'covered': covered, 'effective': effective,
+            'proof': 'none' if effective is None else 'handshakes',
+            'open_channels': channels if isinstance(channels, list) else None,
+            'note': note and cut(note)}
+        self.vm['consoles'].append(described)
+        requested = bool(policy_for(self._machine, console.display))
+        if not requested or not console.port:
+            return
+        if console.tls:
+            self._add_proof(console, display, proof)
+            self._add_missing_priority(console)
+        elif console.display == SPICE:
+            if described['open_channels'] is None:
+                channels = open_by_arguments(self._emulator)
+            if channels and isinstance(channels, list):
+                self._add_plaintext(console, channels)
+        else:
+            self._add_unencrypted(console, display)
+
+    def _add_proof(self, console: consoles.Console,
+                   display: 'documents.Display',
+                   proof: 'proofs.Proof | None') -> None:
+        if proof and proof.accepted:
+            self._add(display, 'policy-not-effective', 'critical',
+                      '%s: accepted, and outside the policy: %s%s' % (
+                          console.place, ', '.join(proof.accepted[:3]),
+                          ', ...' if len(proof.accepted) > 3 else ''),
+                      '%s; "vdsm-tlsciphers scan" shows all that it accepts'
+                      % RESTART)
+        elif proof and proof.effective is False:
+            self._add(display, 'policy-unusable', 'medium',
+                      '%s: rejects what the policy permits: no client can '
+                      'connect' % console.place, 'look at "vdsm-tlsciphers '
+                      'check --vm %s" and at %s' % (
+                          self._machine.name,
+                          domains.LOG % self._machine.name))
+
+    def _add_missing_priority(self, console: consoles.Console) -> None:
+        """Name one of several VNC displays that has no priority."""
+        known = self._given.priorities
+        if console.credentials is None or known.get(
+                console.credentials, (None, False))[0] or not any(
+                value for value, _ in known.values()):
+            return
+        self._add(VNC, 'credentials-without-priority', 'critical',
+                  '%s: its credentials %s have no priority' % (
+                      console.place, console.credentials),
+                  'correct the hook that has added them, and ' + RESTART)
+
+    def _add_plaintext(self, console: consoles.Console,
+                       channels: 'list[str]') -> None:
+        if not [other for other in self._consoles.consoles
+                if other.display == SPICE and other.tls]:
+            self._add(SPICE, 'console-not-encrypted', 'critical',
+                      '%s: this SPICE console is not encrypted'
+                      % console.place,
+                      'set spice_tls = 1 in /etc/libvirt/qemu.conf, as the '
+                      'deployment of the host does, and ' + RESTART)
+            return
+        required = any(setting.required and key != 'priority'
+                       for key, setting in self._machine.policy.items())
+        self._add(SPICE, 'spice-plaintext', 'critical',
+                  '%s: these channels work without TLS: %s' % (
+                      console.place, ', '.join(channels)),
+                  RESTART + ', and this version has QEMU demand TLS on all '
+                  'channels' if required else 'set tlsprofile on the VM, '
+                  'which demands TLS on all channels, and ' + RESTART)
+
+    def _add_unencrypted(self, console: consoles.Console,
+                         display: 'documents.Display') -> None:
+        known = console.port in [
+            known.port for known in self._machine.consoles]
+        self._add(display, 'console-not-encrypted', 'critical',
+                  '%s: this %s console is not encrypted%s' % (
+                      console.place, 'noVNC' if console.display == 'websocket'
+                      else 'VNC', '' if known else
+                      ', and not in the domain XML'),
+                  'check Enable VNC Encryption in the engine (Compute > '
+                  'Clusters > Edit > Console) and reinstall the host'
+                  if known else 'remove it from the hook, or <qemu:arg>, that '
+                  'has added it')
+
+    def _add_elsewhere(self, display: 'documents.Display',
+                       there: 'list[consoles.Console]') -> None:
+        """Name consoles of the domain XML that another process may serve."""
+        ports = {console.port for console in there}
+        for known in self._machine.consoles + self._machine.unencrypted:
+            if (known.display == SPICE) == (display == SPICE) and (
+                    known.port not in ports):
+                self._add(display, 'console-of-another-process', 'high',
+                          'port %d: the emulator does not listen there: if '
+                          'another process does, no policy covers it'
+                          % known.port,
+                          '"ss -tlnp" shows which; update '
+                          'vdsm-hook-tlsciphers')
+
+    def _add_others(self) -> None:
+        for listener, what in self._consoles.others:
+            self._add_other(listener, what)
+        for listener in self._consoles.unclear:
+            self._add_other(listener, 'unknown')
+            if self._machine.policy:
+                self._add(None, 'listener-unknown', 'medium',
+                          'port %d: cannot tell whether this is a console: '
+                          'QEMU does not answer' % listener.port,
+                          'ask again when it does')
+
+    def _add_other(self, listener: 'listeners.Listener', what: str) -> None:
+        self.vm['other_listeners'].append({
+            'address': listener.address, 'port': listener.port, 'what': what})
+
+    def _add_general_differences(self) -> None:
+        policy = self._machine.policy
+        unknown = sorted(set(policy) - set(tlsciphers.KEYS))
+        if unknown:
+            self._add(None, 'unknown-setting', 'high',
+                      '%s: unknown to this version' % ', '.join(unknown),
+                      'update vdsm-hook-tlsciphers')
+        if 'rdp' in self._machine.displays and policy:
+            self._add(None, 'console-not-covered', 'high', 'the RDP console '
+                      'is not covered: policies are for SPICE and VNC',
+                      'remove it')
+        for name in self._unmet_properties():
+            reason, remedy = self._why_unmet(name)
+            self._add(None, 'property-not-applied', 'critical',
+                      'the VM has the property %s=%s, and was started without '
+                      'this policy: %s' % (name, self._machine.wanted[name],
+                                           reason), remedy)
+
+    def _unmet_properties(self) -> 'list[str]':
+        """Return the properties that ask for what the VM does not require."""
+        required = {key for key, setting in self._machine.policy.items()
+                    if setting.required}
+        displays = {display['display'] for display in self.vm['displays']}
+        unmet = []
+        for name in sorted(self._machine.wanted):
+            keys = KEYS_OF_PROPERTIES.get(name, tlsciphers.KEYS)
+            relevant = displays & {VNC if key == 'priority' else SPICE
+                                   for key in keys}
+            if relevant and not required.intersection(keys):
+                unmet.append(name)
+        return unmet
+
+    def _why_unmet(self, name: str) -> 'tuple[str, str]':
+        """Return what is known of the reason, and the remedy."""
+        value = self._machine.wanted[name]
+        if name == 'tlsprofile' and _is_empty_profile(value):
+            return ('the profile has no setting in %s'
+                    % tlsciphers.HOST_DEFAULT,
+                    'add its settings there, and ' + RESTART)
+        if not self._machine.displays & {SPICE, VNC}:
+            return ('the domain XML has no console, and the emulator has one',
+                    '%s; this version passes its policy on' % RESTART)
+        if self._machine.policy:
+            return ('the domain XML has other settings only',
+                    'vdsm.log of its start may say why; ' + RESTART)
+        return ('either started on a host without the package, or the hook '
+                'had nothing to set', 'restart it on a host that has the '
+                'package')
+
+    def _add(self, display: 'documents.Display | None', code: str,
+             severity: 'documents.Severity', text: str, remedy: str) -> None:
+        text, remedy = cut(text), cut(remedy)
+        self.vm['differences'].append({
+            'display': display, 'difference': '%s; %s [%s]' % (
+                text, remedy, code),
+            'code': code, 'severity': severity, 'text': text,
+            'remedy': remedy})
 
 
-def explain(machine: domains.Machine, key: str, value: 'str | None',
-            tls: bool) -> str:
-    """Return why what a VM asks for and what is in force may differ."""
-    if key not in machine.policy:
-        if key == 'ciphers' and tlsciphers.EMULATOR in [
-                domains.text_of(node).strip()
-                for node in machine.document.getElementsByTagName(
-                    'emulator')]:
-            return ('ciphers: the VM asks for nothing: its cipher list comes '
-                    'from a manual installation; set the property tlsciphers '
-                    'to keep it, before the VM is started anew')
-        return ('%s: the VM asks for nothing: another hook, or somebody, has '
-                'set it' % key)
-    if not tls:
-        return ('%s: not in force: this console is not encrypted; %s' % (
-            key, 'check Enable VNC Encryption in the engine (Compute > '
-            'Clusters > Edit > Console) and reinstall the host'
-            if key == 'priority' else 'set spice_tls = 1 in '
-            '/etc/libvirt/qemu.conf'))
-    if value is None:
-        return ('%s: not in force; %s may say why; shut the VM down and '
-                'start it' % (key, LOG % machine.name))
-    return ('%s: another value is in force than is asked for; shut the VM '
-            'down and start it' % key)
+def _is_empty_profile(name: str) -> bool:
+    """Tell whether a profile is in this host's file, and has no setting."""
+    try:
+        sections = tlsciphers.read_host_default()
+        return 'profile ' + name in sections and not sections[
+            'profile ' + name]
+    except tlsciphers.Refused:
+        return False
 
 
-def add_general_differences(vm: 'documents.VM',
-                            machine: domains.Machine) -> None:
-    unknown = sorted(set(machine.policy) - set(tlsciphers.KEYS))
-    if unknown:
-        add_difference(vm, None, '%s: this version cannot tell what that is; '
-                       'update vdsm-hook-tlsciphers' % ', '.join(unknown))
-    wanted = {name: value for name, value in machine.properties.items()
-              if (name, value) != ('tlsprofile', tlsciphers.NO_PROFILE)}
-    if wanted and not machine.policy and machine.displays & {SPICE, VNC}:
-        add_difference(
-            vm, None, 'the VM has the property %s, but was started without a '
-            'policy: the host of its start had not the package; shut it down '
-            'and start it on a host that has' % ', '.join(sorted(wanted)))
-
-
-def add_difference(vm: 'documents.VM', display: 'documents.Display | None',
-                   line: str) -> None:
-    vm['differences'].append({'display': display, 'difference': clean(line)})
+def cut(text: str) -> str:
+    """Return text of a VM's emulator for a document: in bounds, printable."""
+    return clean(text if len(text) <= LONGEST else text[:LONGEST] + '...')
 
 
 # For people
@@ -299,30 +581,28 @@ def add_difference(vm: 'documents.VM', display: 'documents.Display | None',
 def show(document: 'documents.Status') -> None:
     """Print a document of status."""
     for vm in document['vms']:
-        state = vm['state']
-        print('%s: %s' % (vm['vm'], paint(
-            state.upper() if state in (DIFFERENCE, UNKNOWN) else state,
-            COLOURS[state])))
+        statement = vm['statement']
+        print('%s: %s' % (vm['vm'], paint(statement, COLOURS[statement])))
         for setting in vm['settings']:
             show_setting(setting)
-        if state == NONE:
-            for display in vm['displays']:
-                print('  %-6s%s' % (
-                    display['display'].upper(), 'defaults of QEMU'
-                    if display['tls'] else 'not encrypted'))
+        for console in vm['consoles']:
+            show_console(console)
+        for other in vm['other_listeners']:
+            print('  other port %-8d%s' % (other['port'], other['what']))
         for difference in vm['differences']:
             print('  %-6s%s' % ((difference['display'] or '').upper(), paint(
                 difference['difference'], 'red')))
         if vm['problem']:
             print('  ' + paint(vm['problem'], 'yellow'))
     summary = document['summary']
-    print('%s%d VM%s on %s: %d in force, %d with a difference, %d without a '
-          'policy%s' % (
-              '\n' if document['vms'] else '', summary['vms'],
-              '' if summary['vms'] == 1 else 's', clean(document['host']),
-              summary['in_force'], summary['difference'], summary['none'],
-              ', %d unknown' % summary['unknown'] if summary['unknown']
-              else ''))
+    print('%s%d VM%s on %s: %s' % (
+        '\n' if document['vms'] else '', summary['vms'],
+        '' if summary['vms'] == 1 else 's', clean(document['host']),
+        ', '.join('%d %s' % (summary[key], words) for key, words in (
+            ('effective', 'effective'), ('configured', 'configured'),
+            ('difference', 'different'), ('none', 'without a policy'),
+            ('unknown', 'unknown'))
+            if summary[key] or key not in ('configured', 'unknown'))))
 
 
 def show_setting(setting: 'documents.VMSetting') -> None:
@@ -332,8 +612,34 @@ def show_setting(setting: 'documents.VMSetting') -> None:
     if setting['asked'] and setting['asked'] == setting['in_force']:
         print(beginning + setting['asked'])
     else:
-        print('%sasked for  %s' % (beginning, setting['asked'] or 'nothing'))
-        print('%sin force   %s' % (' ' * len(beginning), paint(
+        print('%srequested   %s' % (beginning, setting['asked'] or 'nothing'))
+        print('%sconfigured  %s' % (' ' * len(beginning), paint(
             setting['in_force'] or 'nothing', 'red')))
+    if setting['live']:
+        print('%s(set live)' % (' ' * len(beginning)))
     if setting['note']:
         print('%s(%s)' % (' ' * len(beginning), setting['note']))
+
+
+def show_console(console: 'documents.VMConsole') -> None:
+    place = ('port %d' % console['port'] if console['port'] else
+             'UNIX socket %s' % console['socket']
+             if console['socket'] is not None else 'no listener')
+    if not console['port']:
+        words = ''
+    elif console['effective'] is None:
+        words = ('configured' if console['covered'] and console['tls'] else
+                 'TLS with the defaults of QEMU' if console['tls'] else
+                 'not encrypted')
+    elif console['tls']:
+        words = 'effective' if console['effective'] else 'not effective'
+    else:
+        words = ('not encrypted' if console['open_channels'] else
+                 'effective: all channels demand TLS')
+    if console['display'] == 'websocket':
+        words += ' (noVNC)'
+    if console['note']:
+        words += ' (no proof: %s)' % console['note']
+    print(('  %-6s%-13s%s' % (
+        'SPICE' if console['display'] == SPICE else 'VNC', place,
+        words)).rstrip())

@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
 """
-Shows the TLS policies of the VMs that run on this host: what each VM asks
-for (in its domain XML, where the hook wrote it), and what is in force: for
-SPICE in the arguments of its emulator and the file that its OpenSSL has read,
-for VNC in QEMU itself.
+Shows the TLS policies of the VMs that run on this host: what each VM requests
+(in its domain XML, where the hook wrote it), what its emulator is configured
+with, and, by handshakes with each console that listens, whether the policy is
+effective: whatever is outside it is rejected, and something within accepted.
 """
 
 TYPE_CHECKING = False
@@ -14,17 +14,24 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
 Each VM is one of:
-  in force    all that it asks for is in force, on all its consoles
-  DIFFERENCE  something is not in force, or in force and not asked for, or a
-              console is not covered; a line says what
-  none        it asks for nothing, and has what QEMU has by default
-  UNKNOWN     its emulator could not be looked at; a line says why
-"required" is what the VM asks for by its properties, "default" what comes
+  effective   handshakes have proven its policy on all its consoles
+  configured  all that it requests is configured; there was no handshake, or
+              no answer; a line says why
+  different   something is not as requested, or was not requested, or a
+              console is open or not covered; a line says what
+  none        it requests nothing, and has what QEMU has by default
+  unknown     its emulator could not be looked at; a line says why
+"required" is what the VM requests by its properties, "default" what comes
 from the default of a host.
 
+The consoles are those that the emulator listens at, whether or not they are
+in the domain XML. Users who are connected notice nothing of the handshakes;
+SPICE writes a line about each to the log of the VM.
+
 QEMU is asked through libvirt, which notes "tainted: custom-monitor" once in
-the log of a VM that has a policy for VNC. A property that was changed in the
-engine while the VM runs counts, and is seen here, from its next start.
+the log of a VM that has a policy for VNC, or listens at a port that its
+arguments do not explain. A property that was changed in the engine while the
+VM runs counts, and is seen here, from its next start.
 
 Exit status: 0 no difference; 1 there are differences; 2 it could not be
 done, or not for all VMs.
@@ -42,6 +49,9 @@ def add_arguments(parser: 'argparse.ArgumentParser') -> None:
                         help='a name or UUID; default: all that run here')
     parser.add_argument('--json', action='store_true',
                         help='print one JSON document instead of text')
+    parser.add_argument('--no-handshake', action='store_false',
+                        dest='handshake', help='do not connect to consoles; '
+                        'policies are "configured" at best')
 
 
 def run(options: 'argparse.Namespace') -> int:

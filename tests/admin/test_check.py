@@ -234,7 +234,7 @@ def test_policy_that_a_vm_carries_is_checked(newest_command: Command,
      'xml-doctype'),
     ('<domain>%s</domain>' % ('<a>' * 3000 + '</a>' * 3000), 'xml-too-large'),
     ('<domain>%s</domain>' % ('<a/>' * 200000), 'xml-too-large'),
-    ('<domain>%s</domain>' % (' ' * (5 << 20)), 'xml-too-large')],
+    ('<domain>%s</domain>' % (' ' * (5 << 20)), 'file-too-large')],
     ids=map(str, range(12)))
 def test_file_that_is_no_domain_xml_is_a_problem(
         newest_command: Command, xml_file: WriteFile, text: str,
@@ -251,7 +251,7 @@ def test_input_without_an_end_is_read_to_a_bound(newest_command: Command,
          'modern', newest_command.installation.command], capture_output=True,
         text=True)
     assert (process.returncode, process.stdout) == (2, '')
-    assert process.stderr.endswith(' [xml-too-large]\n')
+    assert process.stderr.endswith(' [not-a-regular-file]\n')
 
 
 @pytest.mark.parametrize('arguments, words', [

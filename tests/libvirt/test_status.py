@@ -21,6 +21,7 @@ import libvirt
 import libvirt_qemu
 import pytest
 
+import clients
 import support
 from support import EMULATOR, GOOD_CIPHERS, SEED_CIPHERS
 
@@ -51,7 +52,8 @@ def status(*arguments: str, exit_status: int = 0,
     described = SCHEMA['$defs']['vm']['properties']
     for vm in document['vms']:
         assert set(vm) == set(described)
-        for name in ('displays', 'settings', 'differences'):
+        for name in ('displays', 'consoles', 'other_listeners', 'settings',
+                     'differences'):
             for item in vm[name]:
                 assert set(item) == set(described[name]['items']['properties'])
     return document
@@ -70,8 +72,16 @@ def settings(vm: dict[str, Any]) -> dict[str, tuple[Any, ...]]:
 
 
 def differences(vm: dict[str, Any]) -> list[tuple[str | None, str]]:
-    return [(item['display'], item['difference'].partition(';')[0])
-            for item in vm['differences']]
+    """Return the differences of a VM by their codes."""
+    for item in vm['differences']:
+        assert item['difference'] == '%(text)s; %(remedy)s [%(code)s]' % item
+    return [(item['display'], item['code']) for item in vm['differences']]
+
+
+def consoles(vm: dict[str, Any]) -> dict[tuple[str, int | str | None], Any]:
+    """Return what is effective, by kind and port (or socket, or None)."""
+    return {(console['display'], console['port'] or console['socket']):
+            console['effective'] for console in vm['consoles']}
 
 
 def set_priority(domain: libvirt.virDomain, priority: str) -> None:
@@ -106,6 +116,63 @@ def instead_of(vm: VM, program: str,
         pid_file.write_text(str(vm.pid))
 
 
+def ask(connection: libvirt.virConnect, vm: VM, command: str,
+        **arguments: Any) -> Any:
+    """Return what a VM's QEMU returns to a command."""
+    answer = json.loads(libvirt_qemu.qemuMonitorCommand(
+        connection.lookupByName(vm.name), json.dumps({
+            'execute': command, 'arguments': arguments}), 0))
+    return answer['return']
+
+
+def with_arguments(xml: str, *arguments: str) -> str:
+    """Return a domain XML that has these arguments of QEMU as well."""
+    added = ''.join('<qemu:arg value="%s"/>' % argument
+                    for argument in arguments)
+    if '<qemu:commandline>' in xml:
+        return xml.replace('</qemu:commandline>',
+                           added + '</qemu:commandline>')
+    return xml.replace('</domain>', """<qemu:commandline
+        xmlns:qemu="http://libvirt.org/schemas/domain/qemu/1.0">%s
+        </qemu:commandline></domain>""" % added)
+
+
+def with_property(xml: str, name: str, value: str) -> str:
+    """Return a domain XML with a property in the metadata, as vdsm has it."""
+    return xml.replace('<devices>', """<metadata>
+        <ovirt-vm:vm xmlns:ovirt-vm="http://ovirt.org/vm/1.0">
+          <ovirt-vm:custom><ovirt-vm:%s>%s</ovirt-vm:%s></ovirt-vm:custom>
+        </ovirt-vm:vm></metadata><devices>""" % (name, value, name), 1)
+
+
+# Stands for a wrapper that loses, or sets in part only, what the domain XML
+# requests of VNC: ours sets it on all credentials.
+PARTIAL_WRAPPER = r"""#!/usr/bin/python3
+import os, sys
+arguments = sys.argv[1:]
+while '-vdsm-tls' in arguments:
+    at = arguments.index('-vdsm-tls')
+    del arguments[at:at + 2]
+arguments = [argument.replace('"dir":', %r + '"dir":')
+             if argument.startswith('{"qom-type":"tls-creds-x509"')
+             else argument for argument in arguments]
+os.execv('/usr/libexec/qemu-kvm', ['/usr/libexec/qemu-kvm', *arguments])
+"""
+
+
+def with_partial_wrapper(xml: str, priority: str = '') -> str:
+    """
+    Return a domain XML whose emulator gives libvirt's own credentials a
+    priority, and nothing else of the policy.
+    """
+    path = pathlib.Path(os.environ['LAB'], 'partial-wrapper')
+    path.write_text(PARTIAL_WRAPPER % (
+        priority and '"priority":"%s",' % priority))
+    path.chmod(0o755)
+    assert EMULATOR in xml
+    return xml.replace(EMULATOR, str(path))
+
+
 # Becomes itself again, with the arguments and environment of an emulator.
 POSE = r"""
 def pose(arguments, environment):
@@ -136,8 +203,9 @@ def test_policy_of_a_vm_is_in_force(start_with: StartWith) -> None:
     vm = start_with('spice', 'vnc', tlsprofile='intermediate',
                     tlsciphers=GOOD_CIPHERS + ':TLS_AES_256_GCM_SHA384')
     found = only_vm()
-    assert (found['vm'], found['pid'], found['state'], found['problem']) == (
-        'lab', vm.pid, 'in force', None)
+    assert (found['vm'], found['pid'], found['state'], found['statement'],
+            found['problem']) == (
+                'lab', vm.pid, 'in force', 'effective', None)
     priority = json.loads(vm.arguments[vm.arguments.index('-vnc') - 1]
                           )['priority']
     assert 'VERS-TLS1.2' in priority
@@ -153,6 +221,10 @@ def test_policy_of_a_vm_is_in_force(start_with: StartWith) -> None:
     assert found['displays'] == [
         {'display': 'spice', 'tls': True, 'covered': True},
         {'display': 'vnc', 'tls': True, 'covered': True}]
+    assert consoles(found) == {('spice', vm.tls_port): True,
+                               ('vnc', vm.vnc_port): True,
+                               ('websocket', vm.websocket_port): True}
+    assert run().stdout.startswith('lab: effective\n')
 
 
 @pytest.mark.parametrize('protocols', ['TLSv1.2', 'TLSv1.3'])
@@ -206,13 +278,14 @@ def test_priority_that_was_changed_at_run_time_is_a_difference(
     found = only_vm(exit_status=1)
     assert found['state'] == 'difference'
     assert settings(found)['priority'] == (TLS13, True, 'NORMAL', 'QEMU')
-    assert differences(found) == [
-        ('vnc', 'priority: another value is in force than is asked for')]
+    assert differences(found) == [('vnc', 'live-value'), *[
+        ('vnc', 'policy-not-effective')] * 2]
     text = run()
     assert text.returncode == 1
-    assert 'lab: DIFFERENCE\n' in text.stdout
-    assert 'asked for  %s\n' % TLS13 in text.stdout
-    assert 'in force   NORMAL\n' in text.stdout
+    assert 'lab: different\n' in text.stdout
+    assert 'requested   %s\n' % TLS13 in text.stdout
+    assert 'configured  NORMAL\n' in text.stdout
+    assert '(set live)\n' in text.stdout
 
 
 def test_priority_that_nobody_asked_for_is_a_difference(
@@ -229,16 +302,14 @@ def test_priority_that_nobody_asked_for_is_a_difference(
     found = only_vm(exit_status=1)
     assert settings(found) == {
         'priority': (None, None, 'NORMAL:-VERS-TLS1.3', 'QEMU')}
-    assert differences(found) == [
-        ('vnc', 'priority: the VM asks for nothing: another hook, or '
-         'somebody, has set it')]
+    assert differences(found) == [('vnc', 'value-not-requested')]
 
 
 def test_console_that_no_setting_covers_is_a_difference(
         start_with: StartWith) -> None:
     start_with('spice', 'vnc', tlsciphers=GOOD_CIPHERS)
     found = only_vm(exit_status=1)
-    assert differences(found) == [('vnc', 'this console is not covered')]
+    assert differences(found) == [('vnc', 'console-not-covered')]
     assert [display['covered'] for display in found['displays']] == [
         True, False]
 
@@ -251,8 +322,7 @@ def test_default_for_a_console_without_encryption_is_a_difference(
     pid = (host_without_vnc_tls.root / 'pid').read_text().strip()
     found = only_vm(enter=['nsenter', '--mount', '--target', pid],
                     exit_status=1)
-    assert differences(found) == [
-        ('vnc', 'priority: not in force: this console is not encrypted')]
+    assert differences(found) == [('vnc', 'console-not-encrypted')] * 2
     assert settings(found)['priority'][1:] == (False, None, None)
     assert settings(found)['protocols'] == ('TLSv1.3', False, 'TLSv1.3',
                                             'OpenSSL file')
@@ -265,9 +335,7 @@ def test_vm_of_a_manual_installation_is_named(start: Start,
     found = only_vm(exit_status=1)
     assert settings(found) == {
         'ciphers': (None, None, SEED_CIPHERS, 'arguments')}
-    assert differences(found) == [
-        ('spice', 'ciphers: the VM asks for nothing: its cipher list comes '
-         'from a manual installation')]
+    assert differences(found) == [('spice', 'manual-ciphers')]
 
 
 def test_vm_with_a_property_that_no_hook_has_seen_is_named(
@@ -279,9 +347,8 @@ def test_vm_with_a_property_that_no_hook_has_seen_is_named(
             <ovirt-vm:tlsprofile>modern</ovirt-vm:tlsprofile>
           </ovirt-vm:custom></ovirt-vm:vm></metadata><devices>"""))
     found = only_vm(exit_status=1)
-    assert differences(found) == [
-        (None, 'the VM has the property tlsprofile, but was started without '
-         'a policy: the host of its start had not the package')]
+    assert differences(found) == [(None, 'property-not-applied')]
+    assert 'a host without the package' in found['differences'][0]['text']
 
 
 def test_many_vms_are_shown_by_name_and_counted(start_with: StartWith) -> None:
@@ -292,10 +359,11 @@ def test_many_vms_are_shown_by_name_and_counted(start_with: StartWith) -> None:
     assert [vm['vm'] for vm in document['vms']] == [
         'vm%d' % number for number in range(9)]
     assert document['summary'] == {'vms': 9, 'in_force': 3, 'difference': 3,
-                                   'none': 3, 'unknown': 0}
+                                   'none': 3, 'unknown': 0, 'effective': 3,
+                                   'configured': 0, 'different': 3}
     assert run().stdout.endswith(
-        '\n9 VMs on %s: 3 in force, 3 with a difference, 3 without a '
-        'policy\n' % document['host'])
+        '\n9 VMs on %s: 3 effective, 3 different, 3 without a policy\n'
+        % document['host'])
     uuid = document['vms'][1]['uuid']
     assert [vm['vm'] for vm in status('vm7', uuid, 'vm7')['vms']] == [
         'vm7', 'vm1']
@@ -311,8 +379,12 @@ def test_qemu_that_hangs_is_read_from_its_arguments(
     os.kill(vm.pid, signal.SIGSTOP)
     try:
         found = only_vm()
+        text = run().stdout
     finally:
         os.kill(vm.pid, signal.SIGCONT)
+    assert (found['state'], found['statement']) == ('in force', 'configured')
+    assert set(consoles(found).values()) == {None}
+    assert text.startswith('lab: configured\n')
     assert settings(found)['priority'] == (TLS13, True, TLS13, 'arguments')
     assert found['settings'][1]['note'] == (
         'QEMU could not be asked: it does not answer within 5 seconds')
@@ -329,7 +401,7 @@ def test_other_process_is_not_taken_for_the_emulator(
         assert found['problem']
     text = run()
     assert text.returncode == 2
-    assert 'lab: UNKNOWN\n  ' in text.stdout
+    assert 'lab: unknown\n  ' in text.stdout
     pid_file.write_text(str(vm.pid))
     assert only_vm()['state'] == 'in force'
 
@@ -373,7 +445,338 @@ pose(%s, %s)
     assert text.returncode == (2 if problem else 1)
     assert '\x1b' not in text.stdout
     if 'x1b' in arguments:
-        assert 'in force   ?[2J??\n' in text.stdout
+        assert 'configured  ?[2J??\n' in text.stdout
+
+
+def test_spice_port_without_tls_is_a_difference(
+        start: Start, run_hook: RunHook, host_default: Write) -> None:
+    """The host's default adds nothing to -spice."""
+    host_default('[default]\ntlsprofile = modern\n')
+    vm = start(run_hook(support.lab_domain('spice').replace(
+        'defaultMode="secure"', 'defaultMode="any"')))
+    plain = support.console_port(
+        vm.host.connection.lookupByName('lab'), 'spice', 'port')
+    found = only_vm(exit_status=1)
+    assert differences(found) == [('spice', 'spice-plaintext')]
+    assert consoles(found) == {('spice', vm.tls_port): True,
+                               ('spice', plain): False}
+    channels = {console['port']: console['open_channels']
+                for console in found['consoles']}
+    assert channels == {vm.tls_port: None, plain: [
+        'main', 'display', 'inputs', 'cursor']}
+    configured = only_vm('--no-handshake', exit_status=1)
+    assert differences(configured) == [('spice', 'spice-plaintext')]
+
+
+def test_spice_port_on_which_all_channels_demand_tls_is_none(
+        start: Start, run_hook: RunHook, host_default: Write) -> None:
+    host_default('[default]\ntlsprofile = modern\n')
+    vm = start(with_arguments(run_hook(support.lab_domain('spice').replace(
+        'defaultMode="secure"', 'defaultMode="any"')), '-spice',
+        'tls-channel=default'))
+    found = only_vm()
+    assert found['statement'] == 'effective'
+    assert sorted(consoles(found).values()) == [True, True]
+    assert 'effective: all channels demand TLS\n' in run().stdout
+    configured = only_vm('--no-handshake')
+    assert (configured['statement'], set(consoles(configured).values())) == (
+        'configured', {None})
+    assert vm.tls_port
+
+
+def test_channel_that_is_opened_beside_a_policy_is_a_difference(
+        start: Start, run_hook: RunHook, host_default: Write) -> None:
+    host_default('[default]\ntlsprofile = modern\n')
+    start(with_arguments(run_hook(support.lab_domain('spice')), '-spice',
+                         'port=6111,plaintext-channel=default'))
+    found = only_vm(exit_status=1)
+    assert differences(found) == [('spice', 'spice-plaintext')]
+    assert consoles(found)['spice', 6111] is False
+    assert differences(only_vm('--no-handshake', exit_status=1)) == [
+        ('spice', 'spice-plaintext')]
+
+
+def test_console_that_another_hook_adds_is_a_difference(
+        start: Start, run_hook: RunHook, host_default: Write) -> None:
+    start(with_arguments(run_hook(support.lab_domain(
+        'spice'), tlsciphers=GOOD_CIPHERS), '-vnc', '127.0.0.1:77'))
+    found = only_vm(exit_status=1)
+    assert differences(found) == [('vnc', 'console-not-covered')]
+    assert consoles(found)['vnc', 5977] is None
+    # ... also where it is beside one that the policy covers.
+    host_default('[default]\ntlsprofile = modern\n')
+    start(with_arguments(run_hook(support.lab_domain(
+        'vnc', name='other')), '-vnc', '127.0.0.1:78'))
+    found = only_vm('other', exit_status=1)
+    assert ('vnc', 'console-not-encrypted') in differences(found)
+
+
+def test_display_whose_credentials_have_no_priority_is_a_difference(
+        start: Start, run_hook: RunHook) -> None:
+    vm = start(with_partial_wrapper(with_arguments(
+        run_hook(support.lab_domain('vnc'), tlspriority=TLS13), '-object',
+        'tls-creds-x509,id=own,endpoint=server,verify-peer=off,'
+        'dir=/etc/pki/vdsm/libvirt-vnc', '-vnc', '127.0.0.1:77,tls-creds=own'),
+        TLS13))
+    found = only_vm(exit_status=1)
+    assert differences(found) == [
+        ('vnc', 'policy-not-effective'),
+        ('vnc', 'credentials-without-priority')]
+    assert consoles(found) == {
+        ('vnc', vm.vnc_port): True, ('websocket', vm.websocket_port): True,
+        ('vnc', 5977): False}
+    assert differences(only_vm('--no-handshake', exit_status=1)) == [
+        ('vnc', 'credentials-without-priority')]
+
+
+def test_credentials_that_were_replaced_are_found_by_handshakes(
+        start: Start, run_hook: RunHook,
+        connection: libvirt.virConnect) -> None:
+    """QEMU tells of the new object, and VNC goes on with the old one."""
+    vm = start(with_partial_wrapper(run_hook(
+        support.lab_domain('vnc'), tlspriority=TLS13)))
+    ask(connection, vm, 'object-del', id='vnc-tls-creds0')
+    ask(connection, vm, 'object-add', **{
+        'qom-type': 'tls-creds-x509', 'id': 'vnc-tls-creds0',
+        'dir': '/etc/pki/vdsm/libvirt-vnc', 'endpoint': 'server',
+        'verify-peer': False, 'priority': TLS13})
+    found = only_vm(exit_status=1)
+    assert settings(found)['priority'] == (TLS13, True, TLS13, 'QEMU')
+    assert differences(found) == [('vnc', 'policy-not-effective')] * 2
+    assert set(consoles(found).values()) == {False}
+    assert only_vm('--no-handshake')['statement'] == 'configured'
+
+
+def test_priority_that_was_set_live_is_shown_as_such(
+        start_with: StartWith, connection: libvirt.virConnect) -> None:
+    start_with('spice', 'vnc')
+    assert only_vm()['state'] == 'none'
+    set_priority(connection.lookupByName('lab'), TLS13)
+    found = only_vm(exit_status=1)
+    assert settings(found) == {'priority': (None, None, TLS13, 'QEMU')}
+    assert [setting['live'] for setting in found['settings']] == [True]
+    assert differences(found) == [('vnc', 'live-value')]
+    assert '(set live)\n' in run().stdout
+
+
+def test_console_that_was_moved_live_is_found(
+        start_with: StartWith, connection: libvirt.virConnect) -> None:
+    vm = start_with('vnc', **BOTH)
+    ask(connection, vm, 'display-update', type='vnc', addresses=[
+        {'type': 'inet', 'host': '127.0.0.1', 'port': '5999'}])
+    found = only_vm(exit_status=1)
+    assert consoles(found)['vnc', 5999] is True
+    # The domain XML, and with it the engine, has the old one.
+    assert differences(found) == [('vnc', 'console-of-another-process')]
+
+
+def test_headless_vm_with_a_console_of_another_hook_is_a_difference(
+        start: Start) -> None:
+    """Its start was with 0.3.0, whose hook found nothing to do."""
+    start(with_property(with_arguments(support.lab_domain(), '-vnc',
+                                       '127.0.0.1:77'), 'tlsprofile',
+                        'modern'))
+    found = only_vm(exit_status=1)
+    assert differences(found) == [(None, 'property-not-applied')]
+    assert 'has no console' in found['differences'][0]['text']
+    assert consoles(found) == {('vnc', 5977): None}
+
+
+def test_spice_of_another_hook_beside_a_policy_for_vnc_is_a_difference(
+        start: Start, run_hook: RunHook) -> None:
+    start(with_arguments(run_hook(support.lab_domain('vnc'),
+                                  tlspriority=TLS13), '-spice',
+                         'tls-port=6112,addr=127.0.0.1,disable-ticketing=on,'
+                         'x509-dir=/etc/pki/vdsm/libvirt-spice'))
+    found = only_vm(exit_status=1)
+    assert differences(found) == [('spice', 'console-not-covered')]
+    assert consoles(found)['spice', 6112] is None
+
+
+@pytest.mark.parametrize('default', [False, True])
+def test_profile_without_a_setting_is_named(
+        start: Start, run_hook: RunHook, host_default: Write,
+        default: bool) -> None:
+    host_default('[profile a]\n' + (
+        '[default]\ntlspriority = NORMAL:-VERS-ALL:+VERS-TLS1.3\n'
+        if default else ''))
+    start(with_property(run_hook(support.lab_domain('vnc')), 'tlsprofile',
+                        'a'))
+    found = only_vm(exit_status=1)
+    assert differences(found) == [(None, 'property-not-applied')]
+    assert 'the profile has no setting in /etc/vdsm/tlsciphers.conf' in (
+        found['differences'][0]['text'])
+    assert len(found['settings']) == default
+
+
+@pytest.mark.parametrize('listen, place', [
+    ('<listen type="none"/>', None),
+    ('<listen type="socket" socket="/tmp/status-console"/>',
+     '/tmp/status-console')])
+def test_console_without_a_port_is_named_and_no_difference(
+        start: Start, run_hook: RunHook, listen: str,
+        place: str | None) -> None:
+    xml = support.lab_domain('spice', 'vnc').replace(
+        '<graphics type="vnc" autoport="yes" websocket="-1"',
+        '<graphics type="vnc"')
+    before, vnc, after = xml.partition('<graphics type="vnc"')
+    vm = start(run_hook(before + vnc + after.replace(
+        '<listen type="address" address="127.0.0.1" />', listen, 1),
+        tlsciphers=GOOD_CIPHERS))
+    found = only_vm()
+    assert (found['state'], found['statement']) == ('in force', 'effective')
+    assert consoles(found) == {('spice', vm.tls_port): True,
+                               ('vnc', place): None}
+    text = run().stdout
+    assert 'VNC   %s\n' % ('UNIX socket ' + place if place else
+                           'no listener') in text
+    assert 'not encrypted' not in text
+
+
+def test_spice_without_a_port_is_named(start: Start, run_hook: RunHook,
+                                       ) -> None:
+    vm = start(run_hook(support.lab_domain('spice', 'vnc').replace(
+        '<graphics type="spice" autoport="yes" defaultMode="secure"',
+        '<graphics type="spice"').replace(
+        '<listen type="address" address="127.0.0.1" />',
+        '<listen type="none"/>', 1), tlspriority=TLS13))
+    found = only_vm()
+    assert found['statement'] == 'effective'
+    assert consoles(found)['spice', None] is None
+    assert consoles(found)['vnc', vm.vnc_port] is True
+    assert 'SPICE no listener\n' in run().stdout
+
+
+def test_other_listeners_are_listed_and_not_counted(
+        start: Start, run_hook: RunHook,
+        connection: libvirt.virConnect) -> None:
+    vm = start(with_arguments(run_hook(support.lab_domain(
+        'spice').replace('</devices>', """<serial type="tcp">
+            <source mode="bind" host="127.0.0.1" service="6113"/>
+            <protocol type="raw"/></serial></devices>"""),
+        tlsciphers=GOOD_CIPHERS), '-gdb', 'tcp:127.0.0.1:6114'))
+    found = only_vm()
+    assert found['statement'] == 'effective'
+    assert {(other['port'], other['what'])
+            for other in found['other_listeners']} == {
+                (6113, 'character device'), (6114, 'gdb')}
+    # QEMU is not asked for what its arguments tell.
+    assert 'custom-monitor' not in vm.log
+    ask(connection, vm, 'nbd-server-start', addr={
+        'type': 'inet', 'data': {'host': '127.0.0.1', 'port': '6115'}})
+    found = only_vm()
+    assert found['statement'] == 'effective'
+    assert {'address': '127.0.0.1', 'port': 6115, 'what': 'no console'} in (
+        found['other_listeners'])
+    assert 'other port 6115    no console\n' in run().stdout
+
+
+def test_vms_that_hang_are_asked_side_by_side(start_with: StartWith) -> None:
+    vms = [start_with('spice', 'vnc', name='vm%d' % number, **BOTH)
+           for number in range(3)]
+    other = start_with('vnc', name='well', **BOTH)
+    for vm in vms:
+        os.kill(vm.pid, signal.SIGSTOP)
+    try:
+        # Less than one after the other would take.
+        process = subprocess.run(['vdsm-tlsciphers', 'status', '--json'],
+                                 capture_output=True, timeout=14, check=True)
+    finally:
+        for vm in vms:
+            os.kill(vm.pid, signal.SIGCONT)
+    found = {vm['vm']: vm['statement']
+             for vm in json.loads(process.stdout)['vms']}
+    assert found == {'vm0': 'configured', 'vm1': 'configured',
+                     'vm2': 'configured', other.name: 'effective'}
+
+
+def test_without_handshakes_nobody_connects(start_with: StartWith) -> None:
+    vm = start_with('spice', 'vnc', **BOTH)
+    found = only_vm('--no-handshake')
+    assert (found['state'], found['statement']) == ('in force', 'configured')
+    assert {console['proof'] for console in found['consoles']} == {'none'}
+    assert run('--no-handshake').stdout.startswith('lab: configured\n')
+    assert 'SSL_accept' not in vm.log
+    # That what is looked for is what it writes:
+    assert only_vm()['statement'] == 'effective'
+    assert 'SSL_accept' in vm.log
+
+
+def test_handshakes_leave_connected_users_alone(
+        start: Start, run_hook: RunHook, host_default: Write,
+        connection: libvirt.virConnect, figure: support.Figure) -> None:
+    """... also those with a SPICE port without TLS."""
+    host_default('[default]\ntlsprofile = intermediate\n')
+    vm = start(run_hook(support.lab_domain('spice', 'vnc').replace(
+        'defaultMode="secure"', 'defaultMode="any"')))
+
+    def connected() -> set[Any]:
+        return {(client['connection-id'], client['port']) for client in ask(
+            connection, vm, 'query-spice').get('channels', ())} | {
+                client['service'] for client in ask(
+                    connection, vm, 'query-vnc')['clients']}
+
+    with clients.Viewer('spice', vm.tls_port) as on_spice, clients.Viewer(
+            'vnc', vm.vnc_port) as on_vnc:
+        before = connected()
+        assert len(before) >= 5
+        written = len(vm.log)
+        for _ in range(5):
+            only_vm(exit_status=1)
+            assert before <= connected()
+        figure('status: log of a VM after handshakes with SPICE (with and '
+               'without TLS) and VNC, bytes', (len(vm.log) - written) // 5,
+               '-')
+        for viewer in (on_spice, on_vnc):
+            assert viewer.process.poll() is None
+            viewer.process.terminate()
+            assert viewer.process.stdout
+            said = viewer.process.stdout.read()
+            assert 'closed' not in said
+            assert 'error' not in said
+
+
+# Sockets that survive, of a process that answers nobody.
+LISTEN = """
+import socket
+def listen(count):
+    ports = []
+    for _ in range(count):
+        server = socket.create_server(('127.0.0.1', 0))
+        server.set_inheritable(True)
+        sockets.append(server)
+        ports.append(server.getsockname()[1])
+    return ports
+sockets = []
+"""
+
+
+@pytest.mark.parametrize('program, problem, codes', [
+    ('listen(257)\npose([], {})', 'more than 256 ports', []),
+    ("pose([b'-vnc', b','.join([b'vnc=0:1'] * 5000)], {})",
+     'more than 64 consoles', []),
+    ("ports = listen(100)\npose([b'-vnc', b'127.0.0.1:%%d,to=9999' %% ("
+     "min(ports) - 5900)], {})", 'more than 64 consoles', []),
+    # QEMU, whom libvirt still knows, says that they are none of its own.
+    ('listen(3)\npose([], {})', None, ['console-of-another-process']),
+    ("port, = listen(1)\npose([b'-spice', b'tls-port=%%d' %% port], {})",
+     None, ['value-missing', 'console-of-another-process']),
+    ("port, = listen(1)\npose([b'-spice', b'tls-port=' + b'9' * 100000], {})",
+     None, ['console-of-another-process']),
+    ("port, = listen(1)\npose([b'-chardev', b'server' + b':%%d' %% port + "
+     "b'9' * 100000], {})", None, ['console-of-another-process'])])
+def test_emulator_that_was_taken_over_and_listens_does_no_harm(
+        start_with: StartWith, program: str, problem: str | None,
+        codes: list[str]) -> None:
+    vm = start_with('spice', tlsciphers=GOOD_CIPHERS)
+    with instead_of(vm, LISTEN + POSE + program):
+        found = only_vm(exit_status=2 if problem else 1)
+        assert (problem or '') in (found['problem'] or '')
+        text = run()
+    assert 'Traceback' not in text.stderr
+    assert found['statement'] == ('unknown' if problem else 'different')
+    if not problem:
+        assert {code for _, code in differences(found)} == set(codes)
 
 
 @pytest.mark.parametrize('arguments, enter, line', [
