@@ -34,6 +34,8 @@ ON_A_HOST = {
     '-ciphersuites TLS_AES_128_CCM_SHA256 </dev/null': {1},
     'OPENSSL_CONF=/dev/null openssl s_client -connect HOST:PORT -tls1_3 '
     '-groups X448 </dev/null': {1},
+    'OPENSSL_CONF=/dev/null openssl s_client -connect HOST:PORT -tls1_2 '
+    '-sigalgs RSA+SHA1 -cipher ALL:@SECLEVEL=0 </dev/null': {1},
     'gnutls-cli --insecure --priority NORMAL:-VERS-ALL:+VERS-TLS1.1 '
     '--port PORT HOST </dev/null': {1},
     'virsh -r dumpxml NAME | grep tlsPort': {0},

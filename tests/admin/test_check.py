@@ -295,7 +295,7 @@ def test_what_a_scan_would_find_is_a_finding(
     document = check(newest_command, *values, status=1)
     assert codes(document)
     assert codes(document) <= {'protocol-version', 'cipher-suite',
-                               'key-exchange-group'}
+                               'key-exchange-group', 'sha1-signature'}
     assert [detail['finding'] for detail in document['details']
             ] == document['findings']
     assert document['baseline'] == 'intermediate'
