@@ -85,7 +85,7 @@ PROFILES = {
                        '-KX-ALL:+ECDHE-ECDSA:+ECDHE-RSA:-CIPHER-ALL:'
                        '+AES-128-GCM:+AES-256-GCM:+CHACHA20-POLY1305:'
                        '-GROUP-ALL:+GROUP-X25519:+GROUP-SECP256R1:'
-                       '+GROUP-SECP384R1',
+                       '+GROUP-SECP384R1:-SIGN-RSA-SHA1:-SIGN-ECDSA-SHA1',
     },
 }
 NO_PROFILE = 'none'
@@ -570,14 +570,16 @@ def judge_priority(setting):
     old = [version for version in versions
            if version not in ('TLS1.2', 'TLS1.3')]
     if old:
-        warnings.append('%s: this permits %s; add -VERS-ALL:+VERS-TLS1.3:'
-                        '+VERS-TLS1.2' % (beginning, ', '.join(old)))
+        warnings.append('%s: this permits %s; set tlsprofile to intermediate '
+                        'instead [priority-old-versions]' % (
+                            beginning, ', '.join(old)))
     dead = [version for version in versions
             if not has_key_exchange(found, version)]
     if dead:
         warnings.append('%s: no group or signature algorithm is left for %s, '
-                        'so no client can connect with it; add +GROUP-ALL:'
-                        '+SIGN-ALL, or take it away [no-common-group]'
+                        'so no client can connect with it; add '
+                        '+GROUP-SECP256R1:+SIGN-RSA-PSS-RSAE-SHA256:'
+                        '+SIGN-RSA-SHA256, or take it away [no-common-group]'
                         % (beginning, ', '.join(dead)))
     if [version for version in versions if only_ecdsa(found, version)]:
         warnings.append('%s: %s' % (beginning, _only_ecdsa(

@@ -49,8 +49,8 @@ SYNTAX = {
     'tlsprotocols': 'give TLSv1.2, TLSv1.3 or TLSv1.2:TLSv1.3',
     'tlsgroups': 'give OpenSSL names of groups separated by colons, such as '
                  'X25519:P-256',
-    'tlspriority': 'give a GnuTLS priority string, such as '
-                   'NORMAL:-VERS-ALL:+VERS-TLS1.3',
+    'tlspriority': 'give a GnuTLS priority string, or remove it and set '
+                   'tlsprofile to intermediate',
     'tlsprofile': 'give the name of a profile, such as intermediate',
 }
 CHARACTER_NAMES = {

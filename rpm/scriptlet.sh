@@ -17,6 +17,10 @@ hook=@HOOK@
 # Where %pre has put the files of a manual installation.
 kept=/etc/vdsm/tlsciphers-manual
 # The path that the manual recipe names for its removal, by mistake.
+# EL7's libspice reads it, see report_spice_cnf.
+spice_cnf=/etc/pki/tls/spice.cnf
+# Where libvirt keeps the XML of each VM that runs.
+running=/run/libvirt/qemu
 misplaced=@LIBEXECDIR@/vdsm/qemu-kvm-wrapper/qemu-kvm-modified
 selinux_module=@SELINUX_MODULE@
 
@@ -97,6 +101,32 @@ report_manual_installation() {
     fi
 }
 
+# A cipher list there takes the place of that of each VM, where libspice reads
+# the file: then its path is in the library.
+report_spice_cnf() {
+    [ -r "$spice_cnf" ] || return 0
+    cat /usr/lib64/libspice-server.so.1 /usr/lib/*/libspice-server.so.1 \
+        2>/dev/null | grep -q -F "$spice_cnf" || return 0
+    list=$(sed -n "s/^[[:space:]]*CipherString[[:space:]]*=[[:space:]]*//p" \
+        "$spice_cnf" | tail -n 1)
+    if [ -n "$list" ]; then
+        say "$spice_cnf sets CipherString for the SPICE consoles of all VMs on this host, and SPICE reads it last: a VM whose property tlsciphers permits less is refused here; remedy: narrow that CipherString, or remove the line [spice-cnf]"
+    fi
+}
+
+# The VMs that run with a policy of ours: they go on, but nothing can start
+# them again from where they are.
+report_running() {
+    names=$(grep -l -s -e "-vdsm-tls" "$running"/*.xml | while read -r file; do
+        file=${file##*/}
+        printf "%s" "${separator-}${file%.xml}"
+        separator=", "
+    done)
+    if [ -n "$names" ]; then
+        say "these VMs run with a policy, and go on running, but can neither be saved and restored nor migrate to this host without the package: $names; remedy: install it again, or shut them down and start them without their properties [running-vms]"
+    fi
+}
+
 drop_if_same() {
     if [ -f "$1" ] && [ "$(sha256sum <"$1")" = "$(sha256sum <"$2")" ]; then
         rm -f "$1"
@@ -123,12 +153,14 @@ for_each_file() {
 case ${1-} in
     install)
         report_manual_installation
+        report_spice_cnf
         install_module
         if command -v persist >/dev/null; then
             for_each_file persist
         fi
         ;;
     remove)
+        report_running
         remove_module
         if command -v unpersist >/dev/null; then
             for_each_file unpersist

@@ -14,7 +14,8 @@ import support
 ON_A_HOST = {
     'ls -Z /usr/libexec/qemu-kvm-modified': {0},
     'install -m 644 -o root tlsciphers.conf /etc/vdsm/tlsciphers.conf': {0},
-    'gnutls-cli --list --priority NORMAL:-VERS-ALL:+VERS-TLS1.3': {0},
+    'gnutls-cli --list --priority SECURE256:-VERS-ALL:+VERS-TLS1.3:-GROUP-ALL:'
+    '+GROUP-SECP384R1': {0},
     'tlsprofile=modern /usr/libexec/vdsm/hooks/before_vm_start/50_emulator '
     '--test': {0},
     'tlsgroups=X25519:P-256 /usr/libexec/vdsm/hooks/before_vm_start/'
@@ -33,6 +34,8 @@ ON_A_HOST = {
     '-ciphersuites TLS_AES_128_CCM_SHA256 </dev/null': {1},
     'OPENSSL_CONF=/dev/null openssl s_client -connect HOST:PORT -tls1_3 '
     '-groups X448 </dev/null': {1},
+    'OPENSSL_CONF=/dev/null openssl s_client -connect HOST:PORT -tls1_2 '
+    '-sigalgs RSA+SHA1 -cipher ALL:@SECLEVEL=0 </dev/null': {1},
     'gnutls-cli --insecure --priority NORMAL:-VERS-ALL:+VERS-TLS1.1 '
     '--port PORT HOST </dev/null': {1},
     'virsh -r dumpxml NAME | grep tlsPort': {0},
@@ -40,6 +43,8 @@ ON_A_HOST = {
     # The machine of the tests is no host of oVirt: there is no vdsm.
     'vdsm-tlsciphers doctor': {0, 1},
     'vdsm-tlsciphers check tlsprofile=modern': {0},
+    'vdsm-tlsciphers check tlsprofile=intermediate tlsprotocols=TLSv1.2': {0},
+    'vdsm-tlsciphers check --running': {0},
     'vdsm-tlsciphers status': {0},
     'vdsm-tlsciphers scan': {0},
     'vdsm-tlsciphers scan --baseline modern webserver1': {0},
@@ -67,7 +72,8 @@ ELSEWHERE = {
     "tests/mutation/mutation.py 'tlsciphers.*judge*'": 'check.sh',
     './demo.sh': 'demo.sh',
     './autogen.sh && ./configure && make': 'check.sh',
-    './autogen.sh && ./configure && make rpm':
+    './autogen.sh && ./configure && make rpm '
+    'RPMBUILD_FLAGS=\'--define "rhel 8"\'':
         'package/test_rpm.py::test_each_release_gets_what_it_can_use',
     'make check': 'check.sh',
     'make help': 'package/test_build.py::test_help_names_what_can_be_made',
@@ -206,6 +212,6 @@ def commands(path: pathlib.Path, values: Mapping[str, object]) -> list[str]:
         for line in prompted or block.strip().splitlines():
             line = re.sub(r' +# .*', '', line.strip())
             line = re.sub(r"(Properties=)'.*'", r'\1...', line)
-            found.append(re.sub(r'(tlsciphers-)[0-9][0-9.-]+(\.noarch)',
+            found.append(re.sub(r'(tlsciphers-)[0-9][0-9.-]+(?:\.el\d+)?(\.noarch)',
                                 r'\1VERSION\2', line))
     return found

@@ -15,6 +15,8 @@ from vdsm_tlsciphers.terminal import TIME, clean
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from vdsm_tlsciphers import documents
 
 # Left is what the names below are read from: no text that its owner chose.
@@ -22,9 +24,15 @@ OPTIONS = ('no_header,no_version,no_serial,no_issuer,no_validity,no_subject,'
            'no_extensions,no_sigdump,no_aux')
 # Seconds.
 PATIENCE = 10
+# Characters of a name, which its owner chose.
+LONGEST = 1000
 
 # Bits that keys of other kinds than RSA's need for the same strength.
 LEAST_BITS = {'RSA': 2048, 'DSA': 2048, 'EC': 224}
+# Kinds of a single size.
+FIXED_KEYS = ('ED25519', 'ED448', 'ML-DSA-44', 'ML-DSA-65', 'ML-DSA-87')
+# Names of signatures that say which digest they are made with.
+KNOWN_SIGNATURES = '(?i)md[245]|sha-?[0-9]|ed25519|ed448|sm3|ml-?dsa'
 
 
 @functools.lru_cache(maxsize=1024)
@@ -42,8 +50,8 @@ def describe(der: bytes) -> 'documents.Certificate':
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             timeout=PATIENCE)
     except OSError as error:
-        raise Problem('%s: %s; install openssl' % (tlsciphers.OPENSSL,
-                                                   error.strerror))
+        raise Problem('%s cannot be run: %s; install or repair openssl' % (
+            tlsciphers.OPENSSL, error.strerror), 'cannot-run')
     except subprocess.TimeoutExpired:
         raise Problem('openssl does not come to an end with its certificate')
     text = clean_lines(process.stdout)
@@ -69,7 +77,7 @@ def _find(pattern: str, text: str) -> str:
     found = re.search('(?m)^%s$' % pattern, text)
     if found is None:
         raise ValueError(pattern)
-    return found.group(1).strip()
+    return found.group(1).strip()[:LONGEST]
 
 
 def _time(text: str) -> str:
@@ -85,22 +93,47 @@ def _key(text: str) -> str:
     return '%s %s' % (kind, bits.group(1)) if bits else kind
 
 
-def flaws(certificate: 'documents.Certificate') -> 'list[str]':
-    """Return what is wrong with a certificate, as describe() has it."""
+def _size(key: str) -> 'tuple[str, int | None]':
+    """Return the kind of a key and its bits, None where nobody knows."""
+    found = re.match('(.*) ([0-9]{1,6})$', key)
+    return (found.group(1), int(found.group(2))) if found else (key, None)
+
+
+def unchecked(certificate: 'documents.Certificate | None') -> 'list[str]':
+    """Return what flaws() cannot look at (list of str)."""
+    if certificate is None:
+        return ['the certificate']
     found = []
-    kind, _, bits = certificate['key'].partition(' ')
-    if bits and int(bits) < LEAST_BITS.get(kind, 0):
-        found.append('the key of the certificate has %s bits only' % bits)
+    kind, bits = _size(certificate['key'])
+    if bits is None and (kind in LEAST_BITS or kind not in FIXED_KEYS):
+        found.append("the size of the certificate's key")
+    if not re.search(KNOWN_SIGNATURES, certificate['signature']):
+        found.append("the certificate's signature")
+    return found
+
+
+def flaws(
+        certificate: 'documents.Certificate',
+        times: 'Sequence[str]') -> 'list[tuple[str, str]]':
+    """
+    Return what is wrong with a certificate, as describe() has it, at any of
+    some times (sequence of str, as in TIME): a list of (code, line).
+    """
+    found = []
+    kind, bits = _size(certificate['key'])
+    if bits is not None and bits < LEAST_BITS.get(kind, 0):
+        found.append(('certificate-key', 'the key of the certificate has '
+                      '%d bits only' % bits))
     for digest in 'md5', 'sha1':
         if re.search('(?i)' + digest + '(?![0-9])', certificate['signature']):
-            found.append('the certificate is signed with %s'
-                         % digest.upper().replace('SHA', 'SHA-'))
+            found.append(('certificate-signature', 'the certificate is '
+                          'signed with %s'
+                          % digest.upper().replace('SHA', 'SHA-')))
     # In this form the order of text is that of time.
-    now = time.strftime(TIME, time.gmtime())
-    if certificate['not_after'] < now:
-        found.append('the certificate expired on %s'
-                     % certificate['not_after'][:10])
-    if certificate['not_before'] > now:
-        found.append('the certificate is not valid before %s'
-                     % certificate['not_before'][:10])
+    if certificate['not_after'] < max(times):
+        found.append(('certificate-expired', 'the certificate expired on %s'
+                      % certificate['not_after'][:10]))
+    if certificate['not_before'] > min(times):
+        found.append(('certificate-not-yet-valid', 'the certificate is not '
+                      'valid before %s' % certificate['not_before'][:10]))
     return found

@@ -3,9 +3,10 @@
 
 """
 Shows what properties would do to the consoles of a VM: the suites that are
-left for each version of TLS, the words that the libraries ignore, and what
-clients have in common with them. Needs no host: the OpenSSL and GnuTLS of
-the machine that it runs on decide.
+left for each version of TLS, the words that the libraries ignore, what clients
+have in common with them, and what "scan" would find, by handshakes with a
+server of this machine's own OpenSSL or GnuTLS under exactly that policy. Needs
+no host: the libraries of the machine that it runs on decide.
 """
 
 TYPE_CHECKING = False
@@ -16,14 +17,16 @@ EXAMPLES = """\
 A value without a NAME is taken for that of tlsprofile, tlsprotocols,
 tlspriority or tlsciphers, whichever it looks like; the first line says which.
 
-Exit status: 0 such a VM starts, and clients can connect; 1 the hook refuses
-the value, or there is something to correct; 2 it could not be checked.
+Exit status: 0 such a VM starts, clients can connect, and all that its
+consoles accept is in the baseline; 1 the hook refuses the value, or there are
+findings; 2 it could not be checked. With --running it is that of the worst VM.
 
 Examples:
   vdsm-tlsciphers check tlsprofile=modern
-  vdsm-tlsciphers check ECDHE+AESGCM:TLS_AES_256_GCM_SHA384
-  vdsm-tlsciphers check tlsciphers=ECDHE+AESGCM tlsprotocols=TLSv1.2
+  vdsm-tlsciphers check intermediate ECDHE+AESGCM:TLS_AES_256_GCM_SHA384
+  vdsm-tlsciphers check --baseline modern tlsprofile=modern
   vdsm-tlsciphers check --vm web1
+  vdsm-tlsciphers check --running
   vdsm-tlsciphers check --xml web1.xml tlsprofile=intermediate
 """
 
@@ -39,8 +42,15 @@ def add_arguments(parser: 'argparse.ArgumentParser') -> None:
         '--vm', metavar='NAME', help='for the displays of this VM; without a '
         'value, its own properties')
     machine.add_argument(
+        '--running', action='store_true', help='the same for each VM that '
+        'runs on this host')
+    machine.add_argument(
         '--xml', metavar='FILE', help='the same for a domain XML, such as '
         '"virsh -r dumpxml" prints')
+    parser.add_argument(
+        '--baseline', metavar='NAME', default='intermediate',
+        help='what to assess against: intermediate (the default), modern, a '
+        'profile of this host, or none')
     parser.add_argument(
         '--engine-ciphers', metavar='LIST', default='DEFAULT',
         help='what the engine hands to SPICE clients (engine-config -g '

@@ -3,9 +3,25 @@
 
 """What properties do to the consoles of a VM, for people and for JSON."""
 
+import re
+
 import tlsciphers
-from vdsm_tlsciphers import FINDINGS, FINE, Problem, domains, libraries
-from vdsm_tlsciphers.terminal import clean, paint, print_json
+from vdsm_tlsciphers import (
+    FINDINGS,
+    FINE,
+    Problem,
+    domains,
+    judge,
+    libraries,
+    rehearsal,
+)
+from vdsm_tlsciphers import wrapper as installed
+from vdsm_tlsciphers.terminal import (
+    FORMAT_VERSION,
+    clean,
+    paint,
+    print_json,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,25 +42,58 @@ DESCRIPTION = 'tlsciphers: the '
 NOTES = ('does not apply to this VM', 'have no effect')
 # What it says where a program is missing.
 CANNOT_TELL = 'tlsciphers: cannot check the values'
+# The property for each key of a policy, and what in it lets clients in.
+WORKING = {
+    'protocols': ('tlsprotocols', 'TLSv1.2:TLSv1.3'),
+    'groups': ('tlsgroups', 'X25519:prime256v1:secp384r1'),
+    'ciphersuites': ('tlsciphers', 'TLS_AES_256_GCM_SHA384'),
+    'ciphers': ('tlsciphers', 'ECDHE-RSA-AES256-GCM-SHA384'),
+}
+# The same in a priority string.
+WORKING_WORDS = ('+ECDHE-RSA, +AES-256-GCM, +GROUP-SECP256R1 and '
+                 '+SIGN-RSA-PSS-RSAE-SHA256')
+# Channels of SPICE that a VM of oVirt can have.
+CHANNELS = ('main', 'display', 'inputs', 'cursor', 'playback', 'record',
+            'smartcard', 'usbredir')
 
 
 def run(options: 'argparse.Namespace') -> int:
     """Do the command's work; return its exit status."""
-    machine = find_machine(options)
+    baseline = judge.read_baseline(options.baseline)
     properties = dict(map(parse_value, options.values))
     if len(properties) < len(options.values):
         raise Problem('a property is given twice; give each once')
-    if not properties and machine:
-        properties = machine.properties or properties_of(machine.policy)
-    if not properties and not machine:
-        raise Problem('there is nothing to check; give [NAME=]VALUE, --vm or '
-                      '--xml')
-    document = examine(properties, machine, options.engine_ciphers)
+    checked = [examine(properties or (of_machine(machine) if machine else {}),
+                       machine, options.engine_ciphers, baseline,
+                       options.baseline)
+               for machine in find_machines(options, bool(properties))]
     if options.json:
-        print_json(document)
+        print_json({'format': 'vdsm-tlsciphers check',
+                    'version': FORMAT_VERSION, 'vms': checked}
+                   if options.running else checked[0])
     else:
-        show(document)
-    return FINDINGS if document['refused'] or document['findings'] else FINE
+        show_all(checked, options.running)
+    return FINDINGS if any(document['refused'] or document['findings']
+                           for document in checked) else FINE
+
+
+def find_machines(options: 'argparse.Namespace', has_values: bool,
+                  ) -> 'list[domains.Machine] | list[None]':
+    """Return the Machines that the options name; [None] for none of them."""
+    if options.running:
+        return domains.running(domains.connect())
+    machine = find_machine(options)
+    if machine:
+        return [machine]
+    if not has_values:
+        raise Problem('there is nothing to check; give [NAME=]VALUE, --vm, '
+                      '--running or --xml')
+    return [None]
+
+
+def of_machine(machine: 'domains.Machine') -> 'dict[str, str]':
+    """Return a Machine's own properties (dict), or what it was started by."""
+    return machine.properties or properties_of(machine.policy)
 
 
 def find_machine(options: 'argparse.Namespace') -> 'domains.Machine | None':
@@ -53,12 +102,7 @@ def find_machine(options: 'argparse.Namespace') -> 'domains.Machine | None':
         return domains.find(domains.connect(), options.vm)
     if options.xml is None:
         return None
-    try:
-        with open(options.xml, 'rb') as xml:
-            return domains.Machine(xml.read())
-    except OSError as error:
-        raise Problem('%s: cannot be read: %s' % (options.xml,
-                                                  error.strerror))
+    return domains.Machine(domains.read_file(options.xml))
 
 
 def parse_value(argument: str) -> 'tuple[str, str]':
@@ -95,16 +139,21 @@ def properties_of(policy: 'dict[str, domains.Setting]') -> 'dict[str, str]':
 
 
 def examine(properties: 'dict[str, str]', machine: 'domains.Machine | None',
-            engine_ciphers: str) -> 'documents.Check':
+            engine_ciphers: str, baseline: 'dict[str, str] | None',
+            name: str) -> 'documents.Check':
     """
     Return what properties (dict) do as a document (dict) for JSON: for a
     Machine, or where it is None for a VM with both displays.
+
+    Arguments:
+        engine_ciphers (str): the cipher list of SPICE clients.
+        baseline (dict or None), name (str): as judge.findings() has them.
     """
     document: documents.Check = {
-        'format': 'vdsm-tlsciphers check', 'version': 1,
+        'format': 'vdsm-tlsciphers check', 'version': FORMAT_VERSION,
         'vm': machine.name if machine else None,
-        'properties': properties, 'refused': None, 'findings': [],
-        'notes': [], 'displays': {}}
+        'properties': properties, 'baseline': name, 'refused': None,
+        'findings': [], 'details': [], 'notes': [], 'displays': {}}
     displays: Collection[str] = (
         machine.displays if machine else ('spice', 'vnc'))
     try:
@@ -126,19 +175,189 @@ def examine(properties: 'dict[str, str]', machine: 'domains.Machine | None',
         if any(words in line for words in NOTES):
             document['notes'].append(line)
         elif not line.startswith(DESCRIPTION):
-            document['findings'].append(line)
+            add_line(document, line)
         elif machine and 'is not covered' in line:
-            document['findings'].append(line[len('tlsciphers: '):])
+            add_line(document, line[len('tlsciphers: '):])
     for display in ('spice', 'vnc'):
         if display in displays:
             described = describe(display, policy, engine_ciphers)
             document['displays'][display] = described
-            document['findings'].extend(
-                '%s: %s has nothing in common with this policy; it cannot '
-                'connect' % (display.upper(), client['client'])
-                for client in described['clients']
-                if not client['protocols'])
+            if described['policy'] and rehearse(document, display, described,
+                                                baseline, name):
+                add_clients(document, display, described)
+    if machine:
+        add_unencrypted(document, machine, policy)
     return document
+
+
+def add(document: 'documents.Check', code: str,
+        severity: 'documents.Severity', text: str,
+        remedy: 'str | None' = None) -> None:
+    """Add a finding to a document, with its code at the end of its line."""
+    line = text + ('; ' + remedy if remedy else '')
+    document['findings'].append('%s [%s]' % (line, code))
+    document['details'].append({
+        'finding': document['findings'][-1], 'code': code, 'text': text,
+        'remedy': remedy, 'severity': severity})
+
+
+def add_line(document: 'documents.Check', line: str) -> None:
+    """Add a line of the hook, which says all by itself, as a finding."""
+    found = re.search(r' \[([a-z0-9-]+)\]$', line)
+    document['findings'].append(line)
+    document['details'].append({
+        'finding': line, 'code': found.group(1) if found else 'hook-warning',
+        'text': line[:found.start()] if found else line, 'remedy': None,
+        'severity': 'medium'})
+
+
+# By handshakes
+
+
+def rehearse(document: 'documents.Check', display: 'documents.Display',
+             described: 'documents.CheckedDisplay',
+             baseline: 'dict[str, str] | None', name: str) -> bool:
+    """
+    Add the findings of a scan of a console with the policy of a display. Tell
+    whether any client can connect.
+    """
+    values = {key: setting['value']
+              for key, setting in described['policy'].items()}
+    versions = permitted_versions(values, described)
+    try:
+        with rehearsal.server(values) as port:
+            console = rehearsal.scan(port, display, baseline, name)
+            dead = [version for version in versions
+                    if not rehearsal.connects(port, version,
+                                              display == 'vnc')]
+    except installed.Refused as refusal:
+        add(document, 'wrapper-refuses', 'high', '%s: the wrapper would not '
+            'start the VM here: %s' % (display.upper(), refusal),
+            'vdsm-tlsciphers doctor tells more')
+        return True
+    except rehearsal.Dead:
+        add_dead(document, display, values, versions, True)
+        return False
+    described['accepted'] = {'protocols': console['protocols'],
+                             'groups': console['groups']}
+    for finding in console['findings']:
+        add_of_scan(document, display, finding)
+    if dead:
+        add_dead(document, display, values, dead, len(dead) == len(versions))
+    elif console['state'] != 'scanned':
+        add(document, 'not-assessed', 'medium', '%s: cannot be evaluated: %s'
+            % (display.upper(), console['problem']))
+    return len(dead) < len(versions)
+
+
+def add_dead(document: 'documents.Check', display: 'documents.Display',
+             values: 'dict[str, str]', dead: 'list[str]', whole: bool) -> None:
+    """Add that nobody can connect (whole), or not with versions (dead)."""
+    if display == 'vnc':
+        given = 'tlspriority=' + values['priority']
+        remedy = ('set tlsprofile=intermediate, or have %s in tlspriority'
+                  % WORKING_WORDS)
+    else:
+        blamed = blame(values, dead) or list(values)
+        given = ' '.join('%s=%s' % (WORKING[key][0],
+                                    values.get(key, '(of the host)'))
+                         for key in blamed)
+        remedy = ' or '.join(
+            'set %s to %s' % WORKING[key] if key in ('protocols', 'groups')
+            else 'add %s to %s' % WORKING[key][::-1] for key in blamed)
+    add(document, 'no-client-can-connect', 'high', '%s: no client can connect'
+        '%s with %s' % (display.upper(), '' if whole else ' by '
+                        + ' and '.join(dead), given), remedy)
+
+
+def add_clients(document: 'documents.Check', display: 'documents.Display',
+                described: 'documents.CheckedDisplay') -> None:
+    """Add the clients that have nothing in common with a policy."""
+    for client in described['clients']:
+        if not client['protocols']:
+            add(document, 'client-cannot-connect', 'medium', '%s: %s has '
+                'nothing in common with this policy; it cannot connect'
+                % (display.upper(), client['client']))
+
+
+def permitted_versions(values: 'dict[str, str]',
+                       described: 'documents.CheckedDisplay') -> 'list[str]':
+    """
+    Return the versions of TLS (list of str) by which clients should be able
+    to connect with a policy. That nobody can by an old one is no loss.
+    """
+    if 'priority' in values:
+        given = libraries.list_priority(values['priority'])[0]
+    else:
+        given = values.get('protocols', 'TLSv1.3:TLSv1.2').split(':')
+    return [version for version in ('TLSv1.3', 'TLSv1.2') if version in given
+            ] or list(described['protocols'])
+
+
+def blame(values: 'dict[str, str]', dead: 'list[str]') -> 'list[str]':
+    """
+    Return those keys of a policy for SPICE (list of str), or else those that
+    it lacks, of which any one with a value that works lets clients in with
+    the versions (dead) by which they cannot connect.
+    """
+    for keys in values, [key for key in WORKING if key not in values]:
+        found = []
+        for key in keys:
+            try:
+                with rehearsal.server(dict(values, **{key: WORKING[key][1]})
+                                      ) as port:
+                    if all(rehearsal.connects(port, version)
+                           for version in dead):
+                        found.append(key)
+            except (installed.Refused, rehearsal.Dead):
+                continue
+        if found:
+            return found
+    return []
+
+
+def add_of_scan(document: 'documents.Check', display: 'documents.Display',
+                finding: 'documents.Finding') -> None:
+    """Add a finding that a scan would have, with all that it says of it."""
+    if finding['against'] == 'baseline':
+        add(document, finding['code'], finding['severity'],
+            '%s: against %s: %s' % (display.upper(), document['baseline'],
+                                    finding['text']), finding['remedy'])
+
+
+# Ports without TLS
+
+
+def add_unencrypted(document: 'documents.Check', machine: 'domains.Machine',
+                    policy: 'documents.Policy') -> None:
+    """Add what a Machine has, or will have, of ports without TLS."""
+    required = any(setting['required'] for key, setting in policy.items()
+                   if key != 'priority')
+    for port, channels in domains.plaintext_ports(machine):
+        number = 'a port' if port is None else 'port %d' % port
+        clear = [channel for channel in CHANNELS
+                 if channels.get(channel, channels['']) != 'secure']
+        insecure = sorted(channel for channel, mode in channels.items()
+                          if mode == 'insecure')
+        if required and not insecure:
+            document['notes'].append(
+                'SPICE: %s without TLS beside the TLS port: the policy has '
+                'every channel demand TLS there' % number)
+        elif clear:
+            add(document, 'spice-plaintext', 'high',
+                'SPICE: %s without TLS beside the TLS port: %s work%s in '
+                'clear' % (number, ', '.join(insecure or clear),
+                           's' if len(insecure or clear) == 1 else ''),
+                'remove mode=insecure from its channels' if insecure else
+                'give the VM a property of its own for SPICE, or defaultMode='
+                'secure')
+        else:
+            document['notes'].append(
+                'SPICE: %s without TLS beside the TLS port: the channels %s '
+                'demand TLS there' % (number, ', '.join(CHANNELS)))
+
+
+# What a display accepts
 
 
 def describe(display: 'documents.Display', policy: 'documents.Policy',
@@ -148,7 +367,8 @@ def describe(display: 'documents.Display', policy: 'documents.Policy',
             and (key == 'priority') == (display == 'vnc')]
     described: documents.CheckedDisplay = {
         'policy': {key: policy[key] for key in keys},
-        'protocols': {}, 'groups': [], 'clients': []}
+        'protocols': {}, 'groups': [], 'accepted': None,
+        'clients': []}
     if not keys:
         return described
     values = {key: policy[key]['value'] for key in keys}
@@ -176,6 +396,23 @@ def describe(display: 'documents.Display', policy: 'documents.Policy',
     return described
 
 
+def show_all(checked: 'list[documents.Check]', with_summary: bool) -> None:
+    """Print such documents for people."""
+    for number, document in enumerate(checked):
+        if number:
+            print()
+        show(document)
+    if with_summary:
+        print('%s%d running VM%s: %d refused at the next start, %d with '
+              'findings' % (
+                  '\n' if checked else '', len(checked),
+                  '' if len(checked) == 1 else 's',
+                  len([document for document in checked
+                       if document['refused']]),
+                  len([document for document in checked
+                       if document['findings']])))
+
+
 def show(document: 'documents.Check') -> None:
     """Print such a document for people."""
     if document['vm'] is not None:
@@ -194,16 +431,21 @@ def show(document: 'documents.Check') -> None:
             '%s=%s%s' % (key, setting['value'], '' if setting['required']
                          else ' (default of the host, best effort)')
             for key, setting in described['policy'].items()])
+        accepted = described['accepted'] or {'protocols': {}, 'groups': []}
         for version, suites in described['protocols'].items():
-            show_row(version, suites)
-        show_row('groups', [' '.join(described['groups'])
-                            or 'the default of OpenSSL'])
+            strengths = {suite['suite']: suite['strength'] for suite
+                         in accepted['protocols'].get(version, ())}
+            show_row(version, [
+                suite if strengths.get(suite, 'strong') == 'strong' else
+                '%s (%s)' % (suite, strengths[suite]) for suite in suites])
+        show_row('groups', [' '.join(described['groups']
+                                     or accepted['groups']) or 'none'])
         show_row('clients', [describe_client(client)
                              for client in described['clients']])
     for line in document['notes']:
         print('\nNote: ' + clean(line))
     for line in document['findings']:
-        print('\n' + paint('To correct: ', 'yellow') + clean(line))
+        print('\n' + paint('Problem: ', 'yellow') + clean(line))
     if document['refused']:
         print('\n' + paint('Refused; the VM does not start: ', 'red')
               + clean(document['refused']))

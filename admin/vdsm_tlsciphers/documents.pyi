@@ -27,9 +27,10 @@ class Head(TypedDict):
 
 ScannedDisplay: TypeAlias = Literal['spice', 'vnc', 'websocket', 'tls']
 ScanState: TypeAlias = Literal[
-    'scanned', 'no TLS', 'unreachable', 'incomplete']
+    'scanned', 'no TLS', 'TLS required', 'unreachable', 'incomplete']
 Strength: TypeAlias = Literal['strong', 'acceptable', 'weak', 'broken']
 Against: TypeAlias = Literal['policy', 'baseline']
+Severity: TypeAlias = Literal['critical', 'high', 'medium', 'low', 'info']
 
 class Suite(TypedDict):
     suite: str
@@ -47,8 +48,17 @@ class Certificate(TypedDict):
     signature: str
     sha256: str
 
-class Finding(TypedDict):
+# What version 2 of the documents has of a finding, a difference, or a line of
+# doctor, beside the keys of version 1.
+class Message(TypedDict):
+    code: str
+    text: str
+    remedy: str
+    severity: Severity
+
+class Finding(Message):
     against: Against
+    # "text; remedy"
     finding: str
 
 class Console(TypedDict):
@@ -64,15 +74,25 @@ class Console(TypedDict):
     certificate: Certificate | None
     policy: Policy | None
     findings: list[Finding]
+    # Since version 2.
+    code: NotRequired[str | None]
+    remedy: NotRequired[str | None]
+    signatures: NotRequired[list[str] | None]
+    extended_master_secret: NotRequired[bool | None]
+    session_tickets: NotRequired[bool | None]
+    unencrypted_offers: NotRequired[list[str] | None]
+    open_channels: NotRequired[list[str] | None]
 
 class ScanSummary(TypedDict):
     consoles: int
     passed: int
     failed: int
     not_scanned: int
+    partly_checked: int
 
 # What is made sure of when a scan is read.
 class Scan(TypedDict):
+    version: int
     tool: str
     host: str
     time: str
@@ -81,7 +101,6 @@ class Scan(TypedDict):
 
 class NewScan(Scan):
     format: str
-    version: int
     summary: ScanSummary
 
 # status; its members are explained in docs/status.schema.json.
@@ -92,7 +111,6 @@ VMState: TypeAlias = Literal['in force', 'difference', 'none', 'unknown']
 Statement: TypeAlias = Literal[
     'effective', 'configured', 'different', 'none', 'unknown']
 Source: TypeAlias = Literal['arguments', 'OpenSSL file', 'QEMU']
-Severity: TypeAlias = Literal['critical', 'high', 'medium', 'low', 'info']
 
 class VMDisplay(TypedDict):
     display: Display
@@ -126,13 +144,9 @@ class VMSetting(TypedDict):
     live: bool
     note: str | None
 
-class Difference(TypedDict):
+class Difference(Message):
     display: Display | None
     difference: str
-    code: str
-    severity: Severity
-    text: str
-    remedy: str
 
 class VM(TypedDict):
     vm: str
@@ -161,19 +175,36 @@ class Client(TypedDict):
     client: str
     protocols: Protocols
 
+# As a scan has them.
+class Accepted(TypedDict):
+    protocols: dict[str, list[Suite]]
+    groups: list[str]
+
 class CheckedDisplay(TypedDict):
     policy: Policy
     protocols: Protocols
     groups: list[str]
+    # By handshakes; None where there is no policy.
+    accepted: Accepted | None
     clients: list[Client]
+
+# What a line of "findings" says, in parts.
+class Detail(TypedDict):
+    finding: str
+    code: str
+    text: str
+    remedy: str | None
+    severity: Severity
 
 class Check(TypedDict):
     format: str
     version: int
     vm: str | None
     properties: dict[str, str]
+    baseline: str
     refused: str | None
     findings: list[str]
+    details: list[Detail]
     notes: list[str]
     displays: dict[Display, CheckedDisplay]
 
@@ -184,6 +215,8 @@ class Examination(TypedDict):
     state: str
     text: str
     remedy: str | None
+    code: str
+    severity: Severity
 
 class ExaminationSummary(TypedDict):
     ok: int

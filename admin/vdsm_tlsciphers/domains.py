@@ -10,7 +10,7 @@ from xml.dom import minidom  # nosec B408 # see where it is used
 from xml.parsers import expat
 
 import tlsciphers
-from vdsm_tlsciphers import Problem
+from vdsm_tlsciphers import Problem, files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,19 +67,27 @@ class Machine:
         none that the hook would take.
         """
         try:
+            check_bounds(xml)
             # libvirt wrote it, or whoever runs this has chosen the file.
             self.document = minidom.parseString(xml)  # nosec B318
             self.displays: frozenset[str] = tlsciphers.displays(
                 self.document)
-        except expat.ExpatError as error:
-            raise Problem('the domain XML cannot be read: %s' % error)
+        except (expat.ExpatError, LookupError, UnicodeError,
+                ValueError) as error:
+            # An encoding that there is not is a LookupError or ValueError.
+            raise Problem('the domain XML is not well-formed: %s; "virsh -r '
+                          'dumpxml NAME" prints one'
+                          % tlsciphers.printable(str(error), 100),
+                          'xml-malformed')
         except tlsciphers.Refused as refusal:
             raise Problem(str(refusal))
         domain = self.document.documentElement
         if domain is None or domain.tagName != 'domain':
             raise Problem('this is no domain XML: it begins with <%s>; '
                           '"virsh -r dumpxml NAME" prints one'
-                          % (domain and domain.tagName))
+                          % (domain and tlsciphers.printable(
+                              domain.tagName)),
+                          'xml-no-domain')
         self.name = child_text(domain, 'name')
         self.uuid = child_text(domain, 'uuid')
         self.consoles = self._find_consoles(PORTS)
@@ -143,6 +151,88 @@ def host_priority() -> 'str | None':
     except OSError:
         return None
     return found.get('vnc_tls_priority', found.get('default_tls_priority'))
+
+
+# A domain XML has some 20 kB.
+MOST_BYTES = 4 * 1024 * 1024
+MOST_DEPTH = 100
+# Elements and attributes.
+MOST_NODES = 100 * 1000
+
+
+def read_file(path: str) -> bytes:
+    """Return a domain XML (bytes) that is in a file. Raises Problem."""
+    return files.read_bounded(path, MOST_BYTES,
+                              '"virsh -r dumpxml NAME" prints a domain XML')
+
+
+def check_bounds(xml: 'str | bytes') -> None:
+    """
+    Refuse (Problem) what no domain is: elements that are nested too deep, too
+    many of them, or entities. The parser that makes a tree of them comes
+    later. Raises what expat does.
+    """
+    depth = nodes = 0
+
+    def start(_: str, attributes: 'dict[str, str]') -> None:
+        nonlocal depth, nodes
+        depth += 1
+        nodes += 1 + len(attributes)
+        if depth > MOST_DEPTH or nodes > MOST_NODES:
+            raise Problem('the domain XML has %s; "virsh -r dumpxml NAME" '
+                          'prints one' % (
+                              'more than %d elements and attributes'
+                              % MOST_NODES if nodes > MOST_NODES else
+                              'elements nested more than %d deep'
+                              % MOST_DEPTH), 'xml-too-large')
+
+    def end(_: str) -> None:
+        nonlocal depth
+        depth -= 1
+
+    def doctype(*_: object) -> None:
+        raise Problem('the domain XML has a document type declaration '
+                      '(DOCTYPE), which libvirt never writes; remove it',
+                      'xml-doctype')
+
+    parser = expat.ParserCreate()
+    parser.StartElementHandler = start
+    parser.EndElementHandler = end
+    parser.StartDoctypeDeclHandler = doctype
+    parser.Parse(xml, True)
+
+
+def plaintext_ports(machine: Machine) -> (
+        'list[tuple[int | None, dict[str, str]]]'):
+    """
+    Return the ports without TLS that the SPICE consoles of a Machine have, or
+    get at its start (None for one that libvirt will choose), each with the
+    modes of its channels ({name: mode}, '' for all others).
+    """
+    found = []
+    for graphics in spice_graphics(machine.document):
+        listens = {listen.getAttribute('type')
+                   for listen in graphics.getElementsByTagName('listen')}
+        if listens & {'none', 'socket'}:
+            continue  # It listens at no port.
+        modes = {'': graphics.getAttribute('defaultMode') or 'any'}
+        for channel in graphics.getElementsByTagName('channel'):
+            modes[channel.getAttribute('name')] = channel.getAttribute('mode')
+        port = graphics.getAttribute('port')
+        given = int(port) if re.match('[1-9][0-9]{0,4}$', port) else None
+        # libvirt chooses one unless all channels are secure.
+        chosen = (port == '-1' or graphics.getAttribute('autoport') == 'yes')
+        if (given or chosen) and set(modes.values()) != {'secure'} and (
+                modes[''] != 'secure' or 'insecure' in modes.values()):
+            found.append((given, modes))
+    return found
+
+
+def spice_graphics(
+        document: minidom.Document) -> 'list[minidom.Element]':
+    """Return the SPICE consoles of a domain XML."""
+    return [graphics for graphics in document.getElementsByTagName('graphics')
+            if graphics.getAttribute('type') == 'spice']
 
 
 def is_tainted(connection: 'libvirt.virConnect', machine: Machine) -> bool:

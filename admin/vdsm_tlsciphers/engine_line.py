@@ -3,7 +3,8 @@
 
 """
 Prints the commands that define the custom properties of VMs in the engine:
-to be run there, one for each cluster level that you have.
+to be run there, one for each cluster level that an engine may have (4.2 to
+4.8), or for those of --cver.
 """
 
 import argparse
@@ -30,7 +31,8 @@ DEFINITIONS = {
     'tlspriority': '^[A-Za-z0-9._@%!+:-]+$',
     'tlsprofile': '^[A-Za-z0-9._-]+$',
 }
-DEFAULT_LEVEL = '4.7'
+# Those that engines with hosts for this package have: oVirt 4.2 to 4.5.
+LEVELS = ('4.2', '4.3', '4.4', '4.5', '4.6', '4.7', '4.8')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,8 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--cver', metavar='LEVEL', nargs='+', action='append',
         type=cluster_level,
         help='the cluster levels (Compute > Clusters, Compatibility Version; '
-        'default: %s); a level without the definition drops the properties '
-        'from its VMs' % DEFAULT_LEVEL)
+        'default: all from %s to %s); a level without the definition drops '
+        'the properties from its VMs' % (LEVELS[0], LEVELS[-1]))
     parser.add_argument(
         '--properties', metavar='NAME,...', type=property_names,
         default=list(DEFINITIONS), help='the properties to define, separated '
@@ -67,12 +69,15 @@ def property_names(text: str) -> 'list[str]':
 def run(options: argparse.Namespace) -> int:
     """Print the commands; return the exit status."""
     levels: list[str] = []
-    for given in options.cver or [[DEFAULT_LEVEL]]:
+    for given in options.cver or [LEVELS]:
         levels.extend(level for level in given if level not in levels)
     print('# Run these on the machine of the engine, as root. Each cluster '
           'level needs its line:\n'
           '# a level without it drops the properties from its VMs, also when '
           'a cluster is raised to it.')
+    if not options.cver:
+        print('# The line of a level that this engine does not know fails, '
+              'and changes nothing.')
     for level in levels:
         print(command(options.properties, level))
     print('systemctl restart ovirt-engine')

@@ -5,8 +5,10 @@
 
 import collections
 import errno
+import functools
 import glob
 import os
+import pwd
 import re
 import stat
 import subprocess  # nosec B404 # programs by absolute path, no shell
@@ -17,26 +19,33 @@ from vdsm_tlsciphers import VERSION, Problem
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import NamedTuple
 
 OK, WARNING, FAILED = 'ok', 'warning', 'FAILED'
 if TYPE_CHECKING:
     class Finding(NamedTuple):
-        """What was looked at (check), and what was found (text)."""
+        """
+        What was looked at (check), and what was found (text); code: of the
+        check, where it is not given.
+        """
 
         check: str
         state: str
         text: str
         remedy: str | None
+        code: str | None = None
 else:
-    Finding = collections.namedtuple('Finding', 'check state text remedy')
+    Finding = collections.namedtuple('Finding', 'check state text remedy code')
+    Finding.__new__.__defaults__ = (None,)
 
 PACKAGE = 'vdsm-hook-tlsciphers'
 REINSTALL = 'dnf reinstall ' + PACKAGE
 FIX = 'vdsm-tlsciphers doctor --fix'
 HOOK = '@HOOK@'
 HOOKS = os.path.dirname(os.path.dirname(HOOK))
-SCRIPTLET = '@PKGDATADIR@/scriptlet'
+PKGDATADIR = '@PKGDATADIR@'
+SCRIPTLET = PKGDATADIR + '/scriptlet'
 MISPLACED = '@LIBEXECDIR@/vdsm/qemu-kvm-wrapper'
 KEPT = '/etc/vdsm/tlsciphers-manual'
 QEMU_CONF = '/etc/libvirt/qemu.conf'
@@ -52,15 +61,41 @@ TRIAL_SPICE = {
 TRIAL_VNC = {'priority': 'NORMAL:-VERS-ALL:+VERS-TLS1.2'}
 
 
+# What the hook and the wrapper run as, on a host: vdsm's user, and QEMU's,
+# unless qemu.conf names another one.
+VDSM = 'vdsm'
+QEMU = ('qemu', 'libvirt-qemu')
+
+
+# The programs that validate values, and what lines are about that they decide.
+TOOLS = {'GnuTLS': (tlsciphers.GNUTLS_CLI, 'priority', 'GnuTLS'),
+         'OpenSSL': (tlsciphers.OPENSSL, 'ciphers: ', 'groups: ', 'OpenSSL')}
+
+
 def examine() -> 'list[Finding]':
     """Return the Findings (list), in the order in which they matter."""
     findings: list[Finding] = []
-    for examination in (package, labels, module, hook, other_hooks, emulator,
-                        wrapper, openssl, gnutls, profiles, host_default,
-                        encryption, capabilities, leftovers):
+    for examination in (package, labels, module, users, hook, other_hooks,
+                        emulator, wrapper, openssl, gnutls, profiles,
+                        host_default, encryption, capabilities, running_vms,
+                        leftovers):
         found = examination()
         findings.extend(found if isinstance(found, list) else [found])
-    return findings
+    return [lead_to_tool(finding, findings) for finding in findings]
+
+
+def lead_to_tool(finding: Finding, findings: 'list[Finding]') -> Finding:
+    """
+    Return a Finding, with a remedy that names the line of the program which
+    has decided, where that program does not work.
+    """
+    failed = {other.check for other in findings if other.state == FAILED}
+    if finding.state == FAILED and finding.check not in TOOLS:
+        for check, words in TOOLS.items():
+            if check in failed and any(word in finding.text
+                                       for word in words):
+                return finding._replace(remedy='see "%s"' % check)
+    return finding
 
 
 def fix(findings: 'list[Finding]') -> 'list[str]':
@@ -72,13 +107,13 @@ def fix(findings: 'list[Finding]') -> 'list[str]':
               if finding.state == FAILED and finding.remedy == FIX}
     done = []
     if 'labels' in failed:
-        paths = [path for path in (WRAPPER, EMULATOR, HOOK)
-                 if os.path.lexists(path)]
+        paths = labelled_files()
         answer = ask('restorecon', '-F', '-v', *paths)
         if answer.returncode:
             raise Problem('restorecon has failed: %s; mend that and run it '
                           'again' % first_line(answer.stderr))
-        done.append('labels: restorecon -F ' + ' '.join(paths))
+        done.append('labels: restorecon -F on %d files of the package'
+                    % len(paths))
     if 'capabilities' in failed:
         # The same as when rpm updates qemu-kvm.
         answer = ask('/bin/sh', SCRIPTLET, 'emulator-changed')
@@ -127,17 +162,29 @@ def selinux_enabled() -> bool:
     return os.path.exists(SELINUXFS)
 
 
+def labelled_files() -> 'list[str]':
+    """
+    Return the files of the package (list of str) whose labels count: what
+    vdsm and QEMU's user execute or read.
+    """
+    found = [path for path in (WRAPPER, EMULATOR, HOOK)
+             if os.path.lexists(path)]
+    for folder, folders, names in os.walk(PKGDATADIR):
+        found += [os.path.join(folder, name) for name in sorted(names)]
+        folders.sort()
+    return found
+
+
 def labels() -> Finding:
     check = 'labels'
     if not selinux_enabled():
         return Finding(check, OK, 'SELinux is not enabled: none is needed',
                        None)
     wrong = []
-    for path in (WRAPPER, EMULATOR, HOOK):
-        if not os.path.lexists(path):
-            continue  # The package's or the wrapper's line says so.
-        expected = first_line(ask('matchpathcon', '-n', path).stdout)
-        if not expected:
+    paths = labelled_files()
+    answers = ask('matchpathcon', '-n', *paths).stdout.split('\n')
+    for path, expected in zip(paths, [*answers, *[''] * len(paths)]):
+        if not expected.strip():
             return Finding(check, WARNING, 'matchpathcon does not tell which '
                            'label %s must have' % path,
                            'install libselinux-utils')
@@ -151,6 +198,8 @@ def labels() -> Finding:
         if selinux_type(label) != selinux_type(expected):
             wrong.append('%s has %s instead of %s' % (
                 path, selinux_type(label), selinux_type(expected)))
+    if len(wrong) > 3:
+        wrong[3:] = ['and %d more' % (len(wrong) - 3)]
     if wrong:
         return Finding(check, FAILED, ', '.join(wrong), FIX)
     return Finding(check, OK, '%s has qemu_exec_t' % WRAPPER, None)
@@ -187,6 +236,175 @@ def module() -> Finding:
     return Finding(check, OK, 'tlsciphers is in the policy store', None)
 
 
+# Users
+
+
+def account(names: 'tuple[str, ...]') -> 'pwd.struct_passwd | None':
+    """Return the first user of these names that there is, or None."""
+    for name in names:
+        try:
+            # libvirt takes +107 for a number.
+            if re.match(r'\+?\d+$', name):
+                return pwd.getpwuid(int(name))
+            return pwd.getpwnam(name)
+        except KeyError:
+            continue
+    return None
+
+
+def vdsm_user() -> 'pwd.struct_passwd | None':
+    return account((VDSM,))
+
+
+def qemu_user() -> 'pwd.struct_passwd | None':
+    """Return the user whom libvirt runs QEMU as, or None."""
+    name = read_setting(read_qemu_conf(), 'user')
+    return account((name,) if name else QEMU)
+
+
+def users() -> 'Finding | list[Finding]':
+    """Tell who the trials are made as, where that is not as on a host."""
+    check = 'users'
+    given = read_setting(read_qemu_conf(), 'user')
+    remedy = 'run doctor on a host with vdsm'
+    missing = [trial for trial in (
+        (VDSM, 'hook', vdsm_user(), remedy),
+        (given or QEMU[0], 'wrapper', qemu_user(), 'correct user in '
+         + QEMU_CONF if given else remedy)) if trial[2] is None]
+    if missing:
+        return [Finding(check, WARNING, 'there is no user %s: the %s is tried '
+                        'as root, who may do more' % (name, what), remedy,
+                        'no-such-user')
+                for name, what, _, remedy in missing]
+    return Finding(check, OK, 'the hook is tried as %s, the wrapper as %s' % (
+        VDSM, getattr(qemu_user(), 'pw_name', '')), None)
+
+
+def become(user: 'pwd.struct_passwd | None') -> 'Callable[[], None] | None':
+    """Return what makes a new process one of a user's; None stays root."""
+    if user is None or not user.pw_uid:
+        return None
+
+    def change() -> None:
+        assert user
+        os.initgroups(user.pw_name, user.pw_gid)
+        os.setgid(user.pw_gid)
+        os.setuid(user.pw_uid)
+    return change
+
+
+def as_user(user: 'pwd.struct_passwd | None',
+            question: 'Callable[[], str | None]') -> str:
+    """
+    Return what a function returns (str; '' for None) in a process of a
+    user's. What goes wrong there is an answer, too.
+    """
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            change = become(user)
+            if change:
+                change()
+            answer = question() or ''
+        except Exception as error:  # noqa: BLE001 (the other process's)
+            answer = str(error) or type(error).__name__
+        os.write(writer, answer.encode('utf-8', 'replace')[:4096])
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, 'rb') as answers:
+        text = answers.read().decode('utf-8', 'replace')
+    os.waitpid(child, 0)
+    return text
+
+
+def closed(path: str, user: 'pwd.struct_passwd | None') -> 'str | None':
+    """
+    Return that of the folders above a path which a user may not enter, or
+    None.
+    """
+    def look() -> 'str | None':
+        folder = '/'
+        for name in os.path.dirname(path).split('/')[1:]:
+            folder = os.path.join(folder, name)
+            if not os.access(folder, os.X_OK) and os.path.isdir(folder):
+                return folder
+        return None
+    return as_user(user, look) or None
+
+
+def who(user: 'pwd.struct_passwd | None') -> str:
+    return user.pw_name if user else 'root'
+
+
+def cannot_run(check: str, path: str, error: OSError,
+               user: 'pwd.struct_passwd | None', remedy: str) -> Finding:
+    """
+    Return what to say of a program that could not be run, with a remedy (str)
+    for one that is not there.
+    """
+    if error.errno == errno.EACCES:
+        folder = closed(path, user)
+        remedy = 'chmod a+rx ' + (folder or path)
+        if folder:
+            return Finding(check, FAILED, 'user %s cannot enter %s, which %s '
+                           'is in' % (who(user), folder, path), remedy,
+                           'not-permitted')
+        interpreter = interpreter_of(path)
+        if interpreter and not as_user(user, lambda: '' if os.access(
+                path, os.X_OK) else 'no'):
+            # The script itself is not the obstacle.
+            return cannot_run(check, interpreter, error, user, remedy)
+        return Finding(check, FAILED, 'user %s cannot run %s: %s' % (
+            who(user), path, error.strerror), remedy, 'not-permitted')
+    return Finding(check, FAILED, '%s cannot be run: %s' % (
+        path, error.strerror), remedy)
+
+
+def cannot_read(check: str, path: str,
+                user: 'pwd.struct_passwd | None') -> Finding:
+    return Finding(check, FAILED, 'user %s cannot read %s' % (who(user), path),
+                   'chmod a+rx ' + path if os.path.isdir(path) else REINSTALL,
+                   'not-permitted')
+
+
+def interpreter_of(path: str) -> 'str | None':
+    """Return what the first line of a script names, or None."""
+    try:
+        with open(path, 'rb') as script:
+            found = re.match(br'#! *(/\S+)', script.readline(256))
+    except OSError:
+        return None
+    return found.group(1).decode('ascii', 'replace') if found else None
+
+
+def hidden_module(user: 'pwd.struct_passwd | None') -> 'str | None':
+    """
+    Return the folder above the package's modules that a user cannot enter, or
+    the first of them that they cannot read, or None.
+    """
+    folder = closed(SCRIPTLET, user)
+    if folder:
+        return folder
+
+    def look() -> 'str | None':
+        return next((path for path in labelled_files()
+                     if not os.access(path, os.R_OK)), None)
+    return as_user(user, look) or None
+
+
+def see_tools(text: str, remedy: str) -> str:
+    """
+    Return the remedy, or where to look for it if it is the fault of a program
+    that has a line of its own.
+    """
+    for program, check in ((tlsciphers.OPENSSL, 'OpenSSL'),
+                           (tlsciphers.GNUTLS_CLI, 'GnuTLS')):
+        if program in text and 'cannot' in text:
+            return 'see "%s"' % check
+    return remedy
+
+
 # vdsm
 
 
@@ -204,27 +422,64 @@ def hook() -> Finding:
     folder = os.path.dirname(HOOK)
     while folder != '/':
         if os.stat(folder).st_mode & 0o005 != 0o005:
-            return Finding(check, FAILED, 'vdsm may not look into %s'
+            return Finding(check, FAILED, 'vdsm cannot access %s'
                            % folder, 'chmod o+rx ' + folder)
         folder = os.path.dirname(folder)
+    return hook_trial(check, vdsm_user())
+
+
+def hook_trial(check: str, user: 'pwd.struct_passwd | None') -> Finding:
+    """Have the hook do its work as vdsm has it do it."""
     try:
-        answer = subprocess.run(  # nosec B603 # constants
-            [HOOK, '--test'], stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            universal_newlines=True, env={
-                'PATH': '/usr/bin:/bin', 'LC_ALL': 'C.UTF-8',
-                # Whatever the default of this host is.
-                'tlsprofile': tlsciphers.NO_PROFILE,
-                'tlsciphers': TRIAL_SPICE['ciphers'],
-                'tlspriority': TRIAL_VNC['priority']})
+        answer = run_hook(user, tlsprofile=tlsciphers.NO_PROFILE,
+                          tlsciphers=TRIAL_SPICE['ciphers'],
+                          tlspriority=TRIAL_VNC['priority'])
     except OSError as error:
+        if error.errno == errno.EACCES:
+            return cannot_run(check, HOOK, error, user, REINSTALL)
         return Finding(check, FAILED, '%s cannot be run: %s: is its '
                        'interpreter there?' % (HOOK, error.strerror),
                        REINSTALL)
     if answer.returncode:
-        return Finding(check, FAILED, 'it does not take a good policy: '
-                       + last_line(answer.stderr), REINSTALL)
-    return Finding(check, OK, '%s: vdsm sees it, it works' % HOOK, None)
+        line, _, code = split(last_line(answer.stderr))
+        hidden = hidden_module(user)
+        if hidden:
+            return cannot_read(check, hidden, user)
+        return Finding(check, FAILED, 'it rejects a known-good test policy: '
+                       + line, see_tools(line, REINSTALL), code)
+    if ('priority=' + TRIAL_VNC['priority'] not in answer.stdout
+            or EMULATOR not in answer.stdout):
+        return Finding(check, FAILED, 'its output is not that of the hook: it '
+                       'does not set a known-good test policy', REINSTALL,
+                       'not-the-hook')
+    # What it does besides at the start of a VM.
+    problem = as_user(user, check_wrapper)
+    if problem and 'SELinux label' not in problem:
+        hidden = closed(EMULATOR, user)
+        return Finding(check, FAILED, 'as user %s: %s' % (
+            who(user), problem.partition('; remedy: ')[0]),
+            'chmod a+rx ' + hidden if hidden else 'see "wrapper"',
+            'not-permitted' if hidden else None)
+    return Finding(check, OK, '%s: %s sees it, it works' % (HOOK, who(user)),
+                   None)
+
+
+def check_wrapper() -> 'str | None':
+    try:
+        tlsciphers.check_wrapper()
+    except tlsciphers.Refused as refusal:
+        return message(refusal)
+    return None
+
+
+def run_hook(user: 'pwd.struct_passwd | None',
+             **properties: str) -> 'subprocess.CompletedProcess[str]':
+    """Have the hook change a sample, as a user; raises OSError."""
+    return subprocess.run(  # nosec B603 # constants
+        [HOOK, '--test'], stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        universal_newlines=True, preexec_fn=become(user), cwd='/',
+        env=dict(properties, PATH='/usr/bin:/bin', LC_ALL='C.UTF-8'))
 
 
 def other_hooks() -> 'Finding | list[Finding]':
@@ -278,8 +533,67 @@ def has_spice() -> bool:
 
 
 def wrapper() -> Finding:
-    """Let the wrapper start QEMU with a policy, until it says its version."""
+    """
+    Let the wrapper start QEMU with a policy, as QEMU's user, until it says
+    its version.
+    """
     check = 'wrapper'
+    user = qemu_user()
+    found = wrapper_in_place(check)
+    if found:
+        return found
+    trials = [('VNC', TRIAL_VNC, 'QEMU gets -object ', [
+        '-object', 'tls-creds-x509,id=trial,dir=/',
+        '-vnc', '127.0.0.1:0,tls-creds=trial'])]
+    if has_spice():
+        trials.insert(0, ('SPICE', TRIAL_SPICE, 'QEMU gets -spice ',
+                          ['-spice', 'tls-port=5900']))
+    for display, policy, note, arguments in trials:
+        for key, value in sorted(policy.items()):
+            arguments += [tlsciphers.REQUIREMENT, '%s=%s' % (key, value)]
+        try:
+            answer = ask_real(EMULATOR, *arguments, '-version', user=user)
+        except OSError as error:
+            return cannot_run(check, EMULATOR, error, user, REINSTALL)
+        if answer.returncode:
+            line, remedy, code = split(last_line(answer.stderr),
+                                       '; remedy: ')
+            hidden = hidden_module(user)
+            if hidden:
+                return cannot_read(check, hidden, user)
+            if 'openssl.cnf' in line + remedy or (
+                    'does not take the configuration' in line):
+                remedy = 'see "openssl.cnf"'
+            return Finding(check, FAILED, 'it rejects a known-good test '
+                           'policy for %s: %s' % (display, line.replace(
+                               'qemu-kvm-modified: ', '')),
+                           see_tools(line, remedy or REINSTALL), code)
+        version = ask(QEMU_KVM, '-version').stdout
+        if not answer.stdout.strip() or answer.stdout != version:
+            return Finding(check, FAILED, '%s does not start QEMU: its '
+                           'output is "%s", and that of %s "%s"' % (
+                               EMULATOR, first_line(answer.stdout)[:60],
+                               QEMU_KVM, first_line(version)[:60]), REINSTALL,
+                           'not-the-wrapper')
+        if note not in answer.stderr:
+            return Finding(check, FAILED, '%s starts QEMU without the policy '
+                           'for %s' % (EMULATOR, display), REINSTALL,
+                           'not-the-wrapper')
+    return Finding(check, OK, '%s takes policies for %s, and starts QEMU as '
+                   'user %s' % (WRAPPER, ' and '.join(
+                       trial[0] for trial in trials), who(user)), None)
+
+
+def wrapper_in_place(check: str) -> 'Finding | None':
+    """Return what is wrong with the link that VMs name, and its file."""
+    folder = os.path.dirname(EMULATOR)
+    while folder not in ('/', os.path.dirname(WRAPPER)):
+        if os.path.islink(folder):
+            return Finding(
+                check, FAILED, '%s is a symbolic link to %s: the link of the '
+                'package in it leads astray' % (folder, os.readlink(folder)),
+                'rm %s, then %s' % (folder, REINSTALL), 'folder-is-a-link')
+        folder = os.path.dirname(folder)
     try:
         tlsciphers.check_wrapper()
     except tlsciphers.Refused as refusal:
@@ -291,83 +605,112 @@ def wrapper() -> Finding:
         return Finding(check, FAILED, '%s is not the link of the package to '
                        '%s: a manual installation has been put there'
                        % (EMULATOR, WRAPPER), REINSTALL)
-    trials = [('VNC', TRIAL_VNC, [
-        '-object', 'tls-creds-x509,id=trial,dir=/',
-        '-vnc', '127.0.0.1:0,tls-creds=trial'])]
-    if has_spice():
-        trials.insert(0, ('SPICE', TRIAL_SPICE, ['-spice', 'tls-port=5900']))
-    for display, policy, arguments in trials:
-        for key, value in sorted(policy.items()):
-            arguments += [tlsciphers.REQUIREMENT, '%s=%s' % (key, value)]
-        try:
-            answer = ask_real(EMULATOR, *arguments, '-version')
-        except OSError as error:
-            return Finding(check, FAILED, '%s cannot be run: %s'
-                           % (EMULATOR, error.strerror), REINSTALL)
-        if answer.returncode:
-            line, _, remedy = last_line(answer.stderr).partition('; remedy: ')
-            if 'openssl.cnf' in line:
-                remedy = 'see "openssl.cnf" below'
-            return Finding(check, FAILED, 'it refuses a good policy for %s: '
-                           '%s' % (display, line.replace(
-                               'qemu-kvm-modified: ', '')),
-                           remedy or REINSTALL)
-    return Finding(check, OK, '%s takes policies for %s, and starts QEMU' % (
-        WRAPPER, ' and '.join(trial[0] for trial in trials)), None)
+    return None
 
 
 def openssl() -> 'Finding | list[Finding]':
-    from vdsm_tlsciphers import wrapper as installed
     check = 'OpenSSL'
-    try:
-        words = ask_real(tlsciphers.OPENSSL, 'version').stdout.split()
-    except OSError as error:
-        return Finding(check, FAILED, '%s cannot be run: %s' % (
-            tlsciphers.OPENSSL, error.strerror), 'install openssl')
-    if not words[1:]:
+    found = tool(check, tlsciphers.OPENSSL, 'openssl', 'version')
+    if isinstance(found, Finding):
+        return found
+    if 'ECDHE-' not in ask(tlsciphers.OPENSSL, 'ciphers', 'ECDHE').stdout:
+        return no_answer(check, tlsciphers.OPENSSL, 'openssl')
+    version = [*found.split(), '', ''][1]
+    if not version:
         return Finding(check, FAILED, '%s does not tell its version'
                        % tlsciphers.OPENSSL, 'repair openssl')
-    if words[1] < '1.1.1':
-        found = Finding(check, WARNING, '%s has no TLS 1.3, and no setting '
-                        'for versions and groups: only tlsciphers with '
-                        'suites for TLS 1.2 can be enforced' % words[1],
-                        'use newer hosts for tlsprotocols, tlsgroups and '
-                        'tlsprofile')
+    if version < '1.1.1':
+        line = Finding(check, WARNING, '%s has no TLS 1.3, and no setting '
+                       'for versions and groups: only tlsciphers with '
+                       'suites for TLS 1.2 can be enforced' % version,
+                       'use newer hosts for tlsprotocols, tlsgroups and '
+                       'tlsprofile')
     else:
-        found = Finding(check, OK, words[1] + ': TLS 1.2 and 1.3', None)
+        line = Finding(check, OK, version + ': TLS 1.2 and 1.3', None)
+    return [line, openssl_conf()]
+
+
+def tool(check: str, program: str, package_name: str,
+         *arguments: str) -> 'Finding | str':
+    """
+    Return what a program prints of its version (str) to vdsm and to QEMU's
+    user, or a Finding where it cannot be run.
+    """
+    for user in vdsm_user(), qemu_user():
+        try:
+            printed = ask_real(program, *arguments, user=user).stdout
+        except OSError as error:
+            return cannot_run(check, program, error, user,
+                              'install ' + package_name)
+    return first_line(printed)
+
+
+def no_answer(check: str, program: str, package_name: str) -> Finding:
+    return Finding(check, FAILED, '%s does not list suites when asked: no '
+                   'value can be validated' % program,
+                   'dnf reinstall ' + package_name, 'no-answer')
+
+
+def openssl_conf() -> Finding:
+    """Try whether OpenSSL takes the host's file together with a policy."""
     check = 'openssl.cnf'
-    path = '@OPENSSL_CONF@'
+    from vdsm_tlsciphers import configuration
+    path = configuration.host_file()
     try:
-        installed.load().read_host_configuration()
-    except ValueError as error:
-        return [found, Finding(
-            check, FAILED, 'cannot tell what %s means: %s' % (path, error),
-            'write out variables, quotes and relative paths where it names '
-            'its sections')]
+        status = os.stat(path)
     except OSError as error:
         if error.errno == errno.ENOENT:
-            return [found, Finding(check, OK, 'there is no %s' % path, None)]
-        return [found, Finding(
+            return Finding(check, OK, 'there is no %s' % path, None)
+        return Finding(
             check, WARNING, '%s cannot be read: %s: only the policies count'
-            % (path, error.strerror), 'dnf reinstall openssl-libs')]
+            % (path, error.strerror), 'dnf reinstall openssl-libs')
+    try:
+        reason, place, line = configuration.fault(TRIAL_SPICE)
     except Problem as problem:
-        return [found, Finding(check, FAILED, str(problem), REINSTALL)]
-    # Its mode, for QEMU's user.
-    if not os.stat(path).st_mode & stat.S_IROTH:
-        return [found, Finding(
+        return Finding(check, FAILED, str(problem), REINSTALL)
+    if place:
+        return Finding(
+            check, FAILED, '%s: %s: OpenSSL does not take this setting of the '
+            'host, so no VM can have tlsprotocols, tlsgroups or TLS 1.3 '
+            'suites' % (place, line), 'correct or remove that line of %s'
+            % place.partition(': ')[0], 'host-openssl-cnf')
+    if reason and 'is malformed' in reason:
+        return Finding(check, WARNING, reason, 'correct %s: openssl version '
+                       'tells what is wrong with it' % path,
+                       'host-openssl-cnf')
+    if reason:
+        return Finding(
+            check, FAILED, reason if path in reason else '%s: %s' % (
+                path, reason),
+            'write out variables, quotes and relative paths where it names '
+            'its sections' if 'cannot tell what' in reason else
+            'correct %s, or the files that it includes' % path,
+            'host-openssl-cnf')
+    user = qemu_user()
+    hidden = as_user(user, lambda: configuration.unreadable(path))
+    # Where there is no such user, its mode has to tell.
+    if not hidden and not status.st_mode & stat.S_IROTH:
+        hidden = path
+    if hidden:
+        folder = closed(hidden, user)
+        return Finding(
             check, FAILED, '%s cannot be read by the user of QEMU: its '
-            'settings do not count for VMs' % path, 'chmod o+r ' + path)]
-    return [found, Finding(check, OK, '%s can be followed' % path, None)]
+            'settings do not count for VMs' % hidden,
+            'chmod a+rx ' + folder if folder else 'chmod o+r%s %s' % (
+                'x' if os.path.isdir(hidden) else '', hidden))
+    return Finding(check, OK, '%s: OpenSSL takes it together with a policy'
+                   % path, None)
 
 
 def gnutls() -> Finding:
     check = 'GnuTLS'
-    try:
-        words = first_line(ask_real(tlsciphers.GNUTLS_CLI, '--version').stdout
-                           ).split()
-    except OSError as error:
-        return Finding(check, FAILED, '%s cannot be run: %s' % (
-            tlsciphers.GNUTLS_CLI, error.strerror), 'install gnutls-utils')
+    found = tool(check, tlsciphers.GNUTLS_CLI, 'gnutls-utils', '--version')
+    if isinstance(found, Finding):
+        return found
+    if 'Protocols: VERS-' not in ask(tlsciphers.GNUTLS_CLI, '--list',
+                                     '--priority=NORMAL').stdout:
+        return no_answer(check, tlsciphers.GNUTLS_CLI, 'gnutls-utils')
+    words = found.split()
     numbers = [int(number) for number in re.findall(
         '[0-9]+', words[-1] if words else '')]
     if not numbers:
@@ -390,9 +733,10 @@ def profiles() -> Finding:
             _, notes = tlsciphers.resolve(
                 {'tlsprofile': name}, ('spice', 'vnc'), lenient=True)
         except tlsciphers.Refused as refusal:
-            return Finding(check, FAILED, message(refusal),
-                           'use other profiles or properties here, or '
-                           'change the crypto-policy of this host')
+            line, _, code = split(message(refusal), ' [')
+            return Finding(check, FAILED, line, see_tools(
+                line, 'use other profiles or properties here, or '
+                'change the crypto-policy of this host'), code)
         lines.extend(line for line in notes if 'left out' in line)
     if lines:
         return Finding(check, WARNING, '; '.join(lines), 'none is needed, '
@@ -403,26 +747,46 @@ def profiles() -> Finding:
 
 def host_default() -> Finding:
     check = 'host default'
+    user = vdsm_user()
     if not os.path.lexists(HOST_DEFAULT):
+        # vdsm must be able to tell as well.
+        folder = closed(HOST_DEFAULT, user)
+        if folder:
+            return Finding(
+                check, FAILED, 'user %s cannot enter %s: each VM whose '
+                'properties leave a setting open is refused' % (
+                    who(user), folder), 'chmod a+rx ' + folder,
+                'not-permitted')
         return Finding(check, OK, 'there is no %s' % HOST_DEFAULT, None)
     try:
         sections = tlsciphers.read_host_default()
-        mode = os.stat(HOST_DEFAULT).st_mode
-        if not mode & stat.S_IROTH:
-            return Finding(check, FAILED, '%s: vdsm cannot read it, so no VM '
-                           'starts that needs it' % HOST_DEFAULT,
+        refused = as_user(user, read_as_vdsm)
+        if refused:
+            folder = closed(HOST_DEFAULT, user)
+            return Finding(check, FAILED, 'vdsm cannot read it, so no VM '
+                           'starts that needs it: ' + refused,
+                           'chmod a+rx ' + folder if folder else
                            'chmod 644 ' + HOST_DEFAULT)
         lines = judge({})
         for section in sorted(sections):
             if section.startswith('profile '):
                 lines += judge({'tlsprofile': section[len('profile '):]})
     except tlsciphers.Refused as refusal:
-        text, _, remedy = message(refusal).partition('; ')
-        return Finding(check, FAILED, text, remedy or 'correct it')
+        text, remedy, code = split(message(refusal))
+        return Finding(check, FAILED, text, see_tools(
+            text, remedy or 'correct it'), code)
     if lines:
         return Finding(check, WARNING, '; '.join(lines),
                        'correct %s, or leave it' % HOST_DEFAULT)
     return Finding(check, OK, '%s is valid' % HOST_DEFAULT, None)
+
+
+def read_as_vdsm() -> 'str | None':
+    try:
+        tlsciphers.read_host_default()
+    except tlsciphers.Refused as refusal:
+        return split(message(refusal))[0]
+    return None
 
 
 def judge(properties: 'dict[str, str]') -> 'list[str]':
@@ -432,11 +796,30 @@ def judge(properties: 'dict[str, str]') -> 'list[str]':
             if not re.match('tlsciphers: the (SPICE|VNC) console', line)]
 
 
+def split(line: str,
+          separator: str = '; ') -> 'tuple[str, str, str | None]':
+    """Return a message's text, its remedy ('' for none), and its code."""
+    found = re.search(r' \[([a-z0-9-]+)\]$', line)
+    if found:
+        line = line[:found.start()]
+    text, _, remedy = line.partition(separator)
+    return text, remedy, found.group(1) if found else None
+
+
 def message(refusal: tlsciphers.Refused) -> str:
     return re.sub('^tlsciphers: (?!TLS_)', '', str(refusal))
 
 
 # libvirt
+
+
+def read_qemu_conf() -> str:
+    """Return libvirt's configuration of QEMU, '' where there is none."""
+    try:
+        with open(QEMU_CONF, encoding='utf-8', errors='replace') as conf:
+            return conf.read()
+    except OSError:
+        return ''
 
 
 def encryption() -> 'Finding | list[Finding]':
@@ -459,16 +842,45 @@ def encryption() -> 'Finding | list[Finding]':
     return [Finding(display + ' TLS', state, '%s is off: a VM whose %s '
                     'console must have a policy does not start' % (
                         TLS_SETTINGS[display], display), remedies[display])
-            if display in off else
-            Finding(display + ' TLS', OK, TLS_SETTINGS[display] + ' is on',
-                    None)
+            if display in off else certificate(display, text)
             for display in displays]
+
+
+def read(path: str) -> None:
+    """Raise OSError where a file cannot be read."""
+    with open(path, 'rb'):
+        pass
+
+
+def certificate(display: str, text: str) -> Finding:
+    """
+    Look whether QEMU's user can read what a display's TLS needs, where
+    qemu.conf (its text) says where it is.
+    """
+    check, setting = display + ' TLS', TLS_SETTINGS[display]
+    folder = read_setting(text, setting + '_x509_cert_dir')
+    user = qemu_user()
+    for name in ('ca-cert.pem', 'server-cert.pem', 'server-key.pem'):
+        path = os.path.join(folder or '/', name)
+        if folder and as_user(user, functools.partial(read, path)):
+            return Finding(
+                check, FAILED, '%s is on, and user %s cannot read %s: no VM '
+                'with a %s console starts' % (setting, who(user), path,
+                                              display),
+                'enroll the certificate of this host in the engine (Hosts > '
+                'NAME > Installation > Enroll Certificate)', 'certificate')
+    return Finding(check, OK, setting + ' is on', None)
 
 
 def is_set(text: str, name: str) -> bool:
     """Tell whether a line of libvirt's configuration sets a name to 1."""
+    return read_setting(text, name) == '1'
+
+
+def read_setting(text: str, name: str) -> 'str | None':
+    """Return what libvirt's configuration (str) sets a name to, or None."""
     values = re.findall(r'(?m)^[ \t]*%s[ \t]*=[ \t]*"?([^\s"#]*)' % name, text)
-    return values[-1:] == ['1']
+    return values[-1] if values else None
 
 
 def capabilities() -> Finding:
@@ -495,6 +907,32 @@ def capabilities() -> Finding:
         except OSError:
             continue  # It is just being replaced.
     return Finding(check, OK, 'libvirt knows of no older QEMU', None)
+
+
+def running_vms() -> 'Finding | list[Finding]':
+    """Name the VMs that run here and would be refused at their next start."""
+    check = 'running VMs'
+    from vdsm_tlsciphers import checker, domains
+    try:
+        machines = domains.running(domains.connect())
+    except Problem as problem:
+        return Finding(check, WARNING, 'not looked at: %s' % problem,
+                       'check libvirt')
+    refused = []
+    for machine in machines:
+        try:
+            tlsciphers.resolve(
+                checker.of_machine(machine), machine.displays,
+                tlsciphers.is_hosted_engine(machine.document))
+        except tlsciphers.Refused as refusal:
+            refused.append((machine.name, str(refusal)))
+    return [Finding(check, WARNING, '%s would be refused at its next start: %s'
+                    % (name, line), see_tools(
+                        line, 'vdsm-tlsciphers check --vm %s; correct its '
+                        'properties in the engine' % name), 'next-start')
+            for name, line in refused] or Finding(
+                check, OK, 'none of %d would be refused at its next start'
+                % len(machines), None)
 
 
 # What was there before
@@ -541,14 +979,16 @@ def ask(program: str,
             [program], 127, '', '%s: %s' % (program, error.strerror))
 
 
-def ask_real(program: str,
-             *arguments: str) -> 'subprocess.CompletedProcess[str]':
-    """Run a program; raises OSError where it cannot be."""
+def ask_real(program: str, *arguments: str,
+             user: 'pwd.struct_passwd | None' = None,
+             ) -> 'subprocess.CompletedProcess[str]':
+    """Run a program, as root or as another user; raises OSError."""
     # What doctor runs is written in this file.
     return subprocess.run(  # nosec B603
         [program, *arguments], stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        universal_newlines=True, errors='replace', env={
+        universal_newlines=True, errors='replace', cwd='/',
+        preexec_fn=become(user), env={
             'PATH': '/usr/sbin:/usr/bin:/sbin:/bin', 'LC_ALL': 'C'})
 
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from vdsm_tlsciphers import documents
 
+SEVERITIES: 'dict[str, documents.Severity]' = {
+    OK: 'info', WARNING: 'medium', FAILED: 'high'}
 COLOURS = {OK: 'green', WARNING: 'yellow', FAILED: 'red'}
 
 
@@ -49,12 +51,19 @@ def describe(findings: 'list[examinations.Finding]',
         'checks': [{
             'check': finding.check, 'state': finding.state.lower(),
             'text': clean(finding.text),
-            'remedy': finding.remedy and clean(finding.remedy)}
+            'remedy': finding.remedy and clean(finding.remedy),
+            'code': finding.code or code_of(finding.check),
+            'severity': SEVERITIES[finding.state]}
             for finding in findings],
         'fixed': [clean(line) for line in fixed],
         'summary': {'ok': states.count(OK),
                     'warnings': states.count(WARNING),
                     'failed': states.count(FAILED)}}
+
+
+def code_of(check: str) -> str:
+    """Return the code (str) of a check, such as openssl-cnf."""
+    return ''.join(c if c.isalnum() else '-' for c in check.lower())
 
 
 def show(document: 'documents.Examinations') -> None:
@@ -64,10 +73,12 @@ def show(document: 'documents.Examinations') -> None:
     width = max(len(check['check']) for check in document['checks'])
     for check in document['checks']:
         state = {state.lower(): state for state in COLOURS}[check['state']]
-        print('%s%s  %-*s  %s%s' % (
+        code = check['code']
+        print('%s%s  %-*s  %s%s%s' % (
             paint(state, COLOURS[state]), ' ' * (7 - len(state)), width,
             check['check'], check['text'],
-            '; remedy: ' + check['remedy'] if check['remedy'] else ''))
+            '; remedy: ' + check['remedy'] if check['remedy'] else '',
+            '' if code == code_of(check['check']) else ' [%s]' % code))
     summary = document['summary']
     if summary['failed']:
         verdict = 'this host cannot enforce every policy'

@@ -3,6 +3,7 @@
 
 """Whether what a console accepts is within its policy, and a baseline."""
 
+import collections
 import functools
 import re
 
@@ -11,75 +12,146 @@ from vdsm_tlsciphers import Problem, certificate, libraries, suites
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from collections.abc import Set as AbstractSet
+    from typing import NamedTuple
 
     from vdsm_tlsciphers import documents
 
 NO_BASELINE = tlsciphers.NO_PROFILE
 
-# Other names of groups, of OpenSSL and (behind GROUP-) of GnuTLS.
-ALIASES = {
-    'prime192v1': 'p-192', 'secp192r1': 'p-192', 'secp224r1': 'p-224',
-    'prime256v1': 'p-256', 'secp256r1': 'p-256', 'secp384r1': 'p-384',
-    'secp521r1': 'p-521'}
+# Other names of curves (NIST's, X9.62's) than IANA's, as group_key() has them.
+GROUP_ALIASES = {
+    'prime192v1': 'secp192r1', 'p192': 'secp192r1', 'p224': 'secp224r1',
+    'prime256v1': 'secp256r1', 'p256': 'secp256r1', 'p384': 'secp384r1',
+    'p521': 'secp521r1', 'k163': 'sect163k1', 'b163': 'sect163r2',
+    'k233': 'sect233k1', 'b233': 'sect233r1', 'k283': 'sect283k1',
+    'b283': 'sect283r1', 'k409': 'sect409k1', 'b409': 'sect409r1',
+    'k571': 'sect571k1', 'b571': 'sect571r1'}
+# What stands behind a curve's name in that of a hybrid group.
+KEMS = ('mlkem', 'kyber')
 # What Mozilla's guidelines have beside the groups of our profiles.
 HYBRID_GROUP = 'x25519mlkem768'
+
+
+NO_TLS: 'documents.ScanState' = 'no TLS'
+# The worst first.
+SEVERITIES: 'tuple[documents.Severity, ...]' = (
+    'critical', 'high', 'medium', 'low', 'info')
+SUITE_SEVERITIES: 'dict[documents.Strength, documents.Severity]' = {
+    'broken': 'high', 'weak': 'medium', 'acceptable': 'low', 'strong': 'low'}
+
+if TYPE_CHECKING:
+    class Violation(NamedTuple):
+        """What is accepted beyond some bounds (text)."""
+
+        code: str
+        severity: documents.Severity
+        text: str
+else:
+    Violation = collections.namedtuple('Violation', 'code severity text')
+
+# What a VNC port can have on offer beside TLS with a certificate.
+UNENCRYPTED = {
+    'anonymous TLS': Violation('anonymous-tls', 'high', 'TLS without a '
+                               'certificate is on offer'),
+    'no TLS': Violation('unencrypted-offer', 'critical', 'connections '
+                        'without encryption are on offer')}
+# Different values of policies that are looked up, each by a program.
+MOST_VALUES = 1000
+# Longer than any that the hook takes.
+LONGEST_VALUE = 4096
 
 
 class Bounds:
     """
     What is permitted; None where anything is: versions (set of str), older
     (set of int: suites before TLS 1.3), tls13 (set of int), groups (set of
-    str, as _group() has them).
+    str, as group_key() has them), signatures (set of str, as
+    tls.SIGNATURE_NAMES has them; those of TLS 1.2).
     """
 
     def __init__(self, versions: 'AbstractSet[str] | None' = None,
                  older: 'AbstractSet[int] | None' = None,
                  tls13: 'AbstractSet[int] | None' = None,
-                 groups: 'set[str] | None' = None) -> None:
+                 groups: 'set[str] | None' = None,
+                 signatures: 'set[str] | None' = None) -> None:
         self.versions = versions
         self.older = older
         self.tls13 = tls13
         self.groups = groups
+        self.signatures = signatures
 
     def permits_group(self, name: str) -> bool:
         """Tell whether a group of tls.GROUPS is within the bounds."""
-        return self.groups is None or _group(name) in self.groups
+        return self.groups is None or group_key(name) in self.groups
 
-    def excesses(self, protocols: 'dict[str, list[documents.Suite]]',
-                 groups: 'Iterable[str]') -> 'list[str]':
-        """
-        Return what is accepted (as a scan has it) beyond the bounds: a list
-        of str.
-        """
-        found = []
+    def violations(self, protocols: 'dict[str, list[documents.Suite]]',
+                   groups: 'Iterable[str]',
+                   signatures: 'Iterable[str]') -> 'list[Violation]':
+        """Return what is accepted (as a scan has it) beyond the bounds."""
+        found: list[Violation] = []
         versions = [version for version in protocols
                     if self.versions is None or version in self.versions]
         beyond = [version for version in protocols
                   if version not in versions]
         if beyond:
-            found.append('%s %s accepted' % (
-                ', '.join(beyond), 'are' if len(beyond) > 1 else 'is'))
+            found.append(Violation(
+                'protocol-version', min(map(_version_severity, beyond),
+                                        key=SEVERITIES.index),
+                '%s %s accepted' % (', '.join(beyond), 'are' if len(
+                    beyond) > 1 else 'is')))
         for version in versions:
             permitted = self.tls13 if version == 'TLSv1.3' else self.older
-            beyond = [suite['suite'] for suite in protocols[version]
+            others = [suite for suite in protocols[version]
                       if permitted is not None
                       and int(suite['code'], 16) not in permitted]
-            if beyond:
-                found.append('%s is accepted with %s'
-                             % (version, ', '.join(beyond)))
+            if others:
+                found.append(Violation(
+                    'cipher-suite', min(map(_suite_severity, others),
+                                        key=SEVERITIES.index),
+                    '%s is accepted with %s' % (version, ', '.join(
+                        suite['suite'] for suite in others))))
         beyond = [group for group in groups if not self.permits_group(group)]
         if beyond:
-            found.append('keys are exchanged in the group%s %s' % (
-                's' if len(beyond) > 1 else '', ', '.join(beyond)))
+            found.append(Violation(
+                'key-exchange-group', 'low', 'key-exchange group%s %s '
+                'accepted' % ('s' if len(beyond) > 1 else '',
+                              ', '.join(beyond))))
+        beyond = [name for name in signatures if self.signatures is not None
+                  and name not in self.signatures]
+        if beyond:
+            found.append(Violation(
+                'signature-algorithm', 'low', 'TLS 1.2 signatures with %s '
+                'accepted' % ', '.join(beyond)))
         return found
 
 
-def _group(name: str) -> str:
-    """Return a name of a group in the form in which names are compared."""
-    name = name.lower()
-    return ALIASES.get(name, name)
+def _version_severity(version: str) -> 'documents.Severity':
+    if version == 'SSLv3':
+        return 'high'
+    return 'medium' if version in ('TLSv1', 'TLSv1.1') else 'low'
+
+
+def _suite_severity(suite: 'documents.Suite') -> 'documents.Severity':
+    return SUITE_SEVERITIES[suite['strength']]
+
+
+def group_key(name: str) -> str:
+    """
+    Return what all names of a group have in common: those of OpenSSL, of
+    GnuTLS (with GROUP- or without), and of IANA.
+    """
+    key = name.lower().replace('-', '').replace('_', '')
+    if key.startswith('group'):
+        key = key[len('group'):]
+    if key.endswith('draft00'):
+        key = key[:-len('draft00')]
+    for kem in KEMS:
+        if kem in key[1:]:
+            curve, kem, size = key.partition(kem)
+            return GROUP_ALIASES.get(curve, curve) + kem + size
+    return GROUP_ALIASES.get(key, key)
 
 
 def governing_keys(display: 'documents.ScannedDisplay') -> 'tuple[str, ...]':
@@ -94,6 +166,8 @@ def policy_bounds(values: 'dict[str, str]') -> Bounds:
     Return the Bounds of a policy ({key of tlsciphers.KEYS: value}). Raises
     Problem where the libraries of this host do not understand it.
     """
+    for key, value in values.items():
+        _check_value(key, value)
     if 'priority' in values:
         return _priority_bounds(values['priority'])
     bounds = Bounds()
@@ -106,8 +180,28 @@ def policy_bounds(values: 'dict[str, str]') -> Bounds:
                         values['ciphersuites'].split(':')
                         if name in suites.CODES}
     if 'groups' in values:
-        bounds.groups = set(map(_group, values['groups'].split(':')))
+        bounds.groups = set(map(group_key, values['groups'].split(':')))
     return bounds
+
+
+def _check_value(key: str, value: str) -> None:
+    """Raise Problem unless a value for a key (str) is one of the hook's."""
+    if (key, value) in _seen:
+        return
+    name = 'tls' + ('ciphers' if key == 'ciphersuites' else key)
+    try:
+        tlsciphers.check_characters(name, value[:LONGEST_VALUE])
+    except tlsciphers.Refused as refusal:
+        raise Problem(str(refusal).replace('tlsciphers: ', '', 1))
+    if len(value) > LONGEST_VALUE:
+        raise Problem('%s: a value of %d characters' % (key, len(value)))
+    if len(_seen) >= MOST_VALUES:
+        raise Problem('%s: more than %d different values' % (key,
+                                                             MOST_VALUES))
+    _seen.add((key, value))
+
+
+_seen: 'set[tuple[str, str]]' = set()
 
 
 @functools.lru_cache(maxsize=None)
@@ -132,9 +226,37 @@ def _priority_bounds(priority: str) -> Bounds:
     if not versions:
         raise Problem('GnuTLS of this host does not know %s'
                       % tlsciphers.printable(priority))
+    # It drops the end of a string that has too many elements for it.
+    left, _, _ = libraries.list_priority(priority + ':-VERS-TLS-ALL')
+    if set(left).intersection(libraries.GNUTLS_VERSIONS):
+        raise Problem('GnuTLS of this host does not read the end of %s'
+                      % tlsciphers.printable(priority))
     codes = {int(code, 16) for _, code, _ in listed}
     return Bounds(set(versions), codes.difference(suites.TLS13),
-                  codes.intersection(suites.TLS13), set(map(_group, groups)))
+                  codes.intersection(suites.TLS13),
+                  set(map(group_key, groups)), _signatures(priority))
+
+
+def _signatures(priority: str) -> 'set[str]':
+    """Return the signature algorithms of TLS 1.2 in a priority string."""
+    listed = re.search('(?m)^PK-signatures: (.*)', libraries.ask(
+        tlsciphers.GNUTLS_CLI, '--list', '--priority=' + priority))
+    names = listed.group(1).split(', ') if listed else []
+    return {_signature(re.sub('^SIGN-', '', name)) for name in names}
+
+
+def _signature(name: str) -> str:
+    """Return the name in tls.SIGNATURE_NAMES of one of GnuTLS's."""
+    name = name.upper()
+    found = re.match('(RSA|DSA|ECDSA)-(?:SECP[0-9]+R1-)?(SHA[0-9]+|MD5)$',
+                     name)
+    if found:
+        return '%s+%s' % found.groups()
+    found = re.match('RSA-PSS-(RSAE-)?SHA([0-9]+)$', name)
+    if found:
+        return 'rsa_pss_%s_sha%s' % ('rsae' if found.group(1) else 'pss',
+                                     found.group(2))
+    return re.sub('^EDDSA-', '', name).lower()
 
 
 def read_baseline(name: str) -> 'dict[str, str] | None':
@@ -174,6 +296,8 @@ def baseline_bounds(settings: 'dict[str, str]',
     if 'tlspriority' in settings and not built_in and (
             is_vnc or not openssl):
         return _priority_bounds(settings['tlspriority'])
+    if not openssl:
+        raise Problem('the profile has no setting for this console')
     values = {key[len('tls'):]: value for key, value in openssl.items()}
     tokens = [token for token in values.pop('ciphers', '').split(':')
               if token]
@@ -188,79 +312,162 @@ def baseline_bounds(settings: 'dict[str, str]',
     return bounds
 
 
-def findings(console: 'documents.Console', exposed: 'list[str]',
-             baseline: 'dict[str, str] | None',
-             name: str) -> 'list[documents.Finding]':
+def findings(console: 'documents.Console',
+             baseline: 'dict[str, str] | None', name: str,
+             times: 'Sequence[str]') -> 'list[documents.Finding]':
     """
-    Return the findings (list of dict) about a console.
+    Return the findings (list of dict) about a console, from its facts alone.
 
     Arguments:
-        console (dict): as a scan has it, but for "findings".
-        exposed (list of str): what is open beside TLS.
+        console (dict): as a scan has it; its "findings" are not looked at.
         baseline (dict or None): as read_baseline() has it.
         name (str): of the baseline.
+        times (sequence of str): at each of which its certificate must hold.
     """
     policy = console['policy']
     found = []
     if policy is not None:
-        values = {key: setting['value'] for key, setting in policy.items()}
-        found = _judge('policy', console, lambda: policy_bounds(values),
-                       'the policy is not in force: vdsm-tlsciphers status '
-                       'tells more; shut the VM down and start it')
+        values = {key: setting['value'] for key, setting in policy.items()
+                  if key in tlsciphers.KEYS}
+        found = _compare('policy', console, lambda: policy_bounds(values),
+                         'the policy is not effective: vdsm-tlsciphers status '
+                         'tells more; shut the VM down and start it')
     if baseline is not None:
-        found += _judge('baseline', console, lambda: baseline_bounds(
+        found += _compare('baseline', console, lambda: baseline_bounds(
             baseline, console['display']), _remedy(console, name))
-        bits = [suite['dh_bits'] for accepted in console['protocols'].values()
-                for suite in accepted if 'dh_bits' in suite]
-        if bits and min(bits) < suites.LEAST_BITS:
-            found.append(_finding('baseline', 'keys are exchanged with a '
-                                  'Diffie-Hellman prime of %d bits'
-                                  % min(bits), _remedy(console, name)))
-        if console['certificate']:
-            found += [_finding('baseline', flaw, 'enroll the certificate of '
-                               'the host anew in the engine')
-                      for flaw in certificate.flaws(console['certificate'])]
+        found += [_finding('baseline', violation, remedy or _remedy(
+            console, name)) for violation, remedy in _flaws(console, times)]
     against: documents.Against = (
         'policy' if policy is not None else 'baseline')
-    if console['state'] == 'no TLS':
-        found.append(_finding(against, console['problem'] or '',
-                              _encryption(console)))
-    return found + [_finding(against, exposure, _encryption(console))
-                    for exposure in exposed]
+    for code in console.get('unencrypted_offers') or ():
+        found.append(_finding(against, UNENCRYPTED[code],
+                              _encryption(console, name)))
+    channels = console.get('open_channels')
+    if channels:
+        found.append(_finding(against, Violation(
+            'spice-plaintext', 'critical', 'SPICE channels work without TLS '
+            'on this port: %s' % ', '.join(channels)),
+            _encryption(console, name)))
+    elif console['state'] == NO_TLS:
+        found.append(_finding(
+            against, Violation('no-tls', 'critical',
+                               console['problem'] or 'no TLS'),
+            _encryption(console, name)))
+    return found
 
 
-def _judge(against: 'documents.Against', console: 'documents.Console',
-           make_bounds: 'Callable[[], Bounds]',
-           remedy: str) -> 'list[documents.Finding]':
+def unchecked(console: 'documents.Console') -> 'list[str]':
+    """
+    Return what nobody has checked of a console (list of str): facts that a
+    scan, such as one of an older version, does not have.
+    """
+    found = []
+    offers = [(version, suite) for version, accepted
+              in console['protocols'].items() for suite in accepted]
+    exchanges = {(version, suites.key_exchange(int(suite['code'], 16)))
+                 for version, suite in offers}
+    kinds = {exchange for _, exchange in exchanges}
+    if (not console['groups'] and any(
+            kind == 'any' or 'ECDHE' in kind for kind in kinds)):
+        found.append('key-exchange groups')
+    if any('dh_bits' not in suite for _, suite in offers
+           if suites.is_dhe(int(suite['code'], 16))):
+        found.append('Diffie-Hellman primes')
+    if not console.get('signatures') and exchanges & {
+            ('TLSv1.2', 'ECDHE'), ('TLSv1.2', 'DHE')}:
+        found.append('signature algorithms of TLS 1.2')
+    if console.get('extended_master_secret') is None and {
+            version for version, _ in exchanges} & {
+                'TLSv1', 'TLSv1.1', 'TLSv1.2'}:
+        found.append('extended master secret')
+    if (console['display'] == 'vnc' and offers
+            and console.get('unencrypted_offers') is None):
+        found.append('offers beside TLS')
+    if any(not kind.startswith(('anonymous', 'PSK')) for kind in kinds):
+        found += certificate.unchecked(console['certificate'])
+    found += ['the policy\'s ' + key for key in console['policy'] or ()
+              if key not in tlsciphers.KEYS]
+    return found
+
+
+def _compare(against: 'documents.Against', console: 'documents.Console',
+             make_bounds: 'Callable[[], Bounds]',
+             remedy: str) -> 'list[documents.Finding]':
     if not console['protocols']:
         return []
     try:
         bounds = make_bounds()
     except Problem as problem:
-        return [_finding(against, 'it cannot be judged: %s' % problem,
-                         'scan from a host that knows it')]
-    return [_finding(against, excess, remedy) for excess in bounds.excesses(
-        console['protocols'], console['groups'])]
+        return [_finding(against, Violation(
+            'not-evaluated', 'high', 'it cannot be evaluated: %s' % problem),
+            'scan from a host that knows it')]
+    found = bounds.violations(console['protocols'], console['groups'],
+                              console.get('signatures') or ())
+    if against == 'policy':
+        # Who relies on a policy is worse off than who has none.
+        found = [violation._replace(severity=min(
+            violation.severity, 'high', key=SEVERITIES.index))
+            for violation in found]
+    return [_finding(against, violation, remedy) for violation in found]
 
 
-def _finding(against: 'documents.Against', what: str,
+def _flaws(console: 'documents.Console', times: 'Sequence[str]') -> (
+        'Iterator[tuple[Violation, str | None]]'):
+    """Yield what any baseline forbids, and a remedy (None: the usual)."""
+    bits = [suite['dh_bits'] for accepted in console['protocols'].values()
+            for suite in accepted if 'dh_bits' in suite]
+    if bits and min(bits) < suites.LEAST_BITS:
+        yield Violation(
+            'dh-prime', 'medium' if min(bits) >= 1024 else 'high',
+            'keys are exchanged with a Diffie-Hellman prime of %d bits'
+            % min(bits)), None
+    weak = [digest for digest in ('MD5', 'SHA-1') if any(
+        name.endswith('+' + digest.replace('-', ''))
+        for name in console.get('signatures') or ())]
+    if weak:
+        yield Violation(
+            'sha1-signature', 'medium', 'TLS 1.2 signatures with %s accepted '
+            '(RFC 9155)' % ' and '.join(weak)), (
+                'set tlsprotocols=TLSv1.3 on the VM, or tlsciphers with '
+                '@SECLEVEL=2, shut it down and start it'
+                if console['display'] == 'spice' else None)
+    if console.get('extended_master_secret') is False:
+        yield Violation(
+            'no-extended-master-secret', 'low', 'no extended master secret '
+            'with TLS 1.2 or older (RFC 7627)'), (
+                'allow TLS 1.3 only, or update what listens')
+    if console['certificate']:
+        for code, flaw in certificate.flaws(console['certificate'], times):
+            yield Violation(code, 'medium', flaw), (
+                'enroll the certificate of the host again in the engine')
+
+
+def _finding(against: 'documents.Against', violation: Violation,
              remedy: str) -> 'documents.Finding':
-    return {'against': against, 'finding': '%s; %s' % (what, remedy)}
+    return {'against': against,
+            'finding': '%s; %s' % (violation.text, remedy),
+            'code': violation.code, 'text': violation.text, 'remedy': remedy,
+            'severity': violation.severity}
 
 
 def _remedy(console: 'documents.Console', name: str) -> str:
     if console['display'] == 'tls':
-        return 'narrow it down in the settings of what listens'
+        return "restrict it in the server's configuration"
     there = (' in place of its properties' if console['policy'] else '')
     return ('set tlsprofile=%s on the VM%s, shut it down and start it'
             % (name, there))
 
 
-def _encryption(console: 'documents.Console') -> str:
+def _encryption(console: 'documents.Console', name: str) -> str:
     if console['display'] in ('vnc', 'websocket'):
         return ('check Enable VNC Encryption in the engine (Compute > '
                 'Clusters > Edit > Console) and reinstall the hosts')
     if console['display'] == 'spice':
-        return ('reinstall the host from the engine, which gives SPICE its '
-                'certificate')
-    return 'close the port, or put TLS before it'
+        if console['policy']:
+            return ('shut the VM down and start it on a host with this '
+                    'version of vdsm-hook-tlsciphers, which then has every '
+                    'channel demand TLS')
+        return ('set tlsprofile=%s on the VM, shut it down and start it: '
+                'every channel then demands TLS' % (
+                    name if name != NO_BASELINE else 'intermediate'))
+    return 'close the port, or put a TLS proxy in front'

@@ -7,6 +7,7 @@ and suites, as {version: [suite]}, newest version first, with OpenSSL's names
 of suites where it has one.
 """
 
+import errno
 import functools
 import re
 import subprocess  # nosec B404 # programs by absolute path, no shell
@@ -39,9 +40,12 @@ def ask(*command: str) -> str:
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL, env={'LC_ALL': 'C'}).stdout
     except OSError as error:
-        raise Problem('%s cannot be run: %s; install %s' % (
-            command[0], error.strerror,
-            'openssl' if command[0] == OPENSSL else 'gnutls-utils'))
+        package = 'openssl' if command[0] == OPENSSL else 'gnutls-utils'
+        raise Problem('%s cannot be run: %s; %s' % (
+            command[0], error.strerror, 'install ' + package
+            if error.errno == errno.ENOENT else
+            'make it executable for everybody, or reinstall ' + package),
+            'cannot-run')
     return output.decode('ascii', 'replace')
 
 

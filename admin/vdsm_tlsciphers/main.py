@@ -21,6 +21,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
+# Characters of a line on standard error.
+LONGEST_LINE = 2000
+
 COMMANDS = {
     'check': 'what a value, or the properties of a VM, would do',
     'status': 'whether the policies of the VMs of this host are effective',
@@ -31,7 +34,7 @@ COMMANDS = {
 }
 EPILOG = """\
 Exit status: %d all is well, %d there are findings, %d it could not be done
-(one line says why), %d a mistake in vdsm-tlsciphers itself.
+(one line says why), %d internal error (bug).
 
 Examples:
   vdsm-tlsciphers doctor
@@ -46,8 +49,8 @@ class Parser(argparse.ArgumentParser):
     """An ArgumentParser whose errors are one line."""
 
     def error(self, message: str) -> 'NoReturn':
-        self.exit(FAILED, '%s: %s; see %s --help\n' % (
-            self.prog, message.replace('\n', ' '), self.prog))
+        self.exit(FAILED, shorten('%s: %s; see %s --help' % (
+            self.prog, message.replace('\n', ' '), self.prog)) + '\n')
 
     def exit(self, status: int = 0,
              message: 'str | None' = None) -> 'NoReturn':
@@ -86,12 +89,16 @@ def run(arguments: 'list[str]') -> int:
     except ImportError as error:
         return end('vdsm-tlsciphers: a file of it is missing: %s; dnf '
                    'reinstall vdsm-hook-tlsciphers' % error, FAILED)
-    except MemoryError:
-        return end('vdsm-tlsciphers: there is not enough memory', FAILED)
+    except (MemoryError, RecursionError) as error:
+        return end('vdsm-tlsciphers: there is not enough memory'
+                   if isinstance(error, MemoryError) else
+                   'vdsm-tlsciphers: what was given is nested too deeply; '
+                   'give another file [nested-too-deeply]', FAILED)
     except Exception as error:  # noqa: BLE001 (none may be a traceback)
-        return end('vdsm-tlsciphers: mistake in this program: %s: %s (%s); '
-                   'please report it' % (type(error).__name__, error,
-                                         place(error)), INTERNAL_ERROR)
+        return end('vdsm-tlsciphers: internal error (bug): %s: %s (%s); '
+                   'please report it [internal-error]' % (
+                       type(error).__name__, error, place(error)),
+                   INTERNAL_ERROR)
 
 
 def finish_output() -> None:
@@ -106,10 +113,20 @@ def finish_output() -> None:
 
 
 def end(line: str, status: int) -> int:
-    printable = ''.join(c if c.isprintable() else '?' for c in line)
-    sys.stderr.write(printable.encode('ascii', 'backslashreplace').decode()
-                     + '\n')
+    sys.stderr.write(shorten(line) + '\n')
     return status
+
+
+def shorten(line: str) -> str:
+    """
+    Return a line as it can be printed everywhere. What comes from elsewhere
+    may be long: what is left out of it stands in the middle, since the
+    remedy and the code come last.
+    """
+    if len(line) > LONGEST_LINE:
+        line = '%s ... %s' % (line[:LONGEST_LINE - 500], line[-500:])
+    printable = ''.join(c if c.isprintable() else '?' for c in line)
+    return printable.encode('ascii', 'backslashreplace').decode()
 
 
 def place(error: Exception) -> str:

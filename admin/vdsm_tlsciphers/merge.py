@@ -4,13 +4,13 @@
 """Scans of many hosts, merged into one page."""
 
 import collections
-import os
-import tempfile
 
 from vdsm_tlsciphers import (
     FINDINGS,
     FINE,
     Problem,
+    files,
+    judge,
     markup,
     page,
     scans,
@@ -20,7 +20,7 @@ from vdsm_tlsciphers import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable, Sequence
     from typing import IO
 
     from vdsm_tlsciphers import documents
@@ -33,53 +33,70 @@ PRINTED = 20
 
 def run(options: 'argparse.Namespace') -> int:
     """Do the command's work; return its exit status."""
-    report = write_html(options.html, scans.read(options.scans),
-                        scans.read(options.before))
+    baseline = judge.read_baseline(options.baseline)
+    sources: list[scans.Source] = []
+    earlier: list[scans.Source] = []
+    report = write_html(
+        options.html,
+        scans.read(options.scans, baseline, options.baseline, sources),
+        scans.read(options.before, baseline, options.baseline, earlier,
+                   is_earlier=True), sources, earlier)
     print_summary(report, options.html)
     passed = report.tally.verdicts[scans.PASSED] == report.tally.consoles
     return FINE if passed else FINDINGS
 
 
 def write_html(path: str, documents: 'Iterable[documents.Scan]',
-               before: 'Iterable[documents.Scan]' = ()) -> 'Report':
+               before: 'Iterable[documents.Scan]' = (),
+               sources: 'Sequence[scans.Source]' = (),
+               earlier_sources: 'Sequence[scans.Source]' = ()) -> 'Report':
     """
     Write the page of scan documents (iterable of dict; one at a time is in
-    memory), compared with those of earlier scans. It is there as a whole or
-    not at all. Returns the Report. Raises Problem.
+    memory), compared with those of earlier scans, and the Sources that both
+    are read from. It is there as a whole or not at all. Returns the Report.
+    Raises Problem.
     """
-    path = check_path(path)
-    try:
-        with tempfile.TemporaryFile(dir=os.path.dirname(path)) as parts:
+    check_name(path)
+    with files.place(path) as (folder, name):
+        with files.scratch(folder) as parts:
             report = Report(parts, scans.Earlier(before))
             for document in documents:
                 report.add(document)
-            replace(path, report.write)
-            return report
-    except OSError as error:
-        raise Problem('%s: cannot be written: %s' % (path, error.strerror))
+            if sources and not report.tally.consoles:
+                raise Problem('%s: no console in any of these scans; scan '
+                              'where VMs run' % sources[0].path,
+                              'no-consoles')
+            report.sources = sources
+            report.earlier_sources = earlier_sources
+            with files.replacement(folder, name) as target:
+                report.write(target)
+        return report
 
 
-def check_path(path: str) -> str:
+def check_path(path: str) -> None:
     """
-    Return where a page is to be written. Raises Problem where it cannot be:
-    to be called before the work of a scan is done in vain.
+    Raise Problem where a page cannot be written: to be called before the
+    work of a scan is done in vain.
     """
-    # Whoever names a scan here by mistake, or a device, shall not lose it.
+    check_name(path)
+    with files.place(path):
+        pass
+
+
+def check_name(path: str) -> None:
+    # Whoever names a scan here by mistake shall not lose it.
     if not path.endswith('.html'):
         raise Problem('%s: give the page a name that ends in .html' % path)
-    path = os.path.realpath(path)
-    if os.path.isdir(path) or not os.path.isdir(os.path.dirname(path)):
-        raise Problem('%s: cannot be a page; give the name of a file in a '
-                      'folder that exists' % path)
-    return path
 
 
 class Report:
     """
     Scans of hosts, merged: tally (scans.Tally), rows (list of (host, time,
-    Tally)), findings and finding_hosts (Counters of (against, finding), over
-    consoles and over hosts), times, tools, baselines (sets of str), earlier
-    (scans.Earlier or None), pictures (page.Pictures).
+    Tally)), findings and finding_hosts (Counters of scans.Finding, over
+    consoles and over hosts), unchecked (Counter of str, over consoles),
+    times, tools, baselines (sets of str), earlier (scans.Earlier or None),
+    pictures (page.Pictures), sources and earlier_sources (sequences of
+    scans.Source).
     """
 
     def __init__(self, parts: 'IO[bytes]', earlier: scans.Earlier) -> None:
@@ -90,11 +107,14 @@ class Report:
             collections.Counter())
         self.finding_hosts: collections.Counter[scans.Finding] = (
             collections.Counter())
+        self.unchecked: collections.Counter[str] = collections.Counter()
         self.times: set[str] = set()
         self.tools: set[str] = set()
         self.baselines: set[str] = set()
         self.earlier = earlier if earlier.times else None
         self.pictures = page.Pictures()
+        self.sources: Sequence[scans.Source] = ()
+        self.earlier_sources: Sequence[scans.Source] = ()
         self._parts = parts
         self._sizes: list[int] = []
 
@@ -103,6 +123,11 @@ class Report:
         """Those hosts (list of str) that have more than one scan here."""
         scanned = collections.Counter(host for host, _, _ in self.rows)
         return [host for host, times in scanned.items() if times > 1]
+
+    @property
+    def empty(self) -> 'list[str]':
+        """Those hosts (list of str) whose scan has no console."""
+        return [host for host, _, tally in self.rows if not tally.consoles]
 
     @property
     def folded(self) -> bool:
@@ -123,6 +148,7 @@ class Report:
                 result = scans.result(console)
                 tally.add(result)
                 found.update(dict.fromkeys(result.findings, 1))
+                self.unchecked.update(result.unchecked)
                 if result.certificate:
                     certificates[result.certificate] += 1
                 results.append((
@@ -171,29 +197,10 @@ def machines(document: 'documents.Scan') -> 'list[list[documents.Console]]':
 
 
 def worst_first(item: 'tuple[page.Consoles, object]') -> int:
-    """Sort groups of VMs: those that failed first, then not scanned ones."""
+    """Sort groups of VMs by the worst verdict of their consoles."""
     results, _ = item
-    order = (scans.FAILED, scans.NOT_SCANNED, scans.PASSED)
-    return min(order.index(result.verdict) for _, result, _ in results)
-
-
-def replace(path: str, write: 'Callable[[IO[bytes]], object]') -> None:
-    """
-    Put a file in the place of path that write(file) has written in whole,
-    with the permissions of any new file.
-    """
-    umask = os.umask(0)
-    os.umask(umask)
-    target = tempfile.NamedTemporaryFile(  # noqa: SIM115 (it is kept)
-        dir=os.path.dirname(path), prefix='.', suffix='.html', delete=False)
-    try:
-        with target:
-            write(target)
-            os.fchmod(target.fileno(), 0o666 & ~umask)
-        os.replace(target.name, path)
-    except BaseException:
-        os.unlink(target.name)
-        raise
+    return min(scans.SEVERITY.index(result.verdict)
+               for _, result, _ in results)
 
 
 def print_summary(report: Report, path: str) -> None:
@@ -206,13 +213,19 @@ def print_summary(report: Report, path: str) -> None:
                     report.tally))
     width = max(len(name) for name, *_ in rows)
     for name, *numbers in rows:
-        print('%s  %8s  %6s  %6s  %11s' % (name.ljust(width), *numbers))
+        print('%s  %8s  %6s  %14s  %6s  %11s' % (name.ljust(width), *numbers))
     if len(bad) > PRINTED:
         print('%s did not pass: see the page'
               % markup.count(len(bad) - PRINTED, 'more scan'))
     if report.repeated:
         print('more than one scan of: %s' % ', '.join(
             map(terminal.clean, report.repeated)))
+    if report.empty:
+        print('no console in the scan of: %s' % ', '.join(
+            map(terminal.clean, report.empty)))
+    for what, consoles in report.unchecked.most_common():
+        print('not checked: %s (%s)' % (
+            terminal.clean(what), markup.count(consoles, 'console')))
     print('page: %s' % path)
 
 

@@ -80,7 +80,8 @@ def tally_row(name: str, tally: scans.Tally) -> 'list[str]':
               for verdict in scans.VERDICTS], share(tally)]
 
 
-TALLY = ['#Consoles', '#Passed', '#Failed', '#Not scanned', 'Share']
+TALLY = ['#Consoles', '#Passed', '#Partly checked', '#Failed', '#Not scanned',
+         'Share']
 
 
 class Pictures:
@@ -238,12 +239,20 @@ def side(title: str, result: scans.Result, pictures: Pictures,
                              if result.problem else '', class_='problem'))
     if result.findings:
         parts.append(element('ul', *[element(
-            'li', element('b', AGAINST[against], ': '), finding,
-            '' if others is None or (against, finding) in others
+            'li', element('b', '%s (%s): ' % (AGAINST[finding.against],
+                                              finding.severity)),
+            finding.text, '; ' + finding.remedy if finding.remedy else '',
+            '' if others is None or finding in others
             else element('ins', ' (new)'))
-            for against, finding in result.findings], class_='findings'))
+            for finding in result.findings], class_='findings'))
+    if result.unchecked:
+        parts.append(element('p', 'Not checked: ' + ', '.join(
+            result.unchecked), class_='problem'))
     return element('div', *parts, facts([
         ('Groups', ', '.join(result.groups)),
+        ('Signatures (TLS 1.2)', ', '.join(result.signatures)),
+        ('Extended master secret', YES_OR_NO[result.extended_master_secret]),
+        ('Session tickets (TLS 1.2)', YES_OR_NO[result.session_tickets]),
         ('Policy', policy(result.policy)),
         ('Certificate', result.certificate and '%s, %s, until %s' % (
             result.certificate.subject, result.certificate.key,
@@ -251,7 +260,10 @@ def side(title: str, result: scans.Result, pictures: Pictures,
 
 
 STATES = {'scanned': 'Scanned', 'no TLS': 'No TLS on this port',
-          'unreachable': 'Not reached', 'incomplete': 'Not scanned in whole'}
+          'TLS required': 'No TLS on this port, where every SPICE channel '
+          'demands it', 'unreachable': 'Not reached',
+          'incomplete': 'Scan incomplete'}
+YES_OR_NO = {True: 'yes', False: 'no', None: None}
 AGAINST = {'policy': 'Policy', 'baseline': 'Baseline'}
 
 
@@ -299,8 +311,7 @@ def console(title: str, result: scans.Result,
 def without_remedies(result: scans.Result) -> scans.Result:
     """Return a Result as it is told of the past: there is nothing to do."""
     return result._replace(findings=tuple(
-        (against, finding.rpartition('; ')[0])
-        for against, finding in result.findings))
+        finding._replace(remedy='') for finding in result.findings))
 
 
 def change(earlier: scans.Result, now: scans.Result) -> str:
@@ -333,9 +344,8 @@ def card(machines: 'list[list[documents.Console]]', consoles: 'Consoles',
     machines (list of lists of consoles of a scan document), consoles (tuple
     of (display, Result, earlier Result or None)).
     """
-    verdict = next(verdict for verdict in (
-        scans.FAILED, scans.NOT_SCANNED, scans.PASSED)
-        if any(result.verdict == verdict for _, result, _ in consoles))
+    verdict = next(verdict for verdict in scans.SEVERITY if any(
+        result.verdict == verdict for _, result, _ in consoles))
     first = machines[0]
     if len(machines) > 1:
         title = count(len(machines), 'VM' if first[0]['vm'] else 'console'
@@ -430,7 +440,7 @@ def conclusion(tally: scans.Tally) -> str:
         count(tally.consoles, 'console'))
     return ', '.join([passed] + [
         '%s %s' % (thousands(tally.verdicts[verdict]), verdict)
-        for verdict in (scans.FAILED, scans.NOT_SCANNED)
+        for verdict in (scans.PARTLY, scans.FAILED, scans.NOT_SCANNED)
         if tally.verdicts[verdict]])
 
 
@@ -443,8 +453,8 @@ def front(report: 'merge.Report') -> Markup:
     heading = 'TLS of the consoles of ' + (
         report.rows[0][0] if len(report.rows) == 1
         else count(len(report.rows), 'host'))
-    state = ('passed' if tally.verdicts[scans.PASSED] == tally.consoles
-             else 'failed' if tally.verdicts[scans.FAILED] else 'not-scanned')
+    state = next((verdict for verdict in scans.SEVERITY
+                  if tally.verdicts[verdict]), scans.PASSED)
     return join([
         Markup('<!DOCTYPE html>\n<html lang="en">\n<head>\n'
                '<meta charset="utf-8">\n<meta http-equiv='
@@ -455,12 +465,18 @@ def front(report: 'merge.Report') -> Markup:
         element('title', heading), element('style', Markup(style.STYLE)),
         Markup('</head>\n<body>\n<header>'),
         element('h1', heading),
-        element('p', conclusion(tally), class_='conclusion ' + state),
+        element('p', conclusion(tally), class_='conclusion '
+                + state.replace(' ', '-')),
         facts([
             ('Scanned', report.times and period(report.times)),
             ('Earlier scan', report.earlier and report.earlier.times
              and period(report.earlier.times)),
-            ('Judged against', yardsticks(report.baselines)),
+            ('Checked against', compared_with(report.baselines)),
+            ('Not checked', join([
+                element('span', '%s: %s' % (what, count(consoles, 'console')))
+                for what, consoles in report.unchecked.most_common()],
+                Markup('<br>'))),
+            ('No console on', ', '.join(report.empty)),
             ('Scanned with', 'vdsm-tlsciphers '
              + ', '.join(sorted(report.tools))),
             ('Several scans of', ', '.join(report.repeated))]),
@@ -468,8 +484,8 @@ def front(report: 'merge.Report') -> Markup:
         summary(report), findings(report), hosts(report)], NEWLINE)
 
 
-def yardsticks(baselines: 'set[str]') -> str:
-    """Return in words what consoles were judged against."""
+def compared_with(baselines: 'set[str]') -> str:
+    """Return in words what consoles were checked against."""
     names = ', '.join(sorted(baselines - {'none'}))
     return 'the policy of each VM' + (
         ', and the baseline ' + names if names else ', and no baseline')
@@ -506,7 +522,7 @@ def legend() -> Markup:
 MEANING = {
     'strong': 'as the guidelines recommend',
     'acceptable': 'not recommended any more',
-    'weak': 'to be taken away',
+    'weak': 'should be disabled',
     'broken': 'gives no protection'}
 
 
@@ -514,15 +530,16 @@ def findings(report: 'merge.Report') -> Markup:
     """Return the part that says which findings there are, most first."""
     if not report.findings:
         return Markup('')
-    rows = [[finding, AGAINST[against], thousands(consoles),
-             thousands(report.finding_hosts[against, finding])]
-            for (against, finding), consoles
+    rows = [['%s; %s' % (finding.text, finding.remedy), finding.severity,
+             AGAINST[finding.against], thousands(consoles),
+             thousands(report.finding_hosts[finding])]
+            for finding, consoles
             in report.findings.most_common(LONGEST_LIST)]
     rest = len(report.findings) - len(rows)
     return element(
         'section', element('h2', 'What was found'),
         table('Findings, the most frequent first',
-              ['Finding', 'Against', '#Consoles', '#Hosts'], rows),
+              ['Finding', 'Severity', 'Against', '#Consoles', '#Hosts'], rows),
         element('p', '%s more: see the hosts.' % count(rest, 'finding'))
         if rest else '')
 
@@ -555,6 +572,16 @@ def back(report: 'merge.Report') -> 'Iterator[Markup]':
                    for vm, display, host in gone[:LONGEST_LIST]]),
             element('p', '%s more.' % count(rest, 'console'))
             if rest > 0 else '')
+    if report.sources:
+        yield element(
+            'section', element('h2', 'Scan files'),
+            table('Files that this report was made of', ['File', 'SHA-256'],
+                  [[source.path, element('code', source.sha256)]
+                   for source in report.sources]),
+            table('Files of the earlier scan', ['File', 'SHA-256'],
+                  [[source.path, element('code', source.sha256)]
+                   for source in report.earlier_sources])
+            if report.earlier_sources else '')
     yield opening('section', id='results')
     yield element('h2', 'Every suite by name')
     yield from report.pictures.comparisons()
@@ -562,10 +589,13 @@ def back(report: 'merge.Report') -> 'Iterator[Markup]':
     yield element('footer', element('p', (
         'Each suite, version and group on this page was accepted in a '
         'handshake with the console. A console passes if it accepted nothing '
-        'beyond the policy of its VM and beyond the baseline; it is "not '
-        'scanned" if it could not be asked. Strengths, and the baselines '
-        'modern and intermediate, follow Mozilla\'s Server Side TLS '
-        'guidelines, version 6.0. Page made by vdsm-tlsciphers %s.'
-        % VERSION)))
+        'beyond the policy of its VM and beyond the baseline; it is "partly '
+        'checked" if a scan of it lacks some of the facts for that, and "not '
+        'scanned" if it could not be asked. Findings and strengths are those '
+        'of vdsm-tlsciphers %s, by the facts in the scans; certificates are '
+        'looked at as of the scan and of the report. Strengths, and the '
+        'baselines modern and intermediate, follow Mozilla\'s Server Side TLS '
+        'guidelines, version 6.0. Generated by vdsm-tlsciphers %s.'
+        % (VERSION, VERSION))))
     yield report.pictures.symbols()
     yield Markup('\n</body>\n</html>\n')

@@ -25,7 +25,10 @@ PORT_PATIENCE = 120
 HTTP_PATIENCE = 3
 # For a port. Consoles need some 40; who needs more answers in bad faith.
 MOST_CONNECTIONS = 1000
+# Of a name, which whoever has it can give any number of.
+MOST_ADDRESSES = 8
 
+SLOW = 'it, or the network, is overloaded or stopped: scan again'
 HTTP = 'this port speaks HTTP without TLS'
 
 _interrupted = threading.Event()
@@ -35,9 +38,16 @@ _connections: 'set[socket.socket]' = set()
 class Unreachable(Exception):
     """Nobody takes connections, with the reason in a line."""
 
+    code = 'unreachable'
+    remedy = 'check the address, and firewalls in between'
+
 
 class NoTLS(Exception):
     """What listens speaks no TLS, with what is known of it in a line."""
+
+
+class SpicePlaintext(NoTLS):
+    """It is a SPICE port without TLS."""
 
 
 def interrupt() -> None:
@@ -58,6 +68,9 @@ class Port:
         vnc (vnc.Talk): the talk before TLS, or None.
         suites ({version: {suite: bits of DH or None}}): those accepted.
         groups (list of int): those accepted, with TLS 1.3 and ECDHE.
+        signatures (list of int): those accepted, with TLS 1.2.
+        extended_master_secret, session_tickets (bool or None): with TLS 1.2
+            and older: whether always, whether ever; None without these.
         certificate (bytes): the first one of the server, DER, or None.
         connections (int): how many were made.
     """
@@ -68,6 +81,9 @@ class Port:
         self._display = display
         self.suites: dict[str, dict[int, int | None]] = {}
         self.groups: list[int] = []
+        self.signatures: list[int] = []
+        self.extended_master_secret: bool | None = None
+        self.session_tickets: bool | None = None
         self.certificate: bytes | None = None
         self.connections = 0
         self._address = (host, port)
@@ -92,9 +108,13 @@ class Port:
             self._find_suites(version)
         if not self.suites:
             if self._speaks_tls or self.vnc:
-                raise tls.Broken('it accepts nothing of what a scan offers')
-            raise NoTLS('it does not answer to TLS')
+                raise tls.Broken(
+                    'no common cipher suite', 'no-common-suite', 'its TLS '
+                    'settings or its certificate leave nothing of what the '
+                    'scan offers: look at them, and at its log')
+            raise NoTLS('no TLS response')
         self._find_groups()
+        self._find_signatures()
         if self._silent:
             self._check_it_still_answers()
         if self.certificate is None and not self._is_anonymous():
@@ -162,11 +182,39 @@ class Port:
         if group in tls.GROUPS and group not in self.groups:
             self.groups.append(group)
 
+    def _find_signatures(self) -> None:
+        left = list(tls.SIGNATURE_NAMES)
+        # First to a client that says nothing of signatures.
+        signatures: list[int] = []
+        for exchange in 'ECDHE', 'DHE':
+            offered = [suite for suite in self.suites.get('TLSv1.2', ())
+                       if suites.key_exchange(suite) == exchange]
+            while offered and left:
+                answer = self._ask('TLSv1.2', offered, tls.GROUPS,
+                                   signatures=signatures)
+                if answer is not None:
+                    self._add_signature(answer.signature)
+                    # Some servers pay no heed to what is offered.
+                    if signatures and answer.signature not in signatures:
+                        return
+                    left = [signature for signature in left
+                            if signature != answer.signature]
+                elif signatures:
+                    break
+                signatures = left
+
+    def _add_signature(self, signature: 'int | None') -> None:
+        if signature not in tls.SIGNATURE_NAMES:
+            raise tls.Broken('it chose a signature algorithm that was not '
+                             'offered')
+        if signature not in self.signatures:
+            self.signatures.append(signature)
+
     def _check_it_still_answers(self) -> None:
         # Whoever only ends a connection may do so for another reason.
         version, accepted = next(iter(self.suites.items()))
         if self._ask(version, list(accepted), tls.GROUPS) is None:
-            raise tls.Broken('it does not accept any more what it did before')
+            raise tls.Broken('results not reproducible')
 
     def _is_anonymous(self) -> bool:
         return not any(version == 'TLSv1.3' or not suites.key_exchange(
@@ -175,8 +223,9 @@ class Port:
             for suite in accepted)
 
     def _ask(self, version: str, offered: 'list[int]',
-             groups: 'Iterable[int]',
-             shares: bool = False) -> 'tls.Answer | None':
+             groups: 'Iterable[int]', shares: bool = False,
+             signatures: 'Iterable[int]' = tls.SIGNATURES) -> (
+                 'tls.Answer | None'):
         """
         Return the tls.Answer to an offer, None where it is refused, with the
         certificate as long as none is known.
@@ -188,7 +237,8 @@ class Port:
                 self._begin(stream)
                 try:
                     stream.send(tls.client_hello(version, offered, groups,
-                                                 self._name, shares))
+                                                 self._name, shares,
+                                                 signatures))
                     answer = tls.read_answer(stream, version, offered,
                                              self.certificate is None)
                 except ConnectionError:
@@ -200,21 +250,27 @@ class Port:
             return None
         except tls.NotTLS as other:
             if self.suites or self._speaks_tls or self.vnc:
-                raise tls.Broken('its answer is not as TLS has it')
+                raise tls.Broken('malformed TLS message')
             if not other.start.startswith(vnc.BANNER):
-                raise NoTLS(_describe(other.start))
+                raise _describe(other.start)
             self.vnc = vnc.Talk()
-            return self._ask(version, offered, groups, shares)
+            return self._ask(version, offered, groups, shares, signatures)
         except socket.timeout:
             if self.connections == 1 and self._speaks_http():
                 raise NoTLS(HTTP)
             raise tls.Broken('no full answer came within %d seconds'
-                             % PATIENCE)
+                             % PATIENCE, 'scan-timeout', SLOW)
         except OSError as error:
             raise tls.Broken('the connection failed: %s'
                              % (error.strerror or error))
         self._speaks_tls = True
         self.certificate = self.certificate or answer.certificate
+        if version in ('TLSv1.2', 'TLSv1.1', 'TLSv1'):
+            self.extended_master_secret = (
+                self.extended_master_secret is not False
+                and answer.extended_master_secret)
+            self.session_tickets = bool(self.session_tickets
+                                        or answer.session_ticket)
         return answer
 
     def _speaks_http(self) -> bool:
@@ -254,15 +310,16 @@ class Port:
         if _interrupted.is_set():
             raise tls.Broken('interrupted')
         if self.connections >= MOST_CONNECTIONS:
-            raise tls.Broken('%d connections did not suffice'
+            raise tls.Broken('connection limit reached: %d'
                              % MOST_CONNECTIONS)
         if time.monotonic() > self._deadline:
-            raise tls.Broken('%d seconds did not suffice' % PORT_PATIENCE)
+            raise tls.Broken('time limit reached: %d seconds'
+                             % PORT_PATIENCE, 'scan-timeout', SLOW)
         self.connections += 1
         try:
-            connection = socket.create_connection(self._address, PATIENCE)
+            connection = self._open()
         except (OSError, UnicodeError) as error:
-            reason = 'no host can have this name'
+            reason = 'invalid host name'
             if isinstance(error, OSError):
                 reason = error.strerror or str(error)
             if self.connections == 1:
@@ -276,6 +333,22 @@ class Port:
             # The same one from now on, without asking for its name again.
             self._address = connection.getpeername()[:2]
         return connection
+
+    def _open(self) -> socket.socket:
+        """Connect to the first of some addresses that takes it."""
+        error = OSError('no address')
+        for family, kind, protocol, _, address in socket.getaddrinfo(
+                *self._address, type=socket.SOCK_STREAM)[:MOST_ADDRESSES]:
+            connection = socket.socket(family, kind, protocol)
+            try:
+                connection.settimeout(PATIENCE)
+                connection.connect(address)
+            except OSError as reason:
+                connection.close()
+                error = reason
+            else:
+                return connection
+        raise error
 
     def _shake_hands(self) -> 'bytes | None':
         """
@@ -301,10 +374,9 @@ class Port:
                 getattr(error, 'reason', None) or error.strerror or error))
 
 
-def _describe(start: bytes) -> str:
-    """Return what is known of a server that begins so (bytes), in a line."""
+def _describe(start: bytes) -> NoTLS:
+    """Return what is known of a server that begins so (bytes)."""
     if start.startswith(b'REDQ'):
-        return 'this SPICE port is not encrypted'
-    if start.startswith(b'HTTP/'):
-        return HTTP
-    return 'what listens does not speak TLS'
+        return SpicePlaintext('this SPICE port is not encrypted')
+    return NoTLS(HTTP if start.startswith(b'HTTP/') else
+                 'what listens does not speak TLS')

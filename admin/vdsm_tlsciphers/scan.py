@@ -3,7 +3,7 @@
 
 """
 Finds out by handshakes what consoles accept: the SPICE, VNC and websocket
-ports of the VMs of this host, or any port. What they accept is judged against
+ports of the VMs of this host, or any port. What they accept is checked against
 the policy of the VM and against a baseline. No password is needed, and users
 who are connected are not disturbed.
 """
@@ -37,12 +37,12 @@ def add_arguments(parser: 'argparse.ArgumentParser') -> None:
         '(default: all VMs that run on this host)')
     parser.add_argument(
         '--baseline', default='intermediate', metavar='NAME',
-        help='judge against modern, intermediate (default), a profile of '
+        help='check against modern, intermediate (default), a profile of '
         'this host, or none')
     parser.add_argument('--json', action='store_true',
                         help='print a JSON document for programs')
     parser.add_argument('--html', metavar='FILE',
-                        help='write a page for the files')
+                        help='write an HTML report')
     parser.add_argument('--before', metavar='FILE',
                         help='an earlier "scan --json", to compare with on '
                         'the page')
@@ -55,7 +55,9 @@ def run(options: 'argparse.Namespace') -> int:
     baseline = judge.read_baseline(options.baseline)
     if options.before and not options.html:
         raise Problem('--before FILE is for the page; give --html FILE too')
-    before = list(scans.read([options.before] if options.before else []))
+    before = list(scans.read(
+        [options.before] if options.before else [], baseline,
+        options.baseline, [], is_earlier=True))
     if options.html:
         from vdsm_tlsciphers import merge
         merge.check_path(options.html)
@@ -68,7 +70,7 @@ def run(options: 'argparse.Namespace') -> int:
     else:
         scan_text.write(document)
         if options.html:
-            print('The page is in %s.' % terminal.clean(options.html))
+            print('The report is in %s.' % terminal.clean(options.html))
         elif document['consoles']:
             print('Suites by name, groups and certificates: --html FILE, or '
                   '--json')
@@ -84,7 +86,7 @@ def exit_status(document: 'documents.NewScan') -> int:
     summary = document['summary']
     if summary['consoles'] and summary['not_scanned'] == summary['consoles']:
         console = document['consoles'][0]
-        raise Problem('nothing could be scanned: %s: %s; check the address, '
-                      'and firewalls in between' % (
-                          scans.endpoint(console), console['problem']))
+        raise Problem('nothing could be scanned: %s: %s; %s' % (
+            scans.endpoint(console), console['problem'],
+            console.get('remedy') or 'scan again'), console.get('code'))
     return FINE if summary['passed'] == summary['consoles'] else FINDINGS

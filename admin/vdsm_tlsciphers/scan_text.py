@@ -6,7 +6,7 @@
 import shutil
 import textwrap
 
-from vdsm_tlsciphers import scans
+from vdsm_tlsciphers import judge, scans
 from vdsm_tlsciphers.markup import count
 from vdsm_tlsciphers.terminal import clean, paint
 
@@ -14,8 +14,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from vdsm_tlsciphers.documents import Console, NewScan
 
-COLOURS = {scans.PASSED: 'green', scans.FAILED: 'red',
-           scans.NOT_SCANNED: 'yellow'}
+COLOURS = {scans.PASSED: 'green', scans.PARTLY: 'yellow',
+           scans.FAILED: 'red', scans.NOT_SCANNED: 'yellow'}
 
 
 def write(document: 'NewScan') -> None:
@@ -36,18 +36,22 @@ def write(document: 'NewScan') -> None:
         print('%s  %s' % (line, paint(cells[-1], colour)))
     print_findings(consoles)
     summary = document['summary']
-    print('\n%s: %d passed, %d with findings, %d not scanned '
+    print('\n%s: %d passed, %s%d with findings, %d not scanned '
           '(baseline: %s)' % (
               count(summary['consoles'], 'console'), summary['passed'],
-              summary['failed'], summary['not_scanned'],
-              document['baseline']))
+              '%d partly checked, ' % summary['partly_checked']
+              if summary['partly_checked'] else '', summary['failed'],
+              summary['not_scanned'], document['baseline']))
 
 
 def row(console: 'Console') -> 'tuple[str, ...]':
     """Return the cells (tuple of str) of a console."""
     accepted = [suite['strength']
                 for found in console['protocols'].values() for suite in found]
+    unchecked = judge.unchecked(console)
     result = 'passed'
+    if unchecked:
+        result = 'not checked: ' + ', '.join(unchecked)
     if console['findings']:
         result = count(len(console['findings']), 'finding')
     if console['state'] in ('unreachable', 'incomplete'):
@@ -56,7 +60,9 @@ def row(console: 'Console') -> 'tuple[str, ...]':
         clean(console['vm'] or '-'), console['display'],
         clean(scans.endpoint(console)),
         ', '.join('%s (%d)' % (version, len(found)) for version, found
-                  in console['protocols'].items()) or '-',
+                  in console['protocols'].items())
+        or (console['state'] if console['state'] == scans.TLS_REQUIRED
+            else '-'),
         max(accepted, key=scans.STRENGTHS.index) if accepted else '-',
         clean(result))
 
@@ -66,20 +72,20 @@ def print_findings(consoles: 'list[Console]') -> None:
     Print each finding once, with the consoles that have it; those of the
     same consoles stand together.
     """
-    places: dict[tuple[str, str], list[str]] = {}
+    places: dict[tuple[str, str, str], list[str]] = {}
     for console in consoles:
         for finding in console['findings']:
-            places.setdefault((finding['against'], finding['finding']),
-                              []).append(place(console))
-    blocks: dict[tuple[str, str, str], list[str]] = {}
-    for (against, line), found_at in places.items():
-        what, _, remedy = line.rpartition('; ')
-        blocks.setdefault((against, remedy, ', '.join(found_at)),
-                          []).append(what)
-    for (against, remedy, where), lines in blocks.items():
+            places.setdefault(
+                ('%(against)s, %(severity)s' % finding, finding['text'],
+                 finding['remedy']), []).append(place(console))
+    blocks: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for (kind, text, remedy), found_at in places.items():
+        blocks.setdefault((remedy, ', '.join(found_at)),
+                          []).append((kind, text))
+    for (remedy, where), findings in blocks.items():
         print()
-        for line in lines:
-            print_row('Finding (%s)' % against, line)
+        for kind, text in findings:
+            print_row('Finding (%s)' % kind, text)
         print_row('Remedy', remedy)
         print_row('Where', where)
 
@@ -87,8 +93,8 @@ def print_findings(consoles: 'list[Console]') -> None:
 def print_row(label: str, text: str) -> None:
     print(textwrap.fill(
         clean(text), min(shutil.get_terminal_size().columns, 100),
-        initial_indent='%-19s ' % (label + ':'),
-        subsequent_indent=' ' * 20, break_on_hyphens=False,
+        initial_indent='%-27s ' % (label + ':'),
+        subsequent_indent=' ' * 28, break_on_hyphens=False,
         break_long_words=False))
 
 

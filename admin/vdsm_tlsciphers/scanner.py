@@ -7,7 +7,9 @@ import collections
 import concurrent.futures
 import re
 import sys
+import time
 
+import tlsciphers
 from vdsm_tlsciphers import (
     Problem,
     certificate,
@@ -17,6 +19,7 @@ from vdsm_tlsciphers import (
     listeners,
     port,
     scans,
+    spice,
     suites,
     terminal,
     tls,
@@ -172,50 +175,97 @@ def show_progress(line: str) -> None:
 def scan_target(target: Target, baseline: 'dict[str, str] | None',
                 name: str) -> 'documents.Console':
     """Return what a scan of a Target has found, as a dict for JSON."""
-    examined = port.Port(target.address, target.port, target.display)
-    state, problem = examine(examined)
     machine = target.machine
-    display = target.display
-    if display == 'tls' and examined.vnc:
-        display = 'vnc'
     console: documents.Console = {
         'vm': machine.name if machine else None,
         'uuid': machine.uuid if machine else None,
-        'display': display, 'address': target.address, 'port': target.port,
-        'state': state, 'problem': problem,
-        'protocols': {version: list_suites(version, examined.suites[version])
-                      for version in tls.VERSIONS
-                      if version in examined.suites},
-        'groups': [group for number, group in tls.GROUPS.items()
-                   if number in examined.groups],
-        'certificate': None,
-        'policy': policy_of(machine, display) if machine else None,
-        'findings': []}
-    if examined.certificate:
-        try:
-            console['certificate'] = certificate.describe(
-                examined.certificate)
-        except Problem as unreadable:
-            if state == 'scanned':
-                console['state'] = 'incomplete'
-                console['problem'] = str(unreadable)
-    console['findings'] = judge.findings(console, exposed(examined), baseline,
-                                         name)
+        'display': target.display, 'address': target.address,
+        'port': target.port, 'state': scans.SCANNED, 'problem': None,
+        'code': None, 'remedy': None, 'protocols': {}, 'groups': [],
+        'signatures': [], 'extended_master_secret': None,
+        'session_tickets': None, 'certificate': None,
+        'unencrypted_offers': [], 'open_channels': None,
+        'policy': None, 'findings': []}
+    probe = port.Port(target.address, target.port, target.display)
+    try:
+        if target.plaintext:
+            raise port.SpicePlaintext
+        console['state'], console['problem'] = examine(probe, console)
+    except port.SpicePlaintext:
+        console['display'] = 'spice'
+        find_channels(console)
+    describe(probe, console)
+    if machine:
+        console['policy'] = policy_of(machine, console['display'])
+    console['findings'] = judge.findings(
+        console, baseline, name,
+        [time.strftime(terminal.TIME, time.gmtime())])
     return console
 
 
-def examine(
-        examined: port.Port) -> 'tuple[documents.ScanState, str | None]':
-    """Examine a port.Port; return its state, and a problem (str or None)."""
+def examine(probe: port.Port, console: 'documents.Console | None' = None) -> (
+        'tuple[documents.ScanState, str | None]'):
+    """
+    Examine a port.Port; return its state, and a problem (str or None). Its
+    code and remedy are added to the console (dict), if one is given. Raises
+    port.SpicePlaintext.
+    """
     try:
-        examined.examine()
-    except port.Unreachable as reason:
-        return 'unreachable', str(reason)
+        probe.examine()
+    except port.SpicePlaintext:
+        raise
     except port.NoTLS as reason:
-        return 'no TLS', str(reason)
+        return judge.NO_TLS, str(reason)
+    except (port.Unreachable, tls.Broken) as reason:
+        if console is not None:
+            console['code'], console['remedy'] = reason.code, reason.remedy
+        return ('unreachable' if isinstance(reason, port.Unreachable)
+                else 'incomplete'), str(reason)
+    return scans.SCANNED, None
+
+
+def find_channels(console: 'documents.Console') -> None:
+    """Add to a console (dict) what a SPICE port without TLS has open."""
+    try:
+        channels = spice.open_channels(console['address'], console['port'])
+    except port.Unreachable as reason:
+        console['state'], console['problem'] = 'unreachable', str(reason)
+        console['code'], console['remedy'] = reason.code, reason.remedy
+        return
     except tls.Broken as reason:
-        return 'incomplete', str(reason)
-    return 'scanned', None
+        # That all demand TLS is not known.
+        console['state'] = judge.NO_TLS
+        console['problem'] = ('this SPICE port is not encrypted; its channels '
+                              'cannot be tried: %s' % reason)
+        return
+    console['open_channels'] = channels
+    console['state'] = judge.NO_TLS if channels else scans.TLS_REQUIRED
+    if channels:
+        console['problem'] = 'this SPICE port is not encrypted'
+
+
+def describe(probe: port.Port, console: 'documents.Console') -> None:
+    """Add to a console (dict) what a port.Port has found out."""
+    if console['display'] == 'tls' and probe.vnc:
+        console['display'] = 'vnc'
+    console['protocols'] = {
+        version: list_suites(version, probe.suites[version])
+        for version in tls.VERSIONS if version in probe.suites}
+    console['groups'] = [group for number, group in tls.GROUPS.items()
+                         if number in probe.groups]
+    console['signatures'] = [
+        name for number, name in tls.SIGNATURE_NAMES.items()
+        if number in probe.signatures]
+    console['extended_master_secret'] = probe.extended_master_secret
+    console['session_tickets'] = probe.session_tickets
+    console['unencrypted_offers'] = unencrypted_offers(probe)
+    if probe.certificate:
+        try:
+            console['certificate'] = certificate.describe(probe.certificate)
+        except Problem as unreadable:
+            if console['state'] == scans.SCANNED:
+                console['state'] = 'incomplete'
+                console['problem'] = str(unreadable)
 
 
 def list_suites(version: str, accepted: 'dict[int, int | None]') -> (
@@ -237,23 +287,33 @@ def list_suites(version: str, accepted: 'dict[int, int | None]') -> (
 def policy_of(machine: domains.Machine,
               display: 'documents.ScannedDisplay') -> (
                   'documents.Policy | None'):
-    """Return the part of a VM's policy for a display, or None."""
-    return {key: {'value': machine.policy[key].value,
-                  'required': machine.policy[key].required}
-            for key in judge.governing_keys(display)
-            if key in machine.policy} or None
+    """
+    Return the part of a VM's policy for a display, or None. What this version
+    does not know may be for any.
+    """
+    others = set(tlsciphers.KEYS).difference(judge.governing_keys(display))
+    # Known ones first: a domain XML can have any number, and any length.
+    keys = sorted(set(machine.policy).difference(others),
+                  key=lambda key: (key not in tlsciphers.KEYS, key))
+    return {key[:scans.LONGEST_KEY]: {
+        'value': machine.policy[key].value[:scans.LONGEST_TEXT],
+        'required': machine.policy[key].required}
+        for key in keys[:scans.MOST_KEYS]} or None
 
 
-def exposed(examined: port.Port) -> 'list[str]':
-    """Return what a VNC port has open beside TLS with a certificate."""
-    if examined.vnc is None or not examined.vnc.subtypes:
+def unencrypted_offers(probe: port.Port) -> 'list[str]':
+    """
+    Return what a VNC port has open beside TLS with a certificate (list of
+    keys of judge.UNENCRYPTED).
+    """
+    if probe.vnc is None or not probe.vnc.subtypes:
         return []
     found = []
-    if any(number in vnc.ANONYMOUS for number in examined.vnc.subtypes):
-        found.append('TLS without a certificate is on offer')
-    if (vnc.PLAIN in examined.vnc.subtypes
-            or examined.vnc.types != [vnc.VENCRYPT]):
-        found.append('connections without encryption are on offer')
+    if any(number in vnc.ANONYMOUS for number in probe.vnc.subtypes):
+        found.append('anonymous TLS')
+    if (vnc.PLAIN in probe.vnc.subtypes
+            or probe.vnc.types != [vnc.VENCRYPT]):
+        found.append('no TLS')
     return found
 
 
@@ -265,5 +325,6 @@ def make_document(consoles: 'list[documents.Console]',
         **terminal.head('scan'), 'baseline': baseline, 'consoles': consoles,
         'summary': {'consoles': len(consoles),
                     'passed': verdicts[scans.PASSED],
+                    'partly_checked': verdicts[scans.PARTLY],
                     'failed': verdicts[scans.FAILED],
                     'not_scanned': verdicts[scans.NOT_SCANNED]}}

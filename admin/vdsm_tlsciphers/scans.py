@@ -4,11 +4,14 @@
 """Scan documents: what "vdsm-tlsciphers scan --json" prints, read again."""
 
 import collections
+import hashlib
 import ipaddress
 import json
 import os
+import re
+import time
 
-from vdsm_tlsciphers import Problem
+from vdsm_tlsciphers import Problem, files, judge, suites, terminal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,27 +22,63 @@ if TYPE_CHECKING:
 
     from vdsm_tlsciphers import documents
 
-    Verdict = Literal['passed', 'failed', 'not scanned']
+    Verdict = Literal['passed', 'partly checked', 'failed', 'not scanned']
 
 FORMAT = 'vdsm-tlsciphers scan'
-VERSION = 1
-# A scan of 10,000 consoles is smaller.
+# Those that can be read.
+VERSIONS = (1, 2)
+# A scan of 4,000 consoles that accept all is smaller: bytes, and values.
 LARGEST = 64 << 20
+MOST_VALUES = 2000000
+MOST_SCANS = 10000
+# Of a console; what a scan offers is less.
+MOST_GROUPS = 200
+# Of a policy.
+MOST_KEYS, LONGEST_KEY = 20, 200
+# Of a text; that of a cipher list is the longest.
+LONGEST_TEXT = 20000
 
 PROTOCOLS = ('SSLv3', 'TLSv1', 'TLSv1.1', 'TLSv1.2', 'TLSv1.3')
 STRENGTHS: 'tuple[documents.Strength, ...]' = (
     'strong', 'acceptable', 'weak', 'broken')
 DISPLAYS = ('spice', 'vnc', 'websocket', 'tls')
 PASSED: 'Verdict' = 'passed'
+PARTLY: 'Verdict' = 'partly checked'
 FAILED: 'Verdict' = 'failed'
 NOT_SCANNED: 'Verdict' = 'not scanned'
-VERDICTS = (PASSED, FAILED, NOT_SCANNED)
+VERDICTS = (PASSED, PARTLY, FAILED, NOT_SCANNED)
+# From the worst on.
+SEVERITY = (FAILED, NOT_SCANNED, PARTLY, PASSED)
+SCANNED: 'documents.ScanState' = 'scanned'
+TLS_REQUIRED: 'documents.ScanState' = 'TLS required'
 
 
 class Maybe:
     """The shape of a value that can be null."""
 
     def __init__(self, shape: 'Shape') -> None:
+        self.shape = shape
+
+
+class Optional:
+    """The shape of a value that a dict need not have, or that is null."""
+
+    def __init__(self, shape: 'Shape') -> None:
+        self.shape = shape
+
+
+class Text:
+    """The shape of a text (str) that a regular expression matches."""
+
+    def __init__(self, pattern: str) -> None:
+        self.matches = re.compile('(?:%s)$' % pattern).match
+
+
+class Many:
+    """The shape of a list of at most so many things of a shape."""
+
+    def __init__(self, most: int, shape: 'Shape') -> None:
+        self.most = most
         self.shape = shape
 
 
@@ -54,56 +93,97 @@ class Map:
 
 if TYPE_CHECKING:
     Shape = (type | tuple[str, ...] | list['Shape'] | dict[str, 'Shape']
-             | Maybe | Map)
+             | Maybe | Map | Optional | Text | Many)
 
 # What a document must hold, so that a page can be made of it: a type, the
 # values that there are (tuple), a list of things of a shape, or a dict. A
 # dict can hold more.
-SUITE: 'Shape' = {'suite': str, 'code': str, 'key_exchange': str,
-                  'strength': STRENGTHS}
-CERTIFICATE: 'dict[str, Shape]' = dict.fromkeys((
-    'subject', 'issuer', 'not_before', 'not_after', 'key', 'signature',
-    'sha256'), str)
+TIME = Text(r'\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ')
+CODE = Text('[0-9A-F]{4}')
+SUITE: 'Shape' = {'suite': str, 'code': CODE, 'key_exchange': str,
+                  'strength': STRENGTHS, 'dh_bits': Optional(int)}
+CERTIFICATE: 'dict[str, Shape]' = {
+    'subject': str, 'issuer': str, 'not_before': TIME, 'not_after': TIME,
+    'key': str, 'signature': str, 'sha256': Text('[0-9a-f]{64}')}
 SETTING: 'Shape' = {'value': str, 'required': bool}
 CONSOLE: 'Shape' = {
     'vm': Maybe(str), 'uuid': Maybe(str), 'display': DISPLAYS,
     'address': str, 'port': int,
-    'state': ('scanned', 'no TLS', 'unreachable', 'incomplete'),
-    'problem': Maybe(str), 'protocols': Map(PROTOCOLS, [SUITE]),
-    'groups': [str], 'certificate': Maybe(CERTIFICATE),
+    'state': (SCANNED, TLS_REQUIRED, 'no TLS', 'unreachable', 'incomplete'),
+    'problem': Maybe(str),
+    'protocols': Map(PROTOCOLS, Many(len(suites.NAMES), SUITE)),
+    'groups': Many(MOST_GROUPS, str), 'certificate': Maybe(CERTIFICATE),
     'policy': Maybe(Map(None, SETTING)),
+    'signatures': Optional(Many(MOST_GROUPS, str)),
+    'extended_master_secret': Optional(bool),
+    'session_tickets': Optional(bool),
+    'unencrypted_offers': Optional(Many(10, tuple(judge.UNENCRYPTED))),
+    'open_channels': Optional(Many(100, str)),
     'findings': [{'against': ('policy', 'baseline'), 'finding': str}]}
 DOCUMENT: 'Shape' = {
-    'tool': str, 'host': str, 'time': str, 'baseline': Maybe(str),
+    'tool': str, 'host': str, 'time': TIME, 'baseline': Maybe(str),
     'consoles': [CONSOLE]}
 
 
-def read(paths: 'Iterable[str]') -> 'Iterator[documents.Scan]':
+class Source:
+    """A file that was read: path (str), sha256 (str)."""
+
+    def __init__(self, path: str, data: bytes) -> None:
+        self.path = path
+        self.sha256 = hashlib.sha256(data).hexdigest()
+
+
+def read(paths: 'Iterable[str]', baseline: 'dict[str, str] | None',
+         name: str, sources: 'list[Source]', is_earlier: bool = False) -> (
+             'Iterator[documents.Scan]'):
     """
     Yield the scan documents (dict) of files and of folders' files *.json,
-    one at a time, so that only one is in memory. Raises Problem for one that
-    is none.
+    one at a time, so that only one is in memory. Their findings are those of
+    now: see assess(). Raises Problem for a file that holds no scan.
+
+    Arguments:
+        baseline (dict or None), name (str): as judge.findings() has them.
+        sources (list): each file is added to it as a Source.
+        is_earlier (bool): whether certificates are looked at as of the time
+            of the scan alone, and not as of now.
     """
-    for path in find(paths):
-        try:
-            with open(path, 'rb') as scan:
-                text = scan.read(LARGEST + 1)
-        except OSError as error:
-            raise Problem('%s: cannot be read: %s' % (path, error.strerror))
-        if len(text) > LARGEST:
-            raise Problem('%s: more than %d MiB, no scan is that large; give '
-                          'what "scan --json" printed'
-                          % (path, LARGEST >> 20))
-        if not text:
-            raise Problem('%s: empty, so this scan has failed; scan again'
-                          % path)
-        try:
-            document = json.loads(text.decode('utf-8-sig'))
-        except (ValueError, RecursionError) as error:
-            raise Problem('%s: no JSON (%s); give what "scan --json" printed'
-                          % (path, error))
+    for number, path in enumerate(find(paths)):
+        if number >= MOST_SCANS:
+            raise Problem('%s: more than %d scans; make several reports'
+                          % (path, MOST_SCANS), 'too-many-scans')
+        data = files.read_bounded(path, LARGEST,
+                                  'give what "scan --json" printed')
+        if not data:
+            raise Problem('%s: empty scan file; scan again' % path,
+                          'scan-empty')
+        document = parse(data, path)
         check(document, path)
+        sources.append(Source(path, data))
+        times = [document['time']]
+        if not is_earlier:
+            times.append(time.strftime(terminal.TIME, time.gmtime()))
+        assess(document, baseline, name, times)
         yield document
+
+
+def parse(data: bytes, path: str) -> 'Any':
+    """Return what a file of JSON (bytes) holds. Raises Problem."""
+    # Before any of it takes up memory as a value.
+    if sum(map(data.count, (b',', b'[', b'{'))) > MOST_VALUES:
+        raise Problem('%s: more than %d values; scan fewer consoles at a time'
+                      % (path, MOST_VALUES), 'scan-too-large')
+    try:
+        return json.loads(data.decode('utf-8-sig'), parse_int=parse_number)
+    except (ValueError, RecursionError) as error:
+        raise Problem('%s: no JSON (%s); give what "scan --json" printed'
+                      % (path, error))
+
+
+def parse_number(digits: str) -> int:
+    # Others would take longer the longer they are, squared.
+    if len(digits) > 20:
+        raise ValueError('a number of %d digits' % len(digits))
+    return int(digits)
 
 
 def find(paths: 'Iterable[str]') -> 'Iterator[str]':
@@ -129,31 +209,107 @@ def check(document: object, path: str) -> None:
     if not isinstance(document, dict) or document.get('format') != FORMAT:
         raise Problem('%s: JSON, but no scan; give what "scan --json" printed'
                       % path)
-    if document.get('version') != VERSION:
-        raise Problem('%s: version %s of the scan format, and this '
-                      'vdsm-tlsciphers reads version %d; update it'
-                      % (path, document.get('version'), VERSION))
+    version = document.get('version')
+    if type(version) is not int or version not in VERSIONS:
+        raise Problem('%s: version %.20s of the scan format, and this '
+                      'vdsm-tlsciphers reads versions 1 and 2; update it'
+                      % (path, version), 'scan-version')
     flaw = find_flaw(document, DOCUMENT)
     if flaw:
-        raise Problem('%s: a scan that is damaged: %s; scan again'
-                      % (path, flaw))
+        raise Problem('%s: invalid scan file: %s; scan again' % (path, flaw),
+                      'scan-invalid')
+    for console in document['consoles']:
+        flaw = contradiction(console)
+        if flaw:
+            raise Problem('%s: invalid scan file: console %s: %s; scan again'
+                          % (path, endpoint(console), flaw),
+                          'scan-contradiction')
+
+
+def contradiction(console: 'documents.Console') -> 'str | None':
+    """Return how a console claims what its facts do not bear out, or None."""
+    if console['state'] == SCANNED and not any(console['protocols'].values()):
+        return 'scanned, and no protocol with a cipher suite'
+    if console['state'] == TLS_REQUIRED and (
+            console['display'] != 'spice' or console['protocols']
+            or console.get('open_channels') != []):
+        return 'TLS required, and not a SPICE port whose channels were tried'
+    for version, accepted in console['protocols'].items():
+        codes = [int(suite['code'], 16) for suite in accepted]
+        if len(set(codes)) < len(codes):
+            return '%s: a cipher suite twice' % version
+        for code, suite in zip(codes, accepted):
+            if code not in suites.NAMES:
+                return 'unknown cipher suite %s' % suite['code']
+            if suite['suite'] not in (suites.NAMES[code],
+                                      'TLS_' + suites.IANA_NAMES[code]):
+                return 'cipher suite %s is not %s' % (
+                    suite['code'], shorten(suite['suite']))
+            if (code in suites.TLS13) != (version == 'TLSv1.3'):
+                return '%s with cipher suite %s' % (version, suite['suite'])
+    return None
+
+
+def shorten(text: str) -> str:
+    return text if len(text) < 80 else text[:80] + '...'
+
+
+def assess(document: 'documents.Scan', baseline: 'dict[str, str] | None',
+           name: str, times: 'list[str]') -> None:
+    """
+    Put in the place of what a document says of strengths and findings what
+    its facts come to. Arguments as judge.findings() has them.
+    """
+    version = document['version']
+    document['baseline'] = name
+    for console in document['consoles']:
+        for accepted in console['protocols'].values():
+            for suite in accepted:
+                code = int(suite['code'], 16)
+                suite['key_exchange'] = suites.key_exchange(code)
+        for tls, accepted in console['protocols'].items():
+            for suite in accepted:
+                suite['strength'] = suites.strength(
+                    int(suite['code'], 16), tls, suite.get('dh_bits'))
+        bad = bad_news(console) if version == 1 else []
+        console['findings'] = judge.findings(
+            {**console, 'unencrypted_offers': bad} if bad else console,
+            baseline, name, times)
+
+
+def bad_news(console: 'documents.Console') -> 'list[str]':
+    """
+    Return which unencrypted offers the findings of a console tell of:
+    version 1 has them nowhere else. That there are none is no fact there.
+    """
+    said = [finding['finding'] for finding in console['findings']]
+    return [offer for offer, violation in judge.UNENCRYPTED.items()
+            if any(line.startswith(violation.text) for line in said)]
 
 
 def find_flaw(value: 'Any', shape: 'Shape', place: str = '') -> 'str | None':
     """Return what keeps a value from having that shape (str), or None."""
-    if isinstance(shape, Maybe):
+    if isinstance(shape, type):
+        # By its very type: for isinstance() True is a number.
+        if type(value) is shape and not (isinstance(value, str)
+                                         and len(value) > LONGEST_TEXT):
+            return None
+        return '%s is not as expected' % (place.lstrip('.') or 'it')
+    if isinstance(shape, (Maybe, Optional)):
         return None if value is None else find_flaw(value, shape.shape, place)
     if not fits(value, shape):
         return '%s is not as expected' % (place.lstrip('.') or 'it')
     if isinstance(shape, list):
         flaws = (find_flaw(item, shape[0], place) for item in value)
+    elif isinstance(shape, Many):
+        flaws = (find_flaw(item, shape.shape, place) for item in value)
     elif isinstance(shape, Map):
         flaws = (find_flaw(item, shape.shape, place)
                  for item in value.values())
     elif isinstance(shape, dict):
         flaws = ('%s is missing' % (place + '.' + key).lstrip('.')
-                 if key not in value
-                 else find_flaw(value[key], inner, place + '.' + key)
+                 if key not in value and not isinstance(inner, Optional)
+                 else find_flaw(value.get(key), inner, place + '.' + key)
                  for key, inner in shape.items())
     else:
         return None
@@ -165,10 +321,14 @@ def fits(value: object, shape: 'Shape') -> bool:
     if isinstance(shape, tuple):
         return isinstance(value, str) and value in shape
     if isinstance(shape, Map):
-        return isinstance(value, dict) and (
-            shape.keys is None or set(value) <= set(shape.keys))
-    # By its very type: for isinstance() True is a number.
-    return type(value) is (shape if isinstance(shape, type) else type(shape))
+        return (isinstance(value, dict) and len(value) <= MOST_KEYS
+                and not any(len(key) > LONGEST_KEY for key in value)
+                and (shape.keys is None or set(value) <= set(shape.keys)))
+    if isinstance(shape, Many):
+        return isinstance(value, list) and len(value) <= shape.most
+    if isinstance(shape, Text):
+        return isinstance(value, str) and shape.matches(value) is not None
+    return type(value) is type(shape)
 
 
 if TYPE_CHECKING:
@@ -193,7 +353,14 @@ if TYPE_CHECKING:
 
     Protocols = tuple[tuple[str, tuple[Suite, ...]], ...]
     Policy = tuple[tuple[str, str, bool], ...]
-    Finding = tuple[documents.Against, str]
+
+    class Finding(NamedTuple):
+        """As in a document."""
+
+        against: documents.Against
+        severity: documents.Severity
+        text: str
+        remedy: str
 
     class _Result(NamedTuple):
         verdict: Verdict
@@ -203,13 +370,20 @@ if TYPE_CHECKING:
         groups: tuple[str, ...]
         certificate: Certificate | None
         policy: Policy | None
+        signatures: tuple[str, ...]
+        extended_master_secret: bool | None
+        session_tickets: bool | None
+        open_channels: tuple[str, ...] | None
         findings: tuple[Finding, ...]
+        unchecked: tuple[str, ...]
 else:
     Suite = collections.namedtuple('Suite', 'suite code key_exchange strength')
     Certificate = collections.namedtuple('Certificate', CERTIFICATE)
+    Finding = collections.namedtuple('Finding', 'against severity text remedy')
     _Result = collections.namedtuple(
         'Result', 'verdict state problem protocols groups certificate policy '
-        'findings')
+        'signatures extended_master_secret session_tickets open_channels '
+        'findings unchecked')
 
 
 class Result(_Result):
@@ -219,7 +393,9 @@ class Result(_Result):
     VERDICTS), state and problem as in the document, protocols (tuple of
     (version, tuple of Suite)), groups (tuple of str), certificate
     (Certificate or None), policy (tuple of (key, value, required); None: the
-    VM is not known), findings (tuple of (against, finding)).
+    VM is not known), signatures (tuple of str), extended_master_secret,
+    session_tickets, open_channels as in the document, findings (tuple of
+    Finding), unchecked (tuple of str).
     """
 
     __slots__ = ()
@@ -227,7 +403,7 @@ class Result(_Result):
     @property
     def is_whole(self) -> bool:
         """Whether the console could be asked all (bool)."""
-        return self.state in ('scanned', 'no TLS')
+        return self.state in (SCANNED, TLS_REQUIRED, judge.NO_TLS)
 
     @property
     def offers(self) -> 'list[tuple[str, Suite]]':
@@ -240,12 +416,15 @@ def verdict(console: 'documents.Console') -> 'Verdict':
     """Return that of a console of a scan document (str, of VERDICTS)."""
     if console['findings']:
         return FAILED
-    return PASSED if console['state'] == 'scanned' else NOT_SCANNED
+    if console['state'] not in (SCANNED, TLS_REQUIRED):
+        return NOT_SCANNED
+    return PARTLY if judge.unchecked(console) else PASSED
 
 
 def result(console: 'documents.Console') -> Result:
     """Return the Result of a console of a scan document."""
     certificate = console['certificate']
+    channels = console.get('open_channels')
     return Result(
         verdict(console), console['state'], console['problem'],
         tuple((version, tuple(
@@ -262,8 +441,14 @@ def result(console: 'documents.Console') -> Result:
         tuple((key, setting['value'], setting['required'])
               for key, setting in (console['policy'] or {}).items())
         if console['vm'] else None,
-        tuple((finding['against'], finding['finding'])
-              for finding in console['findings']))
+        tuple(console.get('signatures') or ()),
+        console.get('extended_master_secret'), console.get('session_tickets'),
+        None if channels is None else tuple(channels),
+        tuple(Finding(finding['against'], finding['severity'],
+                      finding['text'], finding['remedy'])
+              for finding in console['findings']),
+        tuple(judge.unchecked(console))
+        if console['state'] in (SCANNED, TLS_REQUIRED) else ())
 
 
 def by_rank(suite: 'documents.Suite') -> int:

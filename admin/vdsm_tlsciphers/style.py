@@ -51,7 +51,7 @@ dl > div { display: grid; grid-template-columns: 9.5rem 1fr; gap: 1rem; }
 dt { color: var(--quiet); }
 .passed { color: var(--passed); background: var(--passed-soft); }
 .failed { color: var(--failed); background: var(--failed-soft); }
-.not-scanned {
+.not-scanned, .partly-checked {
   color: var(--not-scanned); background: var(--not-scanned-soft);
 }
 .badge {
@@ -61,7 +61,7 @@ dt { color: var(--quiet); }
 }
 .badge.passed::before { content: "\\2713\\a0"; }
 .badge.failed::before { content: "\\2717\\a0"; }
-.badge.not-scanned::before { content: "?\\a0"; }
+.badge.not-scanned::before, .badge.partly-checked::before { content: "?\\a0"; }
 .wide { overflow-x: auto; margin: .75rem 0; }
 table { border-collapse: collapse; font-size: .9rem; }
 caption {
@@ -82,6 +82,7 @@ thead th { border-bottom: 2px solid var(--line); white-space: nowrap; }
 .share .passed { fill: var(--passed-bar); }
 .share .failed { fill: var(--failed-bar); }
 .share .not-scanned { fill: var(--page); }
+.share .partly-checked { fill: var(--not-scanned-soft); }
 .legend {
   display: flex; flex-wrap: wrap; gap: .25rem 1.25rem; padding: 0;
   list-style: none; font-size: .85rem; color: var(--quiet);

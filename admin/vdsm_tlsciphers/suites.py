@@ -8,6 +8,8 @@ Sources: the registry "TLS Cipher Suites" of IANA, ciphers(1) of OpenSSL, and
 for strength Mozilla's Server Side TLS guidelines, version 6.0.
 """
 
+import functools
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from vdsm_tlsciphers import documents
@@ -357,6 +359,7 @@ AUTHENTICATED = ('GCM', 'CCM', 'POLY1305')
 LEAST_BITS = 2048
 
 
+@functools.lru_cache(maxsize=None)
 def key_exchange(code: int) -> str:
     """
     Return how a suite (int) exchanges keys, as in 'ECDHE', 'RSA' or
@@ -382,6 +385,7 @@ def is_dhe(code: int) -> bool:
     return key_exchange(code) in ('DHE', 'DHE-PSK', 'anonymous DHE')
 
 
+@functools.lru_cache(maxsize=4096)
 def strength(code: int, version: str,
              dh_bits: 'int | None' = None) -> 'documents.Strength':
     """

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from vdsm_tlsciphers import documents
 
+# Of all documents: later versions add keys, and change none.
+FORMAT_VERSION = 2
 TIME = '%Y-%m-%dT%H:%M:%SZ'
 COLOURS = {'red': '31', 'green': '32', 'yellow': '33', 'bold': '1'}
 
@@ -42,8 +44,9 @@ def clean(text: str) -> str:
 
 def head(command: str) -> 'documents.Head':
     """Return what the document of a command (str) begins with, for JSON."""
-    return {'format': 'vdsm-tlsciphers ' + command, 'version': 1,
-            'tool': VERSION, 'host': os.uname().nodename,
+    return {'format': 'vdsm-tlsciphers ' + command,
+            'version': FORMAT_VERSION, 'tool': VERSION,
+            'host': os.uname().nodename,
             'time': time.strftime(TIME, time.gmtime())}
 
 

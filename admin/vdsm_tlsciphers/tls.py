@@ -47,10 +47,28 @@ P_256_POINT = bytes.fromhex(
     '046b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296'
     '4fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5')
 
+# What a hello offers where it is not about these.
 SIGNATURES = (0x0403, 0x0503, 0x0603, 0x0807, 0x0808, 0x081a, 0x081b, 0x081c,
               0x0809, 0x080a, 0x080b, 0x0804, 0x0805, 0x0806, 0x0401, 0x0501,
               0x0601, 0x0303, 0x0301, 0x0302, 0x0402, 0x0502, 0x0602, 0x0203,
               0x0201, 0x0202, 0x0708, 0x0904, 0x0905, 0x0906)
+
+# OpenSSL's names of signature algorithms of TLS 1.2; with MD5, which no hello
+# offers otherwise.
+SIGNATURE_NAMES = {
+    digest << 8 | kind: '%s+%s' % (key, name)
+    for digest, name in ((1, 'MD5'), (2, 'SHA1'), (3, 'SHA224'),
+                         (4, 'SHA256'), (5, 'SHA384'), (6, 'SHA512'))
+    for kind, key in ((1, 'RSA'), (2, 'DSA'), (3, 'ECDSA'))}
+SIGNATURE_NAMES.update({
+    0x0708: 'sm2sig_sm3', 0x0804: 'rsa_pss_rsae_sha256',
+    0x0805: 'rsa_pss_rsae_sha384', 0x0806: 'rsa_pss_rsae_sha512',
+    0x0807: 'ed25519', 0x0808: 'ed448', 0x0809: 'rsa_pss_pss_sha256',
+    0x080a: 'rsa_pss_pss_sha384', 0x080b: 'rsa_pss_pss_sha512',
+    0x081a: 'ecdsa_brainpoolP256r1tls13_sha256',
+    0x081b: 'ecdsa_brainpoolP384r1tls13_sha384',
+    0x081c: 'ecdsa_brainpoolP512r1tls13_sha512',
+    0x0904: 'mldsa44', 0x0905: 'mldsa65', 0x0906: 'mldsa87'})
 
 # In place of suites; says that a renegotiation would be a safe one (RFC 5746).
 RENEGOTIATION = 0x00ff
@@ -59,6 +77,8 @@ RETRY = bytes.fromhex(
     'cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c')
 
 ALERT, HANDSHAKE = 21, 22
+# Extensions.
+EXTENDED_MASTER_SECRET, TICKET = 23, 35
 SERVER_HELLO, CERTIFICATE, SERVER_KEY_EXCHANGE, SERVER_HELLO_DONE = (
     2, 11, 12, 14)
 WARNING, CLOSE_NOTIFY = 1, 0
@@ -72,7 +92,8 @@ if TYPE_CHECKING:
     class Answer(NamedTuple):
         """
         What a server has chosen, None where it is not known; the certificate
-        is in DER.
+        is in DER. Whether it has the extended master secret (RFC 7627) and
+        session tickets (RFC 5077), of which TLS 1.3 has others.
         """
 
         version: str
@@ -80,9 +101,13 @@ if TYPE_CHECKING:
         group: int | None
         dh_bits: int | None
         certificate: bytes | None
+        signature: int | None
+        extended_master_secret: bool
+        session_ticket: bool
 else:
     Answer = collections.namedtuple(
-        'Answer', 'version suite group dh_bits certificate')
+        'Answer', 'version suite group dh_bits certificate signature '
+        'extended_master_secret session_ticket')
 
 
 class Refused(Exception):
@@ -105,7 +130,17 @@ class NotTLS(Exception):
 
 
 class Broken(Exception):
-    """What keeps a scan from going on with a port, in a line."""
+    """
+    What keeps a scan from going on with a port, in a line; a code (str) of
+    it, and the remedy (str).
+    """
+
+    def __init__(self, line: str, code: str = 'scan-incomplete',
+                 remedy: str = 'look at what listens there, and scan again',
+                 ) -> None:
+        super().__init__(line)
+        self.code = code
+        self.remedy = remedy
 
 
 class Stream:
@@ -137,7 +172,7 @@ class Stream:
                 break
             self.total += len(data)
             if self.total > LONGEST_ANSWER:
-                raise Broken('its answer is longer than any that TLS has')
+                raise Broken('its answer is longer than TLS permits')
             self.buffer += data
         data, self.buffer = self.buffer[:length], self.buffer[length:]
         return data
@@ -151,7 +186,8 @@ class Stream:
 
 def client_hello(version: str, offered: 'Iterable[int]',
                  groups: 'Iterable[int]', host: 'str | None' = None,
-                 shares: bool = False) -> bytes:
+                 shares: bool = False,
+                 signatures: 'Iterable[int]' = SIGNATURES) -> bytes:
     """
     Return the record (bytes) that begins a handshake.
 
@@ -162,6 +198,8 @@ def client_hello(version: str, offered: 'Iterable[int]',
         host (str): the server's name, if it has one.
         shares (bool): whether TLS 1.3 comes with keys for two groups, so that
             the server need not ask for one with a HelloRetryRequest.
+        signatures (iterable of int): algorithms, since TLS 1.2; if there are
+            none it does not mention them.
     """
     number = min(VERSIONS[version], VERSIONS['TLSv1.2'])
     codes = _numbers(offered)
@@ -171,21 +209,25 @@ def client_hello(version: str, offered: 'Iterable[int]',
             + _block(codes) + b'\1\0')
     # Servers that know SSL 3.0 only may know no extensions.
     if version != 'SSLv3':
-        body += _block(_extensions(version, groups, host, shares))
+        body += _block(_extensions(version, groups, host, shares, signatures))
     return struct.pack('>BHHBBH', HANDSHAKE, min(number, VERSIONS['TLSv1']),
                        len(body) + 4, 1, 0, len(body)) + body
 
 
 def _extensions(version: str, groups: 'Iterable[int]', host: 'str | None',
-                shares: bool) -> bytes:
+                shares: bool, signatures: 'Iterable[int]') -> bytes:
     extensions = [(10, _block(_numbers(groups))), (11, b'\1\0'),
-                  (22, b''), (23, b'')]
+                  (22, b''), (EXTENDED_MASTER_SECRET, b'')]
     if host:
         name = host.encode('ascii', 'replace')
         extensions.insert(0, (0, _block(b'\0' + _block(name))))
-    if VERSIONS[version] >= VERSIONS['TLSv1.2']:
-        extensions.append((13, _block(_numbers(SIGNATURES))))
-    if version == 'TLSv1.3':
+    # Without it, servers may take SHA-1 for granted (RFC 5246).
+    signatures = tuple(signatures)
+    if signatures and VERSIONS[version] >= VERSIONS['TLSv1.2']:
+        extensions.append((13, _block(_numbers(signatures))))
+    if version != 'TLSv1.3':
+        extensions.append((TICKET, b''))
+    else:
         keys = b''
         if shares:
             keys = b''.join(struct.pack('>H', group) + _block(key)
@@ -222,7 +264,7 @@ def read_answer(stream: Stream, version: str, offered: 'Collection[int]',
     try:
         return _read_answer(stream, version, offered, certificate)
     except (IndexError, struct.error):
-        raise Broken('its answer is not as TLS has it')
+        raise Broken('malformed TLS message')
 
 
 def _read_answer(stream: Stream, version: str, offered: 'Collection[int]',
@@ -231,7 +273,7 @@ def _read_answer(stream: Stream, version: str, offered: 'Collection[int]',
     for kind, body in _messages(stream):
         if answer is None:
             if kind != SERVER_HELLO:
-                raise Broken('its answer begins with message %d of TLS' % kind)
+                raise Broken('its answer begins with TLS message %d' % kind)
             answer = _server_hello(body)
             if answer.version != version:
                 # It would do with an older one, which is asked for later.
@@ -275,10 +317,10 @@ def _records(stream: Stream) -> 'Iterator[bytes]':
                 or header[1] != 3):
             if first:
                 raise NotTLS(header + stream.buffer[:59])
-            raise Broken('its answer is not as TLS has it')
+            raise Broken('malformed TLS message')
         length = struct.unpack('>H', header[3:])[0]
         if not 0 < length <= LONGEST_RECORD:
-            raise Broken('its answer is not as TLS has it')
+            raise Broken('malformed TLS message')
         data = stream.read(length)
         if len(data) < length:
             return
@@ -286,7 +328,7 @@ def _records(stream: Stream) -> 'Iterator[bytes]':
             yield data
         elif data[0] != WARNING or data[1] == CLOSE_NOTIFY:
             raise Refused(data[1])
-    raise Broken('its answer is in more parts than any that TLS has')
+    raise Broken('its answer has more records than TLS permits')
 
 
 def _server_hello(body: bytes) -> Answer:
@@ -295,16 +337,19 @@ def _server_hello(body: bytes) -> Answer:
     at = 35 + body[34]
     suite, _ = struct.unpack_from('>HB', body, at)
     group = None
-    for extension, data in _read_extensions(body[at + 3:]):
+    extensions = dict(_read_extensions(body[at + 3:]))
+    for extension, data in extensions.items():
         if extension == 43:
             number, = struct.unpack('>H', data)
         elif extension == 51:
             group, = struct.unpack_from('>H', data)
             if random == RETRY and len(data) != 2:
-                raise Broken('its answer is not as TLS has it')
+                raise Broken('malformed TLS message')
     for version, value in VERSIONS.items():
         if value == number:
-            return Answer(version, suite, group, None, None)
+            return Answer(version, suite, group, None, None, None,
+                          EXTENDED_MASTER_SECRET in extensions,
+                          TICKET in extensions)
     raise Broken('it chose version %04X of TLS, which was not offered'
                  % number)
 
@@ -335,8 +380,17 @@ def _add_key_exchange(answer: Answer, body: bytes) -> Answer:
         if body[at] == 3:
             answer = answer._replace(
                 group=struct.unpack_from('>H', body, at + 1)[0])
+            at += 4 + body[at + 3]
+        else:
+            return answer
     elif 'DHE' in exchange:
         length, = struct.unpack_from('>H', body, at)
         prime = int.from_bytes(body[at + 2:at + 2 + length], 'big')
         answer = answer._replace(dh_bits=prime.bit_length())
+        # The prime, the generator, the server's key.
+        for _ in range(3):
+            at += 2 + struct.unpack_from('>H', body, at)[0]
+    if answer.version == 'TLSv1.2' and exchange in ('ECDHE', 'DHE'):
+        answer = answer._replace(
+            signature=struct.unpack_from('>H', body, at)[0])
     return answer

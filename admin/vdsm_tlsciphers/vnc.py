@@ -52,7 +52,7 @@ class Talk:
         version = self._hear(stream, 12)
         found = re.match(br'RFB (\d{3})\.(\d{3})\n$', version)
         if not found:
-            raise Broken('it does not begin as VNC does')
+            raise Broken('no RFB banner')
         if tuple(map(int, found.groups())) < (3, 7):
             raise NoTLS('its version of VNC (%s.%s) is too old for TLS'
                         % tuple(int(part) for part in found.groups()))
@@ -60,7 +60,7 @@ class Talk:
             b'7' if version == b'RFB 003.007\n' else b'8'))
         self.types = list(self._hear(stream, self._hear(stream, 1)[0]))
         if not self.types:
-            raise Broken('it turns this VNC client away')
+            raise Broken('server rejected the client')
         if VENCRYPT not in self.types:
             raise NoTLS('this VNC console is not encrypted')
         self._say(stream, bytes([VENCRYPT]))
@@ -69,7 +69,7 @@ class Talk:
         self._say(stream, b'\0\2')
         status, count = self._hear(stream, 2)
         if status:
-            raise Broken('it turns VeNCrypt 0.2 away')
+            raise Broken('server rejected VeNCrypt 0.2')
         self.subtypes = struct.unpack('>%dI' % count,
                                       self._hear(stream, 4 * count))
         chosen = [number for number in X509 + ANONYMOUS
@@ -78,13 +78,13 @@ class Talk:
             raise NoTLS('its VeNCrypt has no TLS')
         self._say(stream, struct.pack('>I', chosen[0]))
         if self._hear(stream, 1) != b'\1':
-            raise Broken('it turns VeNCrypt sub-type %d away' % chosen[0])
+            raise Broken('server rejected sub-type %d' % chosen[0])
 
     def again(self, stream: 'Stream') -> None:
         """The same for another connection. Raises Broken and OSError."""
         stream.send(self._said)
         if stream.read(len(self._heard)) != self._heard:
-            raise Broken('it does not begin the same way again')
+            raise Broken('VeNCrypt negotiation changed between connections')
 
     def _say(self, stream: 'Stream', data: bytes) -> None:
         stream.send(data)

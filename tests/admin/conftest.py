@@ -50,7 +50,7 @@ class Command:
             [sys.executable, '-ISc', MEASURE, self.installation.command,
              *map(str, arguments)], stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, text=True)
-        output, kilobytes = process.stdout.rsplit('\n', 1)
+        output, _, kilobytes = process.stdout.rpartition('\n')
         return process.returncode, output, int(kilobytes) / 1024
 
     def problem(self, *arguments: object, status: int = 2,

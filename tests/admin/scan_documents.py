@@ -6,6 +6,7 @@ Scan documents like those of real hosts, generated: hosts with VMs that have
 a SPICE and a VNC console each.
 """
 
+import copy
 import hashlib
 import json
 import pathlib
@@ -45,11 +46,12 @@ DHE = [name for name in CODES if name.startswith('DHE')]
 RSA = ['AES128-GCM-SHA256', 'AES128-SHA', 'AES256-GCM-SHA384', 'AES256-SHA']
 
 
-def suites(strength: str, *names: str) -> list[dict[str, str]]:
+def suites(strength: str, *names: str) -> list[dict[str, Any]]:
     """Return entries of a document for suites."""
     return [{'suite': name, 'code': CODES[name], 'strength': strength,
              'key_exchange': 'any' if name.startswith('TLS_') else
-             name.split('-')[0] if 'DHE' in name else 'RSA'}
+             name.split('-')[0] if 'DHE' in name else 'RSA',
+             **({'dh_bits': 2048} if name in DHE else {})}
             for name in names]
 
 
@@ -58,7 +60,7 @@ STRONG = {'TLSv1.2': suites('strong', *AEAD),
 OLD = suites('weak', *ECDHE_CBC, 'DHE-RSA-AES128-SHA', 'DHE-RSA-AES256-SHA',
              'AES128-SHA', 'AES256-SHA')
 # What consoles accept, by kind and display: taken from a real VM.
-PROTOCOLS: dict[tuple[str, str], dict[str, list[dict[str, str]]]] = {
+PROTOCOLS: dict[tuple[str, str], dict[str, list[dict[str, Any]]]] = {
     (BROAD, 'spice'): {
         'TLSv1.2': STRONG['TLSv1.2'] + suites(
             'acceptable', *ECDHE_CBC, 'ECDHE-RSA-AES128-SHA256',
@@ -80,29 +82,42 @@ PROTOCOLS[OFF, 'spice'] = PROTOCOLS[BROAD, 'spice']
 GROUPS = ['P-256', 'P-384', 'X25519']
 EVERY_GROUP = [*GROUPS, 'P-521', 'X448', 'ffdhe2048', 'ffdhe3072', 'ffdhe4096',
                'ffdhe6144', 'ffdhe8192']
-REMEDY = '; set tlsprofile=intermediate on the VM, shut it down and start it'
-GROUPS_FINDING = ('keys are exchanged in the groups '
-                  + ', '.join(EVERY_GROUP[3:]) + REMEDY)
+SIGNATURES = ['RSA+SHA256', 'RSA+SHA384', 'RSA+SHA512', 'rsa_pss_rsae_sha256']
+REMEDY = 'set tlsprofile=intermediate on the VM, shut it down and start it'
+ENCRYPT = ('check Enable VNC Encryption in the engine (Compute > Clusters > '
+           'Edit > Console) and reinstall the hosts')
+NOT_ENCRYPTED = 'this VNC console is not encrypted'
 
 
-def beyond(kind: str, display: str, version: str,
-           allowed: Iterable[str]) -> str:
+def finding(code: str, severity: str, text: str,
+            remedy: str = REMEDY) -> dict[str, str]:
+    """Return an entry of a document for a finding."""
+    return {'against': 'baseline', 'finding': '%s; %s' % (text, remedy),
+            'code': code, 'text': text, 'remedy': remedy,
+            'severity': severity}
+
+
+def beyond(kind: str, display: str, version: str, severity: str,
+           allowed: Iterable[str]) -> dict[str, str]:
     """Return the finding that names what is accepted beyond a baseline."""
-    return '%s is accepted with %s%s' % (version, ', '.join(
-        suite['suite'] for suite in PROTOCOLS[kind, display][version]
-        if suite['suite'] not in allowed), REMEDY)
+    return finding('cipher-suite', severity, '%s is accepted with %s' % (
+        version, ', '.join(
+            suite['suite'] for suite in PROTOCOLS[kind, display][version]
+            if suite['suite'] not in allowed)))
 
 
+GROUPS_FINDING = finding(
+    'key-exchange-group', 'low',
+    'key-exchange groups %s accepted' % ', '.join(EVERY_GROUP[3:]))
 FINDINGS = {
-    (BROAD, 'spice'): [beyond(BROAD, 'spice', 'TLSv1.2', AEAD),
+    (BROAD, 'spice'): [beyond(BROAD, 'spice', 'TLSv1.2', 'medium', AEAD),
                        GROUPS_FINDING],
-    (BROAD, 'vnc'): ['TLSv1, TLSv1.1 are accepted' + REMEDY,
-                     beyond(BROAD, 'vnc', 'TLSv1.2', AEAD),
-                     beyond(BROAD, 'vnc', 'TLSv1.3', TLS13),
+    (BROAD, 'vnc'): [finding('protocol-version', 'medium',
+                             'TLSv1, TLSv1.1 are accepted'),
+                     beyond(BROAD, 'vnc', 'TLSv1.2', 'medium', AEAD),
+                     beyond(BROAD, 'vnc', 'TLSv1.3', 'low', TLS13),
                      GROUPS_FINDING],
-    (OFF, 'vnc'): [
-        'no TLS is on offer; check Enable VNC Encryption in the engine and '
-        'reinstall the hosts of the cluster']}
+    (OFF, 'vnc'): [finding('no-tls', 'critical', NOT_ENCRYPTED, ENCRYPT)]}
 FINDINGS[OFF, 'spice'] = FINDINGS[BROAD, 'spice']
 COMMON = {'ciphersuites': ':'.join(TLS13),
           'groups': 'X25519:prime256v1:secp384r1'}
@@ -127,23 +142,28 @@ def console(host: str, vm: str, kind: str, display: str, port: int) -> Console:
     if kind == CLOSED:
         state, problem = 'unreachable', 'no answer within 5 seconds'
     elif (kind, display) == (OFF, 'vnc'):
-        state, problem = 'no TLS', None
+        state, problem = 'no TLS', NOT_ENCRYPTED
     else:
         state, problem = 'scanned', None
-    protocols = PROTOCOLS.get((kind, display), {})
+    # Lest a test changes those of others.
+    protocols = copy.deepcopy(PROTOCOLS.get((kind, display), {}))
     return {
         'vm': vm, 'uuid': str(uuid.uuid5(uuid.NAMESPACE_DNS, vm)),
         'display': display, 'address': '10.20.%d.%d' % divmod(
             sum(host.encode()), 256), 'port': port,
-        'state': state, 'problem': problem, 'protocols': protocols,
+        'state': state, 'problem': problem, 'code': None, 'remedy': None,
+        'protocols': protocols,
         'groups': [] if not protocols else
         GROUPS if kind in POLICIES else EVERY_GROUP,
         'certificate': certificate(host) if protocols else None,
         'policy': {key: {'value': value, 'required': True}
                    for key, value in POLICIES[kind].items()}
         if kind in POLICIES else None,
-        'findings': [{'against': 'baseline', 'finding': finding}
-                     for finding in FINDINGS.get((kind, display), ())]}
+        'signatures': SIGNATURES if 'TLSv1.2' in protocols else [],
+        'extended_master_secret': True if 'TLSv1.2' in protocols else None,
+        'session_tickets': False if 'TLSv1.2' in protocols else None,
+        'unencrypted_offers': [], 'open_channels': None,
+        'findings': FINDINGS.get((kind, display), [])}
 
 
 def document(host: str, kinds: Iterable[str], first: int = 0,
@@ -159,12 +179,26 @@ def document(host: str, kinds: Iterable[str], first: int = 0,
     failed = sum(bool(each['findings']) for each in consoles)
     not_scanned = sum(each['state'] == 'unreachable' for each in consoles)
     return {
-        'format': 'vdsm-tlsciphers scan', 'version': 1, 'tool': '0.3.0',
+        'format': 'vdsm-tlsciphers scan', 'version': 2, 'tool': '0.4.0',
         'host': host, 'time': time, 'baseline': 'intermediate',
         'consoles': consoles, 'summary': {
             'consoles': len(consoles), 'failed': failed,
-            'not_scanned': not_scanned,
+            'not_scanned': not_scanned, 'partly_checked': 0,
             'passed': len(consoles) - failed - not_scanned}}
+
+
+def as_version_1(scan: Document) -> Document:
+    """Return what 0.3.0 would have printed in the place of a document."""
+    old = copy.deepcopy(scan)
+    old.update(version=1, tool='0.3.0')
+    del old['summary']['partly_checked']
+    for each in old['consoles']:
+        for key in ('code', 'remedy', 'signatures', 'extended_master_secret',
+                    'session_tickets', 'unencrypted_offers', 'open_channels'):
+            del each[key]
+        each['findings'] = [{key: found[key] for key in ('against', 'finding')}
+                            for found in each['findings']]
+    return old
 
 
 def write(folder: pathlib.Path, documents: Iterable[Document]) -> pathlib.Path:

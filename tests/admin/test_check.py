@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -118,7 +119,8 @@ def test_impossible_port_is_passed_over(
 
 
 def test_ignored_words_are_findings(newest_command: Command) -> None:
-    document = check(newest_command, GOOD_CIPHERS + ':FOO', status=1)
+    document = check(newest_command, 'intermediate', 'tlsciphers='
+                     + GOOD_CIPHERS + ':FOO', status=1)
     assert document['findings'] == [
         'tlsciphers: OpenSSL ignores FOO: no suite here has that name']
 
@@ -144,7 +146,20 @@ def test_missing_program_is_no_refusal(tmp_path: pathlib.Path) -> None:
     assert (process.returncode, process.stdout, process.stderr) == (
         2, '', 'vdsm-tlsciphers: cannot check the values: cannot run '
         '/nonexistent/gnutls-cli: No such file or directory; install '
-        'gnutls-utils\n')
+        'gnutls-utils [cannot-run]\n')
+
+
+def test_program_that_may_not_be_run_is_not_one_to_install(
+        tmp_path: pathlib.Path) -> None:
+    gnutls_cli = tmp_path / 'gnutls-cli'
+    gnutls_cli.write_text('x')
+    installation = support.Installation(tmp_path / 'root', sys.executable,
+                                        gnutls_cli=gnutls_cli)
+    process = subprocess.run([installation.command, 'check', 'modern'],
+                             capture_output=True, text=True)
+    assert process.returncode == 2
+    assert 'Permission denied' in process.stderr
+    assert 'install gnutls-utils' not in process.stderr
 
 
 def test_refusal_is_that_of_the_hook(newest_command: Command,
@@ -157,7 +172,8 @@ def test_refusal_is_that_of_the_hook(newest_command: Command,
 
 def test_client_without_a_common_suite_is_a_finding(
         newest_command: Command) -> None:
-    arguments = ('tlsciphers=AES256-SHA', 'tlsprotocols=TLSv1.2')
+    arguments = ('tlsciphers=AES256-SHA', 'tlsprotocols=TLSv1.2',
+                 '--baseline', 'none')
     assert not check(newest_command, *arguments)['findings']
     finding, = check(newest_command, *arguments, '--engine-ciphers',
                      'ECDHE+AESGCM', status=1)['findings']
@@ -181,10 +197,11 @@ def test_vm_shows_only_its_own_displays(newest_command: Command,
 
 def test_display_of_a_vm_that_is_not_covered_is_a_finding(
         newest_command: Command, xml_file: WriteFile) -> None:
-    finding, = check(newest_command, '--xml', xml_file(BOTH), GOOD_CIPHERS,
+    arguments = GOOD_CIPHERS, '--baseline', 'none'
+    finding, = check(newest_command, '--xml', xml_file(BOTH), *arguments,
                      status=1)['findings']
     assert 'the VNC console of this VM is not covered' in finding
-    check(newest_command, '--xml', xml_file(SPICE), GOOD_CIPHERS)
+    check(newest_command, '--xml', xml_file(SPICE), *arguments)
 
 
 def test_properties_of_a_vm_are_those_of_the_engine(
@@ -201,18 +218,40 @@ def test_policy_that_a_vm_carries_is_checked(newest_command: Command,
               'tlsgroups': 'P-384', 'tlspriority': 'NORMAL:-VERS-TLS1.0'
               ':-VERS-TLS1.1', 'tlsprotocols': 'TLSv1.2:TLSv1.3'}
     xml, _ = newest_hook.change(BOTH, **policy)
-    document = check(newest_command, '--xml', xml_file(xml))
+    document = check(newest_command, '--xml', xml_file(xml), '--baseline',
+                     'none')
     assert document['properties'] == policy
 
 
-@pytest.mark.parametrize('text, words', [
-    ('', 'cannot be read'), ('<a/>', 'no domain XML'), ('\0', 'cannot be'),
-    ('<!DOCTYPE a><domain/>', 'DOCTYPE')])
+@pytest.mark.parametrize('text, code', [
+    ('', 'xml-malformed'), ('<a/>', 'xml-no-domain'), ('\0', 'xml-malformed'),
+    ('<domain>&nothing;</domain>', 'xml-malformed'),
+    ('<?xml version="1.0" encoding="utf-7"?><domain/>', 'xml-malformed'),
+    ('<?xml version="1.0" encoding="no-such"?><domain/>', 'xml-malformed'),
+    ('<?xml version="1.0" encoding="gb2312"?><domain/>', 'xml-malformed'),
+    ('<!DOCTYPE a><domain/>', 'xml-doctype'),
+    ('<!DOCTYPE a [<!ENTITY b "%s">]><domain>&b;</domain>' % ('b' * 999),
+     'xml-doctype'),
+    ('<domain>%s</domain>' % ('<a>' * 3000 + '</a>' * 3000), 'xml-too-large'),
+    ('<domain>%s</domain>' % ('<a/>' * 200000), 'xml-too-large'),
+    ('<domain>%s</domain>' % (' ' * (5 << 20)), 'file-too-large')],
+    ids=map(str, range(12)))
 def test_file_that_is_no_domain_xml_is_a_problem(
         newest_command: Command, xml_file: WriteFile, text: str,
-        words: str) -> None:
-    assert words in newest_command.problem('check', '--xml', xml_file(text),
-                                           'modern')
+        code: str) -> None:
+    line = newest_command.problem('check', '--xml', xml_file(text), 'modern')
+    assert line.endswith(' [%s]' % code)
+    assert len(line) < 300
+
+
+def test_input_without_an_end_is_read_to_a_bound(newest_command: Command,
+                                                 ) -> None:
+    process = subprocess.run(
+        ['sh', '-c', 'ulimit -v 400000; exec "$0" check --xml /dev/zero '
+         'modern', newest_command.installation.command], capture_output=True,
+        text=True)
+    assert (process.returncode, process.stdout) == (2, '')
+    assert process.stderr.endswith(' [not-a-regular-file]\n')
 
 
 @pytest.mark.parametrize('arguments, words', [
@@ -236,3 +275,210 @@ def test_default_of_the_host_counts_where_there_is_one(
         path.unlink()
     assert document['displays']['vnc']['protocols'] == {'TLSv1.3': MODERN}
     assert not document['displays']['vnc']['policy']['priority']['required']
+
+
+# Found by handshakes
+
+
+def codes(document: Any) -> set[str]:
+    """Return the codes (set of str) of the findings of a document."""
+    return {detail['code'] for detail in document['details']}
+
+
+@pytest.mark.parametrize('values', [
+    ['tlsprotocols=TLSv1.2'], ['tlsciphers=' + GOOD_CIPHERS],
+    ['tlspriority=NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2'],
+    ['tlsciphers=ECDHE+AESGCM:TLS_AES_256_GCM_SHA384',
+     'tlspriority=SECURE256:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2']])
+def test_what_a_scan_would_find_is_a_finding(
+        newest_command: Command, values: list[str]) -> None:
+    document = check(newest_command, *values, status=1)
+    assert codes(document)
+    assert codes(document) <= {'protocol-version', 'cipher-suite',
+                               'key-exchange-group', 'sha1-signature'}
+    assert [detail['finding'] for detail in document['details']
+            ] == document['findings']
+    assert document['baseline'] == 'intermediate'
+    assert codes(check(newest_command, *values, '--baseline', 'none')
+                 ) == set()
+
+
+def test_baseline_can_be_chosen(newest_command: Command) -> None:
+    check(newest_command, 'intermediate')
+    document = check(newest_command, 'intermediate', '--baseline', 'modern',
+                     status=1)
+    for display in 'SPICE', 'VNC':
+        assert [line for line in document['findings'] if line.startswith(
+            display + ': against modern: TLSv1.2 is accepted')]
+    assert 'known are' in newest_command.problem(
+        'check', 'modern', '--baseline', 'no-such')
+
+
+def test_suites_come_with_their_strength(newest_command: Command) -> None:
+    document = check(newest_command, 'tlsciphers=AES256-SHA:' + GOOD_CIPHERS,
+                     'tlsprotocols=TLSv1.2', status=1)
+    accepted = document['displays']['spice']['accepted']
+    assert {suite['suite']: suite['strength']
+            for suite in accepted['protocols']['TLSv1.2']} == {
+        'AES256-SHA': 'weak', **dict.fromkeys(GOOD_CIPHERS.split(':'),
+                                              'strong')}
+    assert 'P-521' in accepted['groups']
+    assert 'AES256-SHA (weak)\n' in newest_command.run(
+        'check', 'tlsciphers=AES256-SHA').stdout
+
+
+@pytest.mark.parametrize('values, display, named, remedy', [
+    ('tlsgroups=P-192', 'SPICE', 'by TLSv1.3 with tlsgroups=P-192',
+     'tlsgroups'),
+    ('tlsciphers=ECDHE-ECDSA-AES256-GCM-SHA384 tlsprotocols=TLSv1.2', 'SPICE',
+     'with tlsciphers=ECDHE-ECDSA', 'tlsciphers'),
+    ('tlsciphers=ECDHE+AESGCM:@SECLEVEL=3', 'SPICE', 'with tlsciphers=',
+     'tlsciphers'),
+    ('tlspriority=NORMAL:-VERS-ALL:+VERS-TLS1.3:-CIPHER-ALL:+AES-128-CCM-8',
+     'VNC', 'with tlspriority=', 'tlspriority'),
+    ('tlspriority=NORMAL:-VERS-ALL:+VERS-TLS1.2:-KX-ALL:+ECDHE-ECDSA', 'VNC',
+     'with tlspriority=', 'tlspriority')])
+def test_policy_with_which_nobody_can_connect_is_named_with_its_setting(
+        newest_command: Command, values: str, display: str, named: str,
+        remedy: str) -> None:
+    document = check(newest_command, *values.split(), '--baseline', 'none',
+                     status=1)
+    detail, = [detail for detail in document['details']
+               if detail['code'] == 'no-client-can-connect']
+    assert detail['severity'] == 'high'
+    assert detail['text'].startswith(display + ': ')
+    assert named in detail['text']
+    assert remedy in detail['remedy']
+    # Said once, not of each kind of client as well.
+    assert 'client-cannot-connect' not in codes(document)
+
+
+@pytest.mark.parametrize('values', [
+    'tlsprotocols=TLSv1.3 tlsgroups=brainpoolP256r1',
+    'tlsprotocols=TLSv1.2 tlsgroups=ffdhe2048 tlsciphers=ECDHE+AESGCM',
+    'tlspriority=NORMAL:-VERS-ALL:+VERS-TLS1.2:-KX-ALL:+ECDHE-RSA:-GROUP-ALL:'
+    '+GROUP-FFDHE2048',
+    'tlspriority=NORMAL:-VERS-ALL:+VERS-TLS1.3:-SIGN-ALL:+SIGN-RSA-SHA256'])
+def test_what_rules_can_tell_of_such_a_policy_is_a_refusal(
+        newest_command: Command, values: str) -> None:
+    document = check(newest_command, *values.split(), status=1)
+    assert document['refused'].endswith(' [no-common-group]')
+
+
+@pytest.mark.parametrize('value', [
+    'tlspriority=SECURE256', 'tlspriority=NORMAL:-VERS-ALL:+VERS-TLS1.1',
+    'tlsgroups=ffdhe8192'])
+def test_old_version_by_which_nobody_can_connect_is_no_loss(
+        newest_command: Command, value: str) -> None:
+    process = newest_command.run('check', '--json', '--baseline', 'none',
+                                 value)
+    assert 'no-client-can-connect' not in codes(json.loads(process.stdout))
+
+
+def test_host_without_a_suite_for_tls13_is_named(
+        tmp_path: pathlib.Path) -> None:
+    """As crypto-policies have it for FIPS:OSPP."""
+    conf = tmp_path / 'openssl.cnf'
+    conf.write_text('openssl_conf = a\n[a]\nssl_conf = b\n[b]\n'
+                    'system_default = c\n[c]\nCiphersuites =\n')
+    installation = support.Installation(tmp_path / 'root', sys.executable,
+                                        openssl_conf=conf)
+    process = subprocess.run(
+        [installation.command, 'check', '--json', '--baseline', 'none',
+         'tlsprotocols=TLSv1.3'], capture_output=True, text=True)
+    document = json.loads(process.stdout)
+    assert process.returncode == 1
+    assert document['refused'] or codes(document) & {
+        'no-client-can-connect', 'wrapper-refuses'}
+
+
+def test_nothing_is_left_of_what_was_tried(newest_command: Command,
+                                           tmp_path: pathlib.Path) -> None:
+    process = newest_command.run(
+        'check', 'modern', environment={'TMPDIR': str(tmp_path)})
+    assert process.returncode == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+LISTENING = """
+import re, sys
+sys.path.insert(0, sys.argv[1])
+from vdsm_tlsciphers import rehearsal
+with rehearsal.server({sys.argv[2]: sys.argv[3]}) as port:
+    for table in 'tcp', 'tcp6':
+        with open('/proc/net/' + table) as lines:
+            for address in re.findall(r'(\\w+):%04X \\w+:\\w+ 0A' % port,
+                                      lines.read()):
+                print(address)
+"""
+
+
+@pytest.mark.parametrize('key, value', [
+    ('ciphers', GOOD_CIPHERS), ('priority', 'NORMAL')])
+def test_server_listens_on_the_loopback_only(
+        newest_command: Command, key: str, value: str) -> None:
+    installation = newest_command.installation
+    process = subprocess.run(
+        [installation.python, '-c', LISTENING, installation.module.parent,
+         key, value], capture_output=True, text=True, check=True)
+    assert process.stdout == '0100007F\n'
+
+
+# Ports without TLS
+
+
+def spice(attributes: str, channels: str = '') -> str:
+    """Return a domain XML (str) with such a SPICE console."""
+    return re.sub('(?s)<graphics type="spice".*?</graphics>',
+                  '<graphics type="spice" %s>%s</graphics>' % (attributes,
+                                                               channels),
+                  SPICE)
+
+
+ALL_SECURE = ''.join(
+    '<channel name="%s" mode="secure"/>' % name for name in (
+        'main', 'display', 'inputs', 'cursor', 'playback', 'record',
+        'smartcard', 'usbredir'))
+
+
+@pytest.mark.parametrize('attributes, channels, words', [
+    ('port="5902" tlsPort="5903"', '', 'port 5902 without TLS'),
+    ('port="-1" tlsPort="-1" autoport="yes"', '', 'a port without TLS'),
+    ('tlsPort="-1" port="5902"', '<channel name="main" mode="secure"/>',
+     ': display, inputs, cursor'),
+    ('port="5902" tlsPort="5903" defaultMode="secure"',
+     '<channel name="inputs" mode="insecure"/>', ': inputs works in clear')])
+def test_spice_port_without_tls_is_a_finding(
+        newest_command: Command, xml_file: WriteFile, attributes: str,
+        channels: str, words: str) -> None:
+    document = check(newest_command, '--xml', xml_file(
+        spice(attributes, channels)), 'none', status=1)
+    detail, = document['details']
+    assert (detail['code'], detail['severity']) == ('spice-plaintext', 'high')
+    assert words in detail['text']
+
+
+@pytest.mark.parametrize('attributes, channels', [
+    ('port="5902" tlsPort="5903" defaultMode="secure"', ''),
+    ('tlsPort="5903" autoport="yes" port="-1" defaultMode="secure"', ''),
+    ('port="0" tlsPort="5903"', ''), ('tlsPort="5903"', ''),
+    ('port="5902" autoport="yes"', '<listen type="none"/>'),
+    ('', '<listen type="socket" socket="/x"/>')])
+def test_console_without_such_a_port_is_none(
+        newest_command: Command, xml_file: WriteFile, attributes: str,
+        channels: str) -> None:
+    document = check(newest_command, '--xml', xml_file(
+        spice(attributes, channels)), 'none')
+    assert not [note for note in document['notes'] if 'without TLS' in note]
+
+
+@pytest.mark.parametrize('value, channels', [
+    ('modern', ''), ('none', ALL_SECURE)])
+def test_port_on_which_all_channels_demand_tls_is_a_note(
+        newest_command: Command, xml_file: WriteFile, value: str,
+        channels: str) -> None:
+    document = check(newest_command, '--xml', xml_file(
+        spice('port="5902" tlsPort="5903"', channels)), value)
+    note, = [note for note in document['notes'] if 'without TLS' in note]
+    assert 'port 5902' in note
+    assert 'demand TLS there' in note

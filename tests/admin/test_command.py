@@ -99,8 +99,17 @@ def test_mistake_in_the_program_is_one_line_that_says_where(
     status, said = copy('check', 'modern')
     assert status == 3
     assert re.fullmatch(
-        r'vdsm-tlsciphers: mistake in this program: AttributeError: .*'
-        r'nothing.* \(check line \d+\); please report it\n', said)
+        r'vdsm-tlsciphers: .*: AttributeError: .*nothing.* '
+        r'\(check line \d+\); .* \[internal-error\]\n', said)
+
+
+@pytest.mark.parametrize('arguments', [
+    ['scan', '%s:5900'], ['check', '--xml', '%s'], ['status', '--%s'], ['%s']])
+def test_long_argument_does_not_make_a_long_line(
+        newest_command: Command, arguments: Sequence[str]) -> None:
+    line = newest_command.problem(*[
+        argument.replace('%s', 'x' * 100000) for argument in arguments])
+    assert len(line) < 3000
 
 
 @pytest.mark.parametrize('missing', [

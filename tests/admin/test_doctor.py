@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import subprocess
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from conftest import Command
 
 # Whatever this machine is: of its own files the command looks at these.
-OF_THE_INSTALLATION = ('hook', 'QEMU', 'wrapper', 'OpenSSL', 'openssl.cnf',
-                       'GnuTLS', 'profiles', 'host default')
+OF_THE_INSTALLATION = ('users', 'hook', 'QEMU', 'wrapper', 'OpenSSL',
+                       'openssl.cnf', 'GnuTLS', 'profiles', 'host default')
 
 
 @pytest.fixture
@@ -33,8 +34,20 @@ def qemu_kvm(command: Command) -> Iterator[pathlib.Path]:
     path.unlink()
 
 
+# A machine that has neither vdsm's user nor QEMU's.
+WITHOUT_USERS = """
+grep -v -e qemu -e vdsm /etc/passwd >"$0"
+mount --bind "$0" /etc/passwd
+exec "$@"
+"""
+
+
 def states(command: Command) -> dict[str, str]:
-    process = command.run('doctor', '--json')
+    process = subprocess.run(
+        ['unshare', '--mount', 'sh', '-ec', WITHOUT_USERS,
+         command.installation.root / 'passwd', command.installation.command,
+         'doctor', '--json'], stdin=subprocess.DEVNULL, capture_output=True,
+        text=True)
     assert (process.returncode in (0, 1), process.stderr) == (True, '')
     return {check['check']: check['state']
             for check in json.loads(process.stdout)['checks']
@@ -48,7 +61,12 @@ def test_files_of_the_installation_are_examined(
     while folder.stat().st_mode & 0o5 != 0o5:
         folder.chmod(0o755)
         folder = folder.parent
-    assert states(command) == dict.fromkeys(OF_THE_INSTALLATION, 'ok')
+    expected = dict.fromkeys(OF_THE_INSTALLATION, 'ok')
+    expected['users'] = 'warning'
+    if '/3.6' in command.installation.python:
+        # Where QEMU is root, it could change what this Python cannot seal.
+        expected['wrapper'] = 'failed'
+    assert states(command) == expected
 
 
 def test_machine_without_qemu_is_no_host(command: Command) -> None:

@@ -43,11 +43,23 @@ def read(line: str) -> list[str]:
 
 
 def test_engine_gets_every_property_and_a_restart(command: Command) -> None:
-    definition, restart = lines_of(command.run('engine-line'))
+    definition, restart = lines_of(command.run('engine-line', '--cver',
+                                               '4.7'))
     assert restart == 'systemctl restart ovirt-engine'
     # A shell does not change the regexes.
     assert read(definition) == [
         '-m', 'UserDefinedVMProperties=' + DEFAULT_PAIRS, '--cver=4.7']
+
+
+def test_every_level_that_an_engine_may_have_gets_its_line(
+        newest_command: Command) -> None:
+    process = newest_command.run('engine-line')
+    assert [shlex.split(line)[-1] for line in lines_of(process)[:-1]] == [
+        '--cver=4.%d' % number for number in range(2, 9)]
+    said = 'a level that this engine does not know fails'
+    assert said in process.stdout
+    assert said not in newest_command.run('engine-line', '--cver', '4.7'
+                                          ).stdout
 
 
 @pytest.mark.parametrize('arguments', [
@@ -64,7 +76,7 @@ def test_each_cluster_level_gets_its_line_once(
 
 
 def test_some_of_the_properties_can_be_chosen(newest_command: Command) -> None:
-    definition, _ = lines_of(newest_command.run(
+    definition, *_ = lines_of(newest_command.run(
         'engine-line', '--properties', 'tlsprofile,tlsciphers'))
     assert read(definition)[1] == (
         'UserDefinedVMProperties=tlsciphers=%s;tlsprofile=%s'
@@ -94,7 +106,7 @@ def test_mistakes_are_one_line(newest_command: Command,
 
 def test_no_regex_is_narrower_than_a_published_one(
         newest_command: Command) -> None:
-    definition, _ = lines_of(newest_command.run('engine-line'))
+    definition, *_ = lines_of(newest_command.run('engine-line'))
     definitions = dict(pair.split('=', 1) for pair in read(definition)[1]
                        .partition('=')[2].split(';'))
     assert set(definitions) >= set(PUBLISHED)

@@ -176,8 +176,8 @@ def refusing() -> Iterator[tuple[servers.Fake, int]]:
 
 @pytest.mark.parametrize('display, said, problem', [
     ('spice', b'\x16\x03\x03\0\x04\x02\0\0\0',
-     'its answer is not as TLS has it'),
-    ('vnc', b'HTTP/1.0 200 OK\r\n\r\n', 'it does not begin as VNC does')])
+     'malformed TLS message'),
+    ('vnc', b'HTTP/1.0 200 OK\r\n\r\n', 'no RFB banner')])
 def test_a_server_that_is_none_proves_nothing(
         newest_command: Command, display: str, said: bytes,
         problem: str) -> None:

@@ -6,11 +6,14 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import os
 import pathlib
 import re
 import resource
+import subprocess
+import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 from xml.etree import ElementTree
@@ -28,6 +31,7 @@ from scan_documents import (
     OFF,
     Console,
     Document,
+    as_version_1,
     cluster,
     document,
     write,
@@ -36,6 +40,7 @@ from scan_documents import (
 if TYPE_CHECKING:
     from conftest import Command
 
+COUNTS = ('consoles', 'passed', 'partly_checked', 'failed', 'not_scanned')
 EARLIER = '2026-11-20T03:00:00Z'
 SVG = '{http://www.w3.org/2000/svg}'
 HOSTILE = ('</style></svg><script>alert(1)</script><img src=x onerror=y>'
@@ -90,15 +95,16 @@ class MakePage(Protocol):
     """What the fixture make is."""
 
     def __call__(self, *documents: Document, before: Iterable[Document] = ...,
-                 status: int | None = ...) -> Page: ...
+                 status: int | None = ...,
+                 options: Iterable[str] = ...) -> Page: ...
 
 
 @pytest.fixture
 def make(newest_command: Command, tmp_path: pathlib.Path) -> MakePage:
     """A function that makes a Page of documents."""
     def make(*documents: Document, before: Iterable[Document] = (),
-             status: int | None = None) -> Page:
-        arguments = ['--html', tmp_path / 'page.html',
+             status: int | None = None, options: Iterable[str] = ()) -> Page:
+        arguments = [*options, '--html', tmp_path / 'page.html',
                      *save(tmp_path, 'now', documents)]
         for path in save(tmp_path, 'before', before):
             arguments += ['--before', path]
@@ -124,12 +130,16 @@ def mixed() -> list[Document]:
             document('node3.example.com', [INTERMEDIATE], 20)]
 
 
+# Keys of a document whose texts must be of some kind.
+NOT_FREE = ('format', 'display', 'state', 'strength', 'against', 'time',
+            'not_before', 'not_after', 'sha256', 'suite', 'code')
+
+
 def strings(value: Any, change: Callable[[Any], object]) -> Any:
     """Return a document with each str that is free text changed."""
     if isinstance(value, dict):
-        return {key: inner if key in ('format', 'display', 'state',
-                                      'strength', 'against')
-                else strings(inner, change) for key, inner in value.items()}
+        return {key: inner if key in NOT_FREE else strings(inner, change)
+                for key, inner in value.items()}
     if isinstance(value, list):
         return [strings(inner, change) for inner in value]
     return change(value) if isinstance(value, str) else value
@@ -141,14 +151,14 @@ def test_each_python_makes_the_page(command: Command,
     process = command.run('report', '--html', tmp_path / 'page.html', folder)
     assert process.returncode == 1, process.stderr
     assert process.stdout == """\
-host               consoles  passed  failed  not scanned
-node1.example.com         6       4       2            0
-node2.example.com         8       4       2            2
-all of 3 scans           16      10       4            2
+host               consoles  passed  partly checked  failed  not scanned
+node1.example.com         6       4               0       2            0
+node2.example.com         8       4               0       2            2
+all of 3 scans           16      10               0       4            2
 page: %s
 """ % (tmp_path / 'page.html')
-    assert Page(tmp_path / 'page.html').table('Consoles')[1][:5] == [
-        'Now', '16', '10', '4', '2']
+    assert Page(tmp_path / 'page.html').table('Consoles')[1][:6] == [
+        'Now', '16', '10', '0', '4', '2']
 
 
 def test_page_needs_nothing_from_elsewhere_and_has_no_script(
@@ -197,11 +207,10 @@ def test_numbers_are_those_of_the_documents(make: MakePage) -> None:
     for row, each in zip(page.table('Hosts and their consoles')[1:],
                          documents):
         assert row[0] == each['host']
-        assert row[2:6] == [str(each['summary'][key]) for key in (
-            'consoles', 'passed', 'failed', 'not_scanned')]
-    assert page.table('Consoles')[1][1:5] == [
+        assert row[2:7] == [str(each['summary'][key]) for key in COUNTS]
+    assert page.table('Consoles')[1][1:6] == [
         str(sum(each['summary'][key] for each in documents))
-        for key in ('consoles', 'passed', 'failed', 'not_scanned')]
+        for key in COUNTS]
     suites = [suite['strength'] for each in documents
               for console in each['consoles']
               for suites in console['protocols'].values() for suite in suites]
@@ -231,25 +240,28 @@ def test_console_that_failed_is_shown_with_all_that_was_found(
         'TLSv1: 6 weak; TLSv1.1: 6 weak; '
         'TLSv1.2: 3 strong, 9 acceptable, 6 weak; TLSv1.3: 4 strong']
     assert [words(item) for item in vnc.iter('li')] == [
-        'Baseline: ' + finding
+        'Baseline (%(severity)s): %(finding)s' % finding
         for finding in scan_documents.FINDINGS[BROAD, 'vnc']]
     assert {words(row[0]): words(row[1]) for row in vnc.iter('div')
             if len(row) == 2 and row[0].tag == 'dt'} == {
         'Groups': ', '.join(scan_documents.EVERY_GROUP), 'Policy': 'none',
+        'Signatures (TLS 1.2)': ', '.join(scan_documents.SIGNATURES),
+        'Extended master secret': 'yes', 'Session tickets (TLS 1.2)': 'no',
         'Certificate': 'O=Example, CN=node1.example.com, RSA 2048, until '
         '2031-01-06 09:12 UTC'}
     groups, *others = page.table('Findings, the most frequent first')[1:]
-    assert groups == [scan_documents.GROUPS_FINDING, 'Baseline', '2', '1']
+    assert groups == [scan_documents.GROUPS_FINDING['finding'], 'low',
+                      'Baseline', '2', '1']
     assert others == [
-        [finding, 'Baseline', '1', '1'] for display in ('spice', 'vnc')
-        for finding in scan_documents.FINDINGS[BROAD, display][:-1]
-        if finding != groups[0]]
+        [finding['finding'], finding['severity'], 'Baseline', '1', '1']
+        for display in ('spice', 'vnc')
+        for finding in scan_documents.FINDINGS[BROAD, display][:-1]]
 
 
 def test_findings_are_counted_over_consoles_and_hosts(make: MakePage) -> None:
     page = make(document('node1.example.com', [BROAD] * 3),
                 document('node2.example.com', [OFF], 10))
-    assert [row[2:] for row in page.table(
+    assert [row[3:] for row in page.table(
         'Findings, the most frequent first')[1:]] == [
         ['7', '2'], ['4', '2'], ['3', '1'], ['3', '1'], ['3', '1'],
         ['1', '1']]
@@ -297,11 +309,11 @@ def test_policy_of_the_vm_is_shown(make: MakePage) -> None:
 
 @pytest.mark.parametrize('baseline, words_for_it', [
     ('modern', 'and the baseline modern'), ('none', 'and no baseline')])
-def test_page_says_what_consoles_were_judged_against(
+def test_page_says_what_consoles_were_checked_against(
         make: MakePage, baseline: str, words_for_it: str) -> None:
-    page = make({**document('node1.example.com', [MODERN]),
-                 'baseline': baseline}, status=0)
-    assert 'Judged againstthe policy of each VM, ' + words_for_it in words(
+    page = make(document('node1.example.com', [MODERN]), status=0,
+                options=['--baseline', baseline])
+    assert 'Checked againstthe policy of each VM, ' + words_for_it in words(
         page.body)
 
 
@@ -329,7 +341,7 @@ def test_page_shows_before_and_after_side_by_side(make: MakePage) -> None:
         'Earlier Failed', 'Now Passed']
     # Without remedies: there is nothing to do about the past.
     assert [words(item) for item in sides[0].iter('li')] == [
-        'Baseline: ' + finding.partition(';')[0]
+        'Baseline (%(severity)s): %(text)s' % finding
         for finding in scan_documents.FINDINGS[BROAD, 'vnc']]
     assert not list(sides[1].iter('li'))
     assert pictures(sides[1]) == ['TLSv1.3: 3 strong']
@@ -339,7 +351,7 @@ def test_page_shows_before_and_after_side_by_side(make: MakePage) -> None:
     assert (cells.count('strong'), len(cells)) == (3, 34)
     assert sum(cell.startswith('gone: ') for cell in cells) == 31
     assert [row[:5] for row in page.table('Consoles')[1:]] == [
-        ['Earlier', '2', '0', '2', '0'], ['Now', '2', '2', '0', '0']]
+        ['Earlier', '2', '0', '0', '2'], ['Now', '2', '2', '0', '0']]
 
 
 def test_what_is_new_is_marked(make: MakePage) -> None:
@@ -477,7 +489,7 @@ def test_text_from_elsewhere_stays_text(make: MakePage) -> None:
     text = ''.join(page.body.itertext())
     assert HARMLESS in text
     assert not re.search('[\x00-\x09\x0b-\x1f\x7f\u202e\ud800]', text)
-    # Host, VM, UUID, address, group, finding, certificate, policy, suite.
+    # Host, VM, UUID, address, group, certificate, policy, signature.
     assert text.count(HARMLESS) > 100
 
 
@@ -506,14 +518,15 @@ def damaged(change: Callable[[Any], object]) -> str:
 
 
 @pytest.mark.parametrize('text, complaint', [
-    ('', 'empty, so this scan has failed; scan again'),
+    ('', '[scan-empty]'),
     (' ', 'no JSON'),
     ('{"format": ', 'no JSON'),
     ('[' * 100000, 'no JSON'),
     (b'\xff\xfe\x00', 'no JSON'),
     ('[]', 'JSON, but no scan'),
     ('{"vms": []}', 'JSON, but no scan'),
-    (damaged(lambda scan: scan.update(version=2)), 'update it'),
+    (damaged(lambda scan: scan.update(version=3)), '[scan-version]'),
+    (damaged(lambda scan: scan.update(version=True)), '[scan-version]'),
     (damaged(lambda scan: scan.pop('host')), 'host is missing'),
     (damaged(lambda scan: scan.update(consoles={})),
      'consoles is not as expected'),
@@ -557,7 +570,32 @@ def test_file_that_is_too_large_is_not_read(newest_command: Command,
         file.truncate(100 << 30)
     line = newest_command.problem('report', '--html', tmp_path / 'page.html',
                                   huge)
-    assert 'huge.json: more than 64 MiB' in line
+    assert line.endswith('[file-too-large]')
+
+
+def test_device_is_not_read(newest_command: Command,
+                            tmp_path: pathlib.Path) -> None:
+    line = newest_command.problem('report', '--html', tmp_path / 'page.html',
+                                  '/dev/zero')
+    assert line.endswith('[not-a-regular-file]')
+
+
+def test_pipe_that_nobody_writes_to_is_not_waited_for(
+        newest_command: Command, tmp_path: pathlib.Path) -> None:
+    os.mkfifo(tmp_path / 'now.json')
+    line = newest_command.problem('report', '--html', tmp_path / 'page.html',
+                                  tmp_path / 'now.json', timeout=20)
+    assert line.endswith('[scan-empty]')
+
+
+def test_scan_can_come_through_a_pipe(newest_command: Command,
+                                      tmp_path: pathlib.Path) -> None:
+    path, = save(tmp_path, 'now', [good()])
+    process = subprocess.run(
+        ['bash', '-c', '"$1" report --html "$2" <(sleep 1; cat "$3")', '-',
+         newest_command.installation.command, tmp_path / 'page.html', path],
+        capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
 
 
 @pytest.mark.parametrize('name, complaint', [
@@ -578,10 +616,26 @@ def test_report_needs_a_scan(newest_command: Command) -> None:
     assert 'SCAN' in newest_command.problem('report', '--html', 'x.html')
 
 
-def test_scan_without_consoles_is_a_page_too(make: MakePage) -> None:
-    page = make(document('node1.example.com', []), status=0)
-    assert 'This scan has no consoles.' in words(page.body)
-    assert words(page.body.find('header/p')) == 'No consoles'
+def test_scan_without_a_console_is_no_pass(newest_command: Command,
+                                           tmp_path: pathlib.Path) -> None:
+    paths = save(tmp_path, 'now', [document('node1.example.com', []),
+                                   document('node2.example.com', [])])
+    line = newest_command.problem('report', '--html', tmp_path / 'page.html',
+                                  *paths)
+    assert line.endswith('[no-consoles]')
+    assert not (tmp_path / 'page.html').exists()
+
+
+def test_host_without_a_console_among_others_is_named(
+        newest_command: Command, tmp_path: pathlib.Path) -> None:
+    paths = save(tmp_path, 'now', [document('node1.example.com', []),
+                                   document('node2.example.com', [MODERN])])
+    process = newest_command.run('report', '--html', tmp_path / 'page.html',
+                                 *paths)
+    assert process.returncode == 0
+    assert 'no console in the scan of: node1.example.com\n' in process.stdout
+    page = Page(tmp_path / 'page.html')
+    assert 'No console onnode1.example.com' in words(page.body.find('header'))
 
 
 def test_hosts_with_several_scans_are_named(make: MakePage) -> None:
@@ -611,22 +665,43 @@ def test_page_that_cannot_be_written_in_whole_is_not_written(
         'report', '--html', tmp_path / 'page.html', path,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE,
                                               (size, size)))
-    assert line == (
-        'vdsm-tlsciphers: %s/page.html: cannot be written: File too large'
-        % tmp_path)
+    assert line.endswith('[file-unwritable]')
     assert (tmp_path / 'page.html').read_text() == 'the old page'
     assert sorted(os.listdir(tmp_path)) == ['now0.json', 'page.html']
 
 
-@pytest.mark.parametrize('name', ['no/page.html', 'folder.html'])
+@pytest.mark.parametrize('name, code', [
+    ('no/page.html', 'no-folder'), ('now0.json/page.html', 'no-folder'),
+    ('folder.html', 'not-a-regular-file'), ('fifo.html', 'not-a-regular-file'),
+    ('link.html', 'not-a-regular-file'), ('loop.html', 'file-unwritable')])
 def test_page_that_cannot_be_there_is_named(
-        newest_command: Command, tmp_path: pathlib.Path, name: str) -> None:
+        newest_command: Command, tmp_path: pathlib.Path, name: str,
+        code: str) -> None:
     (tmp_path / 'folder.html').mkdir()
+    os.mkfifo(tmp_path / 'fifo.html')
+    (tmp_path / 'link.html').symlink_to('fifo.html')
+    (tmp_path / 'loop.html').symlink_to('loop.html')
     path, = save(tmp_path, 'now', [good()])
-    assert newest_command.problem(
-        'report', '--html', tmp_path / name, path) == (
-        'vdsm-tlsciphers: %s: cannot be a page; give the name of a file in a '
-        'folder that exists' % (tmp_path / name))
+    line = newest_command.problem('report', '--html', tmp_path / name, path)
+    assert line.startswith('vdsm-tlsciphers: %s: ' % (tmp_path / name))
+    assert line.endswith('[%s]' % code)
+    assert (tmp_path / 'fifo.html').is_fifo()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason='needs links of another user')
+@pytest.mark.parametrize('name', ['page.html', 'folder/page.html'])
+def test_link_that_another_user_made_is_not_followed(
+        newest_command: Command, tmp_path: pathlib.Path, name: str) -> None:
+    (tmp_path / 'inside').mkdir()
+    target = tmp_path / 'inside/page.html'
+    target.write_text('of root')
+    for link, to in (('page.html', 'inside/page.html'), ('folder', 'inside')):
+        (tmp_path / link).symlink_to(to)
+        os.lchown(tmp_path / link, 65534, 65534)
+    path, = save(tmp_path, 'now', [good()])
+    line = newest_command.problem('report', '--html', tmp_path / name, path)
+    assert line.endswith('[foreign-link]')
+    assert target.read_text() == 'of root'
 
 
 def test_scan_is_not_taken_for_the_page(newest_command: Command,
@@ -720,3 +795,252 @@ def test_merge_of_400_hosts_needs_little_memory(
     assert source.count('<details class="host">') == 400
     assert set(re.findall(r'>(vm\d+)[ <]', source)) == {
         'vm%05d' % number for number in range(20000)}
+
+
+def test_what_a_scan_of_version_1_lacks_is_not_passed(
+        make: MakePage) -> None:
+    new = document('node1.example.com', [MODERN, INTERMEDIATE])
+    old = as_version_1(document('node2.example.com', [MODERN, INTERMEDIATE]))
+    page = make(new, old, status=1)
+    assert [row[1:7] for row in page.table(
+        'Hosts and their consoles')[1:]] == [
+        ['2026-11-24 03:00 UTC', '4', '4', '0', '0', '0'],
+        ['2026-11-24 03:00 UTC', '4', '1', '3', '0', '0']]
+    header = words(page.body.find('header'))
+    for line in ('signature algorithms of TLS 1.2: 2 consoles',
+                 'extended master secret: 2 consoles',
+                 'offers beside TLS: 2 consoles'):
+        assert line in header
+    consoles = [words(section) for section in page.body.iter('section')
+                if 'Not checked: ' in words(section)
+                and section.find('h4') is not None]
+    assert len(consoles) == 3
+    assert all('Partly checked' in console for console in consoles)
+
+
+def test_what_was_not_checked_is_in_the_summary(
+        newest_command: Command, tmp_path: pathlib.Path) -> None:
+    path, = save(tmp_path, 'now', [as_version_1(document(
+        'node1.example.com', [INTERMEDIATE]))])
+    process = newest_command.run('report', '--html', tmp_path / 'p.html', path)
+    assert process.returncode == 1
+    assert ('not checked: signature algorithms of TLS 1.2 (2 consoles)\n'
+            in process.stdout)
+
+
+def test_bad_news_of_version_1_counts(make: MakePage) -> None:
+    old = as_version_1(document('node1.example.com', [MODERN]))
+    old['consoles'][1]['findings'] = [{
+        'against': 'baseline', 'finding': 'connections without encryption are '
+        'on offer; check Enable VNC Encryption'}]
+    page = make(old, status=1)
+    assert words(page.consoles('vm00000')['VNC'].find('h4')).endswith('Failed')
+
+
+@pytest.mark.parametrize('version', [1, 2])
+def test_findings_come_from_facts_and_not_from_what_the_scan_says(
+        make: MakePage, version: int) -> None:
+    scan = document('node1.example.com', [BROAD])
+    for console in scan['consoles']:
+        console['findings'] = []
+        for suites in console['protocols'].values():
+            for suite in suites:
+                suite['strength'] = 'strong'
+    page = make(as_version_1(scan) if version == 1 else scan, status=1)
+    assert [row[0] for row in page.table(
+        'Findings, the most frequent first')[1:]] == [
+        finding['finding'] for finding in (
+            scan_documents.GROUPS_FINDING,
+            *scan_documents.FINDINGS[BROAD, 'spice'][:-1],
+            *scan_documents.FINDINGS[BROAD, 'vnc'][:-1])]
+    assert page.table('Suites that they accepted, in all')[1][2:] == [
+        '13', '13', '24', '0']
+
+
+def test_findings_that_the_facts_do_not_bear_out_are_not_there(
+        make: MakePage) -> None:
+    scan = document('node1.example.com', [MODERN])
+    scan['consoles'][0]['findings'] = [scan_documents.GROUPS_FINDING]
+    make(scan, status=0)
+
+
+def test_baseline_is_the_one_of_the_report(make: MakePage) -> None:
+    scan = document('node1.example.com', [INTERMEDIATE])
+    scan['baseline'] = 'none'
+    make(scan, status=0)
+    page = make(scan, status=1, options=['--baseline', 'modern'])
+    assert 'TLSv1.2 is accepted' in words(page.body)
+    assert 'the baseline modern' in words(page.body.find('header'))
+
+
+def test_policy_of_the_vm_counts_whatever_the_baseline(
+        make: MakePage) -> None:
+    scan = document('node1.example.com', [INTERMEDIATE])
+    scan['consoles'][0]['policy']['protocols']['value'] = 'TLSv1.3'
+    page = make(scan, status=1, options=['--baseline', 'none'])
+    assert 'Policy (high): TLSv1.2 is accepted' in words(page.body)
+
+
+def test_policy_of_a_later_version_is_not_checked(make: MakePage) -> None:
+    scan = document('node1.example.com', [MODERN])
+    scan['consoles'][0]['policy']['tickets'] = {'value': 'no',
+                                                'required': True}
+    assert "Not checked: the policy's tickets" in words(
+        make(scan, status=1).body)
+
+
+@pytest.mark.parametrize('value', ['-help', 'x' * 5000, 'HIGH\0', '', 'NOPE'])
+def test_policy_that_cannot_be_evaluated_is_a_finding(make: MakePage,
+                                                      value: str) -> None:
+    scan = document('node1.example.com', [MODERN])
+    scan['consoles'][0]['policy']['ciphers'] = {'value': value,
+                                                'required': True}
+    assert 'Policy (high): it cannot be evaluated: ' in words(
+        make(scan, status=1, options=['--baseline', 'none']).body)
+
+
+
+def test_policy_whose_end_gnutls_does_not_read_is_no_pass(
+        make: MakePage) -> None:
+    scan = document('node1.example.com', [MODERN])
+    scan['consoles'][1]['policy'] = {'priority': {
+        'value': 'NORMAL' + 130 * ':+CIPHER-ALL' + ':-VERS-TLS1.2',
+        'required': True}}
+    assert 'Policy (high): it cannot be evaluated: GnuTLS' in words(
+        make(scan, status=1, options=['--baseline', 'none']).body)
+
+
+def test_certificate_that_has_expired_since_the_scan_is_a_finding(
+        make: MakePage) -> None:
+    scan, earlier = (document('node1.example.com', [MODERN], time=time)
+                     for time in ('2020-06-02T00:00:00Z',
+                                  '2020-06-01T00:00:00Z'))
+    for each in (scan, earlier):
+        for console in each['consoles']:
+            console['certificate'] = {
+                **console['certificate'],
+                'not_before': '2020-01-01T00:00:00Z',
+                'not_after': '2020-07-01T00:00:00Z'}
+    page = make(scan, before=[earlier], status=1)
+    # At the time of the earlier scan it was good.
+    assert [row[:5] for row in page.table('Consoles')[1:]] == [
+        ['Earlier', '2', '2', '0', '0'], ['Now', '2', '0', '0', '2']]
+
+
+def test_each_file_is_listed_with_its_digest(
+        newest_command: Command, tmp_path: pathlib.Path) -> None:
+    now, = save(tmp_path, 'now', [good()])
+    before, = save(tmp_path, 'before', [document(
+        'node1.example.com', [BROAD], time=EARLIER)])
+    newest_command.run('report', '--html', tmp_path / 'page.html', now,
+                       '--before', before)
+    page = Page(tmp_path / 'page.html')
+    for caption, path in (
+            ('Files that this report was made of', now),
+            ('Files of the earlier scan', before)):
+        assert page.table(caption)[1:] == [
+            [str(path), hashlib.sha256(path.read_bytes()).hexdigest()]]
+
+
+def give_another_name(console: Console) -> None:
+    suite = console['protocols']['TLSv1.3'][0]
+    suite['suite'] = 'TLS_CHACHA20_POLY1305_SHA256'
+    suite['code'] = '0005'
+
+
+def demand_tls(console: Console) -> None:
+    console.update(state='TLS required', protocols={})
+
+
+@pytest.mark.parametrize('change', [
+    lambda console: console.update(protocols={}),
+    lambda console: console.update(protocols={'TLSv1.3': []}),
+    lambda console: console['protocols']['TLSv1.3'][0].update(code='0A0A'),
+    give_another_name, demand_tls,
+    lambda console: console['protocols'].update(
+        TLSv1=console['protocols']['TLSv1.3']),
+    lambda console: console['protocols']['TLSv1.3'].append(
+        console['protocols']['TLSv1.3'][0])])
+def test_console_whose_claims_its_facts_do_not_bear_out_is_refused(
+        newest_command: Command, tmp_path: pathlib.Path,
+        change: Callable[[Any], object]) -> None:
+    scan = good()
+    change(scan['consoles'][0])
+    path, = save(tmp_path, 'now', [scan])
+    line = newest_command.problem('report', '--html', tmp_path / 'page.html',
+                                  path)
+    assert line.startswith('vdsm-tlsciphers: %s: ' % path)
+    assert '%(address)s:%(port)d' % scan['consoles'][0] in line
+    assert line.endswith('[scan-contradiction]')
+    assert not (tmp_path / 'page.html').exists()
+
+
+def test_spice_port_whose_channels_all_demand_tls_passes(
+        make: MakePage) -> None:
+    scan = document('node1.example.com', [MODERN])
+    console = copy.deepcopy(scan['consoles'][0])
+    console.update(state='TLS required', protocols={}, groups=[],
+                   certificate=None, open_channels=[], port=5999)
+    scan['consoles'].append(console)
+    page = make(scan, status=0)
+    assert 'every SPICE channel demands' in words(page.body)
+    console.update(state='no TLS', open_channels=['main', 'usbredir'])
+    page = make(scan, status=1)
+    assert 'SPICE channels work without TLS on this port: main, usbredir' in (
+        words(page.body))
+
+
+@pytest.mark.parametrize('change, code', [
+    (lambda scan: scan.update(version={'x': ['y' * 100000]}), 'scan-version'),
+    (lambda scan: scan.update(version='9' * 100000), 'scan-version'),
+    (lambda scan: scan['consoles'][0].update(groups=['a'] * 8000000),
+     'scan-too-large'),
+    (lambda scan: scan['consoles'][0].update(groups=['X25519'] * 201),
+     'scan-invalid'),
+    (lambda scan: scan.update(host='x' * 100000), 'scan-invalid'),
+    (lambda scan: scan['consoles'][0].update(policy={
+        str(number): {'value': 'x', 'required': True}
+        for number in range(100)}), 'scan-invalid')])
+def test_scan_without_measure_is_refused_in_a_line(
+        newest_command: Command, tmp_path: pathlib.Path,
+        change: Callable[[Any], object], code: str) -> None:
+    scan = good()
+    change(scan)
+    path, = save(tmp_path, 'now', [scan])
+    line = newest_command.problem('report', '--html', tmp_path / 'page.html',
+                                  path)
+    assert line.endswith('[%s]' % code)
+    assert len(line) < 3000
+
+
+def test_scan_without_measure_needs_little_time_and_memory(
+        newest_command: Command, tmp_path: pathlib.Path) -> None:
+    """As many values as can be, in the form that takes up most memory."""
+    path = tmp_path / 'now.json'
+    path.write_text('[%s0]' % ('{"":0},' * 999999))
+    start = time.monotonic()
+    status, _, megabytes = newest_command.measure(
+        'report', '--html', tmp_path / 'page.html', path)
+    assert status == 2
+    assert megabytes < 500
+    assert time.monotonic() - start < 20
+
+
+def test_long_number_takes_no_time(command: Command,
+                                   tmp_path: pathlib.Path) -> None:
+    """Python before 3.11 takes hours for it."""
+    path = tmp_path / 'now.json'
+    path.write_text('[%s]' % ('9' * 10000000))
+    assert 'a number of 10000000 digits' in command.problem(
+        'report', '--html', tmp_path / 'page.html', path, timeout=60)
+
+
+def test_policies_without_number_are_not_all_looked_up(
+        make: MakePage) -> None:
+    """Each by a program: 1,000, and no more."""
+    scan = document('node1.example.com', [MODERN] * 1100)
+    for number, console in enumerate(scan['consoles'][::2]):
+        console['policy']['ciphers'] = {'value': 'HIGH:!X%d' % number,
+                                        'required': True}
+    page = make(scan, status=1)
+    assert 'more than 1000 different values' in words(page.body)

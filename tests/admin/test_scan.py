@@ -180,13 +180,26 @@ def test_what_is_beyond_the_baseline_is_a_finding_with_its_remedy(
         process = command.run('scan', '127.0.0.1:%d' % port)
     assert process.returncode == 1
     text = re.sub(r'\s+', ' ', process.stdout)
-    assert 'Finding (baseline): TLSv1, TLSv1.1 are accepted Finding ' in text
-    assert 'Finding (baseline): TLSv1.2 is accepted with DHE-RSA-' in text
-    # Once for all of them.
-    assert text.count(' Remedy: narrow it down in the settings of what '
-                      'listens Where: 127.0.0.1:%d ' % port) == 1
-    assert ('keys are exchanged in the groups P-521, X448, ffdhe2048'
+    assert ('Finding (baseline, medium): TLSv1, TLSv1.1 are accepted Finding '
             in text)
+    assert 'Finding (baseline, medium): TLSv1.2 is accepted with DHE-' in text
+    # Once for all of them.
+    assert len(re.findall(' Remedy: [^:]+ Where: 127.0.0.1:%d ' % port,
+                          text)) == 1
+    assert 'key-exchange groups P-521, X448, ffdhe2048' in text
+
+
+def test_a_finding_has_a_code_a_severity_and_its_two_parts(
+        scan: Scan, certificate: pathlib.Path) -> None:
+    with servers.gnutls(certificate) as port:
+        console, = scan(port)
+    assert {(finding['code'], finding['severity'])
+            for finding in console['findings']} == {
+        ('protocol-version', 'medium'), ('cipher-suite', 'medium'),
+        ('cipher-suite', 'low'), ('key-exchange-group', 'low'),
+        ('sha1-signature', 'medium')}
+    for finding in console['findings']:
+        assert finding['finding'] == '%(text)s; %(remedy)s' % finding
 
 
 def test_a_weak_certificate_is_a_finding(scan: Scan,
@@ -326,9 +339,100 @@ def test_without_anybody_who_answers_one_line_says_so(
     with socket.create_server(('127.0.0.1', 0)) as free:
         port = free.getsockname()[1]
     line = newest_command.problem('scan', '127.0.0.1:%d' % port)
-    assert line == (
-        'vdsm-tlsciphers: nothing could be scanned: 127.0.0.1:%d: Connection '
-        'refused; check the address, and firewalls in between' % port)
+    assert '127.0.0.1:%d: Connection refused; ' % port in line
+    assert line.endswith('[unreachable]')
+
+
+def test_server_that_refuses_all_is_not_taken_for_a_firewall(
+        newest_command: Command, certificate: pathlib.Path) -> None:
+    # Its certificate is of the RSA kind.
+    with servers.openssl(certificate, '-tls1_2', '-cipher', 'aECDSA') as port:
+        line = newest_command.problem('scan', '127.0.0.1:%d' % port)
+    assert line.endswith('[no-common-suite]')
+    assert 'firewall' not in line
+
+
+# Names as OpenSSL has them, of what a server signs with for TLS 1.2.
+GOOD_SIGNATURES = {'RSA+SHA256', 'RSA+SHA384', 'RSA+SHA512',
+                   'rsa_pss_rsae_sha256', 'rsa_pss_rsae_sha384',
+                   'rsa_pss_rsae_sha512'}
+
+
+@pytest.mark.parametrize('priority, signatures', [
+    ('NORMAL', GOOD_SIGNATURES | {'RSA+SHA1'}),
+    ('NORMAL:-SIGN-RSA-SHA1:-SIGN-ECDSA-SHA1', GOOD_SIGNATURES),
+    ('NORMAL:-KX-ALL:+DHE-RSA:-VERS-ALL:+VERS-TLS1.2',
+     GOOD_SIGNATURES | {'RSA+SHA1'}),
+    ('NORMAL:-SIGN-ALL:+SIGN-RSA-SHA512:-VERS-ALL:+VERS-TLS1.2',
+     {'RSA+SHA512'})])
+def test_signature_algorithms_are_found_and_sha1_is_a_finding(
+        scan: Scan, certificate: pathlib.Path, priority: str,
+        signatures: set[str]) -> None:
+    with servers.gnutls(certificate, priority) as port:
+        console, = scan(port)
+        assert accepts_only_sha1(port) == ('RSA+SHA1' in signatures)
+    assert set(console['signatures']) == signatures
+    assert ('sha1-signature' in [
+        finding['code'] for finding in console['findings']]) == (
+            'RSA+SHA1' in signatures)
+
+
+def accepts_only_sha1(port: int) -> bool:
+    """Tell whether a port signs with SHA-1 for an s_client."""
+    said = subprocess.run(
+        ['openssl', 's_client', '-connect', '127.0.0.1:%d' % port, '-tls1_2',
+         '-sigalgs', 'RSA+SHA1', '-cipher', 'ALL:@SECLEVEL=0'],
+        stdin=subprocess.DEVNULL, capture_output=True, errors='replace',
+        env={'PATH': '/usr/bin', 'OPENSSL_CONF': '/dev/null'}).stdout
+    return 'Peer signing digest: SHA1' in said
+
+
+def test_server_that_signs_with_sha1_whatever_is_offered_has_the_finding(
+        newest_command: Command, certificate: pathlib.Path) -> None:
+    """
+    Hexadecimal 0201 in the place of what a real server signs with: such as
+    servers of the time before TLS 1.2 was common may do. No library that is
+    here still can.
+    """
+    with servers.openssl(certificate, '-tls1_2', '-cipher',
+                         'ECDHE-RSA-AES128-GCM-SHA256') as port:
+        def spoil(client: socket.socket) -> None:
+            with socket.create_connection(('127.0.0.1', port)) as target:
+                target.sendall(client.recv(65536))
+                data = b''
+                while part := target.recv(65536):
+                    data += part
+                    if data[-9:-4] == b'\x16\3\3\0\4' or len(data) < 10:
+                        break
+                # The algorithm, and a signature of 256 bytes, at the end.
+                client.sendall(re.sub(
+                    b'(?s)..\x01\0(?=.{256}\x16\3\3\0\4)',
+                    b'\2\1\1\0', data))
+                client.recv(1)
+
+        with servers.fake(spoil) as (_, relayed):
+            process = newest_command.run('scan', '--json',
+                                         '127.0.0.1:%d' % relayed)
+    console, = json.loads(process.stdout)['consoles']
+    assert console['signatures'] == ['RSA+SHA1']
+    assert 'sha1-signature' in [
+        finding['code'] for finding in console['findings']]
+
+
+@pytest.mark.parametrize('priority, found', [
+    ('NORMAL', (True, True)), ('NORMAL:%NO_SESSION_HASH', (False, True)),
+    ('NORMAL:%NO_TICKETS', (True, False)),
+    ('NORMAL:-VERS-ALL:+VERS-TLS1.3', (None, None))])
+def test_extended_master_secret_and_tickets_are_found(
+        scan: Scan, certificate: pathlib.Path, priority: str,
+        found: tuple[bool | None, bool | None]) -> None:
+    with servers.gnutls(certificate, priority) as port:
+        console, = scan(port)
+    assert (console['extended_master_secret'],
+            console['session_tickets']) == found
+    assert ('no-extended-master-secret' in [
+        finding['code'] for finding in console['findings']]) == (
+            found[0] is False)
 
 
 def test_who_does_not_answer_spoils_a_pass(newest_command: Command,
@@ -349,12 +453,13 @@ def test_who_does_not_answer_spoils_a_pass(newest_command: Command,
      'add [profile old] to HOST_DEFAULT or correct the name'),
     (['a:0'], 'a:0: there is no such port; give 1 to 65535'),
     (['a:65536'], 'a:65536: there is no such port; give 1 to 65535'),
-    (['a..b:1'], 'nothing could be scanned: a..b:1: no host can have this '
-     'name; check the address, and firewalls in between'),
+    (['a..b:1'], 'nothing could be scanned: a..b:1: invalid host name; check '
+     'the address, and firewalls in between [unreachable]'),
     (['--before', 'x', 'a:1'],
      '--before FILE is for the page; give --html FILE too'),
     (['--html', 'y.html', '--before', os.devnull, 'a:1'],
-     '/dev/null: empty, so this scan has failed; scan again'),
+     '/dev/null: not a regular file; give what "scan --json" printed '
+     '[not-a-regular-file]'),
     (['--html', 'y', 'a:1'],
      'y: give the page a name that ends in .html'),
 ])
@@ -392,6 +497,39 @@ def test_a_site_profile_is_a_baseline(
                           'TLS_CHACHA20_POLY1305_SHA256;')
     assert priority['findings'][0]['finding'].startswith(
         'TLSv1.3 is accepted;')
+
+
+
+def test_profile_without_a_setting_passes_nothing(
+        scan: Scan, certificate: pathlib.Path,
+        newest_installation: support.Installation) -> None:
+    path = newest_installation.host_default
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text('[profile empty]\n')
+    try:
+        with servers.openssl(certificate) as port:
+            console, = scan(port, options=['--baseline', 'empty'])
+    finally:
+        path.unlink()
+    assert [finding['code'] for finding in console['findings']] == [
+        'not-evaluated']
+
+
+def test_certificate_with_a_long_name_is_one_that_report_reads(
+        newest_command: Command, tmp_path: pathlib.Path) -> None:
+    config = tmp_path / 'long.conf'
+    config.write_text('[req]\ndistinguished_name = d\nprompt = no\n[d]\n%s'
+                      % ''.join('%d.OU = %s\n' % (number, 'x' * 60)
+                                for number in range(500)))
+    certificate = servers.make_certificate(
+        tmp_path, 'long', '-newkey', 'rsa:2048', '-config', str(config),
+        '-subj', '/' + '/'.join('OU=' + 'x' * 60 for _ in range(500)))
+    with servers.openssl(certificate, *MODERN) as port:
+        said = newest_command.run('scan', '--json', '127.0.0.1:%d' % port)
+    (tmp_path / 'now.json').write_text(said.stdout)
+    process = newest_command.run('report', '--html', tmp_path / 'page.html',
+                                 tmp_path / 'now.json')
+    assert (process.returncode, process.stderr) == (0, '')
 
 
 def run_on_terminal(command: Command, *arguments: str,

@@ -169,36 +169,36 @@ RSA_HELLO = record(server_hello(0x002f))
 # name: (server, state, the problem)
 SERVERS: dict[str, tuple[servers.Answer, str, str | None]] = {
     'ends at once': (lambda client: None, 'no TLS',
-                     'it does not answer to TLS'),
+                     'no TLS response'),
     'stalls': (stall, 'incomplete', 'no full answer came within 10 seconds'),
     'drips': (drip, 'incomplete', 'no full answer came within 10 seconds'),
     'noise': (say(b'\1' + NOISE), 'no TLS',
               'what listens does not speak TLS'),
     'noise after a header': (
-        say(record(NOISE[:9000])), 'no TLS', 'it does not answer to TLS'),
+        say(record(NOISE[:9000])), 'no TLS', 'no TLS response'),
     'noise in a hello': (
         say(record(message(2, NOISE[:300]))), 'incomplete', None),
     'an endless message': (
         say(*[record(b'\2\xff\xff\xff' + bytes(16000))] * 40), 'incomplete',
-        'its answer is longer than any that TLS has'),
+        'its answer is longer than TLS permits'),
     'a record that is too long': (
         say(b'\x16\3\3\xff\xff' + bytes(70000)), 'incomplete',
-        'its answer is not as TLS has it'),
+        'malformed TLS message'),
     'an empty record': (say(record(b'')), 'incomplete',
-                        'its answer is not as TLS has it'),
+                        'malformed TLS message'),
     'a short alert': (say(record(b'\1', 21)), 'incomplete',
-                      'its answer is not as TLS has it'),
+                      'malformed TLS message'),
     'a record that is cut off': (say(RSA_HELLO[:20]), 'no TLS',
-                                 'it does not answer to TLS'),
+                                 'no TLS response'),
     'a message that is cut off': (
         say(record(message(2, server_hello(0x002f)[4:30]))), 'incomplete',
-        'its answer is not as TLS has it'),
+        'malformed TLS message'),
     'an extension that is cut off': (
         say(record(server_hello(0x1301, extensions=b'\0\x2b\0'))),
-        'incomplete', 'its answer is not as TLS has it'),
+        'incomplete', 'malformed TLS message'),
     'warnings without end': (
         say_endlessly(NOTICE), 'incomplete',
-        'its answer is in more parts than any that TLS has'),
+        'its answer has more records than TLS permits'),
     'records without end': (say_endlessly(record(b'\2')), 'incomplete', None),
     'an unknown suite': (
         say(record(server_hello(0x0a0a, extensions=b'\0\x2b\0\2\3\4'))),
@@ -210,13 +210,13 @@ SERVERS: dict[str, tuple[servers.Answer, str, str | None]] = {
         take_twice, 'incomplete',
         'it chose suite 1301, which was not offered'),
     'all that is offered': (
-        accept_all, 'incomplete', '1000 connections did not suffice'),
+        accept_all, 'incomplete', 'connection limit reached: 1000'),
     'refusals': (say(REFUSAL), 'incomplete',
-                 'it accepts nothing of what a scan offers'),
+                 'no common cipher suite'),
     'no more answers': (tire(), 'incomplete',
-                        'it does not accept any more what it did before'),
+                        'results not reproducible'),
     'an echo': (echo, 'incomplete',
-                'its answer begins with message 1 of TLS'),
+                'its answer begins with TLS message 1'),
     'SSL 3.0': (only_ssl3, 'incomplete',
                 'OpenSSL cannot read its certificate'),
     'a certificate that is none': (
@@ -227,36 +227,37 @@ SERVERS: dict[str, tuple[servers.Answer, str, str | None]] = {
             11, b'\0\0\x09\0\0\x09abc'))), 'incomplete',
         'its certificate is cut off'),
     'SPICE': (say(b'REDQ' + bytes(30)), 'no TLS',
-              'this SPICE port is not encrypted'),
+              'this SPICE port is not encrypted; its channels cannot be '
+              'tried: malformed SPICE response'),
     'HTTP': (say(b'HTTP/1.1 400 Bad Request\r\n\r\n'), 'no TLS',
              'this port speaks HTTP without TLS'),
     'half a banner': (lambda client: client.sendall(b'RFB '), 'incomplete',
                       'it ended the connection before TLS began'),
     'a strange banner': (
         lambda client: client.sendall(b'RFB what is this?\n' + NOISE),
-        'incomplete', 'it does not begin as VNC does'),
+        'incomplete', 'no RFB banner'),
     'an old VNC': (old_vnc, 'no TLS',
                    'its version of VNC (3.3) is too old for TLS'),
     'a VNC without VeNCrypt': (vnc(b'\2\1\2'), 'no TLS',
                                'this VNC console is not encrypted'),
     'a VNC that turns away': (vnc(b'\0\0\0\0\4busy'), 'incomplete',
-                              'it turns this VNC client away'),
+                              'server rejected the client'),
     'a VNC of an old VeNCrypt': (vnc(b'\1\x13', b'\0\1'), 'incomplete',
                                  'its VeNCrypt is older than 0.2'),
     'a VNC that refuses VeNCrypt': (
         vnc(b'\1\x13', b'\0\2', b'\1\0'), 'incomplete',
-        'it turns VeNCrypt 0.2 away'),
+        'server rejected VeNCrypt 0.2'),
     'a VNC without TLS': (
         vnc(b'\1\x13', b'\0\2', b'\0\1\0\0\1\0'), 'no TLS',
         'its VeNCrypt has no TLS'),
     'a VNC that refuses a sub-type': (
         vnc(b'\1\x13', b'\0\2', b'\0\2\0\0\1\5\xff\xff\xff\xff', b'\0'),
-        'incomplete', 'it turns VeNCrypt sub-type 261 away'),
+        'incomplete', 'server rejected sub-type 261'),
     'a VNC that stalls': (vnc(b'\xff'), 'incomplete',
                           'no full answer came within 10 seconds'),
     'a VNC with noise for TLS': (
         vnc(b'\1\x13', b'\0\2', b'\0\1\0\0\1\5', b'\1', NOISE),
-        'incomplete', 'its answer is not as TLS has it'),
+        'incomplete', 'malformed TLS message'),
 }
 
 
@@ -329,5 +330,5 @@ def test_servers_cannot_fill_the_memory(newest_command: Command) -> None:
         status, output, megabytes = newest_command.measure(
             'scan', *('127.0.0.1:%d' % port for port in ports))
     assert status == 2
-    assert output.count('longer than any that TLS has') == 50
+    assert output.count('longer than TLS permits') == 50
     assert megabytes < MOST_MEMORY

@@ -35,8 +35,9 @@ def test_audit_makes_one_page_of_all_hosts(
         controller.folder / 'before'))
     start(run_hook(support.lab_domain('spice', name='strict'),
                    tlsprofile='modern'))
-    outcome = controller.play('audit', tlsciphers_before=str(
-        controller.folder / 'before'))
+    outcome = controller.play('audit', tlsciphers_baseline='modern',
+                              tlsciphers_before=str(
+                                  controller.folder / 'before'))
     folder = controller.folder / 'tlsciphers-audit'
     assert 'The page is %s/report.html' % folder in outcome.text
     for host in 'host1', 'host2':
@@ -44,6 +45,7 @@ def test_audit_makes_one_page_of_all_hosts(
         assert {console['vm'] for console in scan['consoles']} == {
             'plain', 'strict'}
     page = (folder / 'report.html').read_text()
+    assert 'the policy of each VM, and the baseline modern' in page
     assert 'plain' in page
     assert 'strict' in page
     # It compares with the earlier one.

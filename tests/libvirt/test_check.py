@@ -122,3 +122,57 @@ def test_spice_accepts_what_check_prints_for_each_of_200_made_up_lists(
     figure('made-up cipher lists whose suites on a SPICE port are not those '
            'that check prints (%d accepted, %d refused)'
            % (accepted, refused), 0, 0)
+
+
+def test_each_running_vm_is_checked_and_the_worst_decides(
+        start: Start, run_hook: RunHook) -> None:
+    good = start(run_hook(BOTH, tlsprofile='modern'))
+    process = subprocess.run(['vdsm-tlsciphers', 'check', '--running',
+                              '--json'], capture_output=True, text=True)
+    assert process.returncode == 0, process.stdout
+    document, = json.loads(process.stdout)['vms']
+    assert document['vm'] == good.name
+    start(run_hook(support.lab_domain('spice', name='weak'),
+                   tlsciphers=SEED_CIPHERS))
+    process = subprocess.run(['vdsm-tlsciphers', 'check', '--running'],
+                             capture_output=True, text=True)
+    assert process.returncode == 1
+    assert process.stdout.endswith(
+        '\n2 running VMs: 0 refused at the next start, 1 with findings\n')
+
+
+def test_port_that_libvirt_has_chosen_beside_that_with_tls_is_named(
+        start: Start, run_hook: RunHook) -> None:
+    xml = support.lab_domain('spice').replace(' defaultMode="secure"', '')
+    for properties, code in (({}, {'spice-plaintext'}),
+                             ({'tlsprofile': 'modern'}, set())):
+        vm = start(run_hook(xml, **properties))
+        document = check('--vm', vm.name)
+        assert {detail['code'] for detail in document['details']} == code
+        ports = {option[len('port='):] for option in vm.arguments[
+            vm.arguments.index('-spice') + 1].split(',')
+            if option.startswith('port=')}
+        line, = [line for line in document['findings'] + document['notes']
+                 if 'without TLS' in line]
+        assert 'port %s without TLS' % ports.pop() in line
+        vm.host.connection.lookupByName(vm.name).destroy()
+
+
+@pytest.mark.parametrize('properties', [
+    {'tlsprotocols': 'TLSv1.2',
+     'tlsciphers': 'ECDHE-ECDSA-AES256-GCM-SHA384'},
+    {'tlsprotocols': 'TLSv1.2:TLSv1.3',
+     'tlsciphers': 'ECDHE+AESGCM:@SECLEVEL=3'},
+    {'tlspriority': 'NORMAL:-VERS-ALL:+VERS-TLS1.2:-KX-ALL:+ECDHE-ECDSA'},
+    {'tlspriority': 'NORMAL:-VERS-ALL:+VERS-TLS1.3:-CIPHER-ALL:'
+     '+AES-128-CCM-8'}])
+def test_console_that_lets_nobody_in_is_the_one_that_check_names(
+        start: Start, run_hook: RunHook, lab: Host,
+        properties: dict[str, str]) -> None:
+    """And what it says of it holds for the real one."""
+    details = check(*map('='.join, properties.items()))['details']
+    assert 'no-client-can-connect' in {detail['code'] for detail in details}
+    vm = start(run_hook(BOTH, **properties))
+    port = vm.tls_port if 'tlsprotocols' in properties else vm.websocket_port
+    for version in 'TLSv1.2', 'TLSv1.3':
+        assert not support.handshake(port, version)

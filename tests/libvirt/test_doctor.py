@@ -30,9 +30,10 @@ REINSTALL = 'dnf reinstall ' + PACKAGE
 FIX = 'vdsm-tlsciphers doctor --fix'
 DEFAULT = '/etc/vdsm/tlsciphers.conf'
 OPENSSL_CONF = '/etc/ssl/openssl.cnf'
-CHECKS = {'package', 'labels', 'SELinux module', 'hook', 'other hooks',
-          'QEMU', 'wrapper', 'OpenSSL', 'openssl.cnf', 'GnuTLS', 'profiles',
-          'host default', 'SPICE TLS', 'VNC TLS', 'capabilities', 'leftovers'}
+CHECKS = {'package', 'labels', 'SELinux module', 'users', 'hook',
+          'other hooks', 'running VMs', 'QEMU', 'wrapper', 'OpenSSL',
+          'openssl.cnf', 'GnuTLS', 'profiles', 'host default',
+          'SPICE TLS', 'VNC TLS', 'capabilities', 'leftovers'}
 # The kernel of this machine may have no SELinux: this is what a host with it
 # shows of it.
 WITH_SELINUX = ['unshare', '--mount', 'sh', '-ec', """
@@ -76,6 +77,9 @@ def reinstall(*options: str) -> None:
 
 def carry_out(remedy: str) -> None:
     """Do what a remedy says, where it is a command."""
+    command, then, remedy = remedy.rpartition(', then ')
+    if then:
+        shell(command)
     if remedy == REINSTALL:
         # The scripts build the policy of SELinux anew, which takes long.
         reinstall('--noscripts')
@@ -110,6 +114,12 @@ def rpm_database() -> Iterator[pathlib.Path]:
     macros.unlink(missing_ok=True)
 
 
+@pytest.fixture(autouse=True, scope='module')
+def vdsm_user() -> None:
+    """The user whom vdsm's package makes."""
+    subprocess.run(['useradd', '--system', 'vdsm'], check=True)
+
+
 @pytest.fixture(autouse=True)
 def no_default() -> Iterator[None]:
     yield
@@ -123,7 +133,7 @@ def test_host_with_the_package_is_fine() -> None:
     assert document['summary'] == {'ok': len(CHECKS), 'warnings': 0,
                                    'failed': 0}
     assert (document['format'], document['version'], document['tool'],
-            document['fixed']) == ('vdsm-tlsciphers doctor', 1,
+            document['fixed']) == ('vdsm-tlsciphers doctor', 2,
                                    support.version(), [])
 
 
@@ -164,7 +174,7 @@ BROKEN: dict[str, tuple[str, ...]] = {
         REINSTALL),
     'folder of hooks closed': (
         'chmod 750 %s/before_vm_start' % HOOKS, 'hook', 'failed',
-        'vdsm may not look into %s/before_vm_start' % HOOKS,
+        'vdsm cannot access %s/before_vm_start' % HOOKS,
         'chmod o+rx %s/before_vm_start' % HOOKS),
     'hook without its interpreter': (
         "sed -i '1s/.*/#!\\/nonexistent/' " + HOOK, 'hook', 'failed',
@@ -186,7 +196,7 @@ BROKEN: dict[str, tuple[str, ...]] = {
         'has failed: broken', 'repair qemu-kvm', put_back(QEMU_KVM)),
     'QEMU missing, as the wrapper sees it': (
         f'mv {QEMU_KVM} {QEMU_KVM}.kept', 'wrapper', 'failed',
-        'it refuses a good policy for VNC: cannot start ' + QEMU_KVM,
+        'known-good test policy for VNC: cannot start ' + QEMU_KVM,
         'install or repair the package qemu-kvm', put_back(QEMU_KVM)),
     'wrapper of a manual installation': (
         put(EMULATOR, support.MANUAL_WRAPPER, '755') + '; rm -f %s.kept'
@@ -197,7 +207,7 @@ BROKEN: dict[str, tuple[str, ...]] = {
         'not a file that everybody may execute', REINSTALL),
     'wrapper damaged': (
         'sed -i "/^QEMU_KVM = /d" ' + WRAPPER, 'wrapper', 'failed',
-        'it refuses a good policy for SPICE: NameError', REINSTALL),
+        'it rejects a known-good test policy for SPICE: NameError', REINSTALL),
     'OpenSSL missing': (
         'mv /usr/bin/openssl /usr/bin/openssl.kept', 'OpenSSL', 'failed',
         '/usr/bin/openssl cannot be run: No such file', 'install openssl',
@@ -216,10 +226,90 @@ BROKEN: dict[str, tuple[str, ...]] = {
     'openssl.cnf that cannot be followed, as the wrapper sees it': (
         put(OPENSSL_CONF, 'openssl_conf = "a"\n'), 'wrapper', 'failed',
         'cannot tell what /etc/ssl/openssl.cnf means',
-        'see "openssl.cnf" below', put_back(OPENSSL_CONF)),
+        'see "openssl.cnf"', put_back(OPENSSL_CONF)),
     'openssl.cnf that QEMU cannot read': (
         'chmod 640 ' + OPENSSL_CONF, 'openssl.cnf', 'failed',
         'cannot be read by the user of QEMU', 'chmod o+r ' + OPENSSL_CONF),
+    'configuration that is included and that QEMU cannot read': (
+        put(OPENSSL_CONF, '.include /etc/ssl/site.cnf\n')
+        + '; install -m 600 /dev/null /etc/ssl/site.cnf', 'openssl.cnf',
+        'failed', '/etc/ssl/site.cnf cannot be read by the user of QEMU',
+        'chmod o+r /etc/ssl/site.cnf', put_back(OPENSSL_CONF)),
+    'GnuTLS that vdsm cannot run': (
+        'chmod 750 /usr/bin/gnutls-cli', 'GnuTLS', 'failed',
+        'user vdsm cannot run /usr/bin/gnutls-cli: Permission denied',
+        'chmod a+rx /usr/bin/gnutls-cli'),
+    'GnuTLS that vdsm cannot run, as the hook sees it': (
+        'chmod 750 /usr/bin/gnutls-cli', 'hook', 'failed',
+        'it rejects a known-good test policy', 'see "GnuTLS"',
+        'chmod 755 /usr/bin/gnutls-cli'),
+    'modules that vdsm cannot read': (
+        'chmod -R go-rwx /usr/share/%s/tlsciphers*.py '
+        '/usr/share/%s/__pycache__' % (PACKAGE, PACKAGE), 'hook', 'failed',
+        'user vdsm cannot read /usr/share/' + PACKAGE, REINSTALL),
+    'modules that QEMU cannot read': (
+        'chmod -R go-rwx /usr/share/%s/tlsciphers*.py '
+        '/usr/share/%s/__pycache__' % (PACKAGE, PACKAGE), 'wrapper',
+        'failed', 'cannot read /usr/share/' + PACKAGE, REINSTALL),
+    'folder of the wrapper closed': (
+        'chmod 700 %s/qemu-kvm-wrapper' % HOOKS, 'wrapper', 'failed',
+        'cannot enter %s/qemu-kvm-wrapper' % HOOKS,
+        'chmod a+rx %s/qemu-kvm-wrapper' % HOOKS),
+    'folder of the wrapper closed, as the hook sees it': (
+        'chmod 700 %s/qemu-kvm-wrapper' % HOOKS, 'hook', 'failed',
+        'as user vdsm: the wrapper', 'chmod a+rx %s/qemu-kvm-wrapper'
+        % HOOKS),
+    'folder of the wrapper that is a link': (
+        f'mv {HOOKS}/qemu-kvm-wrapper /etc/moved; '
+        f'ln -s /etc/moved {HOOKS}/qemu-kvm-wrapper', 'wrapper', 'failed',
+        '%s/qemu-kvm-wrapper is a symbolic link to /etc/moved' % HOOKS,
+        'rm %s/qemu-kvm-wrapper, then %s' % (HOOKS, REINSTALL)),
+    'another program in place of the wrapper': (
+        f'rm {WRAPPER}; cp /bin/true {WRAPPER}', 'wrapper', 'failed',
+        'does not start QEMU: its output is ""', REINSTALL),
+    'wrapper that drops policies': (
+        put(WRAPPER, f'#!/bin/sh\nexec {QEMU_KVM} -version\n', '755'),
+        'wrapper', 'failed',
+        'starts QEMU without the policy for SPICE', REINSTALL,
+        put_back(WRAPPER)),
+    'hook that does nothing': (
+        f'rm {HOOK}; cp /bin/true {HOOK}', 'hook', 'failed',
+        'its output is not that of the hook', REINSTALL),
+    'folder of the default closed': (
+        'mkdir -p /etc/vdsm; chmod 700 /etc/vdsm', 'host default', 'failed',
+        'user vdsm cannot enter /etc/vdsm', 'chmod a+rx /etc/vdsm'),
+    'folder of a default closed': (
+        put(DEFAULT, '[default]\ntlsprofile = modern\n')
+        + '; chmod 700 /etc/vdsm', 'host default', 'failed',
+        'cannot be read by vdsm', 'chmod 644 %s, and 755 for its folder'
+        % DEFAULT, 'chmod 755 /etc/vdsm'),
+    'interpreter that vdsm cannot run': (
+        'chmod 750 $(readlink -e /usr/bin/python3)', 'hook', 'failed',
+        'user vdsm cannot run /usr/bin/python3: Permission denied',
+        'chmod a+rx /usr/bin/python3'),
+    'folder of the modules closed': (
+        'chmod 700 /usr/share/' + PACKAGE, 'hook', 'failed',
+        'user vdsm cannot read /usr/share/' + PACKAGE,
+        'chmod a+rx /usr/share/' + PACKAGE),
+    'GnuTLS that answers nothing': (
+        stand_in('/usr/bin/gnutls-cli', 'case "$*" in *--list*) exit 0; esac'),
+        'GnuTLS', 'failed', 'does not list suites when asked',
+        'dnf reinstall gnutls-utils', put_back('/usr/bin/gnutls-cli')),
+    'GnuTLS that answers nothing, as the wrapper sees it': (
+        stand_in('/usr/bin/gnutls-cli', 'case "$*" in *--list*) exit 0; esac'),
+        'wrapper', 'failed', 'known-good test policy for VNC',
+        'see "GnuTLS"', put_back('/usr/bin/gnutls-cli')),
+    'OpenSSL that is another program': (
+        'mv /usr/bin/openssl /usr/bin/openssl.kept; '
+        'cp /bin/true /usr/bin/openssl', 'OpenSSL', 'failed',
+        '/usr/bin/openssl does not list suites when asked',
+        'dnf reinstall openssl', put_back('/usr/bin/openssl')),
+    'certificate that QEMU cannot read': (
+        'chmod 600 /etc/pki/vdsm/libvirt-spice/server-key.pem', 'SPICE TLS',
+        'failed', 'cannot read /etc/pki/vdsm/libvirt-spice/server-key.pem',
+        'enroll the certificate of this host in the engine (Hosts > NAME > '
+        'Installation > Enroll Certificate)',
+        'chmod 644 /etc/pki/vdsm/libvirt-spice/server-key.pem'),
     'GnuTLS missing': (
         'mv /usr/bin/gnutls-cli /usr/bin/gnutls-cli.kept', 'GnuTLS',
         'failed', '/usr/bin/gnutls-cli cannot be run: No such file',
@@ -249,11 +339,11 @@ BROKEN: dict[str, tuple[str, ...]] = {
     'default that vdsm cannot read': (
         put(DEFAULT, '[default]\ntlsprofile = modern\n', '600'),
         'host default', 'failed', 'cannot be read by vdsm',
-        'chmod 644 %s, and 755 for its folder [host-file-owner]' % DEFAULT),
+        'chmod 644 %s, and 755 for its folder' % DEFAULT),
     'default that others can write': (
         put(DEFAULT, '[default]\ntlsprofile = modern\n', '666'),
         'host default', 'failed', 'writable by users other than '
-        'root', 'chown root:root and chmod 644 [host-file-owner]',
+        'root', 'chown root:root and chmod 644',
         'chmod 644 ' + DEFAULT),
     'default of which a part does not apply': (
         put(DEFAULT, '[default]\ntlsgroups = P-999\n'), 'host default',
@@ -362,6 +452,67 @@ def test_libvirt_that_knows_an_older_qemu_is_made_to_ask_anew(
     assert checks(doctor()) == {}
 
 
+@pytest.mark.parametrize('program, line', [
+    ('openssl', 'OpenSSL'), ('gnutls-cli', 'GnuTLS')])
+@pytest.mark.parametrize('break_it, mend_it', [
+    ('mv {0} {0}.kept', 'mv {0}.kept {0}'),
+    ('chmod 750 {0}', 'chmod 755 {0}')])
+def test_lines_that_follow_from_a_program_name_its_line(
+        program: str, line: str, break_it: str, mend_it: str) -> None:
+    shell(put(DEFAULT, '[default]\ntlsprofile = modern\n'))
+    shell(break_it.format('/usr/bin/' + program))
+    try:
+        found = checks(doctor())
+    finally:
+        shell(mend_it.format('/usr/bin/' + program))
+    assert found.pop(line)[0] == 'failed'
+    assert 'hook' in found
+    assert {remedy for _, _, remedy in found.values()} == {'see "%s"' % line}
+
+
+def test_vm_that_would_be_refused_at_its_next_start_is_named(
+        start: Start, run_hook: RunHook) -> None:
+    start(run_hook(support.lab_domain('spice'), tlsciphers=GOOD_CIPHERS))
+    # As a VM whose property an older version took.
+    xml = support.lab_domain('spice', name='old').replace('</name>', (
+        '</name><metadata><v:vm xmlns:v="http://ovirt.org/vm/1.0"><v:custom>'
+        '<v:tlsciphers>NULL</v:tlsciphers></v:custom></v:vm></metadata>'))
+    start(xml)
+    found = checks(doctor())
+    state, text, remedy = found.pop('running VMs')
+    assert found == {}
+    assert state == 'warning'
+    assert text.startswith('old would be refused at its next start: '
+                           'tlsciphers: NULL: ')
+    assert remedy.startswith('vdsm-tlsciphers check --vm old; ')
+
+
+def test_user_that_there_is_not_is_a_warning() -> None:
+    shell('usermod --login other vdsm')
+    try:
+        document = doctor()
+    finally:
+        shell('usermod --login vdsm other')
+    assert checks(document)['users'][:2] == (
+        'warning', 'there is no user vdsm: the hook is tried as root, who '
+        'may do more')
+
+
+def test_lines_have_a_code_and_a_severity() -> None:
+    shell('chmod 750 /usr/bin/gnutls-cli')
+    try:
+        document = doctor()
+        printed = run().stdout
+    finally:
+        shell('chmod 755 /usr/bin/gnutls-cli')
+    lines = {check['check']: (check['code'], check['severity'])
+             for check in document['checks']}
+    assert lines['openssl.cnf'] == ('openssl-cnf', 'info')
+    assert lines['GnuTLS'] == ('not-permitted', 'high')
+    assert ('remedy: chmod a+rx /usr/bin/gnutls-cli [not-permitted]\n'
+            in printed)
+
+
 def test_fix_touches_nothing_where_nothing_is_wrong_that_it_could_mend(
         ) -> None:
     shell('chmod 744 ' + HOOK)
@@ -379,6 +530,14 @@ def labelled() -> None:
     for path, name in ((WRAPPER, 'qemu_exec_t'), (EMULATOR, 'bin_t'),
                        (HOOK, 'bin_t')):
         set_label(path, name)
+    for path in MODULES:
+        set_label(path, 'usr_t')
+
+
+# As doctor goes through them.
+MODULES = [os.path.join(folder, name)
+           for folder, _, names in sorted(os.walk('/usr/share/' + PACKAGE))
+           for name in sorted(names)]
 
 
 def set_label(path: str, name: str) -> None:
@@ -396,6 +555,13 @@ def test_wrong_label_of_a_file_is_named(labelled: None) -> None:
             'failed', '%s has user_tmp_t instead of %s' % (path, right),
             FIX)}
         set_label(path, right)
+    for name in MODULES[:2]:
+        set_label(name, 'user_tmp_t')
+    assert checks(doctor(enter=WITH_SELINUX)) == {'labels': (
+        'failed', ', '.join('%s has user_tmp_t instead of usr_t' % name
+                            for name in MODULES[:2]), FIX)}
+    for name in MODULES[:2]:
+        set_label(name, 'usr_t')
     os.removexattr(WRAPPER, 'security.selinux')
     assert checks(doctor(enter=WITH_SELINUX))['labels'][1] == (
         WRAPPER + ' has no label instead of qemu_exec_t')

@@ -136,10 +136,11 @@ def test_a_policy_that_is_not_in_force_is_a_finding(
     assert consoles['spice']['findings'] == []
     against_policy = [finding['finding'] for finding in consoles['vnc'][
         'findings'] if finding['against'] == 'policy']
-    assert against_policy[0] == (
-        'TLSv1.1 is accepted; the policy is not in force: vdsm-tlsciphers '
-        'status tells more; shut the VM down and start it')
+    assert against_policy[0].startswith('TLSv1.1 is accepted; ')
     assert against_policy[1].startswith('TLSv1.2 is accepted with DHE-RSA-')
+    assert 'signature-algorithm' in [
+        finding['code'] for finding in consoles['vnc']['findings']
+        if finding['against'] == 'policy']
 
 
 def test_a_port_tells_by_itself_what_it_is(start: Start) -> None:
@@ -190,10 +191,65 @@ def test_a_spice_port_beside_the_encrypted_one_is_a_finding(
     vm = start(support.lab_domain('spice').replace(
         'defaultMode="secure"', 'defaultMode="any"'))
     document = json.loads(run('--json', vm.name).stdout)
-    states = {console['state']: console['problem']
-              for console in document['consoles']}
-    assert states == {'scanned': None,
-                      'no TLS': 'this SPICE port is not encrypted'}
+    scanned, plaintext = document['consoles']
+    assert (scanned['state'], plaintext['state']) == ('scanned', 'no TLS')
+    assert {'main', 'display', 'inputs'} <= set(plaintext['open_channels'])
+    finding, = plaintext['findings']
+    assert (finding['code'], finding['severity']) == ('spice-plaintext',
+                                                      'critical')
+    assert 'main, display, inputs' in finding['text']
+    # SPICE has its certificate, as the other port shows.
+    assert 'certificate' not in finding['remedy']
+    by_port, = json.loads(run('--json', '127.0.0.1:%d' % plaintext[
+        'port']).stdout)['consoles']
+    assert by_port['display'] == 'spice'
+    assert by_port['open_channels'] == plaintext['open_channels']
+
+
+def test_a_spice_port_where_every_channel_demands_tls_passes(
+        start: Start) -> None:
+    vm = start(support.lab_domain('spice').replace(
+        'defaultMode="secure"', 'defaultMode="any"').replace('</domain>', """
+        <qemu:commandline
+            xmlns:qemu="http://libvirt.org/schemas/domain/qemu/1.0">
+          <qemu:arg value="-spice"/><qemu:arg value="tls-channel=default"/>
+        </qemu:commandline></domain>"""))
+    process = run('--json', '--baseline', 'none', vm.name)
+    assert process.returncode == 0, process.stdout
+    document = json.loads(process.stdout)
+    jsonschema.validate(document, SCHEMA)
+    assert [(console['state'], console['open_channels'])
+            for console in document['consoles']] == [
+        ('scanned', None), ('TLS required', [])]
+    assert 'TLS required' in run('--baseline', 'none', vm.name).stdout
+
+
+def signs_with_sha1(port: int) -> bool:
+    """Tell whether a port signs for a client that knows SHA-1 alone."""
+    said = subprocess.run(
+        ['openssl', 's_client', '-connect', '127.0.0.1:%d' % port, '-tls1_2',
+         '-sigalgs', 'RSA+SHA1', '-cipher', 'ALL:@SECLEVEL=0'],
+        stdin=subprocess.DEVNULL, capture_output=True, errors='replace',
+        env={'PATH': '/usr/bin', 'OPENSSL_CONF': '/dev/null'}).stdout
+    return 'Peer signing digest: SHA1' in said
+
+
+@pytest.mark.parametrize('properties, accepted', [
+    ({'tlsprofile': 'intermediate'}, False), ({}, True)])
+def test_vnc_signs_with_sha1_only_without_a_policy(
+        start: Start, run_hook: RunHook, properties: dict[str, str],
+        accepted: bool) -> None:
+    vm = start(run_hook(BOTH, **properties))
+    consoles = scan(vm.name, status=int(accepted))
+    with vencrypt.relay(vm.vnc_port) as vnc_port:
+        assert signs_with_sha1(vnc_port) == accepted
+    for display in 'vnc', 'websocket':
+        assert ('RSA+SHA1' in consoles[display]['signatures']) == accepted
+        assert ('sha1-signature' in [
+            finding['code']
+            for finding in consoles[display]['findings']]) == accepted
+        assert 'RSA+SHA256' in consoles[display]['signatures']
+        assert consoles[display]['extended_master_secret'] is True
 
 
 def with_vnc(xml: str, address: str) -> str:

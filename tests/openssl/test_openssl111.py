@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import pathlib
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
@@ -142,6 +143,41 @@ def test_mistake_in_the_section_stops_the_old_version(
                          % (mistake, TLS13))
         assert suites(new / 'openssl', path) == [TLS13, 'AES256-SHA']
         assert len(suites(old / 'openssl', path)) == 4
+
+
+FAULT = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from vdsm_tlsciphers import configuration
+print(configuration.fault({'protocols': 'TLSv1.2:TLSv1.3'})[1:])
+"""
+
+
+@pytest.mark.parametrize('before, line, number', [
+    ('CipherString = AES256-SHA', 'TLS.MinProtocol = TLSv1.0', 8),
+    ('MinProtocol = TLSv1.2', 'None = 1', 8),
+    ('[d]\n.include %s\n[c]', 'Bogus = x', 3)])
+def test_line_of_the_host_that_the_old_version_does_not_take_is_named(
+        old: pathlib.Path, new: pathlib.Path, tmp_path: pathlib.Path,
+        configure: Callable[[str], pathlib.Path], before: str, line: str,
+        number: int) -> None:
+    """As "doctor" names it, with the file that it stands in."""
+    if '%s' in before:
+        included = tmp_path / 'included.cnf'
+        included.write_text('# Of the site\n[c]\n%s\n' % line)
+        path = configure(before % included)
+    else:
+        included = path = configure('%s\n%s' % (before, line))
+    for programs, expected in (
+            (old, ('%s: line %d' % (included, number), line)),
+            (new, (None, None))):
+        installation = support.Installation(
+            tmp_path / programs.name, sys.executable,
+            openssl=programs / 'openssl', openssl_conf=path)
+        process = subprocess.run(
+            [sys.executable, '-c', FAULT, installation.module.parent],
+            capture_output=True, text=True, check=True)
+        assert process.stdout == '%s\n' % (expected,)
 
 
 def test_include_that_is_missing_is_ignored(

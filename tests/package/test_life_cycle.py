@@ -227,6 +227,42 @@ def test_nothing_is_loaded_into_the_kernel_from_another_root(
     assert calls(root) == []
 
 
+SPICE_CNF = '/etc/pki/tls/spice.cnf'
+LIBSPICE = '/usr/lib64/libspice-server.so.1'
+
+
+@pytest.mark.parametrize('library, text, is_said', [
+    ('x' + SPICE_CNF + '\0', 'CipherString = HIGH:!aNULL\n', True),
+    ('x' + SPICE_CNF + '\0', '# CipherString = HIGH\nProtocol = ALL\n', False),
+    ('no such path', 'CipherString = HIGH:!aNULL\n', False)],
+    ids=['EL7', 'without a list', 'not read'])
+def test_cipher_list_of_the_host_that_wins_over_ours_is_named(
+        root: Root, built_rpm: pathlib.Path, library: str, text: str,
+        is_said: bool) -> None:
+    """A stand-in for EL7's libspice, which has the path in it."""
+    root.run('sh', '-c', 'rm -f /usr/lib/*/libspice-server.so.1')
+    root.write(LIBSPICE, library)
+    root.write(SPICE_CNF, text)
+    lines = complaints(root.dnf('install', built_rpm))
+    assert [line for line in lines if SPICE_CNF in line
+            and line.endswith(' [spice-cnf]')] == lines
+    assert bool(lines) == is_said
+
+
+def test_vms_with_a_policy_that_run_at_a_removal_are_named(
+        root: Root, built_rpm: pathlib.Path, newer_rpm: pathlib.Path) -> None:
+    root.dnf('install', built_rpm)
+    for name, option in (('web 1', '-vdsm-tls'), ('plain', '-other'),
+                         ('db', '-vdsm-tls-default')):
+        root.write('/run/libvirt/qemu/%s.xml' % name, '<domstatus><domain>'
+                   "<qemu:arg value='%s'/></domain></domstatus>\n" % option)
+    assert complaints(root.dnf('upgrade', newer_rpm)) == []
+    line, = complaints(root.dnf('remove', NAME))
+    assert ': db, web 1; ' in line
+    assert line.endswith(' [running-vms]')
+    assert_removed(root)
+
+
 # Stands before semodule: in the middle of its transaction it is killed, and so
 # is everything up to rpm.
 KILLER = """#!/bin/sh

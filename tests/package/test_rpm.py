@@ -18,6 +18,7 @@ import pytest
 import rpm
 
 import builds
+import support
 from support import EMULATOR, WRAPPER
 
 if TYPE_CHECKING:
@@ -100,19 +101,18 @@ def test_requirements(header: rpm.hdr) -> None:
 
 
 @pytest.mark.parametrize('macros, python', [
-    ({'rhel': 6, 'dist': '.el6'}, '/usr/bin/python2'),
-    ({'rhel': 7, 'dist': '.el7'}, '/usr/bin/python2'),
-    ({'rhel': 8, 'dist': '.el8'}, '/usr/libexec/platform-python'),
-    ({'rhel': 9, 'dist': '.el9'}, '/usr/bin/python3'),
+    ({'rhel': 6}, '/usr/bin/python2'), ({'rhel': 7}, '/usr/bin/python2'),
+    ({'rhel': 8}, '/usr/libexec/platform-python'),
+    ({'rhel': 9, 'dist': '.el9_5'}, '/usr/bin/python3'),
     ({'rhel': 10, 'dist': '.el10'}, '/usr/bin/python3'),
-    ({'fedora': 42, 'dist': '.fc42'}, '/usr/bin/python3')],
-    ids=lambda value: value.get('dist') if isinstance(value, dict) else '')
+    ({'fedora': 42, 'dist': '.fc42'}, '/usr/bin/python3')], ids=str)
 def test_each_release_gets_what_it_can_use(
         make_build: MakeBuild, tmp_path: pathlib.Path, macros: dict[str, Any],
         python: str) -> None:
     package = make_build().rpm(*('--define "%s %s"' % macro
                                  for macro in macros.items()))
-    assert package.name.endswith('-1%s.noarch.rpm' % macros['dist'])
+    assert package.name.endswith('-1%s.noarch.rpm' % macros.get(
+        'dist', '.el%s' % macros.get('rhel')))
     header = read_header(package)
     assert {name for name in requirements(header) if 'python' in name
             } == {python}
@@ -140,6 +140,22 @@ def test_each_release_gets_what_it_can_use(
     ).read_bytes())
     end = module.index(b'SE Linux Module') + len(b'SE Linux Module')
     assert struct.unpack_from('<2I', module, end)[1] == 17
+
+
+@pytest.mark.parametrize('macros, release', [
+    ({}, '1'), ({'rhel': 8}, '1.el8'), ({'rhel': 8, 'dist': '.el8'}, '1.el8'),
+    ({'rhel': 7, 'dist': '.el7.centos'}, '1.el7.centos'),
+    # For another release than that of the machine.
+    ({'rhel': 8, 'dist': '.el9'}, '1.el8'),
+    ({'rhel': 1, 'dist': '.el10'}, '1.el1')], ids=str)
+def test_name_of_the_file_says_for_which_release_it_is(
+        macros: dict[str, Any], release: str) -> None:
+    process = subprocess.run(
+        ['rpmspec', '-q', '--qf', '%{release}', *(
+            '--define=%s %s' % macro for macro in macros.items()),
+         support.SOURCE / (NAME + '.spec')], capture_output=True, text=True,
+        check=True)
+    assert process.stdout == release
 
 
 def test_scriptlets_are_calls_of_the_helper(header: rpm.hdr) -> None:

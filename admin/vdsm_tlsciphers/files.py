@@ -1,0 +1,178 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""Files that whoever runs the command names, to be read or written."""
+
+import contextlib
+import errno
+import os
+import secrets
+import select
+import stat
+import time
+
+from vdsm_tlsciphers import Problem
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import IO
+
+# Seconds, for what comes through a pipe.
+TIMEOUT = 60
+# As many as Linux follows.
+MOST_LINKS = 40
+# A descriptor for what a name stands for, be it a link.
+PLACE = os.O_PATH | os.O_NOFOLLOW
+
+
+def read_bounded(path: str, limit: int, remedy: str) -> bytes:
+    """
+    Return what a regular file, or a pipe, holds: at most limit bytes. A
+    device is not read, and nothing is waited for without an end. Raises
+    Problem, with the remedy (str) where it is another kind of file.
+    """
+    try:
+        # Opening a pipe would wait for somebody to write to it.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+        try:
+            mode = os.fstat(descriptor).st_mode
+            if not stat.S_ISREG(mode) and not stat.S_ISFIFO(mode):
+                raise Problem('%s: not a regular file; %s' % (path, remedy),
+                              'not-a-regular-file')
+            data = _read(descriptor, limit + 1)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise Problem('%s: cannot be read: %s' % (path, error.strerror),
+                      'file-unreadable')
+    except ValueError:
+        raise Problem('%s: cannot be read: no file can have this name'
+                      % path, 'file-unreadable')
+    if data is None:
+        raise Problem('%s: not read to its end within %d seconds; %s'
+                      % (path, TIMEOUT, remedy), 'file-timeout')
+    if len(data) > limit:
+        raise Problem('%s: larger than %d MiB; %s' % (path, limit >> 20,
+                                                      remedy),
+                      'file-too-large')
+    return data
+
+
+def _read(descriptor: int, limit: int) -> 'bytes | None':
+    """Return at most limit bytes, None where they do not come in time."""
+    parts: list[bytes] = []
+    left = limit
+    deadline = time.monotonic() + TIMEOUT
+    while left:
+        patience = deadline - time.monotonic()
+        if patience <= 0:
+            return None
+        try:
+            part = os.read(descriptor, min(left, 1 << 20))
+        except BlockingIOError:
+            select.select([descriptor], [], [], patience)
+            continue
+        if not part:
+            break
+        parts.append(part)
+        left -= len(part)
+    return b''.join(parts)
+
+
+@contextlib.contextmanager
+def place(path: str) -> 'Iterator[tuple[int, str]]':
+    """
+    Give (descriptor of a folder, name in it) for a file to be written. Links
+    on the way there are followed where root, or whoever runs this, made
+    them; nobody can exchange the folder meanwhile. Raises Problem.
+    """
+    try:
+        folder = os.open('/' if path.startswith('/') else '.', PLACE)
+        links = 0
+        try:
+            names = path.split('/')
+            while True:
+                names = [name for name in names if name not in ('', '.')]
+                name = names.pop(0) if names else '.'
+                found = _open(name, folder)
+                if found is None and not names:
+                    break
+                if found is None:
+                    raise FileNotFoundError(errno.ENOENT,
+                                            os.strerror(errno.ENOENT))
+                status = os.fstat(found)
+                if stat.S_ISLNK(status.st_mode):
+                    target = os.readlink('', dir_fd=found)
+                    os.close(found)
+                    links += 1
+                    _check_link(path, links, status.st_uid)
+                    names = target.split('/') + names
+                    found = os.open('/' if target.startswith('/') else '.',
+                                    PLACE, dir_fd=folder)
+                elif not names:
+                    os.close(found)
+                    if not stat.S_ISREG(status.st_mode):
+                        raise Problem(
+                            '%s: not a regular file; give another name'
+                            % path, 'not-a-regular-file')
+                    break
+                os.close(folder)
+                folder = found
+            yield folder, name
+        finally:
+            os.close(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        raise Problem('%s: its folder does not exist; create it, or give '
+                      'another name' % path, 'no-folder')
+    except OSError as error:
+        raise Problem('%s: cannot be written: %s; give another name'
+                      % (path, error.strerror), 'file-unwritable')
+
+
+def _open(name: str, folder: int) -> 'int | None':
+    try:
+        return os.open(name, PLACE, dir_fd=folder)
+    except FileNotFoundError:
+        return None
+
+
+def _check_link(path: str, links: int, owner: int) -> None:
+    if owner not in (0, os.geteuid()):
+        raise Problem('%s: a symbolic link of another user (UID %d) leads '
+                      'there; give another name' % (path, owner),
+                      'foreign-link')
+    if links > MOST_LINKS:
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+
+
+@contextlib.contextmanager
+def scratch(folder: int) -> 'Iterator[IO[bytes]]':
+    """Give a file without a name in a folder (descriptor)."""
+    name = _new_name()
+    with open(os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600,
+                      dir_fd=folder), 'w+b') as file:
+        os.unlink(name, dir_fd=folder)
+        yield file
+
+
+@contextlib.contextmanager
+def replacement(folder: int, name: str) -> 'Iterator[IO[bytes]]':
+    """
+    Give a new file that takes the place of name in a folder (descriptor) at
+    the end, as a whole or not at all, with the permissions of any new file.
+    """
+    new = _new_name()
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666,
+                         dir_fd=folder)
+    try:
+        with open(descriptor, 'wb') as file:
+            yield file
+        os.rename(new, name, src_dir_fd=folder, dst_dir_fd=folder)
+    except BaseException:
+        os.unlink(new, dir_fd=folder)
+        raise
+
+
+def _new_name() -> str:
+    return '.vdsm-tlsciphers-' + secrets.token_hex(8)

@@ -1,0 +1,75 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""What the assessment of a scan compares."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+import support
+
+SCRIPT = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+from vdsm_tlsciphers import judge, tls
+print(json.dumps(eval(sys.argv[2], {
+    'judge': judge, 'tls': tls, 'given': json.loads(sys.argv[3])})))
+"""
+
+
+def evaluate(installation: support.Installation, expression: str,
+             given: object = None) -> Any:
+    """Return what an expression of the module judge comes to."""
+    return json.loads(subprocess.run(
+        [sys.executable, '-Ic', SCRIPT, installation.module.parent,
+         expression, json.dumps(given)],
+        check=True, capture_output=True, text=True).stdout)
+
+
+@pytest.mark.parametrize('names', [
+    ['P-256', 'prime256v1', 'secp256r1', 'SECP256R1', 'GROUP-SECP256R1'],
+    ['P-384', 'secp384r1', 'GROUP-SECP384R1'],
+    ['P-521', 'secp521r1', 'GROUP-SECP521R1'],
+    ['P-224', 'secp224r1', 'GROUP-SECP224R1'],
+    ['P-192', 'prime192v1', 'secp192r1', 'GROUP-SECP192R1'],
+    ['X25519', 'x25519', 'GROUP-X25519'], ['X448', 'GROUP-X448'],
+    ['ffdhe2048', 'FFDHE2048', 'GROUP-FFDHE2048'],
+    ['GC512A', 'GROUP-GC512A'], ['sect163r2', 'B-163'],
+    ['sect571k1', 'K-571'],
+    ['X25519MLKEM768', 'GROUP-X25519-MLKEM768', 'x25519_mlkem768'],
+    ['SecP256r1MLKEM768', 'GROUP-SECP256R1-MLKEM768', 'p256_mlkem768'],
+    ['SecP384r1MLKEM1024', 'GROUP-SECP384R1-MLKEM1024', 'p384_mlkem1024'],
+    ['X25519Kyber768Draft00', 'GROUP-X25519-KYBER768'],
+    ['MLKEM768', 'GROUP-MLKEM768']], ids=lambda names: names[0])
+def test_all_spellings_of_a_group_are_the_same(
+        newest_installation: support.Installation,
+        names: Sequence[str]) -> None:
+    keys = evaluate(newest_installation, 'list(map(judge.group_key, given))',
+                    names)
+    assert len(set(keys)) == 1
+
+
+def test_groups_that_a_scan_knows_are_different_ones(
+        newest_installation: support.Installation) -> None:
+    keys = evaluate(newest_installation,
+                    'list(map(judge.group_key, tls.GROUPS.values()))')
+    assert len(keys) > 50
+    assert len(set(keys)) == len(keys)
+
+
+def test_hybrid_groups_of_gnutls_are_those_of_a_scan(
+        newest_installation: support.Installation) -> None:
+    """Such as a GnuTLS with leancrypto lists: none that is here."""
+    bounds = (
+        "judge.Bounds(groups=set(map(judge.group_key, given[0].split(', '))))"
+        '.violations({}, given[1], [])')
+    assert evaluate(newest_installation, bounds, [
+        'GROUP-X25519-MLKEM768, GROUP-SECP256R1-MLKEM768',
+        ['X25519MLKEM768', 'SecP256r1MLKEM768']]) == []
