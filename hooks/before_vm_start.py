@@ -49,7 +49,8 @@ def has_properties():
 
 def has_host_default():
     try:
-        posix.stat(HOST_DEFAULT)
+        # Not what a link leads to: one to nowhere is a mistake.
+        posix.lstat(HOST_DEFAULT)
     except OSError as error:
         # Only where there surely is none: not there, or in no folder.
         return error.errno not in (2, 20)

@@ -14,14 +14,33 @@ import io
 import os
 import stat
 
-from tlsciphers_wrapper import (
-    GNUTLS_CLI,
-    LETTERS_AND_DIGITS,
-    LONGEST_CIPHER_LIST,
-    OPENSSL,
-    PROTOCOLS,
-    run,
-    usable,
+from tlsciphers_values import (
+    CHARACTERS,
+    GNUTLS_CLI,  # noqa: F401 (the command's)
+    KEYS,
+    OPENSSL,  # noqa: F401 (the command's)
+    PROPERTIES,
+    PROTOCOLS,  # noqa: F401 (the command's)
+    SETTINGS,
+    NotHere,
+    Refused,
+    Unusable,
+    check_characters,
+    check_cipher_list,
+    check_groups,
+    check_priority,
+    check_protocols,
+    check_suites,
+    check_versions_and_groups,
+    has_key_exchange,
+    knows_groups,
+    only_ecdsa,
+    openssl_ciphers,
+    printable,
+    split_cipher_list,
+    tls13_suites,
+    unknown_suites,
+    version_note,
 )
 
 HOST_DEFAULT = '@HOST_DEFAULT@'
@@ -35,29 +54,6 @@ QEMU_NAMESPACE = 'http://libvirt.org/schemas/domain/qemu/1.0'
 XMLNS_NAMESPACE = 'http://www.w3.org/2000/xmlns/'
 REQUIREMENT = '-vdsm-tls'
 BEST_EFFORT = '-vdsm-tls-default'
-
-# What a VM can be given, as properties or in the host's default.
-SETTINGS = ('tlsciphers', 'tlsprotocols', 'tlsgroups', 'tlspriority')
-PROPERTIES = SETTINGS + ('tlsprofile',)
-
-# What the syntax of each value needs. Other separators that the libraries
-# take stay out: in QEMU's syntax a comma would begin another parameter.
-CHARACTERS = {
-    'tlsciphers': LETTERS_AND_DIGITS + '._=@!+:-',
-    'tlsprotocols': LETTERS_AND_DIGITS + '.:',
-    'tlsgroups': LETTERS_AND_DIGITS + '._:-',
-    'tlspriority': LETTERS_AND_DIGITS + '._@%!+:-',
-    'tlsprofile': LETTERS_AND_DIGITS + '._-',
-}
-SYNTAX = {
-    'tlsciphers': 'give OpenSSL cipher names separated by colons',
-    'tlsprotocols': 'give TLSv1.2, TLSv1.3 or TLSv1.2:TLSv1.3',
-    'tlsgroups': 'give OpenSSL names of groups separated by colons, such as '
-                 'X25519:P-256',
-    'tlspriority': 'give a GnuTLS priority string, such as '
-                   'NORMAL:-VERS-ALL:+VERS-TLS1.3',
-    'tlsprofile': 'give the name of a profile, such as intermediate',
-}
 
 # Mozilla's Server Side TLS guidelines, version 6.0 (6 April 2026); version 5.8
 # has the same for these two. Suites, versions and curves are theirs, but for
@@ -106,28 +102,6 @@ RETIRED_KEYWORDS = frozenset((
     'kSRP', 'PSK', 'kPSK', 'aPSK', 'ADH', 'AECDH', 'aNULL', 'CAMELLIA',
     'CAMELLIA128', 'CAMELLIA256', 'ARIA', 'ARIA128', 'ARIA256', 'CHACHA20'))
 
-CHARACTER_NAMES = {
-    ',': 'a comma', ';': 'a semicolon', ' ': 'a space', '\t': 'a tab',
-    '\n': 'a line break', '\r': 'a carriage return', '\0': 'a NUL',
-    '"': 'a double quote', "'": 'a single quote', '\\': 'a backslash'}
-
-
-class Refused(Exception):
-    """
-    A policy that cannot be enforced, or that nobody can want. The message is
-    one line of ASCII without quotes and backslashes, the cause first: the
-    engine shows it as the repr of a bytes object. It ends with the code (str
-    or None) in brackets, by which docs/troubleshooting.md is found.
-    """
-
-    def __init__(self, line, code=None):
-        Exception.__init__(self, '%s [%s]' % (line, code) if code else line)
-        self.code = code
-
-
-class NotHere(Refused):
-    """A value that the libraries of this host cannot enforce."""
-
 
 class Setting(object):
     """
@@ -147,21 +121,13 @@ class Setting(object):
         self.built_in = built_in
 
 
-def printable(text, limit=60):
-    """
-    Return at most limit characters of text (a str) for a message: ASCII
-    without quotes and backslashes, '?' standing for anything else.
-    """
-    shown = ''.join(c if ' ' <= c <= '~' and c not in '"\'\\' else '?'
-                    for c in text[:limit])
-    return shown + '...' if len(text) > limit else shown
-
-
 def resolve(properties, displays, lenient=False):
     """
     Settle, setting by setting, which value holds for a VM: that of its own
     property, of its tlsprofile, of the host's default, of the default's
-    profile. Then judge them all.
+    profile. Then judge those for displays that the VM has. What the VM itself
+    asks for is passed on for the others as well, since another hook may add
+    one: the wrapper judges it there.
 
     Arguments:
         properties (mapping of str): may hold the names of PROPERTIES.
@@ -176,23 +142,23 @@ def resolve(properties, displays, lenient=False):
     Raises:
         Refused: a value is wrong, or cannot be enforced although it must be.
     """
-    settings, lines = _choose(properties, lenient)
-    any_policy = bool(settings)
-    present = []
-    for setting in settings:
-        display = 'vnc' if setting.name == 'tlspriority' else 'spice'
-        if display in displays:
-            present.append(setting)
-        elif setting.name in properties:
-            lines.append('%s: this VM has no %s console; the property has no '
-                         'effect' % (setting.name, display.upper()))
+    settings, lines = _choose(properties, displays, lenient)
     values = {}
-    for setting in present:
+    unseen = {}
+    for setting in settings:
+        if _display(setting.name) not in displays:
+            if setting.required:
+                check_characters(setting.name, setting.value, setting.label)
+                if setting.name == 'tlsprotocols':
+                    check_protocols(setting.value, setting.label)
+                unseen.update((key, (value, setting))
+                              for key, value in _pairs(setting))
+            continue
         try:
             pairs, warnings = JUDGES[setting.name](setting)
         except Refused as refusal:
             if setting.required or not (
-                    lenient or isinstance(refusal, NotHere)):
+                    lenient or isinstance(refusal, (NotHere, Unusable))):
                 raise
             lines.append('%s; the default of the host does not apply'
                          % refusal)
@@ -200,18 +166,38 @@ def resolve(properties, displays, lenient=False):
             lines.extend(warnings)
             values.update((key, (value, setting)) for key, value in pairs)
     lines.extend(_check_combination(values, lenient))
-    if any_policy:
+    if unseen:
+        lines.append(_describe_unseen(unseen))
+    if settings:
         lines.extend(_describe(values, displays))
+        if not unseen and not _consoles(displays):
+            lines.append('tlsciphers: this VM has no SPICE or VNC console, so '
+                         'there is nothing to do')
+    values.update(unseen)
     return [(REQUIREMENT if values[key][1].required else BEST_EFFORT,
              '%s=%s' % (key, values[key][0]))
             for key in KEYS if key in values], lines
 
 
-# In the order in which they are passed on.
-KEYS = ('ciphers', 'ciphersuites', 'protocols', 'groups', 'priority')
+def _display(name):
+    """Return the display that one of SETTINGS is for."""
+    return 'vnc' if name == 'tlspriority' else 'spice'
 
 
-def _choose(properties, lenient):
+def _consoles(displays):
+    return [display for display in ('spice', 'vnc') if display in displays]
+
+
+def _pairs(setting):
+    """Return a setting as (key, value) for the wrapper, without a judge."""
+    if setting.name != 'tlsciphers':
+        return [(setting.name[len('tls'):], setting.value)]
+    ciphers, suites = split_cipher_list(setting.value, setting.label)
+    pairs = [('ciphers', ciphers)] if ciphers else []
+    return pairs + ([('ciphersuites', ':'.join(suites))] if suites else [])
+
+
+def _choose(properties, displays, lenient):
     """Return the settings (list of Setting) that hold, and lines (list)."""
     chosen = dict((name, Setting(name, properties[name], name))
                   for name in SETTINGS if name in properties)
@@ -227,8 +213,10 @@ def _choose(properties, lenient):
         if profile is not None:
             if profile not in PROFILES:
                 sections = read_host_default()
-            _add(chosen, _profile(profile, sections, 'tlsprofile: ' + profile,
-                                  True))
+            settings = _profile(profile, sections, 'tlsprofile: ' + profile,
+                                True)
+            _check_displays(profile, settings, displays)
+            _add(chosen, settings)
         if len(chosen) < len(SETTINGS):
             try:
                 if sections is None:
@@ -246,6 +234,20 @@ def _add(chosen, settings):
         chosen.setdefault(setting.name, setting)
 
 
+def _check_displays(profile, settings, displays):
+    """Refuse a profile (str) that sets nothing for the consoles there are."""
+    consoles = _consoles(displays)
+    if consoles and not [setting for setting in settings
+                         if _display(setting.name) in consoles]:
+        raise Refused('tlsprofile: %s: this profile sets nothing for %s, the '
+                      'only console of this VM; add %s to [profile %s] in %s, '
+                      'or name another profile' % (
+                          profile, consoles[0].upper(),
+                          'tlspriority' if consoles == ['vnc'] else
+                          'tlsciphers', profile, HOST_DEFAULT),
+                      'profile-other-console')
+
+
 def _profile(name, sections, label, required):
     """Return the settings (list of Setting) of a profile."""
     origin = 'profile ' + name if required else HOST_ORIGIN
@@ -258,6 +260,10 @@ def _profile(name, sections, label, required):
                       '%s or correct the name' % (
                           label, ', '.join(profile_names(sections)), name,
                           HOST_DEFAULT))
+    if name in empty_profiles(sections):
+        raise Refused('%s: this profile sets nothing; add a key to [profile '
+                      '%s] in %s, or name another profile' % (
+                          label, name, HOST_DEFAULT), 'empty-profile')
     return _section(sections, 'profile ' + name, origin, required)
 
 
@@ -266,6 +272,13 @@ def profile_names(sections):
     return sorted(PROFILES) + [NO_PROFILE] + sorted(
         section[len('profile '):] for section in sections
         if section.startswith('profile '))
+
+
+def empty_profiles(sections):
+    """Return the profiles (list of str) of the host's file without a key."""
+    return sorted(section[len('profile '):] for section in sections
+                  if section.startswith('profile ')
+                  and not sections[section])
 
 
 def _section(sections, section, origin, required):
@@ -295,138 +308,161 @@ def read_host_default():
         {section: {key: (value, line number)}}, empty where there is no file.
 
     Raises:
-        Refused: the file cannot be read, others than root may have written
-            it, or it has a section or key that is not known.
+        Refused: others than root may have written the file, vdsm cannot read
+            it, or it has a line, section or key that is not known.
     """
-    text = _host_default_text()
-    if not text:
-        return {}
-    try:
-        import configparser
-    except ImportError:  # Python 2
-        import ConfigParser as configparser
-    parser = configparser.RawConfigParser()
-    try:
-        getattr(parser, 'read_file', getattr(parser, 'readfp', None))(
-            io.StringIO(text))
-    except configparser.Error as error:
-        line = getattr(error, 'lineno', None) or getattr(
-            error, 'errors', [(0, '')])[0][0]
-        raise Refused('%s: line %s: %s; write [section] lines and KEY = VALUE '
-                      'lines, each only once' % (
-                          HOST_DEFAULT, line or '?',
-                          printable(str(error).replace('\n', ' '), 120)))
-    if parser.defaults():
-        raise Refused('%s: line %d: [DEFAULT]: no such section; write '
-                      '[default]' % (HOST_DEFAULT, _lines(
-                          parser, text, 'DEFAULT')[0]))
     sections = {}
-    for section in parser.sections():
-        profile = section.startswith('profile ')
-        name = section[len('profile '):]
-        if section != 'default' and not profile:
-            raise Refused('%s: line %d: [%s]: no such section; there are '
-                          '[default] and [profile NAME]' % (
-                              HOST_DEFAULT, _lines(parser, text, section)[0],
-                              printable(section)))
-        if profile and (not name or set(name) - set(CHARACTERS['tlsprofile'])
-                        or name in PROFILES or name == NO_PROFILE):
-            raise Refused('%s: line %d: [%s]: a profile cannot have this '
-                          'name; choose another of letters, digits, . _ -'
-                          % (HOST_DEFAULT, _lines(parser, text, section)[0],
-                             printable(section)))
-        sections[str(section)] = {}
-        for key, value in parser.items(section):
-            lines = _lines(parser, text, section, key)
-            place = _place(lines[-1], section, key)
-            if len(lines) > 1:
-                raise Refused('%s: the key stands in line %d already; remove '
-                              'one' % (place, lines[0]))
-            if key not in (SETTINGS if profile else PROPERTIES):
-                raise Refused('%s: no such key; there are %s' % (
-                    place, ', '.join(SETTINGS if profile else PROPERTIES)))
-            check_characters(key, value, place)
-            sections[str(section)][str(key)] = (str(value), lines[0])
+    first_lines = {}
+    section = last = None
+    indent = 0
+    for number, text in enumerate(_host_default_text().split(u'\n'), 1):
+        line = text.strip()
+        if not line or line[0] in u'#;':
+            continue
+        column = text.index(line[0])
+        if last and column > indent:
+            # It continues the value above, which is refused.
+            check_characters(last[0], last[1] + '\n', last[2])
+        indent = column
+        header, bracket, _ = line[1:].partition(u']')
+        if line[0] == u'[' and header and bracket:
+            last = None
+            section = _read_header(header, number)
+            place = '%s: line %d: [%s]' % (HOST_DEFAULT, number, section)
+            _check_first(first_lines, section, 'section', number, place)
+            sections[section] = {}
+            continue
+        key, value = _read_key(line)
+        if not key:
+            raise Refused('%s: line %d: %s: it is neither [SECTION] nor KEY = '
+                          'VALUE; correct it' % (
+                              HOST_DEFAULT, number, printable(line)),
+                          'host-file')
+        if section is None:
+            raise Refused('%s: line %d: %s: no section begins above it; begin '
+                          'with [default] or [profile NAME]' % (
+                              HOST_DEFAULT, number, printable(line)),
+                          'host-file')
+        place = _place(number, section, key)
+        _check_first(first_lines, (section, key), 'key', number, place)
+        known = PROPERTIES if section == 'default' else SETTINGS
+        if key not in known:
+            raise Refused('%s: no such key; there are %s' % (
+                place, ', '.join(known)))
+        check_characters(key, value, place)
+        sections[section][str(key)] = (str(value), number)
+        last = (key, value, place)
     return sections
+
+
+def _read_header(header, number):
+    """Return a section's name (str)."""
+    place = '%s: line %d: [%s]' % (HOST_DEFAULT, number, printable(header))
+    if header == u'DEFAULT':
+        raise Refused('%s: no such section; write [default]' % place)
+    kind, profile, name = header.partition(u'profile ')
+    if header != u'default' and (kind or not profile):
+        raise Refused('%s: no such section; there are [default] and [profile '
+                      'NAME]' % place)
+    if profile and (not name or set(name) - set(CHARACTERS['tlsprofile'])
+                    or name in PROFILES or name == NO_PROFILE):
+        raise Refused('%s: a profile cannot have this name; choose another of '
+                      'letters, digits, . _ -' % place)
+    return str(header)
+
+
+def _read_key(line):
+    """Return a line's (key, value), or two empty texts for no such line."""
+    ends = [line.index(sign) for sign in u'=:' if sign in line]
+    if not ends:
+        return u'', u''
+    # Python 2 has always taken what follows for a comment.
+    value = line[min(ends) + 1:].partition(u' ;')[0]
+    return line[:min(ends)].strip().lower(), value.strip()
+
+
+def _check_first(first_lines, name, kind, number, place):
+    if name in first_lines:
+        raise Refused('%s: duplicate %s, first set on line %d; remove one' % (
+            place, kind, first_lines[name]), 'host-file')
+    first_lines[name] = number
 
 
 def _host_default_text():
     """Return the file's text (unicode), which is empty where there is none."""
-    remedy = 'mend it, or remove it'
+    remedy = 'fix it, or remove it'
     try:
         # A pipe would keep the VM waiting.
         descriptor = os.open(HOST_DEFAULT, os.O_RDONLY | os.O_NONBLOCK)
     except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        # A link that leads nowhere is no missing file.
+        if error.errno in (errno.ENOENT, errno.ENOTDIR) and not (
+                os.path.lexists(HOST_DEFAULT)):
             return u''
         raise Refused('%s: cannot be read: %s; %s' % (
-            HOST_DEFAULT, error.strerror, remedy))
+            HOST_DEFAULT, error.strerror, remedy), 'host-file')
     try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise Refused('%s: it is no regular file; %s' % (HOST_DEFAULT,
-                                                             remedy))
-        if status.st_uid not in (0, os.geteuid()) or (
-                status.st_mode & stat.S_IWOTH) or (
-                status.st_mode & stat.S_IWGRP
-                and status.st_gid not in (0, os.getegid())):
-            raise Refused('%s: others than root can write it; chown root:root '
-                          'and chmod 644' % HOST_DEFAULT)
+        _check_owner(os.fstat(descriptor), remedy)
         with io.open(descriptor, 'rb', closefd=False) as host_default:
             return host_default.read().decode('utf-8')
     except UnicodeDecodeError as error:
-        raise Refused('%s: it is no UTF-8 text (byte %d); %s' % (
-            HOST_DEFAULT, error.start, remedy))
+        raise Refused('%s: not valid UTF-8 (byte %d); %s' % (
+            HOST_DEFAULT, error.start, remedy), 'host-file')
     finally:
         os.close(descriptor)
 
 
-def _lines(parser, text, section, key=None):
-    """Return the numbers (list) of the lines with a section, or with a key."""
-    numbers = []
-    current = None
-    for number, line in enumerate(text.split('\n'), 1):
-        header = parser.SECTCRE.match(line.strip())
-        if header:
-            current = header.group('header')
-            found = key is None
-        else:
-            name = line.replace(':', '=').partition('=')[0]
-            found = name.strip().lower() == key
-        if found and current == section:
-            numbers.append(number)
-    return numbers
+def _check_owner(status, remedy):
+    """
+    Refuse a file (os.stat_result) that is not root's alone, or that vdsm
+    cannot read. A link counts as the file that it leads to.
+    """
+    if not stat.S_ISREG(status.st_mode):
+        raise Refused('%s: not a regular file; %s' % (HOST_DEFAULT, remedy),
+                      'host-file')
+    # Root, and where the package is tried out, whoever has installed it.
+    if status.st_uid not in (0, os.stat(__file__).st_uid) or (
+            status.st_mode & stat.S_IWOTH) or (
+            status.st_mode & stat.S_IWGRP and status.st_gid):
+        raise Refused('%s: owned or writable by users other than root; chown '
+                      'root:root and chmod 644' % HOST_DEFAULT,
+                      'host-file-owner')
+    # Root can read it in any case: the answer is to be that of the hook.
+    if os.geteuid() == 0 and not (
+            _vdsm_may(status, stat.S_IROTH)
+            and _vdsm_may(os.stat(os.path.dirname(HOST_DEFAULT)),
+                          stat.S_IXOTH)):
+        raise Refused('%s: cannot be read by vdsm; chmod 644 %s, and 755 for '
+                      'its folder' % (HOST_DEFAULT, HOST_DEFAULT),
+                      'host-file-owner')
+
+
+def _vdsm_may(status, permission):
+    """
+    Tell whether user vdsm has a permission (one of those for others) for a
+    file (os.stat_result). Where there is no such user it is as any other.
+    """
+    import grp
+    import pwd
+    owner, group, others = [status.st_mode >> shift & permission
+                            for shift in (6, 3, 0)]
+    try:
+        user = pwd.getpwnam('vdsm')
+    except KeyError:
+        return others
+    if status.st_uid == user.pw_uid:
+        return owner
+    # Who is in which group can take long to find out.
+    if group != others and status.st_gid in [user.pw_gid] + [
+            entry.gr_gid for entry in grp.getgrall()
+            if user.pw_name in entry.gr_mem]:
+        return group
+    return others
 
 
 def _place(line, section, key):
     return '%s: line %d: [%s]: %s' % (HOST_DEFAULT, line, section,
                                       printable(key))
-
-
-def check_characters(name, value, label=None):
-    """
-    Refuse a value (str) for one of PROPERTIES that is empty or has a
-    character that it may not have. Messages begin with label.
-    """
-    label = label or name
-    if not value:
-        raise Refused('%s: the value is empty; give one or remove the '
-                      '%s' % (label, 'property from the VM' if label == name
-                              else 'line'))
-    for position, character in enumerate(value):
-        if character not in CHARACTERS[name]:
-            if character in CHARACTER_NAMES:
-                shown = CHARACTER_NAMES[character]
-            elif character < ' ' or character == '\x7f':
-                shown = 'control character 0x%02x' % ord(character)
-            elif character > '~':
-                shown = 'a non-ASCII character'
-            else:
-                shown = 'the character ' + character
-            raise Refused('%s: %s is not allowed (position %d, after %s); %s'
-                          % (label, shown, position + 1,
-                             printable(value[max(0, position - 30):position])
-                             or 'nothing', SYNTAX[name]))
 
 
 def judge_ciphers(setting):
@@ -440,32 +476,18 @@ def judge_ciphers(setting):
 
     Raises:
         Refused: it is too long, has a character or token that is not
-            permitted, or leaves a suite without encryption or authentication.
+            permitted, leaves a suite without encryption or authentication, or
+            names one that is never negotiated.
         NotHere: OpenSSL does not know a TLS 1.3 suite, or no suite at all.
     """
-    value = setting.value
     label = setting.label
-    check_characters('tlsciphers', value, label)
-    tokens = [token for token in value.split(':') if token]
-    suites = []
-    for token in tokens:
-        if token.startswith('TLS_'):
-            if token not in suites:
-                suites.append(token)
-        elif token.lstrip('!+-').startswith('TLS_') or '+TLS_' in token:
-            raise Refused('%s: %s: OpenSSL ignores a TLS 1.3 suite with a '
-                          'sign before it; name the suites that are wanted'
-                          % (label, printable(token)))
-    if suites:
-        others = [token for token in tokens if token not in suites]
-        ciphers = ':'.join(others)
-    else:
-        others = tokens
-        ciphers = value
+    check_characters('tlsciphers', setting.value, label)
+    ciphers, suites = split_cipher_list(setting.value, label)
     pairs = []
     lines = []
     if ciphers:
-        lines.extend(_judge_cipher_list(ciphers, others, label))
+        lines.extend(_cipher_warnings(
+            ciphers, check_cipher_list(ciphers, label), label))
         pairs.append(('ciphers', ciphers))
     if suites:
         known, left_out = _judge_suites(suites, setting)
@@ -474,67 +496,20 @@ def judge_ciphers(setting):
     return pairs, lines
 
 
-def _judge_cipher_list(value, tokens, label):
-    """Judge a list for TLS 1.2 and older. Returns lines (list of str)."""
-    if len(value) > LONGEST_CIPHER_LIST:
-        raise Refused('%s: the list has %d characters, and SPICE '
-                      'silently ignores what follows the first %d; shorten '
-                      'it: leave out DHE and ECDSA suites, which SPICE cannot '
-                      'use, or use keywords such as ECDHE+AESGCM'
-                      % (label, len(value), LONGEST_CIPHER_LIST))
-    # As the library would take it: with the security level applied (-s), and
-    # without the TLS 1.3 suites that are in every list otherwise (-tls1_2).
-    known, suites = openssl_ciphers(value, '-s', '-v', '-tls1_2')
-    suites = [line.split() for line in suites]
-    if not known or not suites:
-        raise NotHere('%s: %s: this leaves no cipher suite; correct '
-                      'it (to see what a list means: openssl ciphers -s -v)'
-                      % (label, printable(_offending_token(value, tokens))))
-    for suite in suites:
-        for field, lacks in (('Au=None', 'authentication'),
-                             ('Enc=None', 'encryption')):
-            if field in suite:
-                raise Refused('%s: %s: this permits %s, a suite '
-                              'without %s; add !aNULL:!eNULL, or remove '
-                              '@SECLEVEL=0'
-                              % (label, printable(value), suite[0], lacks))
-    return _cipher_warnings(value, tokens, suites, label)
-
-
 def _judge_suites(suites, setting):
     """Return the known ones of TLS 1.3 suites (list), lines (list of str)."""
-    known = suites
-    if _tls13_suites(suites) != suites:
-        known = [suite for suite in suites if _tls13_suites([suite])]
-    unknown = [suite for suite in suites if suite not in known]
+    unknown, problems = check_suites(suites, setting.label)
+    known = [suite for suite in suites if suite not in unknown]
     if unknown and not (setting.built_in and known):
-        raise NotHere('%s: %s: OpenSSL does not know this TLS 1.3 suite%s; '
-                      'those of this host: %s' % (
-                          setting.label, printable(', '.join(unknown)),
-                          _version_note(),
-                          ', '.join(_tls13_suites([])) or 'none'))
+        raise unknown_suites(unknown, setting.label)
+    if problems:
+        raise problems[0]
     return known, _left_out(setting, unknown)
 
 
 def _left_out(setting, unknown):
     return unknown and ['%s: left out, since this host does not know it: %s'
                         % (setting.label, ', '.join(unknown))]
-
-
-def _tls13_suites(suites):
-    """Return those suites that OpenSSL offers; its own for none."""
-    options = ('-ciphersuites', ':'.join(suites)) if suites else ()
-    return [suite for suite in ':'.join(
-                openssl_ciphers('ECDHE', *options)[1]).split(':')
-            if suite.startswith('TLS_')]
-
-
-def _version_note():
-    """Return what to say where OpenSSL is too old for TLS 1.3, or ''."""
-    words = ' '.join(ask(OPENSSL, 'version')[1]).split()
-    if words[1:] and words[1] < '1.1.1':
-        return ' (OpenSSL %s is older than 1.1.1)' % printable(words[1])
-    return ''
 
 
 def judge_protocols(setting):
@@ -545,13 +520,11 @@ def judge_protocols(setting):
     older than 1.1.1, which has no such setting.
     """
     check_characters('tlsprotocols', setting.value, setting.label)
-    if setting.value not in PROTOCOLS:
-        raise Refused('%s: %s: no such value; %s' % (
-            setting.label, printable(setting.value), SYNTAX['tlsprotocols']))
-    if not _tls13_suites(['TLS_AES_256_GCM_SHA384']):
+    check_protocols(setting.value, setting.label)
+    if not tls13_suites(['TLS_AES_256_GCM_SHA384']):
         raise NotHere('%s: %s: this needs OpenSSL 1.1.1%s; remove the setting '
                       'or start the VM on a newer host' % (
-                          setting.label, setting.value, _version_note()))
+                          setting.label, setting.value, version_note()))
     return [('protocols', setting.value)], []
 
 
@@ -563,31 +536,17 @@ def judge_groups(setting):
     Returns as judge_ciphers does. Raises Refused, and NotHere for a group that
     OpenSSL does not know.
     """
-    check_characters('tlsgroups', setting.value, setting.label)
-    groups = setting.value.split(':')
-    if _knows_groups(setting.value):
-        return [('groups', setting.value)], []
-    known = [group for group in groups if group and _knows_groups(group)]
-    unknown = [group for group in groups if group not in known]
-    if not unknown:
-        raise Refused('%s: %s: a group is given twice, maybe under two names; '
-                      'name each once' % (setting.label,
-                                          printable(setting.value)))
-    if not (setting.built_in and known):
-        raise NotHere('%s: %s: OpenSSL does not know this group%s; give names '
-                      'such as X25519:P-256:P-384 (capitals count)' % (
-                          setting.label,
-                          printable(', '.join(unknown)) or 'an empty name',
-                          _version_note()))
-    return ([('groups', ':'.join(known))],
-            _left_out(setting, unknown))
-
-
-def _knows_groups(groups):
-    # Where they are good it goes on, to a connection that must fail.
-    return 'connect:errno=' in '\n'.join(ask(
-        OPENSSL, 's_client', '-no-CAfile', '-no-CApath', '-unix',
-        '/nonexistent', '-groups', groups)[1])
+    value = setting.value
+    check_characters('tlsgroups', value, setting.label)
+    unknown = []
+    if setting.built_in and not knows_groups(value):
+        unknown = [group for group in value.split(':')
+                   if not knows_groups(group)]
+        value = ':'.join(group for group in value.split(':')
+                         if group not in unknown) or value
+    for problem in check_groups(value, setting.label):
+        raise problem
+    return [('groups', value)], _left_out(setting, unknown)
 
 
 def judge_priority(setting):
@@ -595,49 +554,39 @@ def judge_priority(setting):
     Judge a value for tlspriority: a GnuTLS priority string, for VNC.
 
     Returns as judge_ciphers does. Raises Refused where it permits a suite
-    without encryption or authentication, or nothing could connect, and
-    NotHere where GnuTLS does not take it.
+    without encryption or authentication, GnuTLS drops its end, or nothing
+    could connect, and NotHere where GnuTLS does not take it.
     """
     value = setting.value
-    label = setting.label
-    check_characters('tlspriority', value, label)
-    status, lines = ask(GNUTLS_CLI, '--priority=' + value, '--list')
-    if status:
-        errors = [line for line in lines
-                  if not line.startswith('Cipher suites for ')]
-        raise NotHere('%s: %s: GnuTLS says: %s; correct it (to see what a '
-                      'string means: gnutls-cli --list --priority STRING)'
-                      % (label, printable(value),
-                         printable((errors or ['no'])[0], 100)))
-    lists = dict((line.partition(': ')[0], line.partition(': ')[2].split(', '))
-                 for line in lines)
-    suites = [line.split() for line in lines if '0x' in line]
-    for suite in suites:
-        if '_NULL_' in suite[0] or '_ANON_' in suite[0]:
-            raise Refused('%s: %s: this permits %s, a suite without '
-                          'encryption or authentication; remove +NULL and '
-                          '+ANON' % (label, printable(value), suite[0]))
-    versions = [name[len('VERS-'):] for name in lists.get('Protocols', [])
-                if name.startswith('VERS-TLS')
-                and any(usable(suite, name[len('VERS-'):])
-                        for suite in suites)]
-    for what, there in (
-            ('TLS version with a cipher suite', versions),
-            # Before GnuTLS 3.6 the groups are curves.
-            ('group', lists.get('Groups', lists.get('Elliptic curves'))),
-            ('signature algorithm', lists.get('PK-signatures'))):
-        if there in ([], ['none'], [''], None):
-            raise Refused('%s: %s: this leaves no %s, so no client could '
-                          'connect; begin with NORMAL and take away what is '
-                          'not wanted' % (label, printable(value), what))
+    check_characters('tlspriority', value, setting.label)
+    found, problems = check_priority(value, setting.label)
+    for problem in problems:
+        raise problem
+    beginning = '%s: %s' % (setting.label, printable(value))
+    versions = found.versions()
     warnings = []
     old = [version for version in versions
            if version not in ('TLS1.2', 'TLS1.3')]
     if old:
-        warnings.append('%s: %s: this permits %s; add -VERS-ALL:+VERS-TLS1.3:'
-                        '+VERS-TLS1.2' % (label, printable(value),
-                                          ', '.join(old)))
+        warnings.append('%s: this permits %s; add -VERS-ALL:+VERS-TLS1.3:'
+                        '+VERS-TLS1.2' % (beginning, ', '.join(old)))
+    dead = [version for version in versions
+            if not has_key_exchange(found, version)]
+    if dead:
+        warnings.append('%s: no group or signature algorithm is left for %s, '
+                        'so no client can connect with it; add +GROUP-ALL:'
+                        '+SIGN-ALL, or take it away [no-common-group]'
+                        % (beginning, ', '.join(dead)))
+    if [version for version in versions if only_ecdsa(found, version)]:
+        warnings.append('%s: %s' % (beginning, _only_ecdsa(
+            'VNC', 'ECDSA', '+ECDHE-RSA')))
     return [('priority', value)], warnings
+
+
+def _only_ecdsa(display, kinds, remedy):
+    return ('only %s suites are left for TLS 1.2, which %s cannot use with '
+            'the RSA certificates of the engine, so no TLS 1.2 client can '
+            'connect; add %s [only-ecdsa]' % (kinds, display, remedy))
 
 
 JUDGES = {'tlsciphers': judge_ciphers, 'tlsprotocols': judge_protocols,
@@ -668,12 +617,12 @@ def _check_combination(values, lenient):
         # What the VM itself asks for has precedence.
         del values[key if setting.required else 'protocols']
         lines.append('%s; the default of the host does not apply' % line)
-    lines.extend(_combination_warnings(values))
+    lines.extend(_combination_warnings(values, lenient))
     return lines
 
 
-def _combination_warnings(values):
-    lines = []
+def _combination_warnings(values, lenient):
+    lines = _check_groups_of_versions(values, lenient)
     protocols = values.get('protocols', (None, None))[0]
     for version, key in (('TLSv1.3', 'ciphers'), ('TLSv1.2', 'ciphersuites')):
         if protocols == version and key in values:
@@ -695,10 +644,29 @@ def _combination_warnings(values):
     return lines
 
 
+def _check_groups_of_versions(values, lenient):
+    """
+    Refuse groups that the versions of TLS do not have; where they are the
+    host's default, take them out. Returns lines (list of str).
+    """
+    if 'groups' not in values:
+        return []
+    groups, setting = values['groups']
+    protocols, other = values.get('protocols', ('', setting))
+    try:
+        return check_versions_and_groups(
+            protocols, groups, lambda: _has_static_rsa(values), setting.label)
+    except Refused as refusal:
+        if setting.required or not (other.required or lenient):
+            raise
+        del values['groups']
+        return ['%s; the default of the host does not apply' % refusal]
+
+
 def _has_static_rsa(values):
     ciphers = values['ciphers'][0] if 'ciphers' in values else 'DEFAULT'
     return 'Kx=RSA' in ' '.join(
-        openssl_ciphers(ciphers, '-s', '-v', '-tls1_2')[1]).split()
+        openssl_ciphers(ciphers, ('-s', '-v', '-tls1_2'))[1]).split()
 
 
 def _describe(values, displays):
@@ -724,22 +692,26 @@ def _describe(values, displays):
                          'covered: set %s or tlsprofile' % (
                              display.upper(), 'tlspriority'
                              if display == 'vnc' else 'tlsciphers'))
-    if not frozenset(('spice', 'vnc')) & frozenset(displays):
-        lines.append('tlsciphers: this VM has no SPICE or VNC console, so '
-                     'there is nothing to do')
     return lines
 
 
-def _offending_token(value, tokens):
-    """Return the token without which a list would do, or the whole value."""
-    for token in tokens:
-        others = ':'.join(other for other in tokens if other != token)
-        if others and all(openssl_ciphers(others, '-s', '-tls1_2')):
-            return token
-    return value
+def _describe_unseen(values):
+    """Return a line (str): what is passed on for displays not there."""
+    settings = [values[key][1] for key in KEYS if key in values]
+    displays = frozenset(_display(setting.name) for setting in settings)
+    names = []
+    for setting in settings:
+        name = 'tlsprofile' if setting.origin else setting.name
+        if name not in names:
+            names.append(name)
+    return ('tlsciphers: this VM has no %s console: the values for it (%s) '
+            'have no effect so far [no-console]' % (
+                ' or '.join(display.upper() for display in sorted(displays)),
+                ', '.join(names)))
 
 
-def _cipher_warnings(value, tokens, suites, label):
+def _cipher_warnings(value, suites, label):
+    tokens = [token for token in value.split(':') if token]
     warnings = []
     names = frozenset(suite[0] for suite in suites)
     checked = {}
@@ -755,10 +727,8 @@ def _cipher_warnings(value, tokens, suites, label):
     # libspice has no DH parameters, and consoles have an RSA certificate.
     if all('Kx=DH' in suite or 'Au=ECDSA' in suite or 'Au=DSS' in suite
            for suite in suites):
-        warnings.append('%s: %s: only DHE or ECDSA suites are left; '
-                        'SPICE can use neither, so no TLS 1.2 client can '
-                        'connect; add ECDHE-RSA suites'
-                        % (label, printable(value)))
+        warnings.append('%s: %s: %s' % (label, printable(value), _only_ecdsa(
+            'SPICE', 'DHE or ECDSA', 'ECDHE-RSA suites')))
     # It may follow a name without a colon, as in DEFAULT@SECLEVEL=0.
     _, command, level = value.rpartition('@SECLEVEL=')
     level = level[:1] if command else None
@@ -782,39 +752,6 @@ def _is_ignored(token, first):
     # DEFAULT and some others count only at the beginning of a list: what
     # stands further back is asked for behind a separator.
     return not word or not openssl_ciphers(word if first else ':' + word)[0]
-
-
-def openssl_ciphers(cipher_list, *options):
-    """
-    Ask `openssl ciphers` about a list (str); return (bool: exit status 0,
-    list of str: lines that it printed). Raises Refused where it cannot be
-    asked.
-    """
-    if cipher_list.startswith('-'):
-        # OpenSSL 1.0.2 takes it for an option even after "--".
-        cipher_list = ':' + cipher_list
-    status, lines = ask(
-        OPENSSL, *(('ciphers',) + options + ('--', cipher_list)))
-    return status == 0, lines
-
-
-def ask(program, *arguments):
-    """
-    Return a program's (exit status, list of str: lines that it printed).
-    Raises Refused where it cannot be run.
-    """
-    try:
-        # The emulator's environment, as far as the libraries care for it. The
-        # errors of "openssl ciphers" would stand among its suites.
-        status, lines = run(
-            program, arguments, {'LC_ALL': 'C'}, arguments[0] != 'ciphers')
-    except EnvironmentError as error:
-        status, lines = 127, [error.strerror]
-    if status == 127:
-        raise Refused('tlsciphers: cannot check the values: %s; install %s' % (
-            printable(lines[0], 200),
-            'openssl' if program == OPENSSL else 'gnutls-utils'))
-    return status, lines
 
 
 def check_wrapper():
@@ -864,25 +801,48 @@ def _selinux_enforcing():
 
 def displays(document):
     """
-    Return the types ('spice', 'vnc', ...) of the graphics devices in a domain
-    XML (xml.dom.minidom.Document), as a frozenset of str. Raises Refused
-    where libvirt could see others.
+    Return the types ('spice', 'vnc', ...) of the graphics devices that
+    libvirt sees in a domain XML (xml.dom.minidom.Document), as a frozenset of
+    str. Raises Refused where libvirt could see others.
     """
     if document.doctype is not None:
         # It can give attributes to elements, which minidom leaves out.
         raise Refused('tlsciphers: the domain XML has a document type '
                       'declaration (DOCTYPE), which libvirt may read in '
                       'another way; remove it')
-    return frozenset(
-        graphics.getAttribute('type')
-        for devices in _children(document.documentElement, 'devices')
-        for graphics in _children(devices, 'graphics'))
+    found = []
+    for devices in _children(document.documentElement, 'devices'):
+        for emulator in _children(devices, 'emulator'):
+            _refuse_prefixes(emulator)
+        for graphics in _children(devices, 'graphics'):
+            _refuse_prefixes(graphics)
+            for element in graphics.getElementsByTagName('*'):
+                _refuse_prefixes(element)
+            found.append(graphics.getAttribute('type'))
+    for argument in _arguments(document):
+        _refuse_prefixes(argument)
+    return frozenset(found)
+
+
+def _refuse_prefixes(element):
+    """
+    Refuse attributes with a prefix: libvirt looks for an attribute's local
+    name alone, and takes the first one that it finds.
+    """
+    for index in range(element.attributes.length):
+        attribute = element.attributes.item(index)
+        if attribute.namespaceURI not in (None, XMLNS_NAMESPACE):
+            raise Refused('tlsciphers: the attribute %s of <%s> in the domain '
+                          'XML has a prefix, which libvirt does not see; '
+                          'remove the prefix' % (
+                              printable(attribute.name),
+                              printable(element.tagName)), 'prefix')
 
 
 def is_hosted_engine(document):
     """
     Tell whether a domain XML (Document) is that of the VM in which the engine
-    itself runs: without it nobody could mend a host's configuration.
+    itself runs: without it nobody could fix a host's configuration.
     """
     return [_text(name) for name in _children(
         document.documentElement, 'name')] == ['HostedEngine']
@@ -893,7 +853,7 @@ def check_emulator(document):
     Refuse (Refused) a domain XML (Document) whose emulator is neither QEMU's
     nor ours: it is another hook's wrapper, which ours would silently drop.
     """
-    for path in _emulators(document):
+    for path in _emulator_paths(document):
         if not (path in ('', QEMU_KVM, EMULATOR, WRAPPER, '/usr/bin/qemu-kvm')
                 or path.startswith('/usr/bin/qemu-system-')):
             raise Refused('tlsciphers: another hook has set the emulator to '
@@ -912,48 +872,82 @@ def set_policy(document, settings):
     Returns:
         bool: whether anything had to be changed.
     """
-    if (read_policy(document) == settings
-            and _emulators(document)[:1] == [EMULATOR]):
+    values = [value for pair in settings for value in pair]
+    first = [argument.getAttribute('value')
+             for argument in _arguments(document)[:len(values)]]
+    # libvirt takes the first emulator, as it is, and no attribute.
+    emulator = [(_whole_text(emulator), emulator.hasAttribute('text'))
+                for emulator in _emulators(document)[:1]]
+    if (first == values and read_policy(document) == settings
+            and emulator == [(EMULATOR, False)]):
         return False
     _set_emulator(document)
     for pair in _policy_arguments(document):
         for argument in pair:
             argument.parentNode.removeChild(argument)
-    _add_arguments(document, [value for pair in settings for value in pair])
+    _add_arguments(document, values)
     return True
 
 
 def _children(parent, name, namespace=None):
-    """Return the child elements of that name, by default of the domain's."""
-    if namespace is None:
-        namespace = parent.namespaceURI
+    """
+    Return the child elements of that name and namespace. What libvirt looks
+    for is in none, whatever that of the domain is, but for QEMU's.
+    """
     return [node for node in parent.childNodes
             if node.nodeType == node.ELEMENT_NODE
             and node.localName == name and node.namespaceURI == namespace]
 
 
+def _create(document, parent, name):
+    """Return a new element in no namespace, to be a child of parent."""
+    element = document.createElementNS(None, name)
+    if parent.hasAttribute('xmlns'):
+        element.setAttributeNS(XMLNS_NAMESPACE, 'xmlns', '')
+    return element
+
+
 def _text(element):
-    return ''.join(node.data for node in element.childNodes
-                   if node.nodeType in (node.TEXT_NODE,
-                                        node.CDATA_SECTION_NODE)).strip()
+    return _whole_text(element).strip()
+
+
+def _whole_text(node):
+    """Return the text of a node and all its children, as XPath has it."""
+    if node.nodeType in (node.TEXT_NODE, node.CDATA_SECTION_NODE):
+        return node.data
+    return ''.join(_whole_text(child) for child in node.childNodes)
+
+
+def _first_node(parent):
+    """Return the first child that is no text, or None."""
+    return next((node for node in parent.childNodes
+                 if node.nodeType != node.TEXT_NODE), None)
 
 
 def _emulators(document):
+    return [emulator
+            for devices in _children(document.documentElement, 'devices')
+            for emulator in _children(devices, 'emulator')]
+
+
+def _emulator_paths(document):
     """
     Return the paths (list of str) that the domain names as emulator. The
     engine writes one for ppc64 into an attribute "text".
     """
     paths = []
-    for devices in _children(document.documentElement, 'devices'):
-        for emulator in _children(devices, 'emulator'):
-            if emulator.hasAttribute('text'):
-                paths.append(emulator.getAttribute('text'))
-            paths.append(_text(emulator))
+    for emulator in _emulators(document):
+        if emulator.hasAttribute('text'):
+            paths.append(emulator.getAttribute('text'))
+        paths.append(_text(emulator))
     return paths
 
 
 def _set_emulator(document):
-    devices = _children(document.documentElement, 'devices')[0]
+    domain = document.documentElement
+    if not _children(domain, 'devices'):
+        domain.appendChild(_create(document, domain, 'devices'))
+    devices = _children(domain, 'devices')[0]
     emulators = _children(devices, 'emulator')
     if emulators:
         emulator = emulators[0]
@@ -962,21 +956,23 @@ def _set_emulator(document):
         if emulator.hasAttribute('text'):
             emulator.removeAttribute('text')
     else:
-        emulator = document.createElementNS(
-            devices.namespaceURI, _qualified(devices.prefix, 'emulator'))
-        devices.insertBefore(emulator, next(
-            (node for node in devices.childNodes
-             if node.nodeType != node.TEXT_NODE), None))
+        emulator = _create(document, devices, 'emulator')
+        devices.insertBefore(emulator, _first_node(devices))
     emulator.appendChild(document.createTextNode(EMULATOR))
+
+
+def _arguments(document):
+    """Return the <qemu:arg> elements: to libvirt all of them are one list."""
+    arguments = []
+    for command_line in _children(
+            document.documentElement, 'commandline', QEMU_NAMESPACE):
+        arguments.extend(_children(command_line, 'arg', QEMU_NAMESPACE))
+    return arguments
 
 
 def _policy_arguments(document):
     """Return the pairs (lists) of <qemu:arg> elements that are ours."""
-    arguments = []
-    for command_line in _children(
-            document.documentElement, 'commandline', QEMU_NAMESPACE):
-        arguments.extend(_children(command_line, 'arg'))
-    # To libvirt all of them are one list.
+    arguments = _arguments(document)
     pairs = []
     position = 0
     while position < len(arguments):
@@ -998,6 +994,10 @@ def read_policy(document):
 
 
 def _add_arguments(document, values):
+    """
+    Add <qemu:arg> elements before all that are there: behind an option of
+    another hook that lacks its value, the first would be taken for that.
+    """
     domain = document.documentElement
     command_lines = _children(domain, 'commandline', QEMU_NAMESPACE)
     if command_lines:
@@ -1008,11 +1008,12 @@ def _add_arguments(document, values):
         command_line = document.createElementNS(
             QEMU_NAMESPACE, _qualified(prefix, 'commandline'))
         domain.appendChild(command_line)
+    first = _first_node(command_line)
     for value in values:
         argument = document.createElementNS(
             QEMU_NAMESPACE, _qualified(prefix, 'arg'))
         argument.setAttribute('value', value)
-        command_line.appendChild(argument)
+        command_line.insertBefore(argument, first)
 
 
 def _qemu_prefix(domain):

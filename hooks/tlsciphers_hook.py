@@ -8,6 +8,7 @@ by vdsm.
 Runs on Python 2.7 and 3.6 and later, and keeps to the syntax of 2.6.
 """
 
+import errno
 import os
 import posix
 import sys
@@ -111,7 +112,8 @@ def one_line(error):
     if isinstance(error, ImportError):
         text = ('the package is damaged: %s; remedy: dnf reinstall '
                 'vdsm-hook-tlsciphers' % error)
-    elif type(error).__name__ in ('Refused', 'NotHere'):
+    elif type(error).__name__ in ('CannotAsk', 'NotHere', 'Refused',
+                                  'Unusable'):
         return str(error)
     else:
         text = 'unexpected error: %s: %s' % (type(error).__name__, error)
@@ -129,9 +131,17 @@ def enforce(hooking, policy):
     Raises:
         policy.Refused: the VM must not start; the XML is untouched.
     """
-    with open(os.environ['_hook_domxml'], 'rb') as domxml:
-        before = domxml.read()
-    document = hooking.read_domxml()
+    try:
+        with open(os.environ['_hook_domxml'], 'rb') as domxml:
+            before = domxml.read()
+        document = hooking.read_domxml()
+    except Exception as error:
+        # Its text can hold anything that the file holds.
+        raise policy.Refused(
+            'tlsciphers: the domain XML, as vdsm or another hook left it, '
+            'cannot be read: %s: %s; look in vdsm.log for the hook that ran '
+            'before' % (type(error).__name__,
+                        policy.printable(str(error), 200)), 'domain-xml')
     settings, notes = policy.resolve(os.environ, policy.displays(document),
                                      policy.is_hosted_engine(document))
     if not settings:
@@ -192,13 +202,31 @@ def is_resume(hooking):
     """
     Tell whether the VM resumes from a saved state: vdsm then runs this hook
     on an XML that it throws away. Since 4.2 it writes launch flags just
-    before a real start, and only then. Where this cannot be told, it is a
-    start.
+    before a real start, and only then. Where they are not surely missing, it
+    is a start.
     """
+    vm_id = os.environ.get('vmId', '')
+    folder = os.path.join(VDSM_RUN_DIR, vm_id)
     return (hasattr(hooking, 'load_vm_launch_flags_from_file')
-            and os.path.isdir(VDSM_RUN_DIR) and 'vmId' in os.environ
-            and not os.path.exists(os.path.join(
-                VDSM_RUN_DIR, os.environ['vmId'], 'launchflags')))
+            and is_uuid(vm_id) and os.access(VDSM_RUN_DIR, os.R_OK | os.X_OK)
+            and os.path.isdir(VDSM_RUN_DIR)
+            and (is_missing(folder) or (
+                os.path.isdir(folder)
+                and is_missing(os.path.join(folder, 'launchflags')))))
+
+
+def is_uuid(text):
+    return [len(part) for part in text.split('-')] == [8, 4, 4, 4, 12] and (
+        not text.strip('-0123456789abcdefABCDEF'))
+
+
+def is_missing(path):
+    """Tell whether there surely is nothing, not even a link to nowhere."""
+    try:
+        os.lstat(path)
+    except OSError as error:
+        return error.errno == errno.ENOENT
+    return False
 
 
 def enable_imports():

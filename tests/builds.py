@@ -12,7 +12,8 @@ from typing import Any
 import support
 
 # What hook and wrapper import, in /usr/share/vdsm-hook-tlsciphers.
-MODULES = ('tlsciphers', 'tlsciphers_hook', 'tlsciphers_wrapper')
+MODULES = ('tlsciphers', 'tlsciphers_hook', 'tlsciphers_values',
+           'tlsciphers_wrapper')
 
 
 def compiled(module: str, python: str = '/usr/bin/python3') -> str:

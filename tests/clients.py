@@ -43,16 +43,19 @@ PATIENCE = 20
 
 
 def spice_screenshot(port: int, ca: str | pathlib.Path = LAB_CA,
-                     password: str = support.CONSOLE_PASSWORD) -> Picture:
+                     password: str = support.CONSOLE_PASSWORD,
+                     plaintext_port: int | None = None) -> Picture:
     """
     Return the picture that a SPICE client gets of the screen of a guest whose
-    console has a local TLS port. It trusts the CA of a PEM file.
+    console has a local TLS port. It trusts the CA of a PEM file. Where it is
+    given the port without TLS as well, it begins there.
     """
     with tempfile.TemporaryDirectory() as folder:
         picture = pathlib.Path(folder) / 'picture.ppm'
         subprocess.run(
             ['spicy-screenshot', '--host', '127.0.0.1', '--secure-port',
-             str(port), '--password', password, '--out-file', picture],
+             str(port), '--password', password, '--out-file', picture,
+             *(['--port', str(plaintext_port)] if plaintext_port else [])],
             env={**os.environ, 'SSL_CERT_FILE': str(ca)}, check=True,
             timeout=PATIENCE, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT)

@@ -219,7 +219,7 @@ def run_with_stand_in(installation: support.Installation) -> Iterator[Run]:
             environment: Mapping[bytes, bytes] = LIBVIRT_ENVIRONMENT,
             **keywords: Any) -> Outcome:
         return Outcome(subprocess.Popen(
-            [installation.emulator, *arguments], stderr=subprocess.PIPE,
+            [*installation.start(), *arguments], stderr=subprocess.PIPE,
             env=environment, **keywords))
 
     yield run
@@ -243,7 +243,7 @@ class Hook:
             ) -> subprocess.CompletedProcess[str]:
         self.domxml.write_bytes(
             xml if isinstance(xml, bytes) else xml.encode())
-        flags = self.installation.run_dir / 'VMID' / 'launchflags'
+        flags = self.installation.run_dir / support.VM_ID / 'launchflags'
         flags.parent.mkdir(parents=True, exist_ok=True)
         if start:
             flags.write_text('0')
@@ -251,7 +251,8 @@ class Hook:
             flags.unlink(missing_ok=True)
         return subprocess.run(
             [self.installation.hook], capture_output=True, text=True,
-            env={**support.hook_environment(self.domxml, vmId='VMID'),
+            env={**support.hook_environment(self.domxml,
+                                            vmId=support.VM_ID),
                  **properties, **(environment or {})})
 
     def change(self, xml: str | bytes, **properties: Any,

@@ -63,6 +63,7 @@ GOOD_CIPHERS = 'ECDHE-RSA-AES256-GCM-SHA384:ECDHE-RSA-AES128-GCM-SHA256'
 LIBVIRT_ENVIRONMENT = {b'LC_ALL': b'C', b'PATH': b'/usr/bin:/bin',
                        b'HOME': b'/'}
 
+VM_ID = '3e8a4f0b-52a1-4d7c-9a0e-0123456789ab'
 # VNC allows for 8 characters.
 CONSOLE_PASSWORD = 'secret'
 
@@ -122,6 +123,21 @@ def available_pythons() -> list[str]:
             if _look_for_python(version)] or ['%d.%d' % sys.version_info[:2]]
 
 
+@functools.cache
+def without_capabilities(python: str) -> list[str]:
+    """
+    Return what a command of that Python begins with to run as libvirt starts
+    an emulator: without the right of root to write to all files. A Python
+    that can seal the file of a policy needs it not.
+    """
+    sealed = subprocess.run([python, '-c', 'from os import memfd_create'],
+                            capture_output=True).returncode == 0
+    if sealed or os.geteuid():
+        return []
+    return ['setpriv', '--bounding-set', '-dac_override,-dac_read_search',
+            '--']
+
+
 class Installation:
     """
     The hook, its module, the wrapper and the command vdsm-tlsciphers as "make
@@ -148,6 +164,7 @@ class Installation:
                          / 'qemu-kvm-modified')
         self.module = root / 'share/vdsm-hook-tlsciphers/tlsciphers.py'
         self.hook_module = self.module.parent / 'tlsciphers_hook.py'
+        self.values_module = self.module.parent / 'tlsciphers_values.py'
         self.wrapper_module = self.module.parent / 'tlsciphers_wrapper.py'
         self.qemu_kvm = libexec / 'qemu-kvm'
         self.run_dir = root / 'run/vdsm'
@@ -165,6 +182,7 @@ class Installation:
         for source, path in (
                 ('hooks/tlsciphers.py', self.module),
                 ('hooks/tlsciphers_hook.py', self.hook_module),
+                ('hooks/tlsciphers_values.py', self.values_module),
                 ('wrapper/tlsciphers_wrapper.py', self.wrapper_module)):
             self._make(source, path, mode=0o644)
         self._make('wrapper/qemu-kvm-modified.py', self.wrapper)
@@ -181,6 +199,11 @@ class Installation:
                 ('zsh', 'zsh/site-functions/_vdsm-tlsciphers')):
             self._make('admin/completion/vdsm-tlsciphers.' + kind,
                        root / 'share' / place, mode=0o644)
+
+    def start(self, *arguments: str) -> list[str]:
+        """Return the command that starts the wrapper as libvirt does."""
+        return [*without_capabilities(self.python), str(self.emulator),
+                *arguments]
 
     def byte_compile(self) -> None:
         """Compile the modules as "make install" does."""

@@ -12,15 +12,37 @@ hook does.
 import posix
 import sys
 import time
+from errno import EACCES, EISDIR, ELOOP, ENOENT, ENOTDIR
 
-try:
-    import _signal as signal  # Python 3: "signal" itself imports much more.
-except ImportError:
-    import signal
+from tlsciphers_values import (
+    GNUTLS_CLI,  # noqa: F401 (the tests')
+    LETTERS_AND_DIGITS,
+    OPENSSL,
+    PROPERTY,
+    SPICE_KEYS,
+    CannotAsk,
+    Refused,
+    Unusable,
+    ask,
+    check_characters,
+    check_cipher_list,
+    check_groups,
+    check_priority,
+    check_protocols,
+    check_suites,
+    check_versions_and_groups,
+    offered_suites,
+    openssl_ciphers,
+    tls13_suites,
+    unknown_suites,
+    version_note,
+)
 
-OPENSSL = '@OPENSSL@'
-GNUTLS_CLI = '@GNUTLS_CLI@'
 HOST_OPENSSL_CONF = '@OPENSSL_CONF@'
+# What EL7's libspice reads at the end of its own settings, by a patch of that
+# release; the path stands in the library.
+SPICE_CONF = '/etc/pki/tls/spice.cnf'
+LIBSPICE = ('/usr/lib64/libspice-server.so.1', '/usr/lib/libspice-server.so.1')
 
 REQUIREMENT = 'vdsm-tls'
 BEST_EFFORT = 'vdsm-tls-default'
@@ -30,45 +52,39 @@ MANUAL_CIPHERS = (
     'ECDH+AESGCM:DH+AESGCM:ECDH+AES256:DH+AES256:ECDH+AES128:DH+AES:ECDH+3DES:'
     'DH+3DESRSA+AESGCM:RSA+AES:RSA+3DES:!aNULL:!MD5:!DSS')
 
-LETTERS_AND_DIGITS = (
-    'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789')
-# Of each setting's value. Never a comma: it would begin another parameter.
-CHARACTERS = {
-    'ciphers': LETTERS_AND_DIGITS + '._=@!+:-',
-    'ciphersuites': LETTERS_AND_DIGITS + '_:',
-    'protocols': LETTERS_AND_DIGITS + '.:',
-    'groups': LETTERS_AND_DIGITS + '._:-',
-    'priority': LETTERS_AND_DIGITS + '._@%!+:-',
-}
-PROPERTIES = {
-    'ciphers': 'tlsciphers', 'ciphersuites': 'tlsciphers',
-    'protocols': 'tlsprotocols', 'groups': 'tlsgroups',
-    'priority': 'tlspriority',
-}
-PROTOCOLS = ('TLSv1.2', 'TLSv1.3', 'TLSv1.2:TLSv1.3')
-# libspice (RedSSLParameters) holds a list in 256 bytes and drops the rest
-# without a word: exclusions at the end first of all.
-LONGEST_CIPHER_LIST = 255
-# Errors of a file that is not there, or not to be read: ENOENT, EACCES,
-# ENOTDIR, EISDIR, ELOOP.
-LASTING = (2, 13, 20, 21, 40)
+# Errors of a file that is not there, or not to be read.
+LASTING = (ENOENT, EACCES, ENOTDIR, EISDIR, ELOOP)
+# Of fcntl(2), which not every Python names: no more changes of a file's size
+# and content, nor of this.
+F_ADD_SEALS = 1033
+ALL_SEALS = 0x1 | 0x2 | 0x4 | 0x8
+MFD_ALLOW_SEALING = 2
+# What of a file for SSL_CONF_cmd(3) would replace a setting.
+SPICE_CONF_KEYS = {
+    'cipherstring': 'ciphers', 'ciphersuites': 'ciphersuites',
+    'protocol': 'protocols', 'minprotocol': 'protocols',
+    'maxprotocol': 'protocols', 'groups': 'groups', 'curves': 'groups'}
+# In -spice: no channel works without TLS, but for those that it names.
+CLOSED = 'tls-channel=default'
 # Two that every OpenSSL with TLS 1.3 has, in FIPS mode as well.
 PROOFS = ('TLS_AES_256_GCM_SHA384', 'TLS_AES_128_GCM_SHA256')
 
-# QEMU's options that take no value, from 0.12 to 10.0; every other one takes
-# the next argument, whatever that looks like.
+# QEMU's options that take no value, from 0.12 to 11.1, and RHEL 6's own two;
+# every other one takes the next argument, whatever that looks like.
 WITHOUT_VALUE = frozenset((
     'S', 'alt-grab', 'async-teardown', 'audio-help', 'ctrl-grab', 'curses',
     'daemonize', 'enable-fips', 'enable-hax', 'enable-kqemu', 'enable-kvm',
-    'enable-nesting', 'enable-sync-profile', 'full-screen', 'h', 'help',
-    'jitdump', 'localtime', 'mem-prealloc', 'no-acpi', 'no-fd-bootchk',
+    'enable-nesting', 'enable-sync-profile', 'fake-machine', 'full-screen',
+    'h', 'help', 'jitdump', 'localtime', 'mem-prealloc', 'no-acpi',
+    'no-fd-bootchk',
     'no-frame', 'no-hpet', 'no-kvm', 'no-kvm-irqchip', 'no-kvm-pit',
     'no-kvm-pit-reinjection', 'no-quit', 'no-reboot', 'no-shutdown',
     'no-user-config', 'nodefaults', 'nodefconfig', 'nographic', 'old-param',
-    'only-migratable', 'perfmap', 'portrait', 'preconfig', 'rtc-td-hack', 's',
-    'sdl', 'semihosting', 'show-cursor', 'singlestep', 'snapshot', 'tdf',
-    'usb', 'version', 'virtfs_synth', 'win2k-hack', 'xen-attach',
-    'xen-create', 'xen-domid-restrict'))
+    'only-migratable', 'perfmap', 'portrait', 'preconfig',
+    'redhat-disable-KSM', 'rtc-td-hack', 's', 'sdl', 'semihosting',
+    'show-cursor', 'singlestep', 'snapshot', 'tdf', 'usb', 'version',
+    'virtfs_synth', 'win2k-hack', 'xen-attach', 'xen-create',
+    'xen-domid-restrict'))
 # Options whose value may be any text, one that looks like an option included.
 FREE_TEXT = ('append', 'dtb', 'initrd', 'kernel', 'name')
 # As the value of any other option these show that the table above lacks it.
@@ -93,10 +109,15 @@ def final_arguments(arguments):
     if settings:
         options = [option for option in options
                    if option[0] not in (REQUIREMENT, BEST_EFFORT)]
+        arrives = 'incoming' in [option[0] for option in options]
         try:
             check_other_options(options, settings)
-            options = with_vnc_policy(with_spice_policy(options, settings),
-                                      settings)
+            options = with_vnc_policy(
+                with_spice_policy(options, settings, arrives), settings,
+                arrives)
+        except CannotAsk as error:
+            set_openssl_conf(posix.environ.get(b'OPENSSL_CONF'))
+            drop(settings, sorted(settings), str(error))
         except EnvironmentError as error:
             # No descriptor, process or memory left, /proc not mounted.
             set_openssl_conf(posix.environ.get(b'OPENSSL_CONF'))
@@ -201,49 +222,76 @@ def read_settings(options):
         if not equals or not value:
             refuse('-%s %s: KEY=VALUE is expected; remedy: shut the VM down '
                    'and start it anew' % (name, printable(setting or '')))
-        if key not in PROPERTIES:
+        if key not in PROPERTY:
             refuse('%s: this version cannot enforce it; remedy: update '
                    'vdsm-hook-tlsciphers on this host' % printable(key))
         if key in settings:
             refuse('%s: given twice; remedy: shut the VM down and start it '
                    'anew' % key)
-        check_setting(key, value)
+        try:
+            check_setting(key, value)
+        except Refused as refusal:
+            refuse(str(refusal))
         settings[key] = (name == REQUIREMENT, value)
     return settings
 
 
 def check_setting(key, value):
-    remedy = 'remedy: correct the property %s of the VM' % PROPERTIES[key]
-    for character in value:
-        if character not in CHARACTERS[key]:
-            refuse('%s: %s: %s is not allowed; %s' % (
-                key, printable(value), 'a comma' if character == ',' else
-                'the character ' + printable(character), remedy))
+    """Refuse (Refused) what can be told to be wrong without a library."""
+    check_characters(key, value)
     if key == 'ciphers':
-        if len(value) > LONGEST_CIPHER_LIST:
-            refuse('ciphers: the list has %d characters, and SPICE silently '
-                   'ignores what follows the first %d; remedy: shorten the '
-                   'property tlsciphers of the VM'
-                   % (len(value), LONGEST_CIPHER_LIST))
         for token in value.replace('+', ':').split(':'):
             if token.lstrip('!-').startswith('TLS_'):
-                refuse('ciphers: %s: OpenSSL ignores TLS 1.3 suites in this '
-                       'list; %s' % (printable(token), remedy))
-    if key == 'protocols' and value not in PROTOCOLS:
-        refuse('protocols: %s is none of %s; %s'
-               % (printable(value), ', '.join(PROTOCOLS), remedy))
+                raise Refused('ciphers: %s: OpenSSL ignores TLS 1.3 suites in '
+                              'this list; correct the property tlsciphers of '
+                              'the VM' % printable(token))
+    if key == 'protocols':
+        check_protocols(value, key)
 
 
-def give_up(settings, keys, reason, remedy):
+def give_up(settings, keys, reason, remedy, code=None):
     """
     Refuse to start the VM if any of these settings is a requirement; else
     drop them, with a note.
     """
-    keys = [key for key in keys if key in settings]
-    line = '%s: %s' % (', '.join(keys), reason)
-    if [key for key in keys if settings.pop(key)[0]]:
-        refuse('%s; remedy: %s' % (line, remedy))
-    note(line + '; the default of the host does not apply')
+    line = '%s: %s' % (', '.join(key for key in keys if key in settings),
+                       reason)
+    end = ' [%s]' % code if code else ''
+    drop(settings, keys, '%s; remedy: %s%s' % (line, remedy, end), line + end)
+
+
+def drop(settings, keys, refusal, line=None):
+    """As give_up(), with the line for a refusal, and for a note."""
+    required = [key for key in keys if key in settings
+                and settings.pop(key)[0]]
+    if required:
+        refuse(refusal)
+    note((line or refusal) + '; the default of the host does not apply')
+
+
+def passes(settings, keys, arrives, check, *arguments):
+    """
+    Tell whether settings pass a check: a function that returns a list of
+    Unusable, or raises Refused. Those that do not are dropped, or refused.
+    What only keeps clients from connecting does not stop a VM that arrives
+    here (bool) with its memory: it would be lost.
+    """
+    try:
+        problems = check(*arguments)
+    except CannotAsk:
+        raise
+    except Unusable as problem:
+        problems = [problem]
+    except Refused as refusal:
+        drop(settings, keys, str(refusal))
+        return False
+    for problem in problems:
+        if not arrives:
+            drop(settings, keys, str(problem))
+            return False
+        note('%s; not refused: the VM comes from another host or a saved '
+             'state' % problem)
+    return True
 
 
 def check_other_options(options, settings):
@@ -297,38 +345,117 @@ def has_variables(prefix, settings, keys):
 # SPICE
 
 
-def with_spice_policy(options, settings):
-    """Return the options with the settings for SPICE in effect."""
-    keys = [key for key in ('ciphers', 'ciphersuites', 'protocols', 'groups')
-            if key in settings]
-    displays = spice_displays(options)
-    if not keys or not displays:
+def with_spice_policy(options, settings, arrives):
+    """
+    Return the options with the settings for SPICE in effect; arrives (bool)
+    says whether the VM migrates here or is restored.
+    """
+    keys = [key for key in SPICE_KEYS if key in settings]
+    parameters = [pair for display in spice_displays(options)
+                  for pair in split_parameters('spice', display)]
+    if not keys:
         return options
-    if not has_tls_port(displays):
-        give_up(settings, keys, 'the SPICE console of this VM has no TLS port',
-                'enable TLS for SPICE on this host (spice_tls in qemu.conf), '
-                'or remove the properties %s and tlsprofile from the VM'
-                % PROPERTIES[keys[0]])
+    if not parameters and 'spice-app' in other_displays(options):
+        give_up(settings, keys, 'with -display spice-app SPICE listens on a '
+                'socket without TLS', 'remove that option from the VM',
+                'spice-socket')
+    if not parameters:
         return options
+    open_port = plaintext_port(parameters)
+    if not has_tls_port(spice_displays(options)):
+        return without_tls_port(options, settings, keys, open_port)
+    for name in ('id', 'plaintext-channel'):
+        if name in dict(parameters):
+            give_up(settings, keys, 'with %s in -spice it cannot be told '
+                    'which channels work without TLS' % name,
+                    'remove %s from -spice' % name, 'spice-' + name)
+            return options
     if has_variables(b'OPENSSL_', settings, keys):
         return options
     # That of the VM could lead the judges and QEMU to different settings.
     set_openssl_conf(None)
-    configure_openssl(settings)
-    reason = 'ciphers' in settings and judge_ciphers(settings['ciphers'][1])
-    if reason:
-        give_up(settings, ['ciphers'], reason,
-                'correct the property tlsciphers of the VM')
+    check_spice_conf(settings)
+    configure_openssl(settings, arrives)
+    passes(settings, ['ciphers'], arrives, usable_ciphers, settings)
+    keys = [key for key in keys if key in settings]
     if b'OPENSSL_CONF' in posix.environ:
         given = posix.environ[b'OPENSSL_CONF']
-        if [key for key in keys if key in settings]:
+        if keys:
             note('OPENSSL_CONF=%s of the VM is replaced'
                  % printable(given.decode('latin-1')))
         else:
             set_openssl_conf(given)
+    closing = ''
+    if keys and open_port and ('tls-channel', CLOSED) not in parameters:
+        closing = closing_parameter(settings, keys, open_port)
     if 'ciphers' in settings:
-        return with_ciphers(options, settings['ciphers'][1])
+        return with_ciphers(options, settings['ciphers'][1], closing=closing)
+    return with_closed_channels(options) if closing else options
+
+
+def closing_parameter(settings, keys, open_port):
+    """
+    Return what -spice needs beside a port without TLS, so that no channel
+    works there: a default of the host adds nothing.
+    """
+    if [key for key in keys if settings[key][0]]:
+        return CLOSED
+    note('SPICE listens without TLS as well (%s): each channel works there '
+         'that no tls-channel names; only a policy of the VM itself closes '
+         'them [spice-plaintext]' % printable(open_port))
+    return ''
+
+
+def usable_ciphers(settings):
+    """Check the cipher list, if there is one: see passes()."""
+    if 'ciphers' in settings:
+        check_cipher_list(settings['ciphers'][1], 'ciphers', None)
+    return []
+
+
+def plaintext_port(parameters):
+    """Return the parameter of -spice that opens a port without TLS, or ''."""
+    found = ''
+    for key, text in parameters:
+        if key == 'port':
+            found = '' if text[len('port='):].strip('0') == '' else text
+    if is_on(parameters, 'unix'):
+        found = 'unix=on'
+    return found
+
+
+def is_on(parameters, name):
+    """Tell whether a parameter that is on or off may be on."""
+    value = 'off'
+    for key, text in parameters:
+        if key == name:
+            value = text.partition('=')[2] or 'on'
+        elif key == 'no' + name:
+            value = 'off'
+    return value not in ('off', 'no', 'false', 'n')
+
+
+def without_tls_port(options, settings, keys, open_port):
+    """The same for a SPICE console that has none."""
+    if not open_port:
+        note('SPICE does not listen: its policy has no effect')
+    elif open_port == 'unix=on':
+        give_up(settings, keys, 'the SPICE console of this VM listens on a '
+                'socket of the host, without TLS', 'give it an address in '
+                'place of the socket, or remove the properties %s and '
+                'tlsprofile from the VM' % PROPERTY[keys[0]], 'spice-socket')
+    else:
+        give_up(settings, keys, 'the SPICE console of this VM has no TLS port',
+                'enable TLS for SPICE on this host (spice_tls in qemu.conf), '
+                'or remove the properties %s and tlsprofile from the VM'
+                % PROPERTY[keys[0]])
     return options
+
+
+def other_displays(options):
+    """Return the types (list of str) of -display options."""
+    return [(value or '').partition(',')[0] for name, value, _ in options
+            if name == 'display']
 
 
 def spice_displays(options):
@@ -348,8 +475,31 @@ def has_tls_port(displays):
     return port.strip('0') != ''
 
 
-def with_ciphers(options, ciphers, reason=''):
-    """Return the options with one -spice option, the last, for ciphers."""
+def with_closed_channels(options):
+    """Return the options with every channel of SPICE on the TLS port."""
+    last = max(position for position, option in enumerate(options)
+               if option[0] == 'spice')
+    _, value, given = options[last]
+    parameters = [text for _, text in split_parameters('spice', value)]
+    parameters.append(CLOSED)
+    note('QEMU gets -spice ' + masked(parameters))
+    value = ','.join(parameters)
+    return options[:last] + [('spice', value, [given[0], value])] + (
+        options[last + 1:])
+
+
+def masked(parameters):
+    """Return parameters of -spice for a log, without the password."""
+    return ','.join(
+        'password=*' if text.startswith('password=') else printable(text, 4096)
+        for text in parameters)
+
+
+def with_ciphers(options, ciphers, reason='', closing=''):
+    """
+    Return the options with one -spice option, the last, for ciphers, and with
+    closing (str: a parameter) at its end.
+    """
     name, value, _ = options[-1]
     if name is not None and value is None and name not in WITHOUT_VALUE:
         refuse('-%s has no value; remedy: correct the command line'
@@ -360,30 +510,68 @@ def with_ciphers(options, ciphers, reason=''):
             parameters.extend(
                 text for key, text in split_parameters('spice', value)
                 if key not in ('tls-ciphers', 'notls-ciphers'))
+    if closing:
+        parameters.append(closing)
     # For the VM's log, where libvirt writes only what it started itself.
-    note(reason + 'QEMU gets -spice ' + ','.join(
-        'password=*' if text.startswith('password=') else printable(text, 4096)
-        for text in parameters))
+    note(reason + 'QEMU gets -spice ' + masked(parameters))
     value = ','.join(parameters)
     return [option for option in options if option[0] != 'spice'] + [
         ('spice', value, ['-spice', value])]
 
 
-def judge_ciphers(ciphers):
-    """Return why no console may have this cipher list, or None."""
-    # What begins with "-" would be an option for OpenSSL 1.0.2.
-    status, lines = ask(OPENSSL, 'ciphers', '-s', '-v', '-tls1_2', '--',
-                        ':' + ciphers if ciphers[0] == '-' else ciphers)
-    suites = [line.split() for line in lines if ' Enc=' in line]
-    if status == 127:
-        return lines[0]
-    if status or not suites:
-        return 'this host\'s OpenSSL finds no suite in ' + printable(ciphers)
-    for suite in suites:
-        if 'Au=None' in suite or 'Enc=None' in suite:
-            return ('%s permits %s, a suite without authentication or '
-                    'encryption' % (printable(ciphers), printable(suite[0])))
-    return None
+def check_spice_conf(settings):
+    """
+    Give up where a file of the host that libspice reads last would permit
+    more than the policy.
+    """
+    try:
+        with open(SPICE_CONF, 'rb', 0) as configuration:
+            text = configuration.read()
+    except EnvironmentError as error:
+        check_lasting(error)
+        return
+    if not reads_spice_conf():
+        return
+    for line in str(text.decode('latin-1').encode(
+            'ascii', 'replace').decode('ascii')).split('\n'):
+        name, _, value = line.partition('#')[0].partition('=')
+        key = SPICE_CONF_KEYS.get(name.strip().rpartition('.')[2].lower())
+        if key in settings and not (
+                key == 'ciphers' and is_within(value.strip(),
+                                               settings[key][1])):
+            give_up(settings, [key], '%s of this host has %s, which libspice '
+                    'puts in place of the policy' % (
+                        SPICE_CONF, printable(line.strip())),
+                    'remove that line, or have it permit no more than the '
+                    'policy; the engine writes it at the installation of a '
+                    'host (host_deploy_spice_cipher_string)', 'spice-cnf')
+
+
+def reads_spice_conf():
+    """
+    Tell whether libspice reads that file: its path stands in the library
+    then. Where no library is found, it may.
+    """
+    found = False
+    for path in LIBSPICE:
+        try:
+            with open(path, 'rb', 0) as library:
+                if SPICE_CONF.encode('ascii') in library.read():
+                    return True
+        except EnvironmentError as error:
+            check_lasting(error)
+        else:
+            found = True
+    return not found
+
+
+def is_within(ciphers, permitted):
+    """Tell whether a cipher list has no suite that another has not."""
+    options = ('-s', '-tls1_2')
+    suites, others = [
+        ':'.join(openssl_ciphers(text, options, None)[1]).split(':')
+        for text in (ciphers, permitted)]
+    return suites != [''] and not set(suites) - set(others)
 
 
 # TLS 1.3 suites, protocols and groups: QEMU has no option for them. Its
@@ -392,45 +580,88 @@ def judge_ciphers(ciphers):
 # it makes of ours is looked at before QEMU starts.
 
 
-def configure_openssl(settings):
+def configure_openssl(settings, arrives):
     """Put into effect what OpenSSL reads from a configuration file."""
     keys = [key for key in ('ciphersuites', 'protocols', 'groups')
             if key in settings]
     if not keys:
         return
+    for key, check in (('groups', usable_groups), ('ciphersuites',
+                                                   usable_suites)):
+        if key in settings and not passes(settings, [key], arrives, check,
+                                          settings):
+            configure_openssl(settings, arrives)
+            return
     ciphersuites, protocols, groups = [
         settings.get(key, (None, ''))[1]
         for key in ('ciphersuites', 'protocols', 'groups')]
-    reason = groups and judge_groups(groups)
-    if reason:
-        keys = ['groups']
-    else:
-        descriptor = nameless_file()
-        try:
-            path = '/proc/self/fd/%d' % descriptor
-            posix.stat(path)
-            set_openssl_conf(path.encode('ascii'))
-            reason = write_configuration(descriptor, ciphersuites, protocols,
-                                         groups)
-            if not reason:
-                make_read_only(descriptor)
-        except EnvironmentError:
-            posix.close(descriptor)
-            raise
-        if not reason:
+    descriptor = anonymous_file()
+    try:
+        path = '/proc/self/fd/%d' % descriptor
+        posix.stat(path)
+        set_openssl_conf(path.encode('ascii'))
+        problem = write_configuration(descriptor, ciphersuites, protocols,
+                                      groups)
+        if not problem and not make_read_only(descriptor, path):
+            remedy = ('run QEMU as a user of its own (user in '
+                      '/etc/libvirt/qemu.conf), or update Python to 3.8')
+            problem = (
+                'QEMU runs as a user who can change the file that carries the '
+                'policy, and this Python cannot seal it', remedy,
+                'policy-not-sealed')
+        if not problem and passes(settings, keys, arrives, has_tls13_suite,
+                                 ciphersuites, protocols):
             note('QEMU gets OPENSSL_CONF with ' + ' '.join(
                 '%s=%s' % (key, settings[key][1]) for key in keys))
             return
-        set_openssl_conf(None)
+    except (CannotAsk, EnvironmentError):
         posix.close(descriptor)
-        unknown = unknown_suites(ciphersuites)
-        if unknown:
-            reason = unknown
-            keys = ['ciphersuites']
-    give_up(settings, keys, reason, 'correct %s of the VM, or %s of this '
-            'host' % (' and '.join(PROPERTIES[key] for key in keys),
-                      HOST_OPENSSL_CONF))
-    configure_openssl(settings)
+        raise
+    set_openssl_conf(None)
+    posix.close(descriptor)
+    if problem:
+        give_up(settings, keys, *problem)
+
+
+def usable_groups(settings):
+    """Check the groups: see passes()."""
+    groups = settings['groups'][1]
+    problems = check_groups(groups, 'groups', None)
+    check_versions_and_groups(
+        settings.get('protocols', (None, ''))[1], groups,
+        lambda: has_static_rsa(settings), 'groups')
+    return problems
+
+
+def has_static_rsa(settings):
+    ciphers = settings.get('ciphers', (None, 'DEFAULT'))[1]
+    return 'Kx=RSA' in ' '.join(openssl_ciphers(
+        ciphers, ('-s', '-v', '-tls1_2'), None)[1]).split()
+
+
+def usable_suites(settings):
+    """Check the TLS 1.3 suites: see passes()."""
+    suites = [suite for suite in settings['ciphersuites'][1].split(':')
+              if suite]
+    unknown, problems = check_suites(suites, 'ciphersuites', None)
+    if unknown:
+        raise unknown_suites(unknown, 'ciphersuites', None)
+    return problems
+
+
+def has_tls13_suite(ciphersuites, protocols):
+    """
+    Check that TLS 1.3, where the policy permits it, has a suite: the host's
+    configuration may have taken all of them away.
+    """
+    if ciphersuites or 'TLSv1.3' not in protocols or tls13_suites(
+            (), ('-s',), None):
+        return []
+    return [Unusable(
+        'protocols: %s: %s of this host leaves no TLS 1.3 suite (an empty '
+        'Ciphersuites, say), so no client could connect; add '
+        'TLS_AES_256_GCM_SHA384 to the property tlsciphers of the VM'
+        % (protocols, host_openssl_conf()), 'no-tls13-suite')]
 
 
 def set_openssl_conf(path):
@@ -441,23 +672,10 @@ def set_openssl_conf(path):
         posix.putenv(b'OPENSSL_CONF', path)
 
 
-def judge_groups(groups):
-    """Return why OpenSSL would not take these groups, or None."""
-    # Where the groups are good it goes on, to a connection that must fail.
-    status, lines = ask(OPENSSL, 's_client', '-no-CAfile', '-no-CApath',
-                        '-unix', '/nonexistent', '-groups', groups)
-    if 'connect:errno=' in '\n'.join(lines):
-        return None
-    if status == 127:
-        return lines[0]
-    return ('this host\'s OpenSSL does not know all of the groups %s, or one '
-            'is given twice%s' % (printable(groups), too_old()))
-
-
 def write_configuration(descriptor, ciphersuites, protocols, groups):
     """
-    Write the configuration that QEMU's OpenSSL will read. Returns why it
-    would not take effect, or None.
+    Write the configuration that QEMU's OpenSSL will read. Returns None, or
+    why it would not take effect, the remedy, and the message's code.
     """
     commands = ''
     if protocols:
@@ -469,29 +687,52 @@ def write_configuration(descriptor, ciphersuites, protocols, groups):
         commands += 'Groups = %s\n' % groups
     # Not included: what we judge is to be what QEMU reads a moment later,
     # whatever becomes of the host's file, or of an attempt to open it.
+    path = host_openssl_conf()
     try:
-        host, chain = read_host_configuration()
+        host, chain = read_host_configuration(path)
     except EnvironmentError as error:
         check_lasting(error)
         host, chain = '', section_chain({})
-        if error.errno != 2:
+        if error.errno != ENOENT:
             note('OpenSSL cannot read %s: %s; only the policy counts'
-                 % (HOST_OPENSSL_CONF, error.strerror))
+                 % (path, error.strerror))
     except ValueError as error:
-        return 'cannot tell what %s means: %s' % (HOST_OPENSSL_CONF,
-                                                  printable(str(error)))
+        remedy = 'write out variables, quotes and relative paths there'
+        return ('cannot tell what %s means: %s' % (
+            path, printable(str(error))), remedy, 'host-openssl-conf')
     if takes_effect(descriptor, host + chain + commands, ciphersuites):
         return None
-    # Is it what we add, or is the host's own file one that OpenSSL cannot
-    # read, and so ignores in every program?
-    if host and not takes_effect(descriptor, host + section_chain({}), ''):
-        if takes_effect(descriptor, section_chain({}) + commands,
+    if not takes_effect(descriptor, section_chain({}) + commands,
                         ciphersuites):
-            note('%s is malformed and OpenSSL ignores it; only the policy '
-                 'counts' % HOST_OPENSSL_CONF)
-            return None
-    return ('this host\'s OpenSSL does not take the configuration%s'
-            % too_old())
+        remedy = ('remove the properties tlsprotocols, tlsgroups and '
+                  'tlsprofile from the VM')
+        return ('OpenSSL of this host has no such settings'
+                + version_note(None), remedy, 'openssl-too-old')
+    # So the host's own file is one that OpenSSL cannot read: all of it, and
+    # so ignores it in every program, or a line of the section we add to.
+    if not takes_effect(descriptor, host + section_chain({}), ''):
+        note('%s is malformed and OpenSSL ignores it; only the policy counts'
+             % path)
+        takes_effect(descriptor, section_chain({}) + commands, ciphersuites)
+        return None
+    remedy = 'correct that file, or the one that it includes'
+    return ('OpenSSL does not take %s of this host%s, which the policy is '
+            'added to' % (path, offending_line(descriptor, host, chain)),
+            remedy, 'host-openssl-conf')
+
+
+def offending_line(descriptor, host, chain):
+    """Return where the host's section (text) has a line that is not taken."""
+    section = chain.rstrip('\n').rpartition('[')[2].rstrip(']')
+    current = 'default'
+    for line in host.replace('\\\n', '').split('\n'):
+        line = line.partition('#')[0].strip()
+        if line[:1] == '[':
+            current = line[1:].partition(']')[0].strip()
+        elif current == section and '=' in line and not takes_effect(
+                descriptor, section_chain({}) + line + '\n', ''):
+            return ' (%s in [%s])' % (printable(line), printable(section))
+    return ''
 
 
 def takes_effect(descriptor, configuration, ciphersuites):
@@ -510,10 +751,8 @@ def takes_effect(descriptor, configuration, ciphersuites):
         posix.ftruncate(descriptor, 0)
         posix.lseek(descriptor, 0, 0)
         posix.write(descriptor, text)
-        status, lines = ask(OPENSSL, 'ciphers')
-        if status == 127:
-            raise EnvironmentError(None, lines[0])
-        if offered_suites(lines) != suites.split(':'):
+        if offered_suites(ask(OPENSSL, ('ciphers',), None)[1]) != (
+                suites.split(':')):
             return False
     if not ciphersuites:
         text = encoded(configuration)
@@ -522,35 +761,10 @@ def takes_effect(descriptor, configuration, ciphersuites):
         return handed_over.read() == text
 
 
-def offered_suites(lines):
-    """Return the TLS 1.3 suites (list) in what "openssl ciphers" prints."""
-    return [suite for suite in ':'.join(lines).split(':')
-            if suite.startswith('TLS_')]
-
-
-def unknown_suites(ciphersuites):
-    unknown = [suite for suite in ciphersuites.split(':') if suite
-               and offered_suites(ask(OPENSSL, 'ciphers', '-ciphersuites',
-                                      suite, 'ECDHE')[1]) != [suite]]
-    return unknown and ('this host\'s OpenSSL does not know the TLS 1.3 '
-                        'suites %s%s' % (printable(':'.join(unknown)),
-                                         too_old()))
-
-
-def too_old():
-    status, lines = ask(OPENSSL, 'version')
-    if status == 127:
-        return ': ' + lines[0]
-    words = ' '.join(lines).split()
-    if words[1:] and words[1] < '1.1.1':
-        return ': OpenSSL %s is older than 1.1.1' % printable(words[1])
-    return ''
-
-
-def nameless_file():
-    """Return the descriptor of a new file that QEMU inherits."""
+def anonymous_file():
+    """Return the descriptor of a new file without a name; QEMU inherits it."""
     if hasattr(posix, 'memfd_create'):
-        return posix.memfd_create('vdsm-tls', 0)
+        return posix.memfd_create('vdsm-tls', MFD_ALLOW_SEALING)
     for folder in ('/tmp', '/dev/shm', '/var/tmp'):  # nosec B108 # no name
         try:
             descriptor = posix.open(
@@ -565,16 +779,28 @@ def nameless_file():
     raise failure
 
 
-def make_read_only(descriptor):
+def make_read_only(descriptor, path):
     """
-    Make a nameless file one that QEMU cannot empty, whatever its options
-    (-D, for instance) have it write to /proc/self/fd.
+    Make an anonymous file (with its path in /proc) one that QEMU cannot
+    change, whatever its options (-D, for instance) have it write to there.
+    Returns whether that is so.
     """
-    path = '/proc/self/fd/%d' % descriptor
+    if hasattr(posix, 'memfd_create'):
+        import fcntl
+        fcntl.fcntl(descriptor, F_ADD_SEALS, ALL_SEALS)
     posix.chmod(path, 0o400)
     reader = posix.open(path, posix.O_RDONLY)
     posix.dup2(reader, descriptor)
     posix.close(reader)
+    if hasattr(posix, 'memfd_create'):
+        return True
+    try:
+        # As root it would still be possible.
+        posix.close(posix.open(path, posix.O_WRONLY))
+    except OSError as error:
+        check_lasting(error)
+        return True
+    return False
 
 
 def section_chain(values):
@@ -600,14 +826,28 @@ def encoded(text):
     return text if str is bytes else text.encode('latin-1')
 
 
-def read_host_configuration():
+def host_openssl_conf():
+    """Return the path of the file that this host's OpenSSL reads."""
+    try:
+        posix.stat(HOST_OPENSSL_CONF)
+    except OSError as error:
+        # The package may have been built for another distribution.
+        lines = ask(OPENSSL, ('version', '-d'), None)[1]
+        folder = ''.join(lines).partition('"')[2].partition('"')[0]
+        if error.errno in (ENOENT, ENOTDIR) and folder[:1] == '/':
+            return folder + '/openssl.cnf'
+    return HOST_OPENSSL_CONF
+
+
+def read_host_configuration(path=None):
     """
     Return the text of the host's configuration, with the files that it
     includes in their places, and the section_chain to be added to it.
     """
     values = {}
     lines = []
-    read_configuration(HOST_OPENSSL_CONF, 'default', values, lines, 0)
+    read_configuration(path or host_openssl_conf(), 'default', values, lines,
+                       0)
     return '\n'.join(lines + ['']), section_chain(values)
 
 
@@ -686,11 +926,61 @@ def check_lasting(error):
 # VNC
 
 
-def with_vnc_policy(options, settings):
-    """Return the options with the setting for VNC in effect."""
+def with_vnc_policy(options, settings, arrives):
+    """
+    Return the options with the setting for VNC in effect; arrives as for
+    with_spice_policy().
+    """
     displays = vnc_displays(options)
-    if 'priority' not in settings or not displays:
+    if 'priority' not in settings:
         return options
+    if not displays and 'dbus' in other_displays(options):
+        give_up(settings, ['priority'], 'with -display dbus another '
+                'process of this host may serve VNC, which takes no '
+                'policy', 'remove the properties tlspriority and '
+                'tlsprofile from the VM', 'vnc-elsewhere')
+    wanted = wanted_credentials(displays, settings)
+    if not wanted or has_variables(b'GNUTLS_', settings, ['priority']):
+        return options
+    required, priority = settings['priority']
+    if not passes(settings, ['priority'], arrives, usable_priority, priority):
+        return options
+    found = []
+    missing = set(wanted)
+    try:
+        for position, option in enumerate(options):
+            creds = credentials(option, wanted)
+            if creds:
+                found.append((position, creds))
+                missing.discard(creds.name)
+    except ValueError:
+        missing = wanted
+    if missing:
+        give_up(settings, ['priority'], 'the command line has no '
+                'tls-creds-x509 object %s that can be read'
+                % printable(', '.join(sorted(missing))),
+                'update vdsm-hook-tlsciphers on this host, or remove the '
+                'object that another hook has added')
+        return options
+    given = [creds.priority for _, creds in found if creds.priority]
+    if given and not required:
+        note('priority: the one that this host gives all consoles holds '
+             '(vnc_tls_priority or default_tls_priority in qemu.conf): %s; '
+             'the default of the host does not apply' % printable(given[0]))
+        return options
+    changed = list(options)
+    for position, creds in found:
+        value = creds.beginning + priority + creds.end
+        note('QEMU gets -object ' + printable(value, 4096))
+        changed[position] = ('object', value, ['-object', value])
+    return changed
+
+
+def wanted_credentials(displays, settings):
+    """
+    Return the names (set of str) of the credentials that VNC displays use; an
+    empty one where a display has none, and so no policy.
+    """
     wanted = set()
     for parameters in displays:
         # To QEMU "notls-creds" is tls-creds=off; nothing here is named so.
@@ -698,37 +988,29 @@ def with_vnc_policy(options, settings):
                  if key in ('tls-creds', 'notls-creds')]
         if names:
             wanted.add(names[-1])
-        elif set(('tls', 'x509', 'x509verify')) & set(
+            continue
+        code = None
+        remedy = 'remove the properties tlspriority and tlsprofile from the VM'
+        if set(('tls', 'x509', 'x509verify')) & set(
                 key for key, _ in parameters):
-            give_up(settings, ['priority'], 'this host\'s libvirt is too old '
-                    'for a TLS policy of VNC',
-                    'remove the properties tlspriority and tlsprofile from '
-                    'the VM')
-            return options
+            reason = 'this host\'s libvirt is too old for a TLS policy of VNC'
+        elif parameters[0][1].startswith(('unix:', 'vnc=unix:')):
+            reason = ('the VNC console of this VM listens on a socket of the '
+                      'host, without TLS')
+            remedy = 'give it an address in place of the socket, or ' + remedy
+            code = 'vnc-socket'
         else:
-            give_up(settings, ['priority'], 'the VNC console of this VM is '
-                    'not encrypted',
-                    'check Enable VNC Encryption in the engine (Compute > '
-                    'Clusters > Edit > Console) and reinstall the hosts of '
-                    'the cluster, or remove the properties tlspriority and '
-                    'tlsprofile from the VM')
-            return options
-    if has_variables(b'GNUTLS_', settings, ['priority']):
-        return options
-    priority = settings['priority'][1]
-    reason = judge_priority(priority)
-    if reason:
-        give_up(settings, ['priority'], reason,
-                'correct the property tlspriority of the VM')
-        return options
-    changed = [with_priority(option, wanted, priority) for option in options]
-    if wanted:
-        give_up(settings, ['priority'], 'the command line has no '
-                'tls-creds-x509 object %s that can be read'
-                % printable(', '.join(sorted(wanted))),
-                'update vdsm-hook-tlsciphers on this host')
-        return options
-    return changed
+            reason = 'the VNC console of this VM is not encrypted'
+            remedy = ('check Enable VNC Encryption in the engine (Compute > '
+                      'Clusters > Edit > Console) and reinstall the hosts of '
+                      'the cluster, or ' + remedy)
+        give_up(settings, ['priority'], reason, remedy, code)
+        return set()
+    return wanted
+
+
+def usable_priority(priority):
+    return check_priority(priority, 'priority', None)[1]
 
 
 def vnc_displays(options):
@@ -745,35 +1027,53 @@ def vnc_displays(options):
     return displays
 
 
-def with_priority(option, wanted, priority):
+class Credentials(object):
     """
-    Return an option with the priority, if it is the credentials object whose
-    name is in wanted; the name is then taken out of that set.
+    A tls-creds-x509 object of a command line: name (str), priority (str: what
+    it has already, or None), and what stands before and behind another one in
+    its option's value, beginning and end (str).
+    """
+
+    def __init__(self, name, priority, beginning, end):
+        self.name = name
+        self.priority = priority
+        self.beginning = beginning
+        self.end = end
+
+
+def credentials(option, wanted):
+    """
+    Return the Credentials that an option makes, if their name is in wanted (a
+    set of str), else None. Raises ValueError where one QEMU might take the
+    first, another the last of two names.
     """
     name, value, _ = option
     if name != 'object' or not value or not [
             creds for creds in wanted if creds in value]:
-        return option
+        return None
     if value[0] == '{':
-        given = [(key, text, '"%s":%s' % (key, text))
+        texts = [(key, '"%s":%s' % (key, text), text[1:-1])
                  for key, text in read_json(value)]
-        kind = dict((key, text[1:-1]) for key, text, _ in given)
-        value = '{%s,"priority":"%s"}'
+        form = '{%s,"priority":"', '"}'
     else:
-        given = [(key, text.partition('=')[2], text)
+        texts = [(key, text, text.partition('=')[2])
                  for key, text in split_parameters('object', value)]
-        kind = {'qom-type': given[0][0]}
-        kind.update((key, text) for key, text, _ in given)
-        value = '%s,priority=%s'
+        if '=' not in texts[0][1]:
+            texts[0] = 'qom-type', texts[0][1], texts[0][0]
+        form = '%s,priority=', ''
+    for key in ('id', 'qom-type'):
+        # Before 5.2 QEMU took what stands behind a doubled comma for a key.
+        if [found for found, _, _ in texts].count(key) > 1 or (
+                value[0] != '{' and ',,%s=' % key in value):
+            raise ValueError(key)
+    members = dict((key, text) for key, _, text in texts)
     # QEMU has no object with an empty name; the keyword alone is id=on.
-    if kind.get('qom-type') != 'tls-creds-x509' or (
-            not kind.get('id') or kind['id'] not in wanted):
-        return option
-    wanted.remove(kind['id'])
-    value %= (','.join(text for key, _, text in given if key != 'priority'),
-              priority)
-    note('QEMU gets -object ' + printable(value, 4096))
-    return name, value, ['-object', value]
+    if members.get('qom-type') != 'tls-creds-x509' or (
+            not members.get('id') or members['id'] not in wanted):
+        return None
+    return Credentials(
+        members['id'], members.get('priority'), form[0] % ','.join(
+            text for key, text, _ in texts if key != 'priority'), form[1])
 
 
 def read_json(value):
@@ -814,43 +1114,6 @@ def json_text(member):
     return '"%s"' % str(member)
 
 
-def judge_priority(priority):
-    """Return why no console may have this priority string, or None."""
-    status, lines = ask(GNUTLS_CLI, '--priority=' + priority, '--list')
-    if status:
-        errors = [line for line in lines
-                  if not line.startswith('Cipher suites for ')]
-        return 'GnuTLS: %s' % printable((errors or ['no answer'])[0])
-    lists = dict((line.partition(': ')[0], line.partition(': ')[2].split(', '))
-                 for line in lines)
-    suites = [line.split() for line in lines if ' 0x' in line]
-    for suite in suites:
-        if '_NULL_' in suite[0] or '_ANON_' in suite[0]:
-            return ('%s permits %s, a suite without authentication or '
-                    'encryption' % (printable(priority), suite[0]))
-    versions = [name for name in lists.get('Protocols', [])
-                if name.startswith('VERS-TLS')
-                and any(usable(suite, name[5:]) for suite in suites)]
-    for what, there in (
-            ('TLS version with a cipher suite', versions),
-            ('group', lists.get('Groups', lists.get('Elliptic curves'))),
-            ('signature algorithm', lists.get('PK-signatures'))):
-        if there in ([], ['none'], [''], None):
-            return '%s leaves no %s, so no client could connect' % (
-                printable(priority), what)
-    return None
-
-
-def usable(suite, version):
-    """Tell whether a suite counts for that version of TLS."""
-    if '_PSK_' in suite[0] or '_SRP_' in suite[0]:
-        return False
-    if version == 'TLS1.3':
-        return suite[-1] == version
-    # SSL3.0 comes before all of them, TLS1.3 behind.
-    return suite[-1] <= version
-
-
 # What all parts need
 
 
@@ -864,64 +1127,6 @@ def write(line):
         posix.write(2, (line + '\n').encode('ascii'))
     except OSError:
         pass
-
-
-def ask(program, *arguments):
-    """Run a program in the environment that QEMU gets, see run()."""
-    return run(program, arguments)
-
-
-def run(program, arguments, environment=None, errors=True):
-    """
-    Run a program of this host.
-
-    Arguments:
-        program (str): its path.
-        arguments (tuple of str): those behind its name.
-        environment (dict of str): by default that which QEMU gets.
-        errors (bool): whether its standard error counts as output.
-
-    Returns:
-        (its exit status, list of str: the lines that it printed); 127 and why
-        where it cannot be run.
-
-    Raises:
-        EnvironmentError: it was killed, or this host has no room for it.
-    """
-    reader, writer = posix.pipe()
-    # Where it is ignored there would be no status to wait for.
-    disposition = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    child = posix.fork()
-    if child == 0:
-        try:
-            nothing = posix.open('/dev/null', posix.O_RDWR)
-            posix.dup2(nothing, 0)
-            posix.dup2(writer, 1)
-            posix.dup2(writer if errors else nothing, 2)
-            if environment is None:
-                posix.execv(program, (program,) + arguments)
-            posix.execve(program, (program,) + arguments, environment)
-        except OSError as error:
-            posix.write(writer, ('cannot run %s: %s' % (
-                program, error.strerror)).encode('ascii', 'replace'))
-        finally:
-            posix._exit(127)
-    posix.close(writer)
-    output = b''
-    while True:
-        part = posix.read(reader, 65536)
-        if not part:
-            break
-        output += part
-    posix.close(reader)
-    status = posix.waitpid(child, 0)[1]
-    signal.signal(signal.SIGCHLD, disposition)
-    if status & 127:
-        raise EnvironmentError(None, '%s was killed by signal %d'
-                               % (program, status & 127))
-    lines = str(output.decode('ascii', 'replace').encode(
-        'ascii', 'replace').decode('ascii')).split('\n')
-    return status >> 8, [line.strip() for line in lines if line.strip()]
 
 
 def restore_locale():

@@ -7,6 +7,8 @@ import collections
 import functools
 import re
 
+from tlsciphers_values import group_key
+
 import tlsciphers
 from vdsm_tlsciphers import Problem, certificate, libraries, suites
 
@@ -20,16 +22,6 @@ if TYPE_CHECKING:
 
 NO_BASELINE = tlsciphers.NO_PROFILE
 
-# Other names of curves (NIST's, X9.62's) than IANA's, as group_key() has them.
-GROUP_ALIASES = {
-    'prime192v1': 'secp192r1', 'p192': 'secp192r1', 'p224': 'secp224r1',
-    'prime256v1': 'secp256r1', 'p256': 'secp256r1', 'p384': 'secp384r1',
-    'p521': 'secp521r1', 'k163': 'sect163k1', 'b163': 'sect163r2',
-    'k233': 'sect233k1', 'b233': 'sect233r1', 'k283': 'sect283k1',
-    'b283': 'sect283r1', 'k409': 'sect409k1', 'b409': 'sect409r1',
-    'k571': 'sect571k1', 'b571': 'sect571r1'}
-# What stands behind a curve's name in that of a hybrid group.
-KEMS = ('mlkem', 'kyber')
 # What Mozilla's guidelines have beside the groups of our profiles.
 HYBRID_GROUP = 'x25519mlkem768'
 
@@ -135,23 +127,6 @@ def _version_severity(version: str) -> 'documents.Severity':
 
 def _suite_severity(suite: 'documents.Suite') -> 'documents.Severity':
     return SUITE_SEVERITIES[suite['strength']]
-
-
-def group_key(name: str) -> str:
-    """
-    Return what all names of a group have in common: those of OpenSSL, of
-    GnuTLS (with GROUP- or without), and of IANA.
-    """
-    key = name.lower().replace('-', '').replace('_', '')
-    if key.startswith('group'):
-        key = key[len('group'):]
-    if key.endswith('draft00'):
-        key = key[:-len('draft00')]
-    for kem in KEMS:
-        if kem in key[1:]:
-            curve, kem, size = key.partition(kem)
-            return GROUP_ALIASES.get(curve, curve) + kem + size
-    return GROUP_ALIASES.get(key, key)
 
 
 def governing_keys(display: 'documents.ScannedDisplay') -> 'tuple[str, ...]':

@@ -78,7 +78,8 @@ def instructions(command: Command, environment: Mapping[str, str]) -> int:
     """
     with tempfile.TemporaryDirectory() as directory:
         subprocess.run(
-            ['valgrind', '--tool=callgrind', '--dump-before=execve',
+            [*support.without_capabilities(str(command[0])),
+             'valgrind', '--tool=callgrind', '--dump-before=execve',
              '--callgrind-out-file=%s/out' % directory, *map(str, command)],
             env=environment, capture_output=True, check=True)
         return max(
@@ -95,7 +96,8 @@ def seconds(action: Callable[[], object]) -> float:
 
 
 def run(command: Command, environment: Mapping[str, str]) -> None:
-    subprocess.run(command, env=environment, stdout=subprocess.DEVNULL,
+    subprocess.run([*support.without_capabilities(str(command[0])), *command],
+                   env=environment, stdout=subprocess.DEVNULL,
                    stderr=subprocess.DEVNULL, check=True)
 
 

@@ -72,7 +72,8 @@ def second_host(name: str, files: Files | None = None,
     for key, value in settings.items():
         conf, count = re.subn('(?m)^%s = .*' % key, '%s = %s' % (key, value),
                               conf)
-        assert count == 1, key
+        if not count:
+            conf += '%s = %s\n' % (key, value)
     (root / 'qemu.conf').write_text(conf)
     # It may know what the lab's libvirtd has learned of the emulators.
     subprocess.run(

@@ -248,12 +248,13 @@ BROKEN: dict[str, tuple[str, ...]] = {
         'tlsprofile', put_back(DEFAULT)),
     'default that vdsm cannot read': (
         put(DEFAULT, '[default]\ntlsprofile = modern\n', '600'),
-        'host default', 'failed', 'vdsm cannot read it',
-        'chmod 644 ' + DEFAULT),
+        'host default', 'failed', 'cannot be read by vdsm',
+        'chmod 644 %s, and 755 for its folder [host-file-owner]' % DEFAULT),
     'default that others can write': (
         put(DEFAULT, '[default]\ntlsprofile = modern\n', '666'),
-        'host default', 'failed', 'others than root can write it',
-        'chown root:root and chmod 644', 'chmod 644 ' + DEFAULT),
+        'host default', 'failed', 'writable by users other than '
+        'root', 'chown root:root and chmod 644 [host-file-owner]',
+        'chmod 644 ' + DEFAULT),
     'default of which a part does not apply': (
         put(DEFAULT, '[default]\ntlsgroups = P-999\n'), 'host default',
         'warning', 'P-999: OpenSSL does not know this group', 'correct %s, '

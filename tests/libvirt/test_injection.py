@@ -753,8 +753,9 @@ DOMAINS: list[tuple[str, Unpack[tuple[Pair, ...]]]] = [
     ('runs', (END, command_line('-vdsm-tls')),
      (END, command_line('ciphers=ALL', *HARMLESS))),
     ('runs', (END, command_line(*HARMLESS, '-vdsm-tls'))),
+    # The policy is before them: what QEMU lacks is not of ours.
     ('qemu', (END, command_line('-name'))),
-    ('wrapper', (END, command_line('-device'))),
+    ('qemu', (END, command_line('-device'))),
     # The emulator.
     *[('runs', (DEVICES, DEVICES + '<emulator%s</emulator>' % text))
       for text in ('>', ' text="%s">' % REAL, '>%s' % REAL, '>\n %s\n' % REAL,

@@ -124,7 +124,20 @@ ARGUMENTS = (
     ('-fw_cfg', 'name=opt/x,string=a\nb\tc\rd'), ('', ' '), ('-S',),
     ('-append', '\xe4\u20ac\U0001f512'), ('%s', '$HOME `id` \\'),
     ('-vdsm-tls', 'ciphers=ALL'), ('-vdsm-tls-default', 'priority=NORMAL'),
-    ('-vdsm-tls-', '-Vdsm-tls'))
+    ('-vdsm-tls-', '-Vdsm-tls'), ('-name',))
+# Of the domain itself, which libvirt's own lookups do not care for.
+ROOTS = ('domain', 'domain', 'domain', 'd:domain')
+# What is written in a way in which few others read it; the hook may refuse.
+ODD = (
+    ('<graphics type="spice"', '<graphics x:type="spice"'),
+    ('<graphics type="vnc"', '<graphics x:type="vnc" type="spice"'),
+    ('<graphics type="vnc"', '<graphics type="sdl" xml:type="vnc"'),
+    ('<graphics type="', '<graphics xmlns:y="urn:y" y:type="spice" type="'),
+    (' tlsPort="', ' x:tlsPort="'), ('<listen type="', '<listen x:type="'),
+    ('<channel name="', '<channel x:name="'),
+    ('<listen ', '<listen xmlns="urn:x" '),
+    ('<emulator>', '<emulator x:text="/opt/x">'),
+    (':arg value="', ':arg x:value="'), (':arg value="', ':arg x:a="'))
 NOISE = ('', '', '', '\n  ', '<!-- <emulator>/x</emulator> -->', '\r\n\t',
          '<?emulator /x?>', ' ')
 ENCODINGS = (('utf-8', None), ('utf-8', None), ('utf-8', 'UTF-8'),
@@ -135,8 +148,8 @@ ENCODINGS = (('utf-8', None), ('utf-8', None), ('utf-8', 'UTF-8'),
 class Domain:
     """
     A made-up domain: text, its XML as engines, vdsm, other hooks or people may
-    write it, xml (the same in some encoding), and the VM's properties ({name:
-    value}).
+    write it, xml (the same in some encoding), is_odd (whether the hook may
+    refuse it), and the VM's properties ({name: value}).
     """
 
     def __init__(self, number: int) -> None:
@@ -149,8 +162,17 @@ class Domain:
                                NAMESPACE),
             'xmlns:ovirt-vm="http://ovirt.org/vm/1.0"', 'xmlns:x="urn:x"',
             'id="7"'), self.chance.randint(0, 4))
-        start = ' '.join(['<domain type="qemu"', *namespaces])
-        xml = '%s>%s</domain>' % (start, ''.join(self.parts()))
+        root = self.chance.choice(ROOTS)
+        if root != 'domain':
+            namespaces.append('xmlns:d="urn:d"')
+        start = ' '.join(['<%s type="qemu"' % root, *namespaces])
+        xml = '%s>%s</%s>' % (start, ''.join(self.parts()), root)
+        self.is_odd = False
+        if self.chance.random() < 0.3:
+            odd = xml.replace(*self.chance.choice(ODD))
+            self.is_odd = odd != xml
+            xml = odd if 'xmlns:x=' in start else odd.replace(
+                start, start + ' xmlns:x="urn:x"')
         xml = self.rewritten(re.sub('<[A-Za-z][^<>]*>', self.restyled, xml))
         self.text = re.sub('(?<=[^/]>)(?=<[A-Za-z])',
                            lambda _: self.chance.choice(NOISE), xml)
@@ -341,33 +363,41 @@ def read(connection: libvirt.virConnect, xml: str) -> Reading | str:
 
 
 def run_hook(xml: bytes, properties: dict[str, str],
-             path: pathlib.Path) -> bytes:
+             path: pathlib.Path) -> tuple[bytes, set[str]]:
+    """Return what the hook makes of an XML, and the displays that it sees."""
     path.write_bytes(xml)
-    subprocess.run([HOOK], check=True, stderr=subprocess.PIPE,
-                   env=support.hook_environment(path, **properties))
-    return path.read_bytes()
+    said = subprocess.run(
+        [HOOK], check=True, stderr=subprocess.PIPE,
+        env=support.hook_environment(path, **properties)).stderr.decode()
+    return path.read_bytes(), {display.lower() for display in re.findall(
+        '(?m)^tlsciphers: the (SPICE|VNC) console ', said)}
 
 
 def check_domain(domain: Domain, connection: libvirt.virConnect,
                  path: pathlib.Path) -> str:
     """Check a Domain. Returns what became of it, for counting."""
     plain = read(connection, domain.text)
-    result = run_hook(domain.xml, domain.properties, path)
+    try:
+        result, displays = run_hook(domain.xml, domain.properties, path)
+    except subprocess.CalledProcessError as error:
+        assert domain.is_odd
+        assert re.fullmatch(rb'tlsciphers: .* \[prefix\]\n', error.stderr)
+        assert path.read_bytes() == domain.xml
+        return 'refused by the hook'
     if isinstance(plain, str):
         # What it does not take it does not take with a policy either.
         assert result == domain.xml or isinstance(
             read(connection, result.decode()), str)
         return 'refused by libvirt'
-    wanted = [word for name, _, display, setting in SETTINGS
-              if name in domain.properties and display in plain.displays
+    assert displays == plain.displays & {'spice', 'vnc'}
+    # For displays that are not there as well: another hook may add them.
+    wanted = [word for name, _, _, setting in SETTINGS
+              if name in domain.properties
               for word in ('-vdsm-tls', setting)]
-    if not wanted:
-        assert result == domain.xml
-        return 'without a display that a property is for'
     changed = Reading(connection, result.decode())
     assert changed.emulator == EMULATOR
     others = separate(plain.arguments)[1]
-    assert separate(changed.arguments) == (wanted, others)
+    assert changed.arguments == wanted + others
     assert changed.rest == plain.rest
     ours, native = separate(changed.native)
     assert changed.is_translated == plain.is_translated

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 Offer = tuple[str, str]
 
+QEMU = 'http://libvirt.org/schemas/domain/qemu/1.0'
+PKI = '/etc/pki/vdsm/libvirt-spice'
 BOTH = support.lab_domain('spice', 'vnc')
 # What QEMU and libspice, and GnuTLS, have without a policy.
 DEFAULT_LIST = 'DEFAULT'
@@ -176,6 +178,77 @@ def test_vnc_without_encryption_starts_no_vm(
     assert re.search(
         'priority: the VNC console of this VM is not encrypted; remedy: check '
         'Enable VNC Encryption in the engine', str(error.value))
+
+
+def with_arguments(xml: str, *values: str) -> str:
+    """Return a domain XML with arguments of another hook for QEMU."""
+    return xml.replace('</domain>', '<q:commandline xmlns:q="%s">%s'
+                       '</q:commandline></domain>' % (QEMU, ''.join(
+                           '<q:arg value="%s"/>' % value for value in values)))
+
+
+def test_vnc_that_another_hook_adds_starts_no_vm_without_encryption(
+        start: Start, run_hook: RunHook) -> None:
+    xml = with_arguments(support.lab_domain(), '-vnc', '127.0.0.1:77')
+    with pytest.raises(libvirt.libvirtError, match='the VNC console of this '
+                       'VM is not encrypted'):
+        start(run_hook(xml, tlsprofile='modern'))
+
+
+def test_consoles_that_another_hook_adds_have_the_policy(
+        start: Start, run_hook: RunHook) -> None:
+    """The domain XML, and so libvirt, knows nothing of them."""
+    start(run_hook(with_arguments(
+        support.lab_domain(), '-object', 'tls-creds-x509,id=other,endpoint='
+        'server,verify-peer=off,dir=' + PKI, '-vnc',
+        '127.0.0.1:77,tls-creds=other,password=on', '-spice',
+        'tls-port=5988,disable-ticketing=on,x509-dir=' + PKI),
+        tlsprofile='modern'))
+    assert support.accepted(5988) == spice_suites(['TLSv1.3'])
+    with vencrypt.relay(5977) as port:
+        assert support.accepted(port) == support.gnutls_suites(MODERN)
+
+
+def test_spice_that_another_hook_adds_beside_vnc_has_the_policy(
+        start: Start, run_hook: RunHook) -> None:
+    start(run_hook(with_arguments(
+        support.lab_domain('vnc'), '-spice',
+        'tls-port=5988,disable-ticketing=on,x509-dir=' + PKI),
+        tlsciphers=ECDHE, tlsprotocols='TLSv1.2'))
+    assert support.accepted(5988) == {('TLSv1.2', ECDHE)}
+
+
+def test_value_for_a_console_that_is_not_there_stops_nothing(
+        start: Start, run_hook: RunHook) -> None:
+    assert start(run_hook(support.lab_domain('vnc'), tlsciphers='NOSUCH',
+                          tlsgroups='P-999')).pid
+    assert start(run_hook(support.lab_domain('spice', name='other'),
+                          tlspriority='NOSUCH')).pid
+
+
+@pytest.mark.parametrize('name', ['d:domain', 'domain xmlns="urn:d"'])
+def test_domain_with_a_namespace_of_its_own_has_the_policy(
+        start: Start, run_hook: RunHook, name: str) -> None:
+    """libvirt finds what is in no namespace, and a VM in it."""
+    xml = BOTH.replace('<domain ', '<%s xmlns:d="urn:d" ' % name)
+    if name == 'd:domain':
+        xml = xml.replace('</domain>', '</d:domain>')
+    else:
+        xml = re.sub('(?m)^  <(name|memory|vcpu|os|devices)(?=[ >])',
+                     r'  <\1 xmlns=""', xml)
+    vm = start(run_hook(xml, tlsprofile='modern'))
+    assert support.accepted(vm.tls_port) == spice_suites(['TLSv1.3'])
+    assert support.accepted(vm.websocket_port) == support.gnutls_suites(MODERN)
+
+
+def test_option_of_another_hook_without_its_value_swallows_no_policy(
+        start: Start, run_hook: RunHook) -> None:
+    with pytest.raises(libvirt.libvirtError) as error:
+        start(run_hook(with_arguments(BOTH, '-name'), tlsprofile='modern'))
+    # QEMU complains of what libvirt puts behind it.
+    assert 'vdsm-tls' not in str(error.value)
+    assert 'QEMU gets OPENSSL_CONF with ciphersuites=' in (
+        support.read_vm_log('lab'))
 
 
 def test_default_of_the_host_holds_for_a_vm_without_a_policy(

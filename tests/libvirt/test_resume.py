@@ -48,7 +48,7 @@ def resume_hook(tmp_path: pathlib.Path) -> ResumeHook:
     it says. A refusal is a subprocess.CalledProcessError.
     """
     def resume_hook(properties: dict[str, str], start: bool = False) -> str:
-        flags = RUN_DIR / 'VMID' / 'launchflags'
+        flags = RUN_DIR / support.VM_ID / 'launchflags'
         flags.parent.mkdir(parents=True, exist_ok=True)
         if start:
             flags.write_text('0')
@@ -58,8 +58,8 @@ def resume_hook(tmp_path: pathlib.Path) -> ResumeHook:
         domxml.write_text(BOTH)
         return subprocess.run(
             [HOOK], check=True, capture_output=True, text=True,
-            env=support.hook_environment(domxml, vmId='VMID', **properties)
-            ).stderr
+            env=support.hook_environment(domxml, vmId=support.VM_ID,
+                                         **properties)).stderr
     return resume_hook
 
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 SCRIPTS = {'50_emulator': 'before_vm_start',
            'qemu-kvm-modified': 'qemu_kvm_modified'}
 SHARED = {'hook_module': 'tlsciphers_hook', 'module': 'tlsciphers',
+          'values_module': 'tlsciphers_values',
           'wrapper_module': 'tlsciphers_wrapper'}
 MODULES = [importlib.import_module(name)
            for name in (*SCRIPTS.values(), *SHARED.values())]

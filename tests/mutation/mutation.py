@@ -43,6 +43,7 @@ MODULES = {
     'before_vm_start': 'hooks/before_vm_start.py',
     'tlsciphers_hook': 'hooks/tlsciphers_hook.py',
     'tlsciphers': 'hooks/tlsciphers.py',
+    'tlsciphers_values': 'hooks/tlsciphers_values.py',
     'qemu_kvm_modified': 'wrapper/qemu-kvm-modified.py',
     'tlsciphers_wrapper': 'wrapper/tlsciphers_wrapper.py'}
 SELECTED = [str(TESTS / 'unit' / ('test_%s.py' % name))

@@ -11,7 +11,9 @@ import os
 import pathlib
 import re
 import resource
+import shutil
 import subprocess
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
@@ -67,8 +69,9 @@ def expected(xml: str, installation: support.Installation,
     command_line = domain.find(QEMU + 'commandline')
     if command_line is None:
         command_line = ElementTree.SubElement(domain, QEMU + 'commandline')
-    for value in ('-vdsm-tls', 'ciphers=' + ciphers):
-        ElementTree.SubElement(command_line, QEMU + 'arg', value=value)
+    for position, value in enumerate(('-vdsm-tls', 'ciphers=' + ciphers)):
+        command_line.insert(position, ElementTree.Element(
+            QEMU + 'arg', value=value))
     return canonical(domain)
 
 
@@ -170,12 +173,34 @@ def test_vm_without_the_property_costs_nothing(hook: Hook) -> None:
                            'xml', 'xml.dom.minidom', 'argparse'}
 
 
-def test_vm_without_spice_stays_as_it_is(hook: Hook) -> None:
+def test_arguments_of_another_hook_do_not_swallow_the_policy(
+        hook: Hook) -> None:
+    """An option that lacks its value takes the argument behind it."""
+    trailing = '<qemu:arg value="-name"/></qemu:commandline>'
+    xml = X86.replace('</domain>', OTHER_HOOK.replace(
+        '</qemu:commandline>', trailing))
+    changed, _ = hook.change(xml, tlsciphers=GOOD_CIPHERS)
+    assert canonical(parse(changed)) == expected(xml, hook.installation,
+                                                 GOOD_CIPHERS)
+    # Nor where an older version has put it last.
+    policy = re.findall('<qemu:arg value="(?:-vdsm-tls|ciphers=[^"]*)"/>',
+                        changed)
+    assert len(policy) == 2
+    last = changed.replace(''.join(policy), '').replace(
+        trailing, trailing.replace('</', ''.join(policy) + '</'))
+    assert last != changed
+    assert canonical(parse(hook.change(last, tlsciphers=GOOD_CIPHERS)[0])) == (
+        canonical(parse(changed)))
+
+
+def test_vm_without_spice_carries_what_it_asks_for(hook: Hook) -> None:
+    """Another hook may add the console by arguments for QEMU."""
     xml = X86.replace('type="spice"', 'type="sdl"')
     changed, log = hook.change(xml, tlsciphers=GOOD_CIPHERS)
-    assert changed == xml
+    assert canonical(parse(changed)) == expected(xml, hook.installation,
+                                                 GOOD_CIPHERS)
     assert len(log) == 2
-    assert 'no SPICE console' in log[0]
+    assert log[0].endswith(' [no-console]')
     assert 'VNC' in log[1]
 
 
@@ -384,7 +409,8 @@ def test_every_python_judges_alike(
     '/usr/bin/qemu', '/opt/qemu-system-x86_64'])
 def test_wrapper_of_another_hook_is_not_dropped(newest_hook: Hook,
                                                 path: str) -> None:
-    for emulator in '<emulator>%s</emulator>', '<emulator text="%s"/>':
+    for emulator in ('<emulator>%s</emulator>', '<emulator text="%s"/>',
+                     '<emulator><a/><a>%s</a></emulator>'):
         xml = X86.replace('<devices>', '<devices>' + emulator % path)
         assert path in newest_hook.refusal(xml, tlsciphers=GOOD_CIPHERS)
 
@@ -402,14 +428,64 @@ def test_prefix_is_one_that_is_free(newest_hook: Hook, declared: str,
     assert '<%s:arg value="-vdsm-tls"/>' % prefix in changed
 
 
-def test_domain_may_have_a_namespace(newest_hook: Hook) -> None:
-    xml = ('<d:domain xmlns:d="urn:d"><d:name>a</d:name><d:devices>'
-           '<d:graphics type="spice"/></d:devices></d:domain>')
-    changed, _ = newest_hook.change(xml, tlsciphers=GOOD_CIPHERS)
-    emulator = newest_hook.installation.emulator
-    assert '<d:emulator>%s</d:emulator>' % emulator in changed
-    assert parse(changed).findtext('{urn:d}devices/{urn:d}emulator') == str(
-        emulator)
+@pytest.mark.parametrize('xml, covered', [
+    ('<d:domain xmlns:d="urn:d"><name>a</name><devices><emulator/>'
+     '<graphics type="spice"/></devices></d:domain>', True),
+    ('<d:domain xmlns:d="urn:d"><d:devices><emulator/><graphics type="spice"/>'
+     '</d:devices></d:domain>', False),
+    ('<domain><devices xmlns:d="urn:d"><d:graphics type="spice"/></devices>'
+     '</domain>', False),
+    ('<domain><devices><graphics xmlns="urn:d" type="spice"/></devices>'
+     '</domain>', False),
+    ('<domain xmlns="urn:d"><devices xmlns=""><graphics type="spice"/>'
+     '</devices></domain>', True),
+    ('<domain xmlns="urn:d"/>', False), ('<domain/>', False)])
+def test_domain_is_seen_as_libvirt_sees_it(
+        newest_hook: Hook, xml: str, covered: bool) -> None:
+    """
+    libvirt looks for children in no namespace, whatever that of the domain
+    is; tests/libvirt/test_libvirt_parser.py compares the two.
+    """
+    changed, log = newest_hook.change(xml, tlsciphers=GOOD_CIPHERS)
+    domain = parse(changed)
+    assert [element.text for element in domain.findall('devices/emulator')
+            ] == [str(newest_hook.installation.emulator)]
+    assert [argument.get('value') for argument in domain.findall(
+        '%scommandline/%sarg' % (QEMU, QEMU))] == [
+            '-vdsm-tls', 'ciphers=' + GOOD_CIPHERS]
+    assert len(log) == 1
+    assert ('the SPICE console gets ' in log[0]) == covered
+    assert newest_hook.change(changed, tlsciphers=GOOD_CIPHERS) == (
+        changed, log)
+
+
+PREFIXED = '<domain xmlns:x="urn:x"><devices>%s</devices>%s</domain>'
+
+
+@pytest.mark.parametrize('xml', [
+    PREFIXED % ('<graphics x:type="spice" tlsPort="5931"/>', ''),
+    PREFIXED % ('<graphics type="sdl" x:type="spice"/>', ''),
+    PREFIXED % ('<graphics xml:type="spice"/>', ''),
+    PREFIXED % ('<graphics type="spice"><listen x:type="none"/></graphics>',
+                ''),
+    PREFIXED % ('<graphics type="spice"><a><channel x:mode="secure"/></a>'
+                '</graphics>', ''),
+    PREFIXED % ('<emulator x:text="/opt/x"/>', ''),
+    PREFIXED % ('', '<commandline xmlns="%s"><arg x:value="-vnc"/>'
+                '</commandline>' % QEMU.strip('{}'))])
+def test_attribute_with_a_prefix_is_refused(hook: Hook, xml: str) -> None:
+    """libvirt takes the first attribute of a local name, with any prefix."""
+    line = hook.refusal(xml, tlsciphers=GOOD_CIPHERS)
+    assert line.endswith(' [prefix]')
+    assert re.search(' (x|xml):[a-z]+ of <[a-z]+> ', line)
+
+
+def test_attributes_with_a_prefix_elsewhere_are_no_matter(
+        newest_hook: Hook) -> None:
+    newest_hook.change(PREFIXED % (
+        '<graphics xmlns:y="urn:y" type="spice"/><x:graphics x:type="vnc"/>'
+        '<disk x:a="b"/>', '<metadata><x:a x:b="c"/></metadata>'),
+        tlsciphers=GOOD_CIPHERS)
 
 
 def test_document_type_declaration_is_refused(newest_hook: Hook) -> None:
@@ -417,6 +493,20 @@ def test_document_type_declaration_is_refused(newest_hook: Hook) -> None:
     assert newest_hook.refusal(xml, tlsciphers=GOOD_CIPHERS) == (
         'tlsciphers: the domain XML has a document type declaration '
         '(DOCTYPE), which libvirt may read in another way; remove it')
+
+
+@pytest.mark.parametrize('emulator', [
+    '<emulator text="%s"/>', '<emulator text="%s">/usr/bin/qemu-kvm</emulator>',
+    '<emulator>\n%s</emulator>', ''])
+def test_emulator_is_ours_only_where_libvirt_takes_it_for_ours(
+        newest_hook: Hook, emulator: str) -> None:
+    changed, _ = newest_hook.change(X86, tlsciphers=GOOD_CIPHERS)
+    path = str(newest_hook.installation.emulator)
+    others = changed.replace('<emulator>%s</emulator>' % path,
+                             emulator.replace('%s', path))
+    assert others != changed
+    assert canonical(parse(newest_hook.change(
+        others, tlsciphers=GOOD_CIPHERS)[0])) == canonical(parse(changed))
 
 
 @pytest.mark.parametrize('path', ['/usr/bin/qemu-kvm', '{0.qemu_kvm}',
@@ -437,8 +527,6 @@ def test_missing_wrapper_is_named(hook: Hook) -> None:
     away = wrapper.rename(wrapper.with_name('away'))
     try:
         line = hook.refusal(X86, tlsciphers=GOOD_CIPHERS)
-        # A VM that does not need it is not held up.
-        hook.change(X86.replace('spice', 'sdl'), tlsciphers=GOOD_CIPHERS)
     finally:
         away.rename(wrapper)
     assert line == (
@@ -479,9 +567,22 @@ def test_write_that_fails_puts_the_old_bytes_back(hook: Hook) -> None:
     assert 'as it was' in line
 
 
-def test_xml_that_cannot_be_parsed_is_one_line(hook: Hook) -> None:
-    line = hook.refusal('<domain>', tlsciphers=GOOD_CIPHERS)
-    assert line.startswith('tlsciphers: unexpected error: ')
+@pytest.mark.parametrize('xml', [
+    '', '<domain>', '<domain><\x00/></domain>',
+    '<domain x:y="\'"/>', '<?xml version="1.0" encoding="UTF-7"?><domain/>',
+    '<?xml version="1.0" encoding="no-such"?><domain/>',
+    '<?xml version="1.0" encoding="idna"?><domain/>'])
+def test_xml_that_cannot_be_parsed_is_not_our_mistake(
+        hook: Hook, xml: str) -> None:
+    line = hook.refusal(xml, tlsciphers=GOOD_CIPHERS)
+    assert line.endswith(' [domain-xml]')
+
+
+def test_xml_that_is_not_there_is_not_our_mistake(hook: Hook) -> None:
+    process = hook.run('', tlsciphers=GOOD_CIPHERS,
+                       environment={'_hook_domxml': '/nonexistent'})
+    assert process.returncode == 2
+    assert process.stderr.endswith(' [domain-xml]\n')
 
 
 @pytest.mark.parametrize('xml, properties', [
@@ -497,19 +598,89 @@ def test_resume_is_never_refused(hook: Hook, xml: str,
                            'that was saved)')
 
 
-def test_where_a_resume_cannot_be_told_it_is_a_start(hook: Hook) -> None:
-    """vdsm's runtime folder is not where it should be."""
+def test_resume_without_a_folder_of_its_own_is_one(hook: Hook) -> None:
+    hook.change(X86, tlsciphers='NOSUCH', environment={
+        'vmId': support.VM_ID.replace('3', '4').upper()})
+
+
+@pytest.mark.parametrize('vm_id', [
+    None, '', '.', '..', '../x', '/etc', 'VMID', support.VM_ID + '/../x',
+    support.VM_ID + '\n', support.VM_ID.replace('-', ''), '----',
+    support.VM_ID.replace('3', 'g')])
+def test_vm_without_a_good_id_starts(hook: Hook, vm_id: str | None) -> None:
+    """So a refusal stays one."""
+    environment = support.hook_environment(
+        hook.domxml, tlsciphers='NOSUCH',
+        **({} if vm_id is None else {'vmId': vm_id}))
+    hook.domxml.write_text(X86)
     hook.installation.run_dir.mkdir(parents=True, exist_ok=True)
-    hook.installation.run_dir.rename(hook.installation.root / 'away')
+    process = subprocess.run([hook.installation.hook], capture_output=True,
+                             text=True, env=environment)
+    assert process.returncode == 2, process.stderr
+
+
+def no_run_dir(run_dir: pathlib.Path) -> None:
+    shutil.rmtree(run_dir)
+
+
+def run_dir_is_a_file(run_dir: pathlib.Path) -> None:
+    shutil.rmtree(run_dir)
+    run_dir.write_text('')
+
+
+def folder_is_a_file(run_dir: pathlib.Path) -> None:
+    shutil.rmtree(run_dir / support.VM_ID)
+    (run_dir / support.VM_ID).write_text('')
+
+
+def folder_is_a_dangling_link(run_dir: pathlib.Path) -> None:
+    shutil.rmtree(run_dir / support.VM_ID)
+    (run_dir / support.VM_ID).symlink_to('nowhere')
+
+
+def flags_are_a_dangling_link(run_dir: pathlib.Path) -> None:
+    (run_dir / support.VM_ID / 'launchflags').symlink_to('nowhere')
+
+
+def flags_are_a_folder(run_dir: pathlib.Path) -> None:
+    (run_dir / support.VM_ID / 'launchflags').mkdir()
+
+
+def folder_cannot_be_read(run_dir: pathlib.Path) -> None:
+    (run_dir / support.VM_ID).chmod(0)
+
+
+def run_dir_cannot_be_read(run_dir: pathlib.Path) -> None:
+    run_dir.chmod(0o100)
+
+
+@pytest.mark.parametrize('make', [
+    no_run_dir, run_dir_is_a_file, folder_is_a_file, folder_is_a_dangling_link,
+    flags_are_a_dangling_link, flags_are_a_folder, folder_cannot_be_read,
+    run_dir_cannot_be_read])
+def test_where_a_resume_cannot_be_told_it_is_a_start(
+        hook: Hook, make: Callable[[pathlib.Path], None]) -> None:
+    run_dir = hook.installation.run_dir
+    hook.change(X86, tlsciphers='NOSUCH', start=False)
+    make(run_dir)
+    # Root can read everything, as long as it has its capabilities.
+    drop = (['setpriv', '--bounding-set=-all'] if os.geteuid() == 0 else [])
     try:
         process = subprocess.run(
-            [hook.installation.hook], capture_output=True, text=True,
-            env={'PATH': '/usr/bin:/bin', 'vmId': 'VMID', 'tlsciphers': '',
-                 'PYTHONPATH': str(support.TESTS / 'standin'),
-                 '_hook_domxml': '/nonexistent'})
+            [*drop, hook.installation.hook], capture_output=True, text=True,
+            env=support.hook_environment(hook.domxml, vmId=support.VM_ID,
+                                         tlsciphers='NOSUCH'))
     finally:
-        (hook.installation.root / 'away').rename(hook.installation.run_dir)
-    assert process.returncode == 2
+        if run_dir.is_file():
+            run_dir.unlink()
+        if run_dir.exists():
+            run_dir.chmod(0o755)
+            folder = run_dir / support.VM_ID
+            if folder.is_dir():
+                folder.chmod(0o755)
+            shutil.rmtree(run_dir)
+    assert process.returncode == 2, process.stderr
+    assert 'NOSUCH' in process.stderr
 
 
 def test_missing_openssl_is_named(make_hook: MakeHook,
@@ -596,7 +767,7 @@ def test_test_refuses_as_a_start_would(
     assert process.stderr == (
         '50_emulator: tlsciphers: eNULL:@SECLEVEL=0: this permits '
         'ECDHE-ECDSA-NULL-SHA, a suite without encryption; add !aNULL:!eNULL, '
-        'or remove @SECLEVEL=0\n')
+        'or remove @SECLEVEL=0 [insecure-suite]\n')
 
 
 @pytest.mark.parametrize('name, properties, status', [
@@ -638,7 +809,7 @@ def test_compiled_modules_count_for_their_own_source_alone(
         installation: support.Installation) -> None:
     hook = make_hook(support.Installation(tmp_path, installation.python))
     hook.installation.byte_compile()
-    module = hook.installation.module
+    module = hook.installation.values_module
 
     def refusal(**environment: str) -> str:
         return hook.run(X86, environment=environment, tlsciphers='A,B').stderr

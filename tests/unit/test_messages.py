@@ -21,12 +21,15 @@ import support
 PAGE = (support.SOURCE / 'docs/troubleshooting.md').read_text()
 # In these every text of several words is a message, or a part of one ...
 HOST_CODE = ('hooks/before_vm_start.py', 'hooks/tlsciphers.py',
-             'hooks/tlsciphers_hook.py', 'wrapper/tlsciphers_wrapper.py',
+             'hooks/tlsciphers_hook.py', 'hooks/tlsciphers_values.py',
+             'wrapper/tlsciphers_wrapper.py',
              'wrapper/qemu-kvm-modified.py')
 # ... but for what only completes another one,
 COMPLETIONS = {'CHARACTER_NAMES', 'SYNTAX', 'remedy', 'shown'}
 # and for words of other programs that it reads.
-NO_MESSAGES = {'Cipher suites for', 'Elliptic curves'}
+NO_MESSAGES = {'Cipher suites for', 'Elliptic curves', 'OpenSSL cipher name',
+               'No such file or directory', 'Permission denied',
+               'Syntax error'}
 # In the command, messages are what these are called with.
 CALLS_OF_THE_COMMAND = {'Problem', 'end', 'error', 'note'}
 SHELL_CODE = ('rpm/scriptlet.sh', 'vdsm-hook-tlsciphers.spec')
@@ -111,12 +114,13 @@ def messages() -> dict[str, tuple[str, str]]:
 
 def explained() -> list[str]:
     """Return the pieces of code (list of str) that explain messages."""
-    pieces = []
+    pieces: list[str] = []
     for table in re.findall(r'(?m)^\| the line says \|.*\n\|[-| ]+\n'
                             r'((?:\|.*\n)+)', PAGE):
         for row in table.splitlines():
-            pieces.extend(re.findall(r'`([^`]+)`', re.split(
-                r'(?<!\\)\|', row)[1]))
+            pieces.extend(piece for piece in re.findall(
+                r'`([^`]+)`', re.split(r'(?<!\\)\|', row)[1])
+                if not re.match(r'\[[a-z0-9-]+\]$', piece))
     return pieces
 
 
