@@ -10,7 +10,7 @@ import re
 from tlsciphers_values import group_key
 
 import tlsciphers
-from vdsm_tlsciphers import Problem, certificate, libraries, suites
+from vdsm_tlsciphers import Problem, certificate, libraries, suites, tls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ UNENCRYPTED = {
                                'certificate is on offer'),
     'no TLS': Violation('unencrypted-offer', 'critical', 'connections '
                         'without encryption are on offer')}
+KNOWN_SIGNATURES = frozenset(tls.SIGNATURE_NAMES.values())
 # Different values of policies that are looked up, each by a program.
 MOST_VALUES = 1000
 # Longer than any that the hook takes.
@@ -348,8 +349,10 @@ def unchecked(console: 'documents.Console') -> 'list[str]':
     if any('dh_bits' not in suite for _, suite in offers
            if suites.is_dhe(int(suite['code'], 16))):
         found.append('Diffie-Hellman primes')
-    if not console.get('signatures') and exchanges & {
-            ('TLSv1.2', 'ECDHE'), ('TLSv1.2', 'DHE')}:
+    # Under another name SHA-1 would not be known again.
+    if exchanges & {('TLSv1.2', 'ECDHE'), ('TLSv1.2', 'DHE')} and (
+            not console.get('signatures')
+            or not KNOWN_SIGNATURES.issuperset(console['signatures'] or ())):
         found.append('signature algorithms of TLS 1.2')
     if console.get('extended_master_secret') is None and {
             version for version, _ in exchanges} & {

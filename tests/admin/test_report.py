@@ -885,6 +885,14 @@ def test_policy_of_the_vm_counts_whatever_the_baseline(
     assert 'Policy (high): TLSv1.2 is accepted' in words(page.body)
 
 
+def test_signature_algorithm_that_is_not_known_is_not_checked(
+        make: MakePage) -> None:
+    scan = document('node1.example.com', [INTERMEDIATE])
+    scan['consoles'][0]['signatures'].append('rsa_pkcs1_sha1')
+    assert 'Not checked: signature algorithms of TLS 1.2' in words(
+        make(scan, status=1).consoles('vm00000')['SPICE'])
+
+
 def test_policy_of_a_later_version_is_not_checked(make: MakePage) -> None:
     scan = document('node1.example.com', [MODERN])
     scan['consoles'][0]['policy']['tickets'] = {'value': 'no',
