@@ -10,9 +10,11 @@ import hashlib
 import json
 import os
 import pathlib
+import random
 import re
 import resource
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol
@@ -1056,3 +1058,54 @@ def test_policies_without_number_are_not_all_looked_up(
                                         'required': True}
     page = make(scan, status=1)
     assert 'more than 1000 different values' in words(page.body)
+
+
+# Runs report in one process for each of some files: {path: exit status}.
+REPORTS = """
+import contextlib, io, json, sys
+sys.path.insert(0, sys.argv[1])
+from vdsm_tlsciphers import main
+statuses = {}
+for path in sys.argv[3:]:
+    with contextlib.redirect_stderr(io.StringIO()) as said, (
+            contextlib.redirect_stdout(io.StringIO())):
+        statuses[path] = main.run(['report', '--html', sys.argv[2], path])
+    assert statuses[path] < 3, said.getvalue()
+    assert said.getvalue().count('\\n') == (statuses[path] == 2)
+print(json.dumps(statuses))
+"""
+STRANGE: tuple[Any, ...] = (
+    None, True, -1, 0, 10 ** 19, 1e308, '', 'x' * 300, '\ud800', [], {},
+           [None], 'TLSv1.3', '2026-01-01T00:00:00Z', 'RSA', 'RSA 0', '1301',
+           'scanned', 'no TLS', 'TLS required', 'vnc', 'rsassaPss', ['main'])
+
+
+def places(value: Any, place: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Return the ways (list of tuples of keys) to all within a document."""
+    items = (value.items() if isinstance(value, dict) else enumerate(value)
+             if isinstance(value, list) else ())
+    return [place, *(deeper for key, inner in items
+                     for deeper in places(inner, (*place, key)))]
+
+
+def test_scan_that_is_changed_at_random_is_a_page_or_one_line(
+        newest_installation: support.Installation,
+        tmp_path: pathlib.Path) -> None:
+    """And no pass, where it is that of consoles that do not pass."""
+    random_numbers = random.Random(17)
+    paths = []
+    for number in range(500):
+        scan = copy.deepcopy(document('node1.example.com', [BROAD, OFF]))
+        if number % 3 == 0:
+            scan = as_version_1(scan)
+        *way, last = random_numbers.choice(places(scan)[1:])
+        inner = scan
+        for key in way:
+            inner = inner[key]
+        inner[last] = random_numbers.choice(STRANGE)
+        paths += save(tmp_path, 'now%d-' % number, [scan])
+    statuses = json.loads(subprocess.run(
+        [sys.executable, '-Ic', REPORTS, newest_installation.module.parent,
+         tmp_path / 'page.html', *paths],
+        check=True, capture_output=True, text=True).stdout)
+    assert set(statuses.values()) == {1, 2}
