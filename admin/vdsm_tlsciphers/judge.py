@@ -315,9 +315,11 @@ def findings(console: 'documents.Console',
             console, name)) for violation, remedy in _flaws(console, times)]
     against: documents.Against = (
         'policy' if policy is not None else 'baseline')
-    for code in console.get('unencrypted_offers') or ():
-        found.append(_finding(against, UNENCRYPTED[code],
-                              _encryption(console, name)))
+    for offer in console.get('unencrypted_offers') or ():
+        # Those of later versions are none that are encrypted, either.
+        found.append(_finding(against, UNENCRYPTED.get(offer, Violation(
+            'unencrypted-offer', 'high', '%s is on offer' % offer)),
+            _encryption(console, name)))
     channels = console.get('open_channels')
     if channels:
         found.append(_finding(against, Violation(

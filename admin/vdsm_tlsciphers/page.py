@@ -235,7 +235,8 @@ def side(title: str, result: scans.Result, pictures: Pictures,
     if result.protocols:
         parts.append(pictures.picture(result.protocols))
     if result.problem or result.state != 'scanned':
-        parts.append(element('p', STATES[result.state], ': ' + result.problem
+        state = STATES.get(result.state, result.state)
+        parts.append(element('p', state, ': ' + result.problem
                              if result.problem else '', class_='problem'))
     if result.findings:
         parts.append(element('ul', *[element(

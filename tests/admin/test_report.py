@@ -887,6 +887,21 @@ def test_policy_of_the_vm_counts_whatever_the_baseline(
     assert 'Policy (high): TLSv1.2 is accepted' in words(page.body)
 
 
+def test_state_of_a_later_version_is_no_pass(make: MakePage) -> None:
+    scan = document('node1.example.com', [MODERN])
+    scan['consoles'][0]['state'] = 'half open'
+    page = make(scan, status=1)
+    spice = page.consoles('vm00000')['SPICE']
+    assert words(spice.find('h4')).endswith('Not scanned')
+    assert 'half open' in words(spice)
+
+
+def test_offer_of_a_later_version_is_a_finding(make: MakePage) -> None:
+    scan = document('node1.example.com', [MODERN])
+    scan['consoles'][1]['unencrypted_offers'] = ['TLS 0.9']
+    assert 'TLS 0.9 is on offer' in words(make(scan, status=1).body)
+
+
 def test_signature_algorithm_that_is_not_known_is_not_checked(
         make: MakePage) -> None:
     scan = document('node1.example.com', [INTERMEDIATE])
