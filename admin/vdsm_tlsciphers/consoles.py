@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 DISPLAYS = ('spice', 'vnc', 'websocket')
 # An address for all can be reached through the loopback.
-LOOPBACKS = {'0.0.0.0': '127.0.0.1', '::': '::1'}  # nosec B104 # no bind
+LOOPBACKS = {'0.0.0.0': '127.0.0.1', '::': '::1'}
 # Options whose ports are other listeners than consoles.
 OTHERS = {
     'chardev': 'character device', 'serial': 'serial port',
@@ -43,7 +43,8 @@ class Console:
     A console: display ('spice', 'vnc' or 'websocket'), name (str: of a VNC
     display), address (str) and port (int), None where it does not listen at
     one, socket (str: of the UNIX socket that it listens at, or None), tls
-    (bool), and credentials (str: the name of VNC's, or None).
+    (bool), credentials (str: the name of VNC's, or None), and peer (str: to
+    which it connects by itself, or None).
     """
 
     def __init__(self, given: emulators.Given,
@@ -55,6 +56,7 @@ class Console:
         self.socket = given.socket
         self.tls = given.tls
         self.credentials = given.credentials
+        self.peer = given.peer
 
     @property
     def place(self) -> str:
@@ -63,6 +65,8 @@ class Console:
             return 'port %d' % self.port
         if self.socket is not None:
             return 'UNIX socket %s' % self.socket
+        if self.peer is not None:
+            return 'connection to %s' % self.peer
         return 'no listener'
 
     @property
@@ -102,6 +106,11 @@ class Consoles:
             raise Problem('its emulator listens at more than %d consoles'
                           % emulators.MOST_CONSOLES, 'too-many-consoles')
         self._sort()
+
+    def set_aside(self, what: str) -> None:
+        """Take the unclear for other listeners."""
+        self.others.extend((listener, what) for listener in self.unclear)
+        self.unclear = []
 
     def _sort(self) -> None:
         self.consoles.sort(key=lambda console: (
@@ -184,11 +193,25 @@ class VM:
             found = [('qom-get', {'path': '/objects/' + name,
                                   'property': 'priority'})
                      for name in self._credentials]
+        if self.consoles.unclear and domains.arrives(connection,
+                                                     self.machine):
+            # libvirt lets nobody ask before it is there.
+            self.consoles.set_aside(OTHERS['incoming'])
         if self.consoles.unclear and (
                 self.machine.policy or self.machine.wanted
                 or not priorities):
             found += QUESTIONS
         return found
+
+    @property
+    def host_priority(self) -> 'str | None':
+        """
+        The priority that all its VNC consoles have from this host's libvirt,
+        or None. It outranks the host's default of ours.
+        """
+        known = domains.host_priority()
+        configured = {value for value, _ in self.priorities.values()}
+        return known if known and configured == {known} else None
 
     def take(self, answers: monitor.Answers) -> None:
         """Take what QEMU has answered to the questions()."""
@@ -274,7 +297,7 @@ def _told_vnc(servers: 'Any') -> 'list[emulators.Given]':
             told.append(emulators.Given(
                 'websocket' if server.get('websocket') else 'vnc',
                 str(display['id']), str(server['host']), number, number, None,
-                server.get('auth') == 'vencrypt', None))
+                server.get('auth') == 'vencrypt', None, None))
     return told
 
 
@@ -285,5 +308,5 @@ def _told_spice(spice: 'Any') -> 'list[emulators.Given]':
         if number:
             told.append(emulators.Given(
                 'spice', '', str(spice.get('host', '')), number, number, None,
-                key == 'tls-port', None))
+                key == 'tls-port', None, None))
     return told

@@ -4,6 +4,7 @@
 """The VMs of this host, as libvirt and their domain XML describe them."""
 
 import collections
+import functools
 import re
 from xml.dom import minidom  # nosec B408 # see where it is used
 from xml.parsers import expat
@@ -25,6 +26,7 @@ OVIRT_VM = 'http://ovirt.org/vm/1.0'
 # Where vdsm keeps what libvirt asks its user for.
 VDSM_USER = 'vdsm@ovirt'
 VDSM_PASSWORD = '/etc/pki/vdsm/keys/libvirt_password'  # nosec B105 # path
+QEMU_CONF = '/etc/libvirt/qemu.conf'
 LOG = '/var/log/libvirt/qemu/%s.log'
 # What is read of it, from its end.
 LONGEST_LOG = 4 << 20
@@ -127,6 +129,22 @@ class Machine:
         return consoles
 
 
+@functools.lru_cache(maxsize=None)
+def host_priority() -> 'str | None':
+    """
+    Return the priority that this host's libvirt gives VNC consoles by its own
+    configuration (from 11.6 on), None where it has none.
+    """
+    try:
+        with open(QEMU_CONF, encoding='utf-8', errors='replace') as conf:
+            found = dict(re.findall(
+                r'(?m)^\s*(vnc_tls_priority|default_tls_priority)\s*='
+                r'\s*["\'](.*?)["\']', conf.read(LONGEST_LOG)))
+    except OSError:
+        return None
+    return found.get('vnc_tls_priority', found.get('default_tls_priority'))
+
+
 def is_tainted(connection: 'libvirt.virConnect', machine: Machine) -> bool:
     """
     Tell whether somebody has asked, or changed, the QEMU of a Machine through
@@ -139,6 +157,17 @@ def is_tainted(connection: 'libvirt.virConnect', machine: Machine) -> bool:
                 libvirt.VIR_DOMAIN_MESSAGE_TAINTING)))
     except AttributeError:
         return _log_says_tainted(machine)  # Before libvirt 7.1.
+    except libvirt.libvirtError:
+        return False  # It has ended, or left, in this very moment.
+
+
+def arrives(connection: 'libvirt.virConnect', machine: Machine) -> bool:
+    """Tell whether a Machine has not yet arrived, in a migration to here."""
+    import libvirt
+    try:
+        return connection.lookupByUUIDString(machine.uuid).state() in (
+            [libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_MIGRATION],
+            [libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_STARTING_UP])
     except libvirt.libvirtError:
         return False  # It has ended, or left, in this very moment.
 

@@ -39,7 +39,8 @@ if TYPE_CHECKING:
         """
         Where the arguments have a console listen: name (of a VNC display),
         host ('' for all addresses), the first and last port that it may be,
-        or a UNIX socket. Without ports and socket it does not listen.
+        or a UNIX socket. Without ports and socket it does not listen; peer is
+        what it then connects to by itself, if it does.
         """
 
         display: documents.ConsoleDisplay
@@ -50,9 +51,10 @@ if TYPE_CHECKING:
         socket: str | None
         tls: bool
         credentials: str | None
+        peer: str | None
 else:
     Given = collections.namedtuple(
-        'Given', 'display name host port last socket tls credentials')
+        'Given', 'display name host port last socket tls credentials peer')
 
 
 class Emulator:
@@ -202,15 +204,16 @@ def _spice_consoles(spice: 'dict[str, str]') -> 'Iterator[Given]':
         return
     host = spice.get('addr', '')
     if spice.get('unix', 'off') != 'off':
-        yield Given('spice', '', '', 0, 0, host, False, None)
+        yield Given('spice', '', '', 0, 0, host, False, None, None)
         return
     ports = [(number_of(spice.get(key, '')), key == 'tls-port')
              for key in ('tls-port', 'port')]
     for number, tls in ports:
         if number:
-            yield Given('spice', '', host, number, number, None, tls, None)
+            yield Given('spice', '', host, number, number, None, tls, None,
+                        None)
     if not any(number for number, _ in ports):
-        yield Given('spice', '', '', 0, 0, None, False, None)
+        yield Given('spice', '', '', 0, 0, None, False, None, None)
 
 
 def _vnc_consoles(display: 'Parameters',
@@ -235,23 +238,24 @@ def _vnc_consoles(display: 'Parameters',
     first = 0
     for address in addresses:
         host, _, number = address.rpartition(':')
-        port = number_of(number) + 5900
+        # Decimal, with zeros before it or not.
+        port = number_of(number.lstrip('0')) + 5900
         if address.startswith('unix:'):
             yield Given('vnc', name, '', 0, 0, address[len('unix:'):], tls,
-                        credentials)
+                        credentials, None)
         elif values.get('reverse', 'off') != 'off':
-            yield Given('vnc', name, '', 0, 0, None, tls, credentials)
+            yield Given('vnc', name, '', 0, 0, None, tls, credentials, address)
         else:
             first = first or port
             yield Given('vnc', name, host.strip('[]'), port, port + more,
-                        None, tls, credentials)
+                        None, tls, credentials, None)
     for key, text in display[1:]:
         if key == 'websocket' and value_of(text) != 'off':
             host, _, number = value_of(text).rpartition(':')
             port = (first - 200 if number in ('', 'on')
-                    else number_of(number))
+                    else number_of(number.lstrip('0')))
             yield Given('websocket', name, host.strip('[]'), port,
-                        port + more, None, tls, credentials)
+                        port + more, None, tls, credentials, None)
 
 
 def credentials(value: str) -> 'tuple[str, str | None]':

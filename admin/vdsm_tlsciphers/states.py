@@ -130,10 +130,10 @@ class Shown:
         """Connect to the consoles of VMs that are not yet known."""
         tasks = [(vm, console) for vm in vms
                  for console in (vm.consoles.consoles if vm.consoles else ())
-                 if console.port and policy_for(vm.machine, console.display)
+                 if console.port and policy_for(vm, console.display)
                  and console not in self.proofs
                  and console not in self.channels]
-        offers = [offers_for(vm.machine, console) for vm, console in tasks]
+        offers = [offers_for(vm, console) for vm, console in tasks]
         with concurrent.futures.ThreadPoolExecutor(
                 proofs.WORKERS) as executor:
             found = list(executor.map(self._connect, *zip(*tasks), offers)
@@ -169,20 +169,22 @@ class Shown:
                             console.port or 0, offers)
 
 
-def policy_for(machine: domains.Machine,
+def policy_for(vm: consoles.VM,
                display: 'documents.ConsoleDisplay') -> 'dict[str, str]':
     """Return the part {key: value} of a VM's policy for a display."""
-    return {key: machine.policy[key].value
-            for key in judge.governing_keys(display) if key in machine.policy}
+    policy = vm.machine.policy
+    return {key: (not policy[key].required and key == 'priority'
+                  and vm.host_priority) or policy[key].value
+            for key in judge.governing_keys(display) if key in policy}
 
 
-def offers_for(machine: domains.Machine, console: consoles.Console) -> (
+def offers_for(vm: consoles.VM, console: consoles.Console) -> (
         'list[proofs.Offer] | Problem'):
     """Return the offers that prove a VM's policy, or why there are none."""
     if not console.tls:
         return []
     try:
-        return _offers(tuple(policy_for(machine, console.display).items()),
+        return _offers(tuple(policy_for(vm, console.display).items()),
                        console.display)
     except Problem as problem:
         return problem
@@ -276,14 +278,14 @@ class Description:
         self._add_general_differences()
         self._add_others()
         self.vm['state'] = (DIFFERENCE if self.vm['differences'] else
-                            IN_FORCE if self.vm['settings'] else NONE)
+                            IN_FORCE if machine.policy else NONE)
         self.vm['statement'] = self._statement()
 
     def _statement(self) -> 'documents.Statement':
         if self.vm['state'] != IN_FORCE:
             return 'different' if self.vm['state'] == DIFFERENCE else 'none'
         proven = [console['effective'] for console in self.vm['consoles']
-                  if console['port']]
+                  if console['port'] or console['note']]
         return 'effective' if proven and all(proven) else 'configured'
 
     def _describe(self, display: 'documents.Display',
@@ -311,7 +313,7 @@ class Description:
         for console in there or self._silent(display):
             self._add_console(console, display, bool(keys))
         if self._machine.policy and not keys and any(
-                console.port for console in there):
+                console.port or console.peer for console in there):
             self._add(
                 display, 'console-not-covered', 'high',
                 'this console is not covered%s' % (
@@ -330,7 +332,7 @@ class Description:
                 if (known.display == SPICE) == (display == SPICE)]:
             return []
         return [consoles.Console(emulators.Given(
-            display, '', '', 0, 0, None, False, None))]
+            display, '', '', 0, 0, None, False, None, None))]
 
     def _add_setting(self, display: 'documents.Display', key: str,
                      found: 'Configured', has_tls: bool) -> None:
@@ -339,14 +341,19 @@ class Description:
         live = key == 'priority' and any(
             is_qemu and known != self._emulator.priorities.get(name)
             for name, (known, is_qemu) in self._given.priorities.items())
+        of_host = (key == 'priority' and not required
+                   and self._given.host_priority)
         note = self._given.note if display == VNC and has_tls else None
+        note = note and 'QEMU could not be asked: ' + cut(note)
+        if of_host:
+            note = 'set for all VMs in ' + domains.QEMU_CONF
         self.vm['settings'].append({
             'display': display, 'key': key,
             'asked': requested and clean(requested), 'required': required,
             'in_force': value and cut(value), 'source': source,
             'live': live,
-            'note': note and 'QEMU could not be asked: ' + cut(note)})
-        if requested != value and (has_tls or value):
+            'note': note})
+        if requested != value and (has_tls or value) and not of_host:
             self._add(display, *self._explain(key, value, live))
 
     def _explain(self, key: str, value: 'str | None', live: bool) -> (
@@ -395,8 +402,10 @@ class Description:
             'open_channels': channels if isinstance(channels, list) else None,
             'note': note and cut(note)}
         self.vm['consoles'].append(described)
-        requested = bool(policy_for(self._machine, console.display))
-        if not requested or not console.port:
+        if console.peer is not None:
+            described['note'] = cut('connects to ' + console.peer)
+        requested = bool(policy_for(self._given, console.display))
+        if not requested or not (console.port or console.peer):
             return
         if console.tls:
             self._add_proof(console, display, proof)
@@ -553,6 +562,10 @@ class Description:
     def _add(self, display: 'documents.Display | None', code: str,
              severity: 'documents.Severity', text: str, remedy: str) -> None:
         text, remedy = cut(text), cut(remedy)
+        if severity != 'low' and not self._machine.wanted and not any(
+                setting.required
+                for setting in self._machine.policy.values()):
+            severity = 'medium'  # The host's default is best effort.
         self.vm['differences'].append({
             'display': display, 'difference': '%s; %s [%s]' % (
                 text, remedy, code),
@@ -638,7 +651,10 @@ def show_console(console: 'documents.VMConsole') -> None:
                  'effective: all channels demand TLS')
     if console['display'] == 'websocket':
         words += ' (noVNC)'
-    if console['note']:
+    if console['note'] and not console['port']:
+        place = console['note']
+        words = 'TLS' if console['tls'] else 'not encrypted'
+    elif console['note']:
         words += ' (no proof: %s)' % console['note']
     print(('  %-6s%-13s%s' % (
         'SPICE' if console['display'] == SPICE else 'VNC', place,

@@ -295,6 +295,8 @@ class Targets:
     def process(self) -> Target:
         """What /proc has of an emulator: command line, environment, file."""
         emulators = self.admin('emulators')
+        consoles = self.admin('consoles')
+        listener = self.admin('listeners').Listener
         problem = self.admin('main').Problem
         files: dict[str, bytes] = {}
         emulators.find_pid = lambda machine: 1
@@ -311,6 +313,11 @@ class Targets:
                 assert '\n' not in str(said)
                 return
             assert all(isinstance(name, str) for name in emulator.credentials)
+            assert len(emulator.consoles) <= emulators.MOST_CONSOLES
+            found = consoles.Consoles(emulator, [
+                listener('127.0.0.1', 5900), listener('::', 6000)])
+            assert len(found.unclear + found.others) + len([
+                console for console in found.consoles if console.port]) == 2
             assert isinstance(emulators.protocols(emulator.openssl or {}),
                               str)
 

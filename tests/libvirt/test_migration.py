@@ -208,6 +208,24 @@ def test_policy_holds_before_during_and_after_a_migration(
         assert support.accepted(port) == EXPECTED.vnc
 
 
+def test_status_knows_the_consoles_of_a_vm_that_migrates(
+        start_domain: StartDomain, run_hook: RunHook,
+        full_guest: Callable[[str], str], empty_destination: Host) -> None:
+    """The port through which a VM arrives is no console."""
+    pid = (empty_destination.root / 'pid').read_text().strip()
+    found = []
+    with held(start_domain(full_guest(run_hook(BOTH, **POLICY))),
+              empty_destination, 'direct') as migration:
+        for enter in [], ['nsenter', '--mount', '--target', pid]:
+            vm, = json.loads(subprocess.run(
+                [*enter, 'vdsm-tlsciphers', 'status', '--json'], check=True,
+                capture_output=True, timeout=60).stdout)['vms']
+            found.append((vm['statement'], [
+                other['what'] for other in vm['other_listeners']]))
+        assert not migration.done()
+    assert found == [('effective', []), ('effective', ['incoming migration'])]
+
+
 def test_each_policy_holds_there_and_back(
         start_domain: StartDomain, run_hook: RunHook, lab: Host,
         empty_destination: Host, soak: bool, figure: support.Figure) -> None:

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 from typing import TYPE_CHECKING, Any
 
@@ -280,6 +282,16 @@ def test_a_console_that_was_moved_live_is_scanned(
                 'type': 'inet', 'host': '127.0.0.1', 'port': '5999'}]}}))
     console = scan(vm.name)['vnc']
     assert (console['port'], console['state']) == (5999, 'scanned')
+    # A QEMU that hangs cannot tell, and that is said.
+    os.kill(vm.pid, signal.SIGSTOP)
+    try:
+        process = run(vm.name)
+    finally:
+        os.kill(vm.pid, signal.SIGCONT)
+    assert process.returncode
+    line = process.stderr.splitlines()[0]
+    assert line.startswith('vdsm-tlsciphers: lab: port 5999 is not scanned: ')
+    assert line.endswith(' [listener-unknown]')
 
 
 def test_who_may_not_look_at_emulators_scans_what_the_xml_has(

@@ -11,6 +11,7 @@ import os
 import pathlib
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -150,9 +151,10 @@ def with_property(xml: str, name: str, value: str) -> str:
 PARTIAL_WRAPPER = r"""#!/usr/bin/python3
 import os, sys
 arguments = sys.argv[1:]
-while '-vdsm-tls' in arguments:
-    at = arguments.index('-vdsm-tls')
-    del arguments[at:at + 2]
+for name in '-vdsm-tls', '-vdsm-tls-default':
+    while name in arguments:
+        at = arguments.index(name)
+        del arguments[at:at + 2]
 arguments = [argument.replace('"dir":', %r + '"dir":')
              if argument.startswith('{"qom-type":"tls-creds-x509"')
              else argument for argument in arguments]
@@ -469,11 +471,10 @@ def test_spice_port_without_tls_is_a_difference(
 
 
 def test_spice_port_on_which_all_channels_demand_tls_is_none(
-        start: Start, run_hook: RunHook, host_default: Write) -> None:
-    host_default('[default]\ntlsprofile = modern\n')
-    vm = start(with_arguments(run_hook(support.lab_domain('spice').replace(
-        'defaultMode="secure"', 'defaultMode="any"')), '-spice',
-        'tls-channel=default'))
+        start: Start, run_hook: RunHook) -> None:
+    """The wrapper has them do so where the VM itself requires a policy."""
+    vm = start(run_hook(support.lab_domain('spice').replace(
+        'defaultMode="secure"', 'defaultMode="any"'), tlsprofile='modern'))
     found = only_vm()
     assert found['statement'] == 'effective'
     assert sorted(consoles(found).values()) == [True, True]
@@ -489,11 +490,12 @@ def test_channel_that_is_opened_beside_a_policy_is_a_difference(
     host_default('[default]\ntlsprofile = modern\n')
     start(with_arguments(run_hook(support.lab_domain('spice')), '-spice',
                          'port=6111,plaintext-channel=default'))
+    # The wrapper may drop the default as well, and say so.
     found = only_vm(exit_status=1)
-    assert differences(found) == [('spice', 'spice-plaintext')]
+    assert ('spice', 'spice-plaintext') in differences(found)
     assert consoles(found)['spice', 6111] is False
-    assert differences(only_vm('--no-handshake', exit_status=1)) == [
-        ('spice', 'spice-plaintext')]
+    assert ('spice', 'spice-plaintext') in differences(
+        only_vm('--no-handshake', exit_status=1))
 
 
 def test_console_that_another_hook_adds_is_a_difference(
@@ -509,6 +511,20 @@ def test_console_that_another_hook_adds_is_a_difference(
         'vnc', name='other')), '-vnc', '127.0.0.1:78'))
     found = only_vm('other', exit_status=1)
     assert ('vnc', 'console-not-encrypted') in differences(found)
+
+
+def test_console_that_connects_to_somebody_is_a_difference(
+        start: Start, run_hook: RunHook) -> None:
+    with socket.create_server(('127.0.0.1', 0)) as viewer:
+        peer = '127.0.0.1:%d' % viewer.getsockname()[1]
+        vm = start(with_arguments(run_hook(
+            support.lab_domain('spice'), tlsciphers=GOOD_CIPHERS), '-vnc',
+            peer + ',reverse=on'))
+        found = only_vm(exit_status=1)
+    assert differences(found) == [('vnc', 'console-not-covered')]
+    assert [console['note'] for console in found['consoles']] == [
+        None, 'connects to ' + peer]
+    assert consoles(found)['spice', vm.tls_port] is True
 
 
 def test_display_whose_credentials_have_no_priority_is_a_difference(
@@ -527,6 +543,35 @@ def test_display_whose_credentials_have_no_priority_is_a_difference(
         ('vnc', 5977): False}
     assert differences(only_vm('--no-handshake', exit_status=1)) == [
         ('vnc', 'credentials-without-priority')]
+
+
+@pytest.mark.parametrize('default', [False, True])
+def test_priority_that_libvirt_gives_all_consoles_is_none(
+        start: Start, run_hook: RunHook, host_default: Write,
+        tmp_path: pathlib.Path, default: bool) -> None:
+    """
+    libvirt 11.6 and later have such a setting; here another emulator adds
+    what they would. It outranks the host's default, and no requirement.
+    """
+    conf = pathlib.Path('/etc/libvirt/qemu.conf')
+    before = conf.read_text()
+    host_default('[default]\ntlspriority = NORMAL:-VERS-TLS1.0\n'
+                 if default else '')
+    xml = run_hook(support.lab_domain('vnc'))
+    if EMULATOR not in xml:
+        xml = xml.replace('<devices>', '<devices><emulator>%s</emulator>'
+                          % EMULATOR)
+    start(with_partial_wrapper(xml, TLS13))
+    assert only_vm(exit_status=1)['state'] == 'difference'
+    conf.write_text(before + 'vnc_tls_priority = "%s"\n' % TLS13)
+    try:
+        found = only_vm()
+    finally:
+        conf.write_text(before)
+    assert (found['state'], found['statement']) == (
+        ('in force', 'effective') if default else ('none', 'none'))
+    assert found['settings'][0]['note'] == (
+        'set for all VMs in /etc/libvirt/qemu.conf')
 
 
 def test_credentials_that_were_replaced_are_found_by_handshakes(
@@ -570,6 +615,21 @@ def test_console_that_was_moved_live_is_found(
     assert differences(found) == [('vnc', 'console-of-another-process')]
 
 
+def test_port_of_a_qemu_that_hangs_is_no_proven_console(
+        start_with: StartWith, connection: libvirt.virConnect) -> None:
+    vm = start_with('spice', 'vnc', **BOTH)
+    ask(connection, vm, 'display-update', type='vnc', addresses=[
+        {'type': 'inet', 'host': '127.0.0.1', 'port': '5999'}])
+    os.kill(vm.pid, signal.SIGSTOP)
+    try:
+        found = only_vm(exit_status=1)
+    finally:
+        os.kill(vm.pid, signal.SIGCONT)
+    assert (None, 'listener-unknown') in differences(found)
+    assert {'address': '127.0.0.1', 'port': 5999, 'what': 'unknown'} in (
+        found['other_listeners'])
+
+
 def test_headless_vm_with_a_console_of_another_hook_is_a_difference(
         start: Start) -> None:
     """Its start was with 0.3.0, whose hook found nothing to do."""
@@ -609,13 +669,17 @@ def test_profile_without_a_setting_is_named(
     assert len(found['settings']) == default
 
 
-@pytest.mark.parametrize('listen, place', [
-    ('<listen type="none"/>', None),
-    ('<listen type="socket" socket="/tmp/status-console"/>',
-     '/tmp/status-console')])
+@pytest.mark.parametrize('is_socket', [False, True])
 def test_console_without_a_port_is_named_and_no_difference(
-        start: Start, run_hook: RunHook, listen: str,
-        place: str | None) -> None:
+        start: Start, run_hook: RunHook, is_socket: bool) -> None:
+    place, listen = None, '<listen type="none"/>'
+    if is_socket:
+        folder = pathlib.Path(os.environ['LAB'], 'sockets')
+        folder.mkdir()
+        # The emulator's user makes it.
+        folder.chmod(0o777)
+        place = '%s/vnc' % folder
+        listen = '<listen type="socket" socket="%s"/>' % place
     xml = support.lab_domain('spice', 'vnc').replace(
         '<graphics type="vnc" autoport="yes" websocket="-1"',
         '<graphics type="vnc"')
@@ -688,6 +752,25 @@ def test_vms_that_hang_are_asked_side_by_side(start_with: StartWith) -> None:
              for vm in json.loads(process.stdout)['vms']}
     assert found == {'vm0': 'configured', 'vm1': 'configured',
                      'vm2': 'configured', other.name: 'effective'}
+
+
+def test_consoles_of_another_network_are_not_proven(
+        start_with: StartWith) -> None:
+    """What answers here at their ports would be somebody else."""
+    start_with('spice', 'vnc', **BOTH)
+    found = only_vm(enter=['unshare', '--net'])
+    assert (found['state'], found['statement']) == ('in force', 'configured')
+    assert {console['note'] for console in found['consoles']} == {
+        'it is in another network namespace'}
+
+
+def test_headless_vm_with_a_policy_is_not_without_one(
+        start: Start, run_hook: RunHook) -> None:
+    """The hook has passed it on, for consoles of other hooks."""
+    start(run_hook(support.lab_domain(), tlsprofile='modern'))
+    found = only_vm()
+    assert (found['state'], found['statement'], found['consoles']) == (
+        'in force', 'configured', [])
 
 
 def test_without_handshakes_nobody_connects(start_with: StartWith) -> None:

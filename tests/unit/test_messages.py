@@ -140,6 +140,18 @@ def test_every_line_that_is_explained_is_one_that_can_be_printed() -> None:
             if not [key for key in keys if key in piece]] == []
 
 
+def test_every_difference_of_status_is_explained_by_its_code() -> None:
+    states = (support.SOURCE / 'admin/vdsm_tlsciphers/states.py').read_text()
+    codes = set(re.findall(
+        r"'([a-z]+(?:-[a-z]+)+)',\s+'(?:critical|high|medium|low|info)'",
+        states))
+    assert 'policy-not-effective' in codes
+    assert codes == {code for first in re.findall(
+        r'(?m)^\| (`[a-z-]+`(?:, `[a-z-]+`)*) \|', PAGE.partition(
+            '| code | what is different |')[2].partition('\n\n')[0])
+        for code in re.findall('`([^`]+)`', first)}
+
+
 def test_messages_of_each_part_are_seen() -> None:
     """The search itself: some that must be among them."""
     found = messages()
