@@ -70,6 +70,8 @@ GROUP_ALIASES = {
     'k233': 'sect233k1', 'b233': 'sect233r1', 'k283': 'sect283k1',
     'b283': 'sect283r1', 'k409': 'sect409k1', 'b409': 'sect409r1',
     'k571': 'sect571k1', 'b571': 'sect571r1'}
+# What stands behind a curve's name in that of a hybrid group.
+KEMS = ('mlkem', 'kyber')
 # Beginnings, in that form, of curves that TLS 1.3 does not have (RFC 8446,
 # section 4.2.7), and of groups that older versions do not have as curves.
 ONLY_BEFORE_TLS13 = ('sect', 'secp', 'p192', 'p224', 'brainpool')
@@ -301,6 +303,12 @@ def group_key(name):
         if name.startswith(prefix):
             name = name[len(prefix):]
     name = name.replace('-', '').replace('_', '')
+    if name.endswith('draft00'):
+        name = name[:-len('draft00')]
+    for kem in KEMS:
+        if kem in name[1:]:
+            curve, kem, size = name.partition(kem)
+            return GROUP_ALIASES.get(curve, curve) + kem + size
     return GROUP_ALIASES.get(name, name)
 
 

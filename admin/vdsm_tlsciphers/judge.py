@@ -7,8 +7,10 @@ import collections
 import functools
 import re
 
+from tlsciphers_values import group_key
+
 import tlsciphers
-from vdsm_tlsciphers import Problem, certificate, libraries, suites
+from vdsm_tlsciphers import Problem, certificate, libraries, suites, tls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,16 +22,6 @@ if TYPE_CHECKING:
 
 NO_BASELINE = tlsciphers.NO_PROFILE
 
-# Other names of curves (NIST's, X9.62's) than IANA's, as group_key() has them.
-GROUP_ALIASES = {
-    'prime192v1': 'secp192r1', 'p192': 'secp192r1', 'p224': 'secp224r1',
-    'prime256v1': 'secp256r1', 'p256': 'secp256r1', 'p384': 'secp384r1',
-    'p521': 'secp521r1', 'k163': 'sect163k1', 'b163': 'sect163r2',
-    'k233': 'sect233k1', 'b233': 'sect233r1', 'k283': 'sect283k1',
-    'b283': 'sect283r1', 'k409': 'sect409k1', 'b409': 'sect409r1',
-    'k571': 'sect571k1', 'b571': 'sect571r1'}
-# What stands behind a curve's name in that of a hybrid group.
-KEMS = ('mlkem', 'kyber')
 # What Mozilla's guidelines have beside the groups of our profiles.
 HYBRID_GROUP = 'x25519mlkem768'
 
@@ -57,6 +49,7 @@ UNENCRYPTED = {
                                'certificate is on offer'),
     'no TLS': Violation('unencrypted-offer', 'critical', 'connections '
                         'without encryption are on offer')}
+KNOWN_SIGNATURES = frozenset(tls.SIGNATURE_NAMES.values())
 # Different values of policies that are looked up, each by a program.
 MOST_VALUES = 1000
 # Longer than any that the hook takes.
@@ -135,23 +128,6 @@ def _version_severity(version: str) -> 'documents.Severity':
 
 def _suite_severity(suite: 'documents.Suite') -> 'documents.Severity':
     return SUITE_SEVERITIES[suite['strength']]
-
-
-def group_key(name: str) -> str:
-    """
-    Return what all names of a group have in common: those of OpenSSL, of
-    GnuTLS (with GROUP- or without), and of IANA.
-    """
-    key = name.lower().replace('-', '').replace('_', '')
-    if key.startswith('group'):
-        key = key[len('group'):]
-    if key.endswith('draft00'):
-        key = key[:-len('draft00')]
-    for kem in KEMS:
-        if kem in key[1:]:
-            curve, kem, size = key.partition(kem)
-            return GROUP_ALIASES.get(curve, curve) + kem + size
-    return GROUP_ALIASES.get(key, key)
 
 
 def governing_keys(display: 'documents.ScannedDisplay') -> 'tuple[str, ...]':
@@ -339,9 +315,11 @@ def findings(console: 'documents.Console',
             console, name)) for violation, remedy in _flaws(console, times)]
     against: documents.Against = (
         'policy' if policy is not None else 'baseline')
-    for code in console.get('unencrypted_offers') or ():
-        found.append(_finding(against, UNENCRYPTED[code],
-                              _encryption(console, name)))
+    for offer in console.get('unencrypted_offers') or ():
+        # Those of later versions are none that are encrypted, either.
+        found.append(_finding(against, UNENCRYPTED.get(offer, Violation(
+            'unencrypted-offer', 'high', '%s is on offer' % offer)),
+            _encryption(console, name)))
     channels = console.get('open_channels')
     if channels:
         found.append(_finding(against, Violation(
@@ -373,8 +351,10 @@ def unchecked(console: 'documents.Console') -> 'list[str]':
     if any('dh_bits' not in suite for _, suite in offers
            if suites.is_dhe(int(suite['code'], 16))):
         found.append('Diffie-Hellman primes')
-    if not console.get('signatures') and exchanges & {
-            ('TLSv1.2', 'ECDHE'), ('TLSv1.2', 'DHE')}:
+    # Under another name SHA-1 would not be known again.
+    if exchanges & {('TLSv1.2', 'ECDHE'), ('TLSv1.2', 'DHE')} and (
+            not console.get('signatures')
+            or not KNOWN_SIGNATURES.issuperset(console['signatures'] or ())):
         found.append('signature algorithms of TLS 1.2')
     if console.get('extended_master_secret') is None and {
             version for version, _ in exchanges} & {

@@ -226,7 +226,7 @@ def print_summary(report: Report, path: str) -> None:
     for what, consoles in report.unchecked.most_common():
         print('not checked: %s (%s)' % (
             terminal.clean(what), markup.count(consoles, 'console')))
-    print('page: %s' % path)
+    print('page: %s' % terminal.clean(path))
 
 
 def row(name: str, tally: scans.Tally) -> 'tuple[str, ...]':

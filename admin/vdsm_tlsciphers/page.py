@@ -235,7 +235,8 @@ def side(title: str, result: scans.Result, pictures: Pictures,
     if result.protocols:
         parts.append(pictures.picture(result.protocols))
     if result.problem or result.state != 'scanned':
-        parts.append(element('p', STATES[result.state], ': ' + result.problem
+        state = STATES.get(result.state, result.state)
+        parts.append(element('p', state, ': ' + result.problem
                              if result.problem else '', class_='problem'))
     if result.findings:
         parts.append(element('ul', *[element(
@@ -572,16 +573,13 @@ def back(report: 'merge.Report') -> 'Iterator[Markup]':
                    for vm, display, host in gone[:LONGEST_LIST]]),
             element('p', '%s more.' % count(rest, 'console'))
             if rest > 0 else '')
-    if report.sources:
-        yield element(
-            'section', element('h2', 'Scan files'),
-            table('Files that this report was made of', ['File', 'SHA-256'],
-                  [[source.path, element('code', source.sha256)]
-                   for source in report.sources]),
-            table('Files of the earlier scan', ['File', 'SHA-256'],
-                  [[source.path, element('code', source.sha256)]
-                   for source in report.earlier_sources])
-            if report.earlier_sources else '')
+    tables = [table(caption, ['File', 'SHA-256'],
+                    [[source.path, element('code', source.sha256)]
+                     for source in sources]) for caption, sources in (
+        ('Files that this report was made of', report.sources),
+        ('Files of the earlier scan', report.earlier_sources)) if sources]
+    if tables:
+        yield element('section', element('h2', 'Scan files'), *tables)
     yield opening('section', id='results')
     yield element('h2', 'Every suite by name')
     yield from report.pictures.comparisons()

@@ -55,16 +55,18 @@ def run(options: 'argparse.Namespace') -> int:
     baseline = judge.read_baseline(options.baseline)
     if options.before and not options.html:
         raise Problem('--before FILE is for the page; give --html FILE too')
+    earlier: list[scans.Source] = []
     before = list(scans.read(
         [options.before] if options.before else [], baseline,
-        options.baseline, [], is_earlier=True))
+        options.baseline, earlier, is_earlier=True))
     if options.html:
         from vdsm_tlsciphers import merge
         merge.check_path(options.html)
     document = scanner.scan(scanner.find_targets(options.targets), baseline,
                             options.baseline)
     if options.html:
-        merge.write_html(options.html, [document], before)
+        merge.write_html(options.html, [document], before,
+                         earlier_sources=earlier)
     if options.json:
         terminal.print_json(document)
     else:

@@ -159,7 +159,7 @@ def console(host: str, vm: str, kind: str, display: str, port: int) -> Console:
         'policy': {key: {'value': value, 'required': True}
                    for key, value in POLICIES[kind].items()}
         if kind in POLICIES else None,
-        'signatures': SIGNATURES if 'TLSv1.2' in protocols else [],
+        'signatures': [*SIGNATURES] if 'TLSv1.2' in protocols else [],
         'extended_master_secret': True if 'TLSv1.2' in protocols else None,
         'session_tickets': False if 'TLSv1.2' in protocols else None,
         'unencrypted_offers': [], 'open_channels': None,

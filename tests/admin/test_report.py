@@ -10,9 +10,11 @@ import hashlib
 import json
 import os
 import pathlib
+import random
 import re
 import resource
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol
@@ -532,6 +534,10 @@ def damaged(change: Callable[[Any], object]) -> str:
      'consoles is not as expected'),
     (damaged(lambda scan: scan['consoles'].append(None)),
      'consoles is not as expected'),
+    (damaged(lambda scan: scan.update(time=scan['time'] + '\n')),
+     'time is not as expected'),
+    (damaged(lambda scan: scan['consoles'][0]['groups'].append('x' * 201)),
+     'consoles.groups is not as expected'),
     (damaged(lambda scan: scan['consoles'][0].update(port='5900')),
      'consoles.port is not as expected'),
     (damaged(lambda scan: scan['consoles'][0].update(port=True)),
@@ -881,6 +887,29 @@ def test_policy_of_the_vm_counts_whatever_the_baseline(
     assert 'Policy (high): TLSv1.2 is accepted' in words(page.body)
 
 
+def test_state_of_a_later_version_is_no_pass(make: MakePage) -> None:
+    scan = document('node1.example.com', [MODERN])
+    scan['consoles'][0]['state'] = 'half open'
+    page = make(scan, status=1)
+    spice = page.consoles('vm00000')['SPICE']
+    assert words(spice.find('h4')).endswith('Not scanned')
+    assert 'half open' in words(spice)
+
+
+def test_offer_of_a_later_version_is_a_finding(make: MakePage) -> None:
+    scan = document('node1.example.com', [MODERN])
+    scan['consoles'][1]['unencrypted_offers'] = ['TLS 0.9']
+    assert 'TLS 0.9 is on offer' in words(make(scan, status=1).body)
+
+
+def test_signature_algorithm_that_is_not_known_is_not_checked(
+        make: MakePage) -> None:
+    scan = document('node1.example.com', [INTERMEDIATE])
+    scan['consoles'][0]['signatures'].append('rsa_pkcs1_sha1')
+    assert 'Not checked: signature algorithms of TLS 1.2' in words(
+        make(scan, status=1).consoles('vm00000')['SPICE'])
+
+
 def test_policy_of_a_later_version_is_not_checked(make: MakePage) -> None:
     scan = document('node1.example.com', [MODERN])
     scan['consoles'][0]['policy']['tickets'] = {'value': 'no',
@@ -1044,3 +1073,54 @@ def test_policies_without_number_are_not_all_looked_up(
                                         'required': True}
     page = make(scan, status=1)
     assert 'more than 1000 different values' in words(page.body)
+
+
+# Runs report in one process for each of some files: {path: exit status}.
+REPORTS = """
+import contextlib, io, json, sys
+sys.path.insert(0, sys.argv[1])
+from vdsm_tlsciphers import main
+statuses = {}
+for path in sys.argv[3:]:
+    with contextlib.redirect_stderr(io.StringIO()) as said, (
+            contextlib.redirect_stdout(io.StringIO())):
+        statuses[path] = main.run(['report', '--html', sys.argv[2], path])
+    assert statuses[path] < 3, said.getvalue()
+    assert said.getvalue().count('\\n') == (statuses[path] == 2)
+print(json.dumps(statuses))
+"""
+STRANGE: tuple[Any, ...] = (
+    None, True, -1, 0, 10 ** 19, 1e308, '', 'x' * 300, '\ud800', [], {},
+           [None], 'TLSv1.3', '2026-01-01T00:00:00Z', 'RSA', 'RSA 0', '1301',
+           'scanned', 'no TLS', 'TLS required', 'vnc', 'rsassaPss', ['main'])
+
+
+def places(value: Any, place: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Return the ways (list of tuples of keys) to all within a document."""
+    items = (value.items() if isinstance(value, dict) else enumerate(value)
+             if isinstance(value, list) else ())
+    return [place, *(deeper for key, inner in items
+                     for deeper in places(inner, (*place, key)))]
+
+
+def test_scan_that_is_changed_at_random_is_a_page_or_one_line(
+        newest_installation: support.Installation,
+        tmp_path: pathlib.Path) -> None:
+    """And no pass, where it is that of consoles that do not pass."""
+    random_numbers = random.Random(17)
+    paths = []
+    for number in range(500):
+        scan = copy.deepcopy(document('node1.example.com', [BROAD, OFF]))
+        if number % 3 == 0:
+            scan = as_version_1(scan)
+        *way, last = random_numbers.choice(places(scan)[1:])
+        inner = scan
+        for key in way:
+            inner = inner[key]
+        inner[last] = random_numbers.choice(STRANGE)
+        paths += save(tmp_path, 'now%d-' % number, [scan])
+    statuses = json.loads(subprocess.run(
+        [sys.executable, '-Ic', REPORTS, newest_installation.module.parent,
+         tmp_path / 'page.html', *paths],
+        check=True, capture_output=True, text=True).stdout)
+    assert set(statuses.values()) == {1, 2}

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pathlib
@@ -530,6 +531,20 @@ def test_certificate_with_a_long_name_is_one_that_report_reads(
     process = newest_command.run('report', '--html', tmp_path / 'page.html',
                                  tmp_path / 'now.json')
     assert (process.returncode, process.stderr) == (0, '')
+
+
+
+def test_page_of_a_scan_lists_the_earlier_one_with_its_digest(
+        newest_command: Command, certificate: pathlib.Path,
+        tmp_path: pathlib.Path) -> None:
+    before = tmp_path / 'before.json'
+    with servers.openssl(certificate, *MODERN) as port:
+        target = '127.0.0.1:%d' % port
+        before.write_text(newest_command.run('scan', '--json', target).stdout)
+        newest_command.run('scan', '--before', before, '--html',
+                           tmp_path / 'page.html', target)
+    assert hashlib.sha256(before.read_bytes()).hexdigest() in (
+        tmp_path / 'page.html').read_text()
 
 
 def run_on_terminal(command: Command, *arguments: str,
