@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 DISPLAYS = ('spice', 'vnc', 'websocket')
 # An address for all can be reached through the loopback.
-LOOPBACKS = {'0.0.0.0': '127.0.0.1', '::': '::1'}
+LOOPBACKS = {'0.0.0.0': '127.0.0.1', '::': '::1'}  # nosec B104 # no bind
 # Options whose ports are other listeners than consoles.
 OTHERS = {
     'chardev': 'character device', 'serial': 'serial port',

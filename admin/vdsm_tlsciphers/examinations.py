@@ -286,7 +286,7 @@ def become(user: 'pwd.struct_passwd | None') -> 'Callable[[], None] | None':
         return None
 
     def change() -> None:
-        assert user
+        assert user  # nosec B101 # for mypy
         os.initgroups(user.pw_name, user.pw_gid)
         os.setgid(user.pw_gid)
         os.setuid(user.pw_uid)

@@ -116,7 +116,7 @@ def _start_openssl(policy: 'dict[str, str]', certificate: str, folder: str,
     if 'ciphers' in policy:
         command += ['-cipher', policy['ciphers']]
     process = _popen(command, env=environment)
-    assert process.stdout
+    assert process.stdout  # nosec B101 # for mypy
     for line in iter(process.stdout.readline, b''):
         found = re.search(br'^ACCEPT .*:(\d+)$', line.strip())
         if found:

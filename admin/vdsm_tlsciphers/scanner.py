@@ -183,7 +183,8 @@ def scan_target(target: Target, baseline: 'dict[str, str] | None',
         'port': target.port, 'state': scans.SCANNED, 'problem': None,
         'code': None, 'remedy': None, 'protocols': {}, 'groups': [],
         'signatures': [], 'extended_master_secret': None,
-        'session_tickets': None, 'certificate': None,
+        'session_tickets': None,  # nosec B105 # no password
+        'certificate': None,
         'unencrypted_offers': [], 'open_channels': None,
         'policy': None, 'findings': []}
     probe = port.Port(target.address, target.port, target.display)

@@ -465,7 +465,8 @@ COMMAND_LINES: list[CommandLine] = [
         'protocols': 'TLSv1.3'}}),
     ('runs', [..., '-spice', 'port=%d' % OTHER_PORT],
      {'ports': {OTHER_PORT: None}}),
-    ('wrapper', ['-spice', 'tls-port=0', ...], {}),
+    # It does not listen then.
+    ('qemu', ['-spice', 'tls-port=0', ...], {}),
     ('wrapper', ['-spice', 'tls-port=0x0', ...], {}),
     ('wrapper', ['-spice', ',tls-ciphers=ALL', ...], {}),
     ('qemu', ['-spice', 'notls-port', ...], {'settings': {

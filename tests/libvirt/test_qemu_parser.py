@@ -62,6 +62,7 @@ STRICTER = {
                            for display in report.vnc) or report.closed,
     r'the (SPICE|VNC) console of this VM listens on a socket': None,
     r'with (id|plaintext-channel) in -spice': None,
+    r'the one that this host gives all consoles holds': None,
     # A table that lacks a newer QEMU's option could look like this.
     r'cannot tell whether QEMU takes ': None,
     # Options that could add or change consoles unseen.
