@@ -453,16 +453,22 @@ def is_usable(suite):
     return '_PSK_' not in suite and '_SRP_' not in suite
 
 
+def counts_for(suite, version):
+    """Tell whether a suite (str) of a Priority counts for a version of TLS."""
+    # SSL3.0 comes before all of them, TLS1.3 behind.
+    first = suite.split()[-1]
+    return is_usable(suite) and (
+        first == version or (version != 'TLS1.3' and first < version))
+
+
 def has_suite(priority, version, *words):
     """
     Tell whether a Priority has a suite for a version of TLS whose name has
     none of these words.
     """
     for suite in priority.suites:
-        first = suite.split()[-1]
-        if is_usable(suite) and (
-                first == version or (version != 'TLS1.3' and first < version)
-                ) and not [word for word in words if word in suite]:
+        if counts_for(suite, version) and not [
+                word for word in words if word in suite]:
             return True
     return False
 

@@ -40,7 +40,7 @@ def fault(policy: 'dict[str, str]') -> (
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         module.set_openssl_conf(os.fsencode(path))
         try:
-            problem = module.write_configuration(
+            _, problem = module.write_configuration(
                 descriptor, *(policy.get(key, '') for key in KEYS))
             reason = problem[0] if problem else next(
                 (line for line in notes if 'malformed' in line), None)
@@ -110,7 +110,7 @@ def find_line(module: 'types.ModuleType',
         if setting.partition('=')[0].strip() in (
                 'openssl_conf', 'ssl_conf', 'system_default'):
             continue
-        if module.takes_effect(descriptor, rest + chain, ''):
+        if module.takes_effect(descriptor, rest + chain, '') is not None:
             return place(module.host_openssl_conf(), line, 0), setting
     return None, None
 

@@ -207,7 +207,7 @@ def _priority_bounds(priority: str) -> Bounds:
     if set(left).intersection(libraries.GNUTLS_VERSIONS):
         raise Problem('GnuTLS of this host does not read the end of %s'
                       % tlsciphers.printable(priority))
-    codes = {int(code, 16) for _, code, _ in listed}
+    codes = {int(code, 16) for _, code in listed}
     return Bounds(set(versions), codes.difference(suites.TLS13),
                   codes.intersection(suites.TLS13),
                   set(map(group_key, groups)), _signatures(priority))
@@ -215,10 +215,8 @@ def _priority_bounds(priority: str) -> Bounds:
 
 def _signatures(priority: str) -> 'set[str]':
     """Return the signature algorithms of TLS 1.2 in a priority string."""
-    listed = re.search('(?m)^PK-signatures: (.*)', libraries.ask(
-        tlsciphers.GNUTLS_CLI, '--list', '--priority=' + priority))
-    names = listed.group(1).split(', ') if listed else []
-    return {_signature(re.sub('^SIGN-', '', name)) for name in names}
+    return {_signature(re.sub('^SIGN-', '', name))
+            for name in libraries.read_priority(priority).signatures}
 
 
 def _signature(name: str) -> str:

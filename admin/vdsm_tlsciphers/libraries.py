@@ -12,7 +12,9 @@ import functools
 import re
 import subprocess  # nosec B404 # programs by absolute path, no shell
 
-from tlsciphers import GNUTLS_CLI, OPENSSL
+import tlsciphers_values
+from tlsciphers_values import GNUTLS_CLI, OPENSSL
+
 from vdsm_tlsciphers import Problem
 
 TYPE_CHECKING = False
@@ -133,41 +135,44 @@ def vnc_suites(priority: str) -> 'tuple[Protocols, list[str]]':
     """
     versions, listed, groups = list_priority(priority)
     return without_empty({
-        version: [suite_names().get(code, suite)
-                  for suite, code, since in listed
-                  if is_usable(suite, since, GNUTLS_VERSIONS[version])]
+        version: [suite_names().get(code, suite.split()[0])
+                  for suite, code in listed
+                  if is_usable(suite, GNUTLS_VERSIONS[version])]
         for version in GNUTLS_VERSIONS if version in versions}), groups
 
 
+@functools.lru_cache(maxsize=64)
+def read_priority(priority: str) -> tlsciphers_values.Priority:
+    """
+    Return what GnuTLS lists for a priority string, as the hook reads it; empty
+    lists where it does not know the string.
+    """
+    return tlsciphers_values.Priority([
+        line.strip() for line in ask(
+            GNUTLS_CLI, '--list', '--priority=' + priority).splitlines()])
+
+
 def list_priority(priority: str) -> (
-        'tuple[list[str], list[tuple[str, str, str]], list[str]]'):
+        'tuple[list[str], list[tuple[str, str]], list[str]]'):
     """
     Return what GnuTLS lists for a priority string: versions (list of str),
-    suites (list of (name, code such as 'C030', since which version)) and
-    groups (list of str). All are empty where it does not know the string.
+    suites (list of (line of GnuTLS, code such as 'C030')) and groups (list of
+    str). All are empty where it does not know the string.
     """
-    output = ask(GNUTLS_CLI, '--list', '--priority=' + priority)
-    lists: dict[str, list[str]] = {
-        name: names.split(', ') for name, names in re.findall(
-            r'(?m)^([A-Z][\w -]*): (.*)$', output)}
+    found = read_priority(priority)
     versions = {'VERS-' + name: version
                 for version, name in GNUTLS_VERSIONS.items()}
     return (
-        [versions.get(name, name) for name in lists.get('Protocols', [])],
-        [(suite, (first + second).upper(), since)
-         for suite, first, second, since in re.findall(
-             r'(?m)^(TLS_\w+)\s+0x(\w\w), 0x(\w\w)\s+(\S+)', output)],
-        [re.sub('^GROUP-', '', name) for name in lists.get(
-            'Groups', lists.get('Elliptic curves', []))])
+        [versions.get(name, name) for name in found.protocols],
+        [(suite, ''.join(re.findall(r'\b0x(\w\w)\b', suite)).upper())
+         for suite in found.suites],
+        [re.sub('^GROUP-', '', name) for name in found.groups])
 
 
-def is_usable(suite: str, since: str, version: str) -> bool:
-    """Tell whether a VNC console can use a suite of GnuTLS."""
-    if re.search('_(PSK|SRP|ANON|ECDSA|DSS)_', suite):
-        return False
-    if 'TLS1.3' in (version, since):
-        return version == since
-    return since <= version or since == 'SSL3.0'
+def is_usable(suite: str, version: str) -> bool:
+    """Tell whether a VNC console can use a suite (a line of GnuTLS)."""
+    return not re.search('_(ANON|ECDSA|DSS)_', suite) and bool(
+        tlsciphers_values.counts_for(suite, version))
 
 
 @functools.lru_cache(maxsize=None)

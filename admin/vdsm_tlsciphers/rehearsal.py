@@ -135,7 +135,7 @@ def _configure(policy: 'dict[str, str]', folder: str) -> str:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         module.set_openssl_conf(os.fsencode(path))
-        problem = module.write_configuration(descriptor, *(
+        _, problem = module.write_configuration(descriptor, *(
             policy.get(key, '') for key in IN_CONFIGURATION))
     except tlsciphers.Refused as refusal:
         raise Problem(str(refusal))
