@@ -12,7 +12,6 @@ hook does.
 import posix
 import sys
 import time
-from errno import EACCES, EISDIR, ELOOP, ENOENT, ENOTDIR
 
 from tlsciphers_values import (
     CANNOT_ASK,
@@ -51,8 +50,6 @@ MANUAL_CIPHERS = (
     'ECDH+AESGCM:DH+AESGCM:ECDH+AES256:DH+AES256:ECDH+AES128:DH+AES:ECDH+3DES:'
     'DH+3DESRSA+AESGCM:RSA+AES:RSA+3DES:!aNULL:!MD5:!DSS')
 
-# Errors of a file that is not there, or not to be read.
-LASTING = (ENOENT, EACCES, ENOTDIR, EISDIR, ELOOP)
 # Of fcntl(2), which not every Python names: no more changes of a file's size
 # and content, nor of this.
 F_ADD_SEALS = 1033
@@ -522,14 +519,10 @@ def check_spice_conf(settings):
     Give up where a file of the host that libspice reads last would permit
     more than the policy.
     """
-    try:
-        with open(SPICE_CONF, 'rb', 0) as configuration:
-            text = configuration.read()
-    except EnvironmentError as error:
-        check_lasting(error)
+    if not posix.access(SPICE_CONF, posix.R_OK) or not reads_spice_conf():
         return
-    if not reads_spice_conf():
-        return
+    with open(SPICE_CONF, 'rb', 0) as configuration:
+        text = configuration.read()
     for line in str(text.decode('latin-1').encode(
             'ascii', 'replace').decode('ascii')).split('\n'):
         name, _, value = line.partition('#')[0].partition('=')
@@ -691,7 +684,7 @@ def write_configuration(descriptor, ciphersuites, protocols, groups):
     except EnvironmentError as error:
         check_lasting(error)
         host, chain = '', section_chain({})
-        if error.errno != ENOENT:
+        if not is_missing(error):
             note('OpenSSL cannot read %s: %s; only the policy counts'
                  % (path, error.strerror))
     except ValueError as error:
@@ -849,7 +842,7 @@ def host_openssl_conf():
         # The package may have been built for another distribution.
         lines = ask(OPENSSL, ('version', '-d'), None)[1]
         folder = ''.join(lines).partition('"')[2].partition('"')[0]
-        if error.errno in (ENOENT, ENOTDIR) and folder[:1] == '/':
+        if is_missing(error) and folder[:1] == '/':
             return folder + '/openssl.cnf'
     return HOST_OPENSSL_CONF
 
@@ -947,8 +940,15 @@ def check_lasting(error):
     Raise an error that OpenSSL need not meet when it reads the same file: no
     descriptor or memory left, say.
     """
-    if error.errno not in LASTING:
+    import errno  # It costs a start, and few need it.
+    if error.errno not in (errno.ENOENT, errno.EACCES, errno.ENOTDIR,
+                           errno.EISDIR, errno.ELOOP):
         raise error
+
+
+def is_missing(error):
+    import errno
+    return error.errno in (errno.ENOENT, errno.ENOTDIR)
 
 
 # VNC

@@ -121,7 +121,7 @@ class Interpreter:
         for what, arguments, goal in (
                 ('a probe by libvirt', PROBE, 1.15),
                 ('start with `tlsciphers`', SPICE, 1.35),
-                ('start, both displays', BOTH, 1.35)):
+                ('start, both displays', BOTH, 1.40)):
             yield self.row('wrapper: ' + what, [*wrapper, *arguments],
                            '`python -ESs`, exec', bare, ENVIRONMENT, goal)
 

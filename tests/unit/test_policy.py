@@ -91,6 +91,11 @@ REFUSALS = [
     ({'tlsciphers': TLS13 + ':TLS_NOSUCH'},
      'tlsciphers: TLS_NOSUCH: OpenSSL does not know this TLS 1.3 suite'),
     ({'tlsciphers': '!' + TLS13}, 'tlsciphers: !' + TLS13),
+    # As scanners print them.
+    ({'tlsciphers': 'TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384'},
+     'write ECDHE-RSA-AES256-GCM-SHA384 [iana-name]'),
+    ({'tlsciphers': 'ALL:!TLS_RSA_WITH_3DES_EDE_CBC_SHA'}, '[iana-name]'),
+    ({'tlsciphers': 'TLS_NOSUCH_WITH_NULL'}, '[iana-name]'),
     ({'tlsprotocols': ''}, 'tlsprotocols: the value is empty'),
     ({'tlsprotocols': 'TLSv1.1'}, 'tlsprotocols: TLSv1.1: no such value'),
     ({'tlsprotocols': 'TLSv1.3:TLSv1.2'}, 'tlsprotocols: TLSv1.3:TLSv1.2'),
@@ -110,6 +115,18 @@ REFUSALS = [
     ({'tlsgroups': 'X25519::P-256'}, 'tlsgroups: an empty name'),
     ({'tlsgroups': 'X25519,P-256'}, 'tlsgroups: a comma'),
     ({'tlsgroups': '-groups'}, 'tlsgroups: -groups is no group'),
+    ({'tlsgroups': 'X25519:-X25519'}, '[no-group]'),
+    ({'tlsgroups': 'default'}, '[no-group]'),
+    ({'tlsgroups': 'brainpoolP256r1', 'tlsprotocols': 'TLSv1.3'},
+     '[no-common-group]'),
+    ({'tlsgroups': 'ffdhe2048', 'tlsprotocols': 'TLSv1.2',
+      'tlsciphers': 'ECDHE+AESGCM'}, '[no-common-group]'),
+    ({'tlspriority': 'NORMAL:-VERS-ALL:+VERS-TLS1.2:-KX-ALL:+ECDHE-RSA:'
+                     '-GROUP-ALL:+GROUP-FFDHE2048'}, '[no-common-group]'),
+    ({'tlspriority': 'NORMAL:-VERS-ALL:+VERS-TLS1.3:-SIGN-ALL:'
+                     '+SIGN-RSA-SHA256'}, '[no-common-group]'),
+    ({'tlspriority': 'NORMAL' + 130 * ':+CIPHER-ALL' + ':-VERS-TLS1.0'},
+     '[priority-cut]'),
     ({'tlspriority': ''}, 'tlspriority: the value is empty'),
     ({'tlspriority': 'NORMAL:+NOSUCH'}, 'Syntax error at: +NOSUCH'),
     ({'tlspriority': 'NONE'}, 'GnuTLS says: '),
@@ -163,6 +180,14 @@ def test_every_python_refuses_alike(hook: Hook, newest_hook: Hook) -> None:
     ({'tlsgroups': 'X25519'}, 'fall back to RSA key exchange'),
     ({'tlsgroups': 'X25519', 'tlsciphers': 'HIGH'}, 'fall back to RSA key'),
     ({'tlspriority': 'NORMAL'}, 'this permits TLS1.1, TLS1.0'),
+    ({'tlspriority': 'NORMAL:-VERS-ALL:+VERS-TLS1.2:-KX-ALL:+ECDHE-ECDSA'},
+     '[only-ecdsa]'),
+    ({'tlsciphers': 'ECDHE-ECDSA-AES256-GCM-SHA384'}, '[only-ecdsa]'),
+    ({'tlsgroups': 'P-192'}, '[no-common-group]'),
+    # TLS 1.2 has RSA key exchange.
+    ({'tlsgroups': 'ffdhe2048', 'tlsprotocols': 'TLSv1.2'}, 'fall back to'),
+    ({'tlspriority': 'NORMAL:-SIGN-ALL:+SIGN-RSA-SHA256'},
+     '[no-common-group]'),
 ])
 def test_what_may_surprise_is_said(
         newest_hook: Hook, properties: dict[str, str], warning: str) -> None:

@@ -991,3 +991,19 @@ def test_options_of_rhel_6_take_no_value(newest_run: Run,
                                          option: str) -> None:
     assert arguments_of(newest_run, option, '-spice', SPICE, '-vdsm-tls',
                         'ciphers=AES256-SHA')[0] == option
+
+
+def test_engine_that_a_host_lacks_is_no_fault_of_the_policy(
+        tmp_path: pathlib.Path) -> None:
+    """Behind it OpenSSL reads nothing of its file, in no program."""
+    conf = tmp_path / 'openssl.cnf'
+    conf.write_text('openssl_conf = a\n[a]\nengines = e\nssl_conf = b\n[e]\n'
+                    'x = y\n[y]\ndynamic_path = /nonexistent/x.so\ninit = 1\n'
+                    '[b]\nsystem_default = c\n[c]\nMinProtocol = TLSv1.2\n')
+    process = started(with_openssl(tmp_path, 'exec openssl "$@"\n',
+                                   openssl_conf=conf),
+                      '-spice', SPICE, '-vdsm-tls', 'protocols=TLSv1.3')
+    assert process.returncode == 1
+    assert process.stderr.endswith(' [host-openssl-conf]\n')
+    assert str(conf) in process.stderr
+    assert 'tlsprotocols' not in process.stderr
