@@ -32,6 +32,7 @@ from tlsciphers_values import (
     check_protocols,
     check_suites,
     check_versions_and_groups,
+    counts_for,
     has_key_exchange,
     knows_groups,
     only_ecdsa,
@@ -584,6 +585,15 @@ def judge_priority(setting):
     if [version for version in versions if only_ecdsa(found, version)]:
         warnings.append('%s: %s' % (beginning, _only_ecdsa(
             'VNC', 'ECDSA', '+ECDHE-RSA')))
+    # Names such as TLS_DHE_RSA_AES_128_GCM_SHA256.
+    if [suite for suite in found.suites for version in versions
+            if version != 'TLS1.3' and '_DHE_' in suite
+            and counts_for(suite, version)] and not [
+                group for group in found.groups if 'FFDHE' in group]:
+        warnings.append('%s: DHE suites without a group for them: VNC then '
+                        'exchanges keys in a Diffie-Hellman group of its own, '
+                        'none of this string; remove +DHE-RSA, or add '
+                        '+GROUP-FFDHE2048 [dhe-outside-groups]' % beginning)
     return [('priority', value)], warnings
 
 

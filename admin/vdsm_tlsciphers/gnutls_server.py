@@ -18,7 +18,6 @@ LIBRARY = 'libgnutls.so.30'
 SERVER = 1
 CERTIFICATE = 1
 PEM = 1
-SEC_PARAM_MEDIUM = 35
 # For a handshake, and for what comes after it.
 SECONDS = 5
 
@@ -39,13 +38,34 @@ def serve(descriptor: int, priority: str, certificate: str) -> None:
     if gnutls.gnutls_certificate_set_x509_key_file(credentials, path, path,
                                                    PEM):
         raise SystemExit('GnuTLS cannot read the certificate')
-    gnutls.gnutls_certificate_set_known_dh_params(credentials,
-                                                  SEC_PARAM_MEDIUM)
+    set_prime(gnutls, credentials)
     with socket.socket(fileno=descriptor) as listener:
         while True:
             connection, _ = listener.accept()
             with connection:
                 answer(gnutls, credentials, connection, priority.encode())
+
+
+class Datum(ctypes.Structure):
+    """gnutls_datum_t."""
+
+    _fields_ = (('data', ctypes.c_void_p), ('size', ctypes.c_uint))
+
+
+def set_prime(gnutls: ctypes.CDLL, credentials: ctypes.c_void_p) -> None:
+    """
+    Have a prime of 2048 bits for DHE whatever groups are permitted, as QEMU
+    has. It makes its own, which takes long; a known one is as good here. What
+    gnutls_certificate_set_known_dh_params() sets is for permitted groups only.
+    """
+    parameters = ctypes.c_void_p()
+    gnutls.gnutls_dh_params_init(ctypes.byref(parameters))
+    prime, generator = (
+        ctypes.byref(Datum.in_dll(gnutls, 'gnutls_ffdhe_2048_group_' + name))
+        for name in ('prime', 'generator'))
+    if gnutls.gnutls_dh_params_import_raw(parameters, prime, generator):
+        raise SystemExit('GnuTLS does not take its own prime')
+    gnutls.gnutls_certificate_set_dh_params(credentials, parameters)
 
 
 def answer(gnutls: ctypes.CDLL, credentials: ctypes.c_void_p,

@@ -79,6 +79,15 @@ class Bounds:
         """Tell whether a group of tls.GROUPS is within the bounds."""
         return self.groups is None or group_key(name) in self.groups
 
+    @property
+    def permits_finite_field(self) -> bool:
+        """
+        Whether a group for DHE is within the bounds. Where none is, a server
+        can do DHE with a prime of its own all the same.
+        """
+        return any(self.permits_group(name) for name in tls.GROUPS.values()
+                   if name.startswith('ffdhe'))
+
     def violations(self, protocols: 'dict[str, list[documents.Suite]]',
                    groups: 'Iterable[str]',
                    signatures: 'Iterable[str]') -> 'list[Violation]':
@@ -382,11 +391,31 @@ def _compare(against: 'documents.Against', console: 'documents.Console',
     found = bounds.violations(console['protocols'], console['groups'],
                               console.get('signatures') or ())
     if against == 'policy':
+        found += _own_primes(bounds, console['protocols'])
         # Who relies on a policy is worse off than who has none.
         found = [violation._replace(severity=min(
             violation.severity, 'high', key=SEVERITIES.index))
             for violation in found]
     return [_finding(against, violation, remedy) for violation in found]
+
+
+def _own_primes(bounds: Bounds,
+                protocols: 'dict[str, list[documents.Suite]]') -> (
+                    'list[Violation]'):
+    """Return what is accepted with primes that are none of the groups."""
+    if bounds.permits_finite_field:
+        return []
+    # A suite beyond the bounds is a violation by itself.
+    names = {suite['suite'] for version, accepted in protocols.items()
+             if bounds.versions is None or version in bounds.versions
+             for suite in accepted
+             if suites.is_dhe(int(suite['code'], 16)) and (
+                 bounds.older is None
+                 or int(suite['code'], 16) in bounds.older)}
+    return [Violation(
+        'dhe-outside-groups', 'low', 'keys are exchanged in a Diffie-Hellman '
+        'group of the server, none of the policy, with %s'
+        % ', '.join(sorted(names)))] if names else []
 
 
 def _flaws(console: 'documents.Console', times: 'Sequence[str]') -> (

@@ -23,7 +23,8 @@ PATIENCE = 10
 PORT_PATIENCE = 120
 # With whom TLS gets no answer from, and maybe HTTP does.
 HTTP_PATIENCE = 3
-# For a port. Consoles need some 40; who needs more answers in bad faith.
+# For a port. Consoles need some 90, and who refuses without an alert 700; who
+# needs more answers in bad faith.
 MOST_CONNECTIONS = 1000
 # Of a name, which whoever has it can give any number of.
 MOST_ADDRESSES = 8
@@ -94,7 +95,10 @@ class Port:
         self._speaks_tls = False
         # Whether a refusal was just the end of a connection; the last alert.
         self._silent = False
-        self._refusal: int | None = None
+        self._refusal = tls.Refused()
+        # Offers that ended without an alert before there was any TLS:
+        # (version, suites, groups).
+        self._doubts: list[tuple[str, list[int], Iterable[int]]] = []
 
     def examine(self) -> None:
         """
@@ -106,6 +110,7 @@ class Port:
             raise NoTLS(HTTP)
         for version in reversed(list(tls.VERSIONS)):
             self._find_suites(version)
+        self._settle_doubts()
         if not self.suites:
             if self._speaks_tls or self.vnc:
                 raise tls.Broken(
@@ -125,24 +130,22 @@ class Port:
             self._find_suites_of(version, suites.TLS13, tls.GROUPS)
             return
         self._find_suites_of(version, suites.OLDER, tls.CURVES)
-        # Some servers fail at DHE although they choose it; what else they
-        # accept comes to light without it.
-        if version in self.suites and self._refusal not in (
-                tls.HANDSHAKE_FAILURE, tls.PROTOCOL_VERSION,
-                tls.INSUFFICIENT_SECURITY):
-            self._find_suites_of(version, self._left(version, False),
-                                 tls.CURVES)
-        # Others do DHE in the client's groups only (RFC 7919).
-        if version in self.suites or version == 'TLSv1.2':
-            self._find_suites_of(version, self._left(version, True),
-                                 tls.GROUPS)
-
-    def _left(self, version: str, dhe: bool) -> 'list[int]':
-        return [suite for suite in suites.OLDER if suites.is_dhe(suite) is dhe
-                and suite not in self.suites.get(version, ())]
+        # Some servers do DHE in the client's groups only (RFC 7919). SSL 3.0
+        # names none.
+        if version in self.suites or not (
+                self._refusal.is_of_version or version == 'SSLv3'):
+            self._find_suites_of(version, [
+                suite for suite in suites.OLDER if suites.is_dhe(suite)
+                and suite not in self.suites.get(version, ())], tls.GROUPS)
 
     def _find_suites_of(self, version: str, offered: 'Iterable[int]',
-                        groups: 'Iterable[int]') -> None:
+                        groups: 'Iterable[int]', whole: bool = True) -> None:
+        """
+        Find those that a version is accepted with. A server may fail at a
+        suite that it has chosen (it has no prime for DHE, or nothing to sign
+        with), and that would hide what else it accepts: whatever its refusal
+        may not mean is offered again in parts.
+        """
         left = list(offered)
         while left:
             # With TLS 1.3 one whole answer, then requests to go on.
@@ -154,6 +157,29 @@ class Port:
             self.suites.setdefault(version, {})[
                 answer.suite] = answer.dh_bits
             self._add_group(answer.group)
+        refusal = self._refusal
+        if not left or refusal.is_of_version:
+            return
+        parts = suites.smaller(left)
+        if refusal.is_plain:
+            # Some say so after a choice, too.
+            parts = suites.by_kind(left) if whole else []
+        elif refusal.alert is None and not (whole or self._speaks_tls):
+            self._doubts.append((version, left, groups))
+            return
+        elif refusal.alert is None and len(suites.by_exact_kind(left)) == 1:
+            # Servers also refuse so. One by one, rare kinds would be too many.
+            parts = [[suite] for suite in left if suites.is_usual(suite)]
+            if self.suites and len(parts) > 1:
+                self._check_it_still_answers()
+        if len(parts) > 1:
+            for part in parts:
+                self._find_suites_of(version, part, groups, False)
+
+    def _settle_doubts(self) -> None:
+        if self._speaks_tls:
+            for version, left, groups in self._doubts:
+                self._find_suites_of(version, left, groups, False)
 
     def _find_groups(self) -> None:
         if 'TLSv1.3' in self.suites:
@@ -177,6 +203,9 @@ class Port:
                 raise tls.Broken('it chose a group that was not offered')
             left.remove(answer.group)
             self._add_group(answer.group)
+        if len(left) > 1 and not self._refusal.is_plain:
+            for group in left:
+                self._find_groups_of(version, offered, [group])
 
     def _add_group(self, group: 'int | None') -> None:
         if group in tls.GROUPS and group not in self.groups:
@@ -200,8 +229,18 @@ class Port:
                     left = [signature for signature in left
                             if signature != answer.signature]
                 elif signatures:
+                    if len(signatures) > 1 and not self._refusal.is_plain:
+                        self._find_each_signature(offered, signatures)
                     break
                 signatures = left
+
+    def _find_each_signature(self, offered: 'list[int]',
+                             signatures: 'list[int]') -> None:
+        for signature in signatures:
+            answer = self._ask('TLSv1.2', offered, tls.GROUPS,
+                               signatures=[signature])
+            if answer is not None:
+                self._add_signature(answer.signature)
 
     def _add_signature(self, signature: 'int | None') -> None:
         if signature not in tls.SIGNATURE_NAMES:
@@ -244,9 +283,9 @@ class Port:
                 except ConnectionError:
                     raise tls.Refused
         except tls.Refused as refusal:
-            self._speaks_tls |= refusal.alert is not None
+            self._speaks_tls |= refusal.alert is not None or refusal.chosen
             self._silent |= refusal.alert is None
-            self._refusal = refusal.alert
+            self._refusal = refusal
             return None
         except tls.NotTLS as other:
             if self.suites or self._speaks_tls or self.vnc:

@@ -32,8 +32,6 @@ PATIENCE = 5
 # For a port that says nothing to TLS, and maybe something to HTTP.
 HTTP_PATIENCE = 2
 UNENCRYPTED = 'connections without encryption'
-# Of the record in which a server refuses.
-ALERT_LENGTH = 7
 
 if TYPE_CHECKING:
     class Offer(NamedTuple):
@@ -45,10 +43,6 @@ if TYPE_CHECKING:
         within: bool
 else:
     Offer = collections.namedtuple('Offer', 'version suites groups within')
-
-
-class _Failed(Exception):
-    """The server had chosen something before the handshake failed."""
 
 
 class Proof:
@@ -100,6 +94,10 @@ def offers(bounds: 'Bounds', display: str) -> 'list[Offer]':
         dhe = tuple(filter(suites.is_dhe, beyond))
         if dhe and display != 'spice' and not is_tls13:
             found.append(Offer(version, dhe, tuple(tls.GROUPS), False))
+        # With a prime of its own, where the policy permits no such group.
+        dhe = tuple(filter(suites.is_dhe, permitted))
+        if dhe and display != 'spice' and not bounds.permits_finite_field:
+            found.append(Offer(version, dhe, tuple(tls.CURVES), False))
         # Without a common group the rest would do without one.
         ephemeral = permitted if is_tls13 else tuple(
             code for code in permitted
@@ -172,21 +170,36 @@ def unencrypted(talk: vnc.Talk) -> 'list[str]':
 
 
 def _ask(address: str, number: int, talk: 'vnc.Talk | None', offer: Offer,
-         deadline: float) -> 'tls.Answer | None':
-    """Return the tls.Answer to an offer, None where it is refused."""
-    while True:
-        try:
-            return _shake_hands(address, number, talk, offer, deadline)
-        except tls.Refused:
-            return None
-        except _Failed:
-            # Some servers fail at DHE although they choose it; what else
-            # they accept comes to light without it.
-            left = tuple(code for code in offer.suites
-                         if not suites.is_dhe(code))
-            if left in ((), offer.suites):
-                return None
-            offer = offer._replace(suites=left)
+         deadline: float, whole: bool = True) -> 'tls.Answer | None':
+    """
+    Return the tls.Answer to an offer, None where it is refused. As port.Port
+    does, it offers in parts what a refusal may not mean.
+    """
+    try:
+        return _shake_hands(address, number, talk, offer, deadline)
+    except tls.Refused as refused:
+        refusal = refused
+    for part in _parts(offer, refusal, whole):
+        answer = _ask(address, number, talk, part, deadline, False)
+        if answer is not None:
+            return answer
+    return None
+
+
+def _parts(offer: Offer, refusal: tls.Refused, whole: bool) -> 'list[Offer]':
+    """Return what is to be offered after a refusal."""
+    if refusal.is_of_version:
+        return []
+    if refusal.is_plain:
+        parts = suites.by_kind(offer.suites) if whole else []
+    else:
+        parts = suites.smaller(offer.suites)
+    if len(parts) > 1:
+        return [offer._replace(suites=tuple(part)) for part in parts]
+    if refusal.is_plain or len(offer.groups) < 2 or suites.is_dhe(
+            offer.suites[0]):
+        return []
+    return [offer._replace(groups=(group,)) for group in offer.groups]
 
 
 def _shake_hands(address: str, number: int, talk: 'vnc.Talk | None',
@@ -209,15 +222,11 @@ def _shake_hands(address: str, number: int, talk: 'vnc.Talk | None',
             talk.again(stream)
         elif talk:
             talk.begin(stream)
-        heard = stream.total
         try:
             stream.send(tls.client_hello(offer.version, offer.suites,
                                          offer.groups))
             return tls.read_answer(stream, offer.version, offer.suites)
-        except (ConnectionError, tls.Refused) as refusal:
-            if (stream.total - heard > ALERT_LENGTH and getattr(
-                    refusal, 'alert', None) != tls.PROTOCOL_VERSION):
-                raise _Failed
+        except ConnectionError:
             raise tls.Refused
 
 
@@ -234,5 +243,8 @@ def _speaks_http(address: str, number: int) -> bool:
 
 def _describe(answer: tls.Answer) -> str:
     group = tls.GROUPS.get(answer.group or 0)
+    where = ' in the group ' + group if group else ''
+    if answer.dh_bits:
+        where = ' in a Diffie-Hellman group of %d bits' % answer.dh_bits
     return '%s with %s%s' % (answer.version, suites.NAMES[answer.suite],
-                             ' in the group ' + group if group else '')
+                             where)

@@ -113,12 +113,29 @@ else:
 class Refused(Exception):
     """
     The server makes no handshake of what it was offered. alert (int or None):
-    what it says to that in TLS; it may just end the connection.
+    what it says to that in TLS; it may just end the connection. chosen (bool):
+    whether it had chosen something before.
     """
 
-    def __init__(self, alert: 'int | None' = None) -> None:
+    def __init__(self, alert: 'int | None' = None,
+                 chosen: bool = False) -> None:
         super().__init__(alert)
         self.alert = alert
+        self.chosen = chosen
+
+    @property
+    def is_plain(self) -> bool:
+        """
+        Whether it means all that was offered. Otherwise the server may have
+        failed at what it has chosen, and would have done with the rest.
+        """
+        return not self.chosen and self.alert in (
+            HANDSHAKE_FAILURE, PROTOCOL_VERSION, INSUFFICIENT_SECURITY)
+
+    @property
+    def is_of_version(self) -> bool:
+        """Whether it means the version, whatever was offered with it."""
+        return not self.chosen and self.alert == PROTOCOL_VERSION
 
 
 class NotTLS(Exception):
@@ -202,9 +219,8 @@ def client_hello(version: str, offered: 'Iterable[int]',
             none it does not mention them.
     """
     number = min(VERSIONS[version], VERSIONS['TLSv1.2'])
-    codes = _numbers(offered)
-    if version != 'TLSv1.3':
-        codes += struct.pack('>H', RENEGOTIATION)
+    # GnuTLS can demand it with TLS 1.3 too (%SAFE_RENEGOTIATION).
+    codes = _numbers(offered) + struct.pack('>H', RENEGOTIATION)
     body = (struct.pack('>H', number) + os.urandom(32) + b'\0'
             + _block(codes) + b'\1\0')
     # Servers that know SSL 3.0 only may know no extensions.
@@ -261,14 +277,17 @@ def read_answer(stream: Stream, version: str, offered: 'Collection[int]',
 
     Returns an Answer. Raises Refused, NotTLS, Broken, and OSError.
     """
+    chosen: list[Answer] = []
     try:
-        return _read_answer(stream, version, offered, certificate)
+        return _read_answer(stream, version, offered, certificate, chosen)
+    except (ConnectionError, Refused) as refusal:
+        raise Refused(getattr(refusal, 'alert', None), bool(chosen))
     except (IndexError, struct.error):
         raise Broken('malformed TLS message')
 
 
 def _read_answer(stream: Stream, version: str, offered: 'Collection[int]',
-                 certificate: bool) -> Answer:
+                 certificate: bool, chosen: 'list[Answer]') -> Answer:
     answer = None
     for kind, body in _messages(stream):
         if answer is None:
@@ -281,6 +300,7 @@ def _read_answer(stream: Stream, version: str, offered: 'Collection[int]',
             if answer.suite not in offered:
                 raise Broken('it chose suite %04X, which was not offered'
                              % answer.suite)
+            chosen.append(answer)
         elif kind == CERTIFICATE:
             answer = answer._replace(certificate=_first_certificate(body))
         elif kind == SERVER_KEY_EXCHANGE:

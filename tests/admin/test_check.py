@@ -482,3 +482,21 @@ def test_port_on_which_all_channels_demand_tls_is_a_note(
     note, = [note for note in document['notes'] if 'without TLS' in note]
     assert 'port 5902' in note
     assert 'demand TLS there' in note
+
+
+DHE = ('tlspriority=NORMAL:-VERS-ALL:+VERS-TLS1.2:-KX-ALL:+ECDHE-RSA:'
+       '+DHE-RSA:-CIPHER-ALL:+AES-128-GCM:+AES-128-CBC:-GROUP-ALL:'
+       '+GROUP-X25519:-SIGN-RSA-SHA1:-SIGN-ECDSA-SHA1')
+
+
+@pytest.mark.parametrize('value', [
+    DHE, DHE.replace('+VERS-TLS1.2', '+VERS-TLS1.3:+VERS-TLS1.2')])
+def test_dhe_without_a_group_for_it_is_accepted_as_qemu_does(
+        newest_command: Command, value: str) -> None:
+    document = check(newest_command, value, status=1)
+    accepted = document['displays']['vnc']['accepted']
+    assert {suite['suite'] for suite in accepted['protocols']['TLSv1.2']} == {
+        'DHE-RSA-AES128-GCM-SHA256', 'DHE-RSA-AES128-SHA',
+        'ECDHE-RSA-AES128-GCM-SHA256', 'ECDHE-RSA-AES128-SHA'}
+    # The second is the warning of the hook.
+    assert codes(document) == {'cipher-suite', 'dhe-outside-groups'}

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import scan_documents
 import support
 
 SCRIPT = """
@@ -73,3 +74,24 @@ def test_hybrid_groups_of_gnutls_are_those_of_a_scan(
     assert evaluate(newest_installation, bounds, [
         'GROUP-X25519-MLKEM768, GROUP-SECP256R1-MLKEM768',
         ['X25519MLKEM768', 'SecP256r1MLKEM768']]) == []
+
+
+@pytest.mark.parametrize('policy, found', [
+    (':+DHE-RSA', ['dhe-outside-groups']),
+    (':+DHE-RSA:+GROUP-FFDHE2048', []), ('', ['cipher-suite'])])
+def test_dhe_with_a_prime_of_the_server_is_beyond_the_groups_of_a_policy(
+        newest_installation: support.Installation, policy: str,
+        found: list[str]) -> None:
+    console = scan_documents.console(
+        'host', 'vm', scan_documents.INTERMEDIATE, 'vnc', 5900)
+    console['protocols'] = {'TLSv1.2': scan_documents.suites(
+        'acceptable', 'DHE-RSA-AES128-GCM-SHA256')}
+    console['groups'] = ['X25519']
+    console['signatures'] = []
+    console['policy'] = {'priority': {'required': True, 'value': (
+        'NORMAL:-VERS-ALL:+VERS-TLS1.2:-KX-ALL:+ECDHE-RSA:-GROUP-ALL:'
+        '+GROUP-X25519' + policy)}}
+    assert evaluate(
+        newest_installation,
+        "[finding['code'] for finding in judge.findings("
+        "given[0], None, 'none', [])]", [console]) == found

@@ -108,7 +108,8 @@ def test_whatever_is_accepted_beyond_the_policy_is_named(
     (':+GROUP-FFDHE2048',
      'TLSv1.3 with TLS_AES_256_GCM_SHA384 in the group ffdhe2048'),
     # Only for clients that name such a group.
-    (':+DHE-RSA:+GROUP-FFDHE2048', 'TLSv1.2 with DHE-RSA-AES256-GCM-SHA384')])
+    (':+DHE-RSA:+GROUP-FFDHE2048', 'TLSv1.2 with DHE-RSA-AES256-GCM-SHA384 '
+     'in a Diffie-Hellman group of 2048 bits')])
 def test_what_gnutls_accepts_beyond_the_policy_is_named(
         newest_command: Command, certificate: pathlib.Path, more: str,
         accepted: str) -> None:
@@ -131,7 +132,56 @@ def test_dhe_for_clients_that_name_no_group_is_named(
                         str(parameters)) as port:
         assert prove(newest_command, {'priority': GNUTLS}, 'websocket',
                      port) == [False, [
-                         'TLSv1.2 with DHE-RSA-AES256-GCM-SHA384'], None]
+                         'TLSv1.2 with DHE-RSA-AES256-GCM-SHA384 in a '
+                         'Diffie-Hellman group of 2048 bits'], None]
+
+
+# It has no prime for DHE without a group, and chooses that all the same.
+FAILS_AT_DHE = (
+    'NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:+VERS-TLS1.1:+VERS-TLS1.0:'
+    '-KX-ALL:+ECDHE-RSA:+DHE-RSA:-CIPHER-ALL:+AES-128-GCM:+AES-128-CBC:'
+    '+3DES-CBC:-GROUP-ALL:+GROUP-X25519')
+TLS13_ONLY = FAILS_AT_DHE.replace(
+    ':+VERS-TLS1.2:+VERS-TLS1.1:+VERS-TLS1.0', '').replace(
+        '+AES-128-CBC:+3DES-CBC:', '')
+
+
+def test_server_that_fails_at_its_choice_does_not_hide_the_rest(
+        newest_command: Command, certificate: pathlib.Path) -> None:
+    with servers.gnutls(certificate, FAILS_AT_DHE) as port:
+        effective, found, problem = prove(
+            newest_command, {'priority': TLS13_ONLY}, 'websocket', port)
+    assert (effective, problem) == (False, None)
+    assert {text.split()[0] for text in found} == {
+        'TLSv1', 'TLSv1.1', 'TLSv1.2'}
+
+
+def test_server_that_demands_safe_renegotiation_does_not_hide_tls_1_3(
+        newest_command: Command, certificate: pathlib.Path) -> None:
+    more = ':%SAFE_RENEGOTIATION'
+    policy = GNUTLS.replace(':+VERS-TLS1.3', '')
+    with servers.gnutls(certificate, GNUTLS + more) as port:
+        effective, found, problem = prove(
+            newest_command, {'priority': policy + more}, 'websocket', port)
+    assert (effective, problem) == (False, None)
+    assert {text.split()[0] for text in found} == {'TLSv1.3'}
+
+
+def test_dhe_outside_of_the_groups_of_a_policy_is_a_difference(
+        newest_command: Command, certificate: pathlib.Path,
+        tmp_path: pathlib.Path) -> None:
+    """As QEMU's VNC does it, with parameters of its own."""
+    parameters = tmp_path / 'dh.pem'
+    subprocess.run(['openssl', 'genpkey', '-genparam', '-algorithm', 'DH',
+                    '-pkeyopt', 'group:modp_2048', '-out', parameters],
+                   check=True, capture_output=True)
+    policy = GNUTLS + ':+DHE-RSA'
+    with servers.gnutls(certificate, policy, '--dhparams',
+                        str(parameters)) as port:
+        assert prove(newest_command, {'priority': policy}, 'websocket',
+                     port) == [False, [
+                         'TLSv1.2 with DHE-RSA-AES256-GCM-SHA384 in a '
+                         'Diffie-Hellman group of 2048 bits'], None]
 
 
 def test_a_server_that_prefers_the_newest_version_is_asked_for_each(

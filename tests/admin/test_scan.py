@@ -144,6 +144,46 @@ def test_of_a_gnutls_server_it_finds_what_gnutls_lists(
     assert len(console['groups']) == len(groups)
 
 
+FAILS_AT_DHE = (
+    'NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:+VERS-TLS1.1:+VERS-TLS1.0:'
+    '-KX-ALL:+ECDHE-RSA:+DHE-RSA:-CIPHER-ALL:+AES-128-GCM:+AES-128-CBC:'
+    '+3DES-CBC:-GROUP-ALL:+GROUP-X25519')
+
+
+def test_server_that_fails_at_its_choice_does_not_hide_whole_versions(
+        scan: Scan, certificate: pathlib.Path) -> None:
+    """It chooses DHE, and has no prime for it."""
+    with servers.gnutls(certificate, FAILS_AT_DHE) as port:
+        console, = scan(port)
+    older = {'C012', 'C013'}
+    assert {version: {suite['code'] for suite in found} for version, found
+            in console['protocols'].items()} == {
+                'TLSv1': older, 'TLSv1.1': older,
+                'TLSv1.2': older | {'C02F'}, 'TLSv1.3': {'1301'}}
+
+
+def test_suites_that_a_server_cannot_sign_do_not_hide_others(
+        scan: Scan, certificate: pathlib.Path, tmp_path: pathlib.Path,
+        ) -> None:
+    """It chooses one for RSA, and may sign with ECDSA only."""
+    ec = servers.make_certificate(tmp_path, 'ec', '-newkey', 'ec', '-pkeyopt',
+                                  'ec_paramgen_curve:P-256')
+    with servers.openssl(
+            certificate, '-dcert', '%s.pem' % ec, '-dkey', '%s.key' % ec,
+            '-sigalgs', 'ECDSA+SHA256', '-tls1_2') as port:
+        console, = scan(port)
+    names = {suite['suite'] for suite in console['protocols']['TLSv1.2']}
+    assert {'ECDHE-ECDSA-AES256-GCM-SHA384', 'ECDHE-ECDSA-AES128-SHA'} <= names
+
+
+def test_server_that_demands_safe_renegotiation_has_tls_1_3_too(
+        scan: Scan, certificate: pathlib.Path) -> None:
+    with servers.gnutls(certificate, 'NORMAL:-VERS-ALL:+VERS-TLS1.2:'
+                        '+VERS-TLS1.3:%SAFE_RENEGOTIATION') as port:
+        console, = scan(port)
+    assert {'TLSv1.2', 'TLSv1.3'} == set(console['protocols'])
+
+
 def test_each_suite_that_openssl_knows_has_its_name_there(
         newest_installation: support.Installation) -> None:
     names = load_table(newest_installation)
@@ -323,8 +363,9 @@ def test_a_port_has_one_connection_at_a_time(
             console, twice = scan(relayed, port)
     assert console['protocols'] == twice['protocols']
     assert server.most == 1
-    # One for each suite of each version, one that ends each; groups.
-    assert server.connections < 50
+    # One for each suite of each version; what is refused, in parts; groups.
+    # This server fails at TLS 1.1 instead of refusing it: more parts.
+    assert server.connections < 200
 
 
 def test_the_same_port_is_scanned_once(newest_command: Command,

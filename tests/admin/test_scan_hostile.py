@@ -107,6 +107,24 @@ def take_twice(client: socket.socket) -> None:
         b'\0\x2b\0\2\3\4\0\x33\0\2\0\x1d'))))
 
 
+def fail_at(bad: set[int], end: bytes, good: int) -> servers.Answer:
+    """
+    Return a server that chooses the bad suites first and then fails, saying
+    this or nothing, with any version; with TLS 1.2 it has a good one.
+    """
+    def answer(client: socket.socket) -> None:
+        version, suites = read_hello(client)
+        if bad.intersection(suites) or version == 0x0304:
+            client.sendall(end)
+        elif version == 0x0303 and good in suites:
+            client.sendall(record(server_hello(good))
+                           + record(certificate_message(b'x')))
+            client.recv(1)
+        else:
+            client.sendall(REFUSAL)
+    return answer
+
+
 def only_ssl3(client: socket.socket) -> None:
     version, suites = read_hello(client)
     if version == 0x0300 and 0x0005 in suites:
@@ -302,6 +320,23 @@ def test_what_was_found_until_then_is_kept_and_judged(
     assert suite['strength'] == 'broken'
     assert results['SSL 3.0']['findings'][0]['finding'].startswith(
         'SSLv3 is accepted;')
+
+
+@pytest.mark.parametrize('end', [
+    b'', b'\x15\x03\x01\0\2\2\x50', b'\x15\x03\x01\0\2\2\x2f'],
+    ids=['no alert', 'internal_error', 'illegal_parameter'])
+@pytest.mark.parametrize('bad', [{0x0033}, {0x002f, 0x0034}],
+                         ids=['another kind', 'the same kind'])
+def test_failure_at_a_choice_does_not_hide_what_is_accepted(
+        newest_command: Command, bad: set[int], end: bytes) -> None:
+    """Stands for servers that choose what they cannot do."""
+    with servers.fake(fail_at(bad, end, 0x0035)) as (_, port):
+        process = newest_command.run('scan', '127.0.0.1:%d' % port, '--json')
+    console, = json.loads(process.stdout)['consoles']
+    # Its certificate is none.
+    assert console['problem'] == 'OpenSSL cannot read its certificate'
+    suite, = console['protocols']['TLSv1.2']
+    assert suite['code'] == '0035'
 
 
 def test_encryption_that_is_optional_is_a_finding(

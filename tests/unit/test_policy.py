@@ -182,6 +182,8 @@ def test_every_python_refuses_alike(hook: Hook, newest_hook: Hook) -> None:
     ({'tlspriority': 'NORMAL'}, 'this permits TLS1.1, TLS1.0'),
     ({'tlspriority': 'NORMAL:-VERS-ALL:+VERS-TLS1.2:-KX-ALL:+ECDHE-ECDSA'},
      '[only-ecdsa]'),
+    ({'tlspriority': 'NORMAL:-VERS-ALL:+VERS-TLS1.2:-GROUP-ALL:+GROUP-X25519:'
+                     '+DHE-RSA'}, '[dhe-outside-groups]'),
     ({'tlsciphers': 'ECDHE-ECDSA-AES256-GCM-SHA384'}, '[only-ecdsa]'),
     ({'tlsgroups': 'P-192'}, '[no-common-group]'),
     # TLS 1.2 has RSA key exchange.
@@ -198,6 +200,9 @@ def test_what_may_surprise_is_said(
 @pytest.mark.parametrize('properties', [
     {'tlsciphers': TLS13, 'tlsprotocols': 'TLSv1.3', 'tlsgroups': 'X25519'},
     {'tlsciphers': 'HIGH:!kRSA', 'tlsgroups': 'X25519'},
+    {'tlspriority': 'NORMAL:-VERS-ALL:+VERS-TLS1.2:+DHE-RSA'},
+    {'tlspriority': 'NORMAL:-VERS-ALL:+VERS-TLS1.3:+DHE-RSA:-GROUP-ALL:'
+                    '+GROUP-X25519'},
     {'tlsprofile': 'intermediate'}, {'tlsprofile': 'modern'}])
 def test_policy_without_a_surprise_needs_no_warning(
         newest_hook: Hook, properties: dict[str, str]) -> None:
