@@ -32,7 +32,17 @@ LEAST_BITS = {'RSA': 2048, 'DSA': 2048, 'EC': 224}
 # Kinds of a single size.
 FIXED_KEYS = ('ED25519', 'ED448', 'ML-DSA-44', 'ML-DSA-65', 'ML-DSA-87')
 # Names of signatures that say which digest they are made with.
-KNOWN_SIGNATURES = '(?i)md[245]|sha-?[0-9]|ed25519|ed448|sm3|ml-?dsa'
+KNOWN_SIGNATURES = ('(?i)md-?[245](?![0-9])|sha-?(1|224|256|384|512)(?![0-9])'
+                    '|ed25519|ed448|sm3|ml-?dsa')
+# Digests that nobody may sign with any more: name, as signatures spell them.
+BROKEN_DIGESTS = (('MD2', 'md-?2'), ('MD4', 'md-?4'), ('MD5', 'md-?5'),
+                  ('SHA-1', 'sha-?1'))
+# Other names of kinds of keys, in small letters.
+KEY_KINDS = {
+    'rsa': 'RSA', 'rsaencryption': 'RSA', 'rsassapss': 'RSA',
+    'rsassa-pss': 'RSA', 'rsa-pss': 'RSA', 'rsaesoaep': 'RSA', 'dsa': 'DSA',
+    'dsaencryption': 'DSA', 'ec': 'EC', 'ecdsa': 'EC',
+    'id-ecpublickey': 'EC'}
 
 
 @functools.lru_cache(maxsize=1024)
@@ -96,7 +106,9 @@ def _key(text: str) -> str:
 def _size(key: str) -> 'tuple[str, int | None]':
     """Return the kind of a key and its bits, None where nobody knows."""
     found = re.match('(.*) ([0-9]{1,6})$', key)
-    return (found.group(1), int(found.group(2))) if found else (key, None)
+    kind, bits = found.groups() if found else (key, None)
+    kind = KEY_KINDS.get(kind.lower(), kind.upper())
+    return kind, None if bits is None else int(bits)
 
 
 def unchecked(certificate: 'documents.Certificate | None') -> 'list[str]':
@@ -105,7 +117,8 @@ def unchecked(certificate: 'documents.Certificate | None') -> 'list[str]':
         return ['the certificate']
     found = []
     kind, bits = _size(certificate['key'])
-    if bits is None and (kind in LEAST_BITS or kind not in FIXED_KEYS):
+    # Of a kind that is not known nobody knows how many bits are enough.
+    if kind not in FIXED_KEYS and (bits is None or kind not in LEAST_BITS):
         found.append("the size of the certificate's key")
     if not re.search(KNOWN_SIGNATURES, certificate['signature']):
         found.append("the certificate's signature")
@@ -124,11 +137,11 @@ def flaws(
     if bits is not None and bits < LEAST_BITS.get(kind, 0):
         found.append(('certificate-key', 'the key of the certificate has '
                       '%d bits only' % bits))
-    for digest in 'md5', 'sha1':
-        if re.search('(?i)' + digest + '(?![0-9])', certificate['signature']):
+    for digest, spelling in BROKEN_DIGESTS:
+        if re.search('(?i)' + spelling + '(?![0-9])',
+                     certificate['signature']):
             found.append(('certificate-signature', 'the certificate is '
-                          'signed with %s'
-                          % digest.upper().replace('SHA', 'SHA-')))
+                          'signed with %s' % digest))
     # In this form the order of text is that of time.
     if certificate['not_after'] < max(times):
         found.append(('certificate-expired', 'the certificate expired on %s'

@@ -30,8 +30,27 @@ OTHERS = {
     'qmp-pretty': 'monitor', 'gdb': 'gdb', 'incoming': 'incoming migration',
     'netdev': 'network', 'net': 'network', 'nic': 'network'}
 GDB = 1234
-# In the values of those that may also be clients.
-SERVER = re.compile('server|listen|hostfwd|^telnet')
+# Whether those that may also be clients are servers.
+SERVER = re.compile(r',server(=(on|yes|true|y))?(,|$)|"server": *true')
+# How their values have the port at which QEMU itself listens; not that of a
+# guest, or of another machine. What is not known so QEMU is asked for.
+HOST = r'(?:\[[^]]*\]|[^:,\[\]]*)'
+ADDRESS = re.compile(
+    '^(?:mon:)?(?:tcp|telnet|telnets|tn3270|websocket):%s:([0-9]{1,5})(?=,|$)'
+    % HOST)
+LISTENING = {
+    'gdb': [ADDRESS],
+    'incoming': [ADDRESS, re.compile('^%s:([0-9]{1,5})$' % HOST)],
+    'network': [
+        re.compile('(?:(?:^|,)hostfwd=|"str": *")(?:tcp)?:%s:([0-9]{1,5})-'
+                   % HOST),
+        re.compile('^socket,(?:.*,)?listen=(?:%s:)?([0-9]{1,5})(?=,|$)'
+                   % HOST)]}
+# The same of servers.
+SERVING = [
+    ADDRESS, re.compile('^socket,(?:.*,)?port=([0-9]{1,5})(?=,|$)'),
+    re.compile('^stream,(?:.*,)?addr.port=([0-9]{1,5})(?=,|$)'),
+    re.compile('"port": *"([0-9]{1,5})"')]
 # Of what QEMU says.
 LONGEST = 4096
 # What only the monitor tells: "display-update" can move a VNC display.
@@ -280,10 +299,16 @@ def _named(emulator: emulators.Emulator) -> 'dict[int, str]':
     for name, value, _ in emulator.options:
         if name == 's':
             found[GDB] = OTHERS['gdb']
-        elif name in OTHERS and value and (
-                name in ('gdb', 'incoming') or SERVER.search(value)):
-            found.update((int(number), OTHERS[name]) for number in re.findall(
-                r'(?<!\d)\d{1,5}(?!\d)', value))
+        elif name in OTHERS and value:
+            # A comma within a value.
+            text = value.replace(',,', ' ')
+            what = OTHERS[name]
+            patterns = list(LISTENING.get(
+                'network' if what == 'network' else name, []))
+            if SERVER.search(text) or text.startswith('telnet:'):
+                patterns += SERVING
+            found.update((int(number), what) for pattern in patterns
+                         for number in pattern.findall(text))
     return found
 
 

@@ -74,6 +74,14 @@ class Text:
         self.matches = re.compile(r'(?:%s)\Z' % pattern).match
 
 
+class Number:
+    """The shape of a number (int) from one to another."""
+
+    def __init__(self, least: int, most: int) -> None:
+        self.least = least
+        self.most = most
+
+
 class Many:
     """The shape of a list of at most so many things of a shape."""
 
@@ -93,12 +101,12 @@ class Map:
 
 if TYPE_CHECKING:
     Shape = (type | tuple[str, ...] | list['Shape'] | dict[str, 'Shape']
-             | Maybe | Map | Optional | Text | Many)
+             | Maybe | Map | Optional | Text | Number | Many)
 
 # What a document must hold, so that a page can be made of it: a type, the
 # values that there are (tuple), a list of things of a shape, or a dict. A
 # dict can hold more.
-TIME = Text(r'\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ')
+TIME = Text('[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z')
 CODE = Text('[0-9A-F]{4}')
 # Of a group, an algorithm, a channel.
 NAME = Text(r'[\s\S]{0,200}')
@@ -110,7 +118,7 @@ CERTIFICATE: 'dict[str, Shape]' = {
 SETTING: 'Shape' = {'value': str, 'required': bool}
 CONSOLE: 'Shape' = {
     'vm': Maybe(str), 'uuid': Maybe(str), 'display': DISPLAYS,
-    'address': str, 'port': int,
+    'address': str, 'port': Number(1, 65535),
     # Later versions may have others: of none of them is it known that it is
     # good.
     'state': Text('[A-Za-z ]{1,40}'),
@@ -330,6 +338,9 @@ def fits(value: object, shape: 'Shape') -> bool:
                 and (shape.keys is None or set(value) <= set(shape.keys)))
     if isinstance(shape, Many):
         return isinstance(value, list) and len(value) <= shape.most
+    if isinstance(shape, Number):
+        # By its very type: for isinstance() True is a number.
+        return type(value) is int and shape.least <= value <= shape.most
     if isinstance(shape, Text):
         return isinstance(value, str) and shape.matches(value) is not None
     return type(value) is type(shape)

@@ -19,15 +19,15 @@ import support
 SCRIPT = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
-from vdsm_tlsciphers import judge, tls
+from vdsm_tlsciphers import certificate, judge, tls
 print(json.dumps(eval(sys.argv[2], {
-    'judge': judge, 'tls': tls, 'given': json.loads(sys.argv[3])})))
+    'certificate': certificate, 'judge': judge, 'tls': tls, 'given': json.loads(sys.argv[3])})))
 """
 
 
 def evaluate(installation: support.Installation, expression: str,
              given: object = None) -> Any:
-    """Return what an expression of the module judge comes to."""
+    """Return what an expression of these modules comes to."""
     return json.loads(subprocess.run(
         [sys.executable, '-Ic', SCRIPT, installation.module.parent,
          expression, json.dumps(given)],
@@ -95,3 +95,33 @@ def test_dhe_with_a_prime_of_the_server_is_beyond_the_groups_of_a_policy(
         newest_installation,
         "[finding['code'] for finding in judge.findings("
         "given[0], None, 'none', [])]", [console]) == found
+
+
+NOT_CHECKED = 'the size of the certificate\'s key'
+UNKNOWN_SIGNATURE = 'the certificate\'s signature'
+GOOD_KEY, GOOD_SIGNATURE = 'RSA 2048', 'sha256WithRSAEncryption'
+
+
+@pytest.mark.parametrize('key, signature, found', [
+    (GOOD_KEY, GOOD_SIGNATURE, []), ('EC 256', 'ecdsa-with-SHA256', []),
+    ('ED25519', 'ED25519', []), (GOOD_KEY, 'RSA-SHA256', []),
+    *((GOOD_KEY, signature, ['certificate-signature']) for signature in (
+        'md2WithRSAEncryption', 'md4WithRSAEncryption', 'RSA-MD5',
+        'sha1WithRSAEncryption', 'RSA-SHA-1', 'rsa-sha-1', 'RSA-SHA1-2',
+        'SHA1WITHRSA', 'ecdsa-with-SHA1', 'dsaWithSHA1', 'RSA-MD-5')),
+    *((key, GOOD_SIGNATURE, ['certificate-key']) for key in (
+        'RSA 1024', 'rsa 1024', 'rsaEncryption 1024', 'rsassaPss 1024',
+        'RSASSA-PSS 1024', 'ec 160', 'dsaEncryption 1024')),
+    *((key, GOOD_SIGNATURE, [NOT_CHECKED]) for key in (
+        'rsa', 'rsassaPss', 'dhKeyAgreement 1024', 'other 100')),
+    *((GOOD_KEY, signature, [UNKNOWN_SIGNATURE]) for signature in (
+        'rsassaPss', 'sha', 'sha3', 'md22', 'ripemd160WithRSA'))])
+def test_weak_certificate_is_told_under_any_name_or_not_checked(
+        newest_installation: support.Installation, key: str, signature: str,
+        found: list[str]) -> None:
+    given = {**scan_documents.certificate('host'), 'key': key,
+             'signature': signature}
+    assert evaluate(
+        newest_installation, '[code for code, _ in certificate.flaws('
+        "given, ['2026-11-28T00:00:00Z'])] + certificate.unchecked(given)",
+        given) == found

@@ -156,17 +156,6 @@ def test_server_that_fails_at_its_choice_does_not_hide_the_rest(
         'TLSv1', 'TLSv1.1', 'TLSv1.2'}
 
 
-def test_server_that_demands_safe_renegotiation_does_not_hide_tls_1_3(
-        newest_command: Command, certificate: pathlib.Path) -> None:
-    more = ':%SAFE_RENEGOTIATION'
-    policy = GNUTLS.replace(':+VERS-TLS1.3', '')
-    with servers.gnutls(certificate, GNUTLS + more) as port:
-        effective, found, problem = prove(
-            newest_command, {'priority': policy + more}, 'websocket', port)
-    assert (effective, problem) == (False, None)
-    assert {text.split()[0] for text in found} == {'TLSv1.3'}
-
-
 def test_dhe_outside_of_the_groups_of_a_policy_is_a_difference(
         newest_command: Command, certificate: pathlib.Path,
         tmp_path: pathlib.Path) -> None:
