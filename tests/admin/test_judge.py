@@ -21,7 +21,8 @@ import json, sys
 sys.path.insert(0, sys.argv[1])
 from vdsm_tlsciphers import certificate, judge, tls
 print(json.dumps(eval(sys.argv[2], {
-    'certificate': certificate, 'judge': judge, 'tls': tls, 'given': json.loads(sys.argv[3])})))
+    'certificate': certificate, 'judge': judge, 'tls': tls,
+    'given': json.loads(sys.argv[3])})))
 """
 
 
