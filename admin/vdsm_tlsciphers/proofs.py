@@ -190,14 +190,15 @@ def _parts(offer: Offer, refusal: tls.Refused, whole: bool) -> 'list[Offer]':
     """Return what is to be offered after a refusal."""
     if refusal.is_of_version:
         return []
-    if refusal.is_plain:
+    # QEMU ends without an alert whatever VNC refuses.
+    if refusal.is_plain or refusal.alert is None:
         parts = suites.by_kind(offer.suites) if whole else []
     else:
         parts = suites.smaller(offer.suites)
     if len(parts) > 1:
         return [offer._replace(suites=tuple(part)) for part in parts]
-    if refusal.is_plain or len(offer.groups) < 2 or suites.is_dhe(
-            offer.suites[0]):
+    if (refusal.is_plain or refusal.alert is None or len(offer.groups) < 2
+            or suites.is_dhe(offer.suites[0])):
         return []
     return [offer._replace(groups=(group,)) for group in offer.groups]
 
