@@ -18,6 +18,7 @@ from tlsciphers_values import (
     CHARACTERS,
     GNUTLS_CLI,  # noqa: F401 (the command's)
     KEYS,
+    LETTERS_AND_DIGITS,
     NOT_HERE,
     OPENSSL,  # noqa: F401 (the command's)
     PROPERTIES,
@@ -316,7 +317,10 @@ def read_host_default():
     first_lines = {}
     section = last = None
     indent = 0
-    for number, text in enumerate(_host_default_text().split(u'\n'), 1):
+    # As Python reads lines of any system.
+    lines = _host_default_text().replace(u'\r\n', u'\n').replace(
+        u'\r', u'\n').split(u'\n')
+    for number, text in enumerate(lines, 1):
         line = text.strip()
         if not line or line[0] in u'#;':
             continue
@@ -325,8 +329,13 @@ def read_host_default():
             # It continues the value above, which is refused.
             check_characters(last[0], last[1] + '\n', last[2])
         indent = column
-        header, bracket, _ = line[1:].partition(u']')
+        header, bracket, rest = line[1:].partition(u']')
         if line[0] == u'[' and header and bracket:
+            if rest.strip() and rest.strip()[0] not in u'#;':
+                raise Refused('%s: line %d: %s: text behind a section; write '
+                              'it into a line of its own' % (
+                                  HOST_DEFAULT, number, printable(line)),
+                              'host-file')
             last = None
             section = _read_header(header, number)
             place = '%s: line %d: [%s]' % (HOST_DEFAULT, number, section)
@@ -869,7 +878,9 @@ def check_emulator(document):
     """
     for path in _emulator_paths(document):
         if not (path in ('', QEMU_KVM, EMULATOR, WRAPPER, '/usr/bin/qemu-kvm')
-                or path.startswith('/usr/bin/qemu-system-')):
+                or (path.startswith('/usr/bin/qemu-system-') and not path[
+                    len('/usr/bin/qemu-system-'):].strip(
+                        LETTERS_AND_DIGITS + '_'))):
             raise Refused('tlsciphers: another hook has set the emulator to '
                           '%s, which this hook would drop; use only one of '
                           'the two for this VM' % printable(path, 200))

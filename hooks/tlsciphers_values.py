@@ -77,6 +77,9 @@ KEMS = ('mlkem', 'kyber')
 ONLY_BEFORE_TLS13 = ('sect', 'secp', 'p192', 'p224', 'brainpool')
 NO_CURVES = ('ffdhe', 'mlkem')
 
+# Two that every OpenSSL with TLS 1.3 has, in FIPS mode as well.
+PROOFS = ('TLS_AES_256_GCM_SHA384', 'TLS_AES_128_GCM_SHA256')
+
 # The environment of hook and command: that of the emulator, as far as the
 # libraries care for it. The wrapper asks in its own (None).
 CLEAN = {'LC_ALL': 'C'}
@@ -251,6 +254,9 @@ def check_suites(suites, label, environment=CLEAN):
         return [], []
     unknown = [suite for suite in suites if suite not in negotiated
                and tls13_suites([suite], (), environment) != [suite]]
+    if not tls13_suites(list(PROOFS), ('-s', '-tls1_3'), environment):
+        # The host's configuration takes TLS 1.3 away: nothing can be told.
+        return unknown, []
     return unknown, [
         Refused('%s: %s: OpenSSL of this host lists this suite, but never '
                  'negotiates it; remove it' % (label, printable(suite)),
@@ -523,8 +529,8 @@ def check_priority(value, label, environment=CLEAN):
                           'not wanted' % (label, printable(value), what),
                           'priority-empty')
     if not is_read_to_its_end(value, environment):
-        raise Refused('%s: %s: GnuTLS ignores the end of this string, which '
-                      'has too many elements; shorten it'
+        raise Refused('%s: %s: this string has more elements than GnuTLS is '
+                      'sure to read: it ignores the rest; shorten it'
                       % (label, printable(value)), 'priority-cut')
     if not [version for version in versions if has_key_exchange(
             found, version)]:

@@ -18,6 +18,7 @@ from tlsciphers_values import (
     GNUTLS_CLI,  # noqa: F401 (the tests')
     LETTERS_AND_DIGITS,
     OPENSSL,
+    PROOFS,
     PROPERTY,
     SPICE_KEYS,
     UNUSABLE,
@@ -62,8 +63,6 @@ SPICE_CONF_KEYS = {
     'maxprotocol': 'protocols', 'groups': 'groups', 'curves': 'groups'}
 # In -spice: no channel works without TLS, but for those that it names.
 CLOSED = 'tls-channel=default'
-# Two that every OpenSSL with TLS 1.3 has, in FIPS mode as well.
-PROOFS = ('TLS_AES_256_GCM_SHA384', 'TLS_AES_128_GCM_SHA256')
 
 # QEMU's options that take no value, from 0.12 to 11.1, and RHEL 6's own two;
 # every other one takes the next argument, whatever that looks like.
@@ -448,9 +447,20 @@ def without_tls_port(options, settings, keys, open_port):
 
 
 def other_displays(options):
-    """Return the types (list of str) of -display options."""
-    return [(value or '').partition(',')[0] for name, value, _ in options
-            if name == 'display']
+    """
+    Return the types (list of str) of -display options, in each spelling; all
+    that matter where one cannot be read.
+    """
+    types = []
+    for name, value, _ in options:
+        if name == 'display' and value and value[0] == '{':
+            members = read_json(value)
+            types.extend([text[1:-1] for key, text in members if key == 'type']
+                         or ['dbus', 'spice-app'])
+        elif name == 'display' and value:
+            types.extend(text.partition('=')[2] if key == 'type' else key
+                         for key, text in split_parameters(name, value))
+    return types
 
 
 def spice_displays(options):
@@ -688,7 +698,8 @@ def write_configuration(descriptor, ciphersuites, protocols, groups):
             note('OpenSSL cannot read %s: %s; only the policy counts'
                  % (path, error.strerror))
     except ValueError as error:
-        remedy = 'write out variables, quotes and relative paths there'
+        remedy = ('write out variables, quotes, relative paths and names of '
+                  'sections there')
         return None, ('cannot tell what %s means: %s' % (
             path, printable(str(error))), remedy, 'host-openssl-conf')
     offered = takes_effect(descriptor, host + chain + commands, ciphersuites)

@@ -59,7 +59,7 @@ def run(options: 'argparse.Namespace') -> int:
     before = list(scans.read(
         [options.before] if options.before else [], baseline,
         options.baseline, earlier, is_earlier=True))
-    if options.html:
+    if options.html is not None:
         from vdsm_tlsciphers import merge
         merge.check_path(options.html)
     document = scanner.scan(scanner.find_targets(options.targets), baseline,

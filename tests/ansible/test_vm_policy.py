@@ -54,8 +54,8 @@ def test_vms_with_a_tag_get_the_policy_and_keep_their_other_properties(
     assert web2['next_run'] == {'macspoof': 'true', 'tlsprofile': 'modern'}
     assert web2['properties']['tlsprofile'] == 'intermediate'
     assert other['properties'] == {}
-    # Only the one that runs has to be shut down and started.
-    told = outcome.text.partition('until they are shut down')[2]
+    # Only the one that runs has to be started again.
+    told = outcome.text.partition('until their next start')[2]
     assert '"web2"' in told
     assert '"web1"' not in told
 

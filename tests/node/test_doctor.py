@@ -12,11 +12,15 @@ from support import EMULATOR, HOOK, WRAPPER
 
 
 def doctor(node: Host, *options: str) -> tuple[dict[str, str], list[str]]:
-    """Return what is not ok, {check: text}, and what was fixed (list)."""
+    """
+    Return what is not ok, {check: text}, and what was fixed (list). The node
+    has no libvirt-python, by which running VMs are looked at.
+    """
     document = json.loads(node.run(' '.join((
         'vdsm-tlsciphers doctor --json', *options)), check=False).stdout)
     return {check['check']: check['text'] for check in document['checks']
-            if check['state'] != 'ok'}, document['fixed']
+            if check['state'] != 'ok' and check['check'] != 'running VMs'
+            }, document['fixed']
 
 
 @pytest.fixture(autouse=True)

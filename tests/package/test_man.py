@@ -96,7 +96,8 @@ def test_settings_and_profiles_are_those_that_the_hook_knows(
         for body in re.findall(r'(?s)\n\.Sh %s\n(.*?)\n\.Sh ' % section, text)]
     assert tuple(settings) == module['PROPERTIES']
     assert set(profiles) == {*module['PROFILES'], module['NO_PROFILE']}
-    assert 'at most %d characters' % module['LONGEST_CIPHER_LIST'] in text
+    rules = module['check_cipher_list'].__globals__
+    assert 'at most %d characters' % rules['LONGEST_CIPHER_LIST'] in text
 
 
 def test_contexts_on_the_page_are_those_of_the_module(

@@ -167,6 +167,11 @@ class VM:
         self.has_spice = 'spice' in [name for name, _, _ in self.options]
         port = last(self.spice, 'tls-port', '0')
         self.has_tls_port = self.has_spice and port.strip('0') != ''
+        # Without TLS.
+        self.is_open = self.has_spice and (
+            last(self.spice, 'port', '0').strip('0') != ''
+            or last(self.spice, 'unix', 'off') not in ('off', 'no'))
+        self.listens = self.has_tls_port or self.is_open
         if port in ('on', 'off'):
             self.runs = False  # A number is expected.
             return
@@ -329,6 +334,8 @@ GOOD = {
         [VALUES['ciphersuites'][0], VALUES['ciphersuites'][3]],
     'protocols': VALUES['protocols'][:3], 'groups': VALUES['groups'][:2],
     'priority': VALUES['priority'][:2]}
+# No channel works without TLS.
+CLOSED = ('tls-channel', 'default')
 # By a configuration of OpenSSL.
 CONFIGURED = {'ciphersuites', 'protocols', 'groups'}
 OPTION = st.sampled_from(['-vdsm-tls', '--vdsm-tls', '-vdsm-tls-default',
@@ -476,23 +483,30 @@ def check_started(arguments: list[str], environment: Environment,
 
 
 def check_spice(asked: VM, got: VM, wanted: Wanted) -> None:
-    required, ciphers = wanted.get('ciphers', (False, None))
+    required = any(wanted[key][0] for key in wanted if key != 'priority')
     given = [option for option in asked.options if option[0] == 'spice']
     left = [option for option in got.options if option[0] == 'spice']
-    if not wanted and asked.has_tls_port:
-        required, ciphers = True, support.SEED_CIPHERS
-    if required and asked.has_spice:
-        assert asked.has_tls_port
-    elif left == given:
-        assert not (asked.has_tls_port and ciphers in GOOD['ciphers'])
+    if not asked.has_tls_port:
+        assert not required or not asked.listens
+        assert left == given
         return
-    assert asked.has_tls_port
-    assert left == got.options[-1:]
-    parameters = left[0][1]
-    assert (parameters + ',').startswith('tls-ciphers=%s,' % ciphers)
-    assert got.spice == [('tls-ciphers', ciphers)] + [
-        parameter for parameter in asked.spice
-        if parameter[0] != 'tls-ciphers']
+    has_to, ciphers = wanted.get('ciphers', (False, None))
+    if not wanted:
+        has_to, ciphers = True, support.SEED_CIPHERS
+    closing = [CLOSED] if required and asked.is_open and (
+        CLOSED not in asked.spice) else []
+    if has_to or ciphers in GOOD['ciphers']:
+        assert left == got.options[-1:]
+        assert (left[0][1] + ',').startswith('tls-ciphers=%s,' % ciphers)
+        assert got.spice == [('tls-ciphers', ciphers)] + [
+            parameter for parameter in asked.spice
+            if parameter[0] != 'tls-ciphers'] + closing
+    elif closing:
+        assert left[:-1] == given[:-1]
+        assert left[-1][2] == [given[-1][2][0], left[-1][1]]
+        assert got.spice == asked.spice + closing
+    else:
+        assert left == given
 
 
 def check_vnc(asked: VM, got: VM, wanted: Wanted) -> None:
@@ -542,7 +556,7 @@ def check_environment(asked: VM, wanted: Wanted, environment: Environment,
             GOOD['ciphers']):
         environment.pop(b'OPENSSL_CONF', None)
     required = {key for key in keys if wanted[key][0]}
-    assert required <= enforced or not asked.has_spice
+    assert required <= enforced or not asked.listens
     assert exported == environment
     return enforced
 
@@ -647,16 +661,18 @@ def virtual_machines(draw: st.DrawFn) -> tuple[list[str], list[str] | None]:
     last_option = []
     if spice:
         option = ['-spice', spice + SPICE_TAIL]
+        closing = ',tls-channel=default' if spice.startswith('port=') and (
+            is_required(set(GOOD) - {'priority'})) else ''
         if 'tls-port' not in spice:
             starts = not is_required(set(GOOD) - {'priority'})
             add(option)
         elif wanted and not holds('ciphers'):
-            add(option)
+            add(option, [option[0], option[1] + closing])
         else:
             ciphers = wanted.get('ciphers', (0, support.SEED_CIPHERS))[1]
             add(option, [])
-            last_option = ['-spice', 'tls-ciphers=%s,%s' % (ciphers,
-                                                            option[1])]
+            last_option = ['-spice', 'tls-ciphers=%s,%s%s' % (
+                ciphers, option[1], closing)]
     if vnc in CREDENTIALS:
         text, separator = CREDENTIALS[vnc]
         priority = wanted.get('priority', (0, ''))[1]

@@ -406,7 +406,8 @@ def test_every_python_judges_alike(
 
 @pytest.mark.parametrize('path', [
     '/usr/libexec/vdsm/hooks/faqemu', '/usr/local/bin/qemu-kvm',
-    '/usr/bin/qemu', '/opt/qemu-system-x86_64'])
+    '/usr/bin/qemu', '/opt/qemu-system-x86_64',
+    '/usr/bin/qemu-system-numa-wrapper', '/usr/bin/qemu-system-../x'])
 def test_wrapper_of_another_hook_is_not_dropped(newest_hook: Hook,
                                                 path: str) -> None:
     for emulator in ('<emulator>%s</emulator>', '<emulator text="%s"/>',

@@ -462,6 +462,8 @@ MALFORMED = [
     ('[]\n', 'line 1: []: it is neither '),
     ('[default]\ntlsgroups =\tP-256\n\n  # x\n\tP-384\n',
      'line 2: [default]: tlsgroups: a line break'),
+    ('[default] tlsprofile = modern\n', 'line 1: [default] tlsprofile = '),
+    ('# x\r[default]\rtlsciphers HIGH\r', 'line 3: '),
     # No section without its "]", found by fuzzing.
     ('[default]\n[prof = HIGH\n', 'line 2: [default]: [prof: no such key'),
 ]

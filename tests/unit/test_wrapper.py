@@ -209,6 +209,8 @@ def test_spice_without_tls_is_refused(run: Run, spice: str) -> None:
     (['-spice', 'unix,addr=/run/spice'], 'ciphers=AES256-SHA'),
     (['-spice', 'unix=on,addr=/run/spice'], 'protocols=TLSv1.3'),
     (['-display', 'spice-app'], 'ciphers=AES256-SHA'),
+    (['-display', 'type=spice-app,gl=on'], 'ciphers=AES256-SHA'),
+    (['-display', '{"type":"spice-app"}'], 'ciphers=AES256-SHA'),
     (['-vnc', 'unix:/run/vnc'], 'priority=NORMAL'),
     (['-vnc', 'vnc=unix:/run/vnc'], 'priority=NORMAL')])
 def test_console_on_a_socket_without_tls_is_refused_as_such(
@@ -271,8 +273,12 @@ def test_spice_whose_channels_cannot_be_seen_is_refused(
                                    spice, '-vdsm-tls', 'protocols=TLSv1.3')
 
 
-def test_vnc_that_another_process_serves_is_refused(run: Run) -> None:
-    dbus = ['-display', 'dbus,p2p=on']
+@pytest.mark.parametrize('value', [
+    'dbus,p2p=on', 'dbus', 'type=dbus,p2p=on', 'p2p=on,type=dbus',
+    '{"type":"dbus","p2p":true}', '{"type": "dbus", "p2p": {}}'])
+def test_vnc_that_another_process_serves_is_refused(newest_run: Run,
+                                                    value: str) -> None:
+    run, dbus = newest_run, ['-display', value]
     assert refusal_of(run, *dbus, '-vdsm-tls', 'priority=NORMAL').endswith(
         ' [vnc-elsewhere]')
     assert arguments_of(run, *dbus, '-vdsm-tls-default',
@@ -1007,3 +1013,18 @@ def test_engine_that_a_host_lacks_is_no_fault_of_the_policy(
     assert process.stderr.endswith(' [host-openssl-conf]\n')
     assert str(conf) in process.stderr
     assert 'tlsprotocols' not in process.stderr
+
+
+def test_host_without_tls_1_3_does_not_make_its_suites_unusable(
+        tmp_path: pathlib.Path) -> None:
+    """The policy itself opens TLS 1.3 again."""
+    conf = tmp_path / 'openssl.cnf'
+    conf.write_text('openssl_conf = a\n[a]\nssl_conf = b\n[b]\n'
+                    'system_default = c\n[c]\nProtocol = -TLSv1.3\n')
+    installation = with_openssl(
+        tmp_path, 'export OPENSSL_CONF="${OPENSSL_CONF-%s}"\n'
+        'exec openssl "$@"\n' % conf, openssl_conf=conf)
+    process = started(installation, '-spice', SPICE, '-vdsm-tls',
+                      'protocols=TLSv1.3', '-vdsm-tls',
+                      'ciphersuites=TLS_AES_256_GCM_SHA384')
+    assert process.returncode == 0, process.stderr
