@@ -57,7 +57,8 @@ class Root:
         mkdir "$base/upper" "$base/work" "$base/merged"
         cp -a "$4/." "$base/upper"
         # As on a host: "cp --parents" leaves folders that only root may enter.
-        (cd "$base/upper" && find . -type d -exec chmod --reference /{} {} \;)
+        (cd "$base/upper" && find . -type d | while read -r folder
+            do chmod --reference "/$folder" "$folder"; done)
         mount -t overlay root -o "lowerdir=/,upperdir=$base/upper" \
             -o "workdir=$base/work" "$base/merged"
         mount -t proc proc "$base/merged/proc"

@@ -23,8 +23,7 @@ PATIENCE = 10
 PORT_PATIENCE = 120
 # With whom TLS gets no answer from, and maybe HTTP does.
 HTTP_PATIENCE = 3
-# For a port. Consoles need some 90, and who refuses without an alert 700; who
-# needs more answers in bad faith.
+# For a port. Consoles need some 60; who needs more answers in bad faith.
 MOST_CONNECTIONS = 1000
 # Of a name, which whoever has it can give any number of.
 MOST_ADDRESSES = 8
@@ -96,9 +95,6 @@ class Port:
         # Whether a refusal was just the end of a connection; the last alert.
         self._silent = False
         self._refusal = tls.Refused()
-        # Offers that ended without an alert before there was any TLS:
-        # (version, suites, groups).
-        self._doubts: list[tuple[str, list[int], Iterable[int]]] = []
 
     def examine(self) -> None:
         """
@@ -110,7 +106,6 @@ class Port:
             raise NoTLS(HTTP)
         for version in reversed(list(tls.VERSIONS)):
             self._find_suites(version)
-        self._settle_doubts()
         if not self.suites:
             if self._speaks_tls or self.vnc:
                 raise tls.Broken(
@@ -143,8 +138,8 @@ class Port:
         """
         Find those that a version is accepted with. A server may fail at a
         suite that it has chosen (it has no prime for DHE, or nothing to sign
-        with), and that would hide what else it accepts: whatever its refusal
-        may not mean is offered again in parts.
+        with), and that would hide what else it accepts: unless its refusal
+        means all of them, each kind is offered again by itself.
         """
         left = list(offered)
         while left:
@@ -157,29 +152,14 @@ class Port:
             self.suites.setdefault(version, {})[
                 answer.suite] = answer.dh_bits
             self._add_group(answer.group)
-        refusal = self._refusal
-        if not left or refusal.is_of_version:
+        if not whole or self._refusal.is_of_version or (
+                self._refusal.is_plain and version != 'TLSv1.2'
+                and version not in self.suites):
             return
-        parts = suites.smaller(left)
-        if refusal.is_plain:
-            # Some say so after a choice, too.
-            parts = suites.by_kind(left) if whole else []
-        elif refusal.alert is None and not (whole or self._speaks_tls):
-            self._doubts.append((version, left, groups))
-            return
-        elif refusal.alert is None and len(suites.by_exact_kind(left)) == 1:
-            # Servers also refuse so. One by one, rare kinds would be too many.
-            parts = [[suite] for suite in left if suites.is_usual(suite)]
-            if self.suites and len(parts) > 1:
-                self._check_it_still_answers()
+        parts = suites.by_kind(left)
         if len(parts) > 1:
             for part in parts:
                 self._find_suites_of(version, part, groups, False)
-
-    def _settle_doubts(self) -> None:
-        if self._speaks_tls:
-            for version, left, groups in self._doubts:
-                self._find_suites_of(version, left, groups, False)
 
     def _find_groups(self) -> None:
         if 'TLSv1.3' in self.suites:

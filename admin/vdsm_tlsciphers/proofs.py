@@ -188,19 +188,12 @@ def _ask(address: str, number: int, talk: 'vnc.Talk | None', offer: Offer,
 
 def _parts(offer: Offer, refusal: tls.Refused, whole: bool) -> 'list[Offer]':
     """Return what is to be offered after a refusal."""
-    if refusal.is_of_version:
+    # (QEMU ends without an alert whatever VNC refuses.)
+    if not whole or refusal.is_of_version or refusal.is_plain:
         return []
-    # QEMU ends without an alert whatever VNC refuses.
-    if refusal.is_plain or refusal.alert is None:
-        parts = suites.by_kind(offer.suites) if whole else []
-    else:
-        parts = suites.smaller(offer.suites)
-    if len(parts) > 1:
-        return [offer._replace(suites=tuple(part)) for part in parts]
-    if (refusal.is_plain or refusal.alert is None or len(offer.groups) < 2
-            or suites.is_dhe(offer.suites[0])):
-        return []
-    return [offer._replace(groups=(group,)) for group in offer.groups]
+    parts = suites.by_kind(offer.suites)
+    return [offer._replace(suites=tuple(part)) for part in parts
+            if len(parts) > 1]
 
 
 def _shake_hands(address: str, number: int, talk: 'vnc.Talk | None',

@@ -12,7 +12,7 @@ import functools
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from vdsm_tlsciphers import documents
 
@@ -387,31 +387,13 @@ def is_dhe(code: int) -> bool:
     return key_exchange(code) in ('DHE', 'DHE-PSK', 'anonymous DHE')
 
 
-def exact_kind(code: int) -> str:
-    """Return how a suite (int) exchanges keys and authenticates."""
-    return ('any' if code in TLS13
+def _kind(code: int) -> str:
+    """Return how a suite (int) exchanges keys and authenticates, roughly."""
+    kind = ('any' if code in TLS13
             else IANA_NAMES[code].partition('_WITH_')[0])
-
-
-def _coarse_kind(code: int) -> str:
-    kind = exact_kind(code)
     if kind in ('RSA', 'ECDHE_RSA', 'ECDHE_ECDSA', 'DHE_RSA', 'any'):
         return kind
     return 'DHE' if is_dhe(code) else 'other'
-
-
-def is_usual(code: int) -> bool:
-    """Tell whether a suite (int) is of a kind that servers commonly have."""
-    return _coarse_kind(code) not in ('DHE', 'other')
-
-
-def split(codes: 'Iterable[int]',
-          kind: 'Callable[[int], str]') -> 'list[list[int]]':
-    """Return suites (iterable of int) by what a function says of each."""
-    parts: dict[str, list[int]] = {}
-    for code in codes:
-        parts.setdefault(kind(code), []).append(code)
-    return list(parts.values())
 
 
 def by_kind(codes: 'Iterable[int]') -> 'list[list[int]]':
@@ -419,28 +401,12 @@ def by_kind(codes: 'Iterable[int]') -> 'list[list[int]]':
     Return suites (iterable of int) by how they exchange keys and
     authenticate, the rare ones together: few parts.
     """
-    return split(codes, _coarse_kind)
+    parts: dict[str, list[int]] = {}
+    for code in codes:
+        parts.setdefault(_kind(code), []).append(code)
+    return list(parts.values())
 
 
-def by_exact_kind(codes: 'Iterable[int]') -> 'list[list[int]]':
-    """The same, each kind by itself."""
-    return split(codes, exact_kind)
-
-
-def smaller(codes: 'Iterable[int]') -> 'list[list[int]]':
-    """
-    Return suites (iterable of int) in smaller parts: by kind, then halves;
-    nothing where there is but one.
-    """
-    codes = list(codes)
-    for parts in by_kind(codes), by_exact_kind(codes):
-        if len(parts) > 1:
-            return parts
-    middle = len(codes) // 2
-    return [codes[:middle], codes[middle:]] if middle else []
-
-
-@functools.lru_cache(maxsize=4096)
 def strength(code: int, version: str,
              dh_bits: 'int | None' = None) -> 'documents.Strength':
     """
