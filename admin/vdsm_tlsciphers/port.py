@@ -152,9 +152,11 @@ class Port:
             self.suites.setdefault(version, {})[
                 answer.suite] = answer.dh_bits
             self._add_group(answer.group)
-        if not whole or self._refusal.is_of_version or (
-                self._refusal.is_plain and version != 'TLSv1.2'
-                and version not in self.suites):
+        if not whole or self._refusal.is_of_version:
+            return
+        # Unlike QEMU's libraries, others say so after a choice, too.
+        if self._refusal.is_plain and (self._display != 'tls' or not (
+                version == 'TLSv1.2' or version in self.suites)):
             return
         parts = suites.by_kind(left)
         if len(parts) > 1:

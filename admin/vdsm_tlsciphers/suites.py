@@ -391,7 +391,7 @@ def _kind(code: int) -> str:
     """Return how a suite (int) exchanges keys and authenticates, roughly."""
     kind = ('any' if code in TLS13
             else IANA_NAMES[code].partition('_WITH_')[0])
-    if kind in ('RSA', 'ECDHE_RSA', 'ECDHE_ECDSA', 'DHE_RSA', 'any'):
+    if kind in ('RSA', 'ECDHE_RSA', 'ECDHE_ECDSA', 'any'):
         return kind
     return 'DHE' if is_dhe(code) else 'other'
 
