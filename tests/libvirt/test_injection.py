@@ -761,10 +761,10 @@ DOMAINS: list[tuple[str, Unpack[tuple[Pair, ...]]]] = [
     *[('runs', (DEVICES, DEVICES + '<emulator%s</emulator>' % text))
       for text in ('>', ' text="%s">' % REAL, '>%s' % REAL, '>\n %s\n' % REAL,
                    '><![CDATA[%s]]>' % REAL, '>/usr/bin/<!-- - -->qemu-kvm',
-                   '>/usr/bin/qemu-<?a b?>kvm', '>%s' % EMULATOR,
-                   '>/usr/bin/qemu-system-/../../../bin/true')],
+                   '>/usr/bin/qemu-<?a b?>kvm', '>%s' % EMULATOR)],
     *[('hook', (DEVICES, DEVICES + text)) for text in (
-        OTHER_WRAPPER, '<emulator text="/x">%s</emulator>' % REAL,
+        OTHER_WRAPPER,
+        '<emulator>/usr/bin/qemu-system-/../../../bin/true</emulator>', '<emulator text="/x">%s</emulator>' % REAL,
         '<emulator>%s</emulator>%s' % (REAL, OTHER_WRAPPER),
         '<emulator><![CDATA[/usr/libexec/]]>other</emulator>',
         '<emulator>%s&#10;x</emulator>' % EMULATOR)],
