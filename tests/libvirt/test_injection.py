@@ -764,7 +764,8 @@ DOMAINS: list[tuple[str, Unpack[tuple[Pair, ...]]]] = [
                    '>/usr/bin/qemu-<?a b?>kvm', '>%s' % EMULATOR)],
     *[('hook', (DEVICES, DEVICES + text)) for text in (
         OTHER_WRAPPER,
-        '<emulator>/usr/bin/qemu-system-/../../../bin/true</emulator>', '<emulator text="/x">%s</emulator>' % REAL,
+        '<emulator>/usr/bin/qemu-system-/../../../bin/true</emulator>',
+        '<emulator text="/x">%s</emulator>' % REAL,
         '<emulator>%s</emulator>%s' % (REAL, OTHER_WRAPPER),
         '<emulator><![CDATA[/usr/libexec/]]>other</emulator>',
         '<emulator>%s&#10;x</emulator>' % EMULATOR)],
