@@ -35,6 +35,7 @@ from tlsciphers_values import (
     check_versions_and_groups,
     counts_for,
     has_key_exchange,
+    has_static_rsa,
     knows_groups,
     only_ecdsa,
     openssl_ciphers,
@@ -687,9 +688,7 @@ def _check_groups_of_versions(values, lenient):
 
 
 def _has_static_rsa(values):
-    ciphers = values['ciphers'][0] if 'ciphers' in values else 'DEFAULT'
-    return 'Kx=RSA' in ' '.join(
-        openssl_ciphers(ciphers, ('-s', '-v', '-tls1_2'))[1]).split()
+    return has_static_rsa(values.get('ciphers', (None,))[0])
 
 
 def _describe(values, displays):

@@ -411,6 +411,15 @@ def openssl_ciphers(cipher_list, options=(), environment=CLEAN):
     return status == 0, lines
 
 
+def has_static_rsa(ciphers, environment=CLEAN):
+    """
+    Tell whether a cipher list (str, None for OpenSSL's own) lets TLS 1.2 do
+    without groups.
+    """
+    return 'Kx=RSA' in ' '.join(openssl_ciphers(
+        ciphers or 'DEFAULT', ('-s', '-v', '-tls1_2'), environment)[1]).split()
+
+
 def version_note(environment=CLEAN):
     """Return what to say where OpenSSL is too old for TLS 1.3, or ''."""
     words = ' '.join(ask(OPENSSL, ('version',), environment)[1]).split()

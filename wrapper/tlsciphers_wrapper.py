@@ -31,6 +31,7 @@ from tlsciphers_values import (
     check_protocols,
     check_suites,
     check_versions_and_groups,
+    has_static_rsa,
     offered_suites,
     openssl_ciphers,
     unknown_suites,
@@ -120,7 +121,7 @@ def final_arguments(arguments):
                     + printable(': '.join(part for part in (
                         error.filename, error.strerror) if part), 300),
                     'mend this host, or start the VM on another one')
-    elif has_tls_port(spice_displays(options)):
+    elif has_tls_port(spice_parameters(options)):
         options = with_ciphers(
             options, MANUAL_CIPHERS, 'this VM comes from a host with a '
             'manual installation, whose cipher list it keeps: ')
@@ -345,10 +346,9 @@ def with_spice_policy(options, settings, arrives):
     says whether the VM migrates here or is restored.
     """
     keys = [key for key in SPICE_KEYS if key in settings]
-    parameters = [pair for display in spice_displays(options)
-                  for pair in split_parameters('spice', display)]
     if not keys:
         return options
+    parameters = spice_parameters(options)
     if not parameters and 'spice-app' in other_displays(options):
         give_up(settings, keys, 'with -display spice-app SPICE listens on a '
                 'socket without TLS', 'remove that option from the VM',
@@ -356,7 +356,7 @@ def with_spice_policy(options, settings, arrives):
     if not parameters:
         return options
     open_port = plaintext_port(parameters)
-    if not has_tls_port(spice_displays(options)):
+    if not has_tls_port(parameters):
         return without_tls_port(options, settings, keys, open_port)
     for name in ('id', 'plaintext-channel'):
         if name in dict(parameters):
@@ -467,13 +467,18 @@ def spice_displays(options):
     return [value for name, value, _ in options if name == 'spice']
 
 
-def has_tls_port(displays):
-    """Tell whether -spice options (their values) ask for a TLS port."""
+def spice_parameters(options):
+    """Return the parameters of all -spice options, as split_parameters()."""
+    return [pair for display in spice_displays(options)
+            for pair in split_parameters('spice', display)]
+
+
+def has_tls_port(parameters):
+    """Tell whether parameters of -spice options ask for a TLS port."""
     port = ''
-    for display in displays:
-        for key, text in split_parameters('spice', display):
-            if key == 'tls-port':
-                port = text[len('tls-port='):]
+    for key, text in parameters:
+        if key == 'tls-port':
+            port = text[len('tls-port='):]
     if port.strip('0123456789'):
         refuse('-spice %s: no decimal number; remedy: correct the command '
                'line' % printable('tls-port=' + port))
@@ -630,14 +635,9 @@ def usable_groups(settings):
     problems = check_groups(groups, 'groups', None)
     check_versions_and_groups(
         settings.get('protocols', (None, ''))[1], groups,
-        lambda: has_static_rsa(settings), 'groups')
+        lambda: has_static_rsa(settings.get('ciphers', (None, None))[1],
+                               None), 'groups')
     return problems
-
-
-def has_static_rsa(settings):
-    ciphers = settings.get('ciphers', (None, 'DEFAULT'))[1]
-    return 'Kx=RSA' in ' '.join(openssl_ciphers(
-        ciphers, ('-s', '-v', '-tls1_2'), None)[1]).split()
 
 
 def usable_suites(settings):

@@ -6,6 +6,7 @@ Whether OpenSSL takes the host's configuration together with that of a policy,
 as the wrapper writes it, and the line of the host's that it does not take.
 """
 
+import contextlib
 import os
 import re
 import tempfile
@@ -16,13 +17,40 @@ from vdsm_tlsciphers import wrapper as installed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import types
+    from collections.abc import Callable, Iterator
 
 KEYS = ('ciphersuites', 'protocols', 'groups')
 # Of the host's settings; more are in no file.
 MOST_LINES = 500
 # Of files that include each other.
 MOST_DEPTH = 9
+
+
+@contextlib.contextmanager
+def written(policy: 'dict[str, str]', path: str,
+            note: 'Callable[[str], object]' = installed.ignore) -> (
+                'Iterator[tuple[int, tuple[str, str, str] | None]]'):
+    """
+    Write the configuration that the wrapper gives to QEMU's OpenSSL into a new
+    file; give its descriptor, and why it would not take effect (as the
+    wrapper's write_configuration() has it) or None; note is called with what
+    it says. Raises Problem.
+    """
+    module = installed.load(note)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        module.set_openssl_conf(os.fsencode(path))
+        yield descriptor, module.write_configuration(
+            descriptor, *(policy.get(key, '') for key in KEYS))[1]
+    except tlsciphers.Refused as refusal:
+        raise Problem(str(refusal))
+    except OSError as error:
+        raise Problem('%s: %s' % (error.filename or path, error.strerror))
+    finally:
+        os.close(descriptor)
+        # What the programs are asked from here on is as it was.
+        module.set_openssl_conf(os.environb.get(b'OPENSSL_CONF'))
+        installed.load()
 
 
 def fault(policy: 'dict[str, str]') -> (
@@ -32,29 +60,16 @@ def fault(policy: 'dict[str, str]') -> (
     value}) on this host, or None; and where it is a line of the host's that
     it does not take, 'FILE: line N' and that line. Raises Problem.
     """
-    module = installed.load()
     notes: list[str] = []
-    setattr(module, 'note', notes.append)  # noqa: B010 (for mypy)
-    with tempfile.TemporaryDirectory(prefix='vdsm-tlsciphers-') as folder:
-        path = os.path.join(folder, 'openssl.cnf')
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-        module.set_openssl_conf(os.fsencode(path))
-        try:
-            _, problem = module.write_configuration(
-                descriptor, *(policy.get(key, '') for key in KEYS))
-            reason = problem[0] if problem else next(
-                (line for line in notes if 'malformed' in line), None)
-            if reason is None or 'cannot tell what' in reason:
-                return reason, None, None
-            return (reason, *find_line(module, descriptor))
-        except tlsciphers.Refused as refusal:
-            raise Problem(str(refusal))
-        except OSError as error:
-            raise Problem('%s: %s' % (error.filename or path, error.strerror))
-        finally:
-            os.close(descriptor)
-            module.set_openssl_conf(os.environb.get(b'OPENSSL_CONF'))
-            installed.load()
+    with tempfile.TemporaryDirectory(
+            prefix='vdsm-tlsciphers-') as folder, written(
+                policy, os.path.join(folder, 'openssl.cnf'),
+                notes.append) as (descriptor, problem):
+        reason = problem[0] if problem else next(
+            (line for line in notes if 'malformed' in line), None)
+        if reason is None or 'cannot tell what' in reason:
+            return reason, None, None
+        return (reason, *find_line(descriptor))
 
 
 def host_file() -> str:
@@ -93,12 +108,12 @@ def includes(text: str) -> 'list[str]':
     return re.findall(r'(?m)^\s*\.include\s*=?\s*(/\S+)', text)
 
 
-def find_line(module: 'types.ModuleType',
-              descriptor: int) -> 'tuple[str | None, str | None]':
+def find_line(descriptor: int) -> 'tuple[str | None, str | None]':
     """
     Return ('FILE: line N', the line) of the host's configuration without
     which OpenSSL takes it, (None, None) where no one line is at fault.
     """
+    module = installed.load()
     text, chain = module.read_host_configuration()
     lines = text.split('\n')
     for number, line in enumerate(lines[:MOST_LINES]):

@@ -50,6 +50,15 @@ class SpicePlaintext(NoTLS):
     """It is a SPICE port without TLS."""
 
 
+def end_by_reset(connection: socket.socket) -> None:
+    """
+    Have a connection end by a reset: SPICE writes one line to the VM's log
+    instead of two, and none lingers.
+    """
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
+                          struct.pack('ii', 1, 0))
+
+
 def interrupt() -> None:
     """Have all that is going on here come to an end."""
     _interrupted.set()
@@ -346,10 +355,7 @@ class Port:
             if self.connections == 1:
                 raise Unreachable(reason)
             raise tls.Broken('it takes no more connections: ' + reason)
-        # A reset at the end: SPICE writes one line to the VM's log instead of
-        # two, and no connection lingers.
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
-                              struct.pack('ii', 1, 0))
+        end_by_reset(connection)
         if self._name:
             # The same one from now on, without asking for its name again.
             self._address = connection.getpeername()[:2]

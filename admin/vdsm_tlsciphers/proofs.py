@@ -12,7 +12,6 @@ newest and refuses there, although it might take an older one.
 import collections
 import concurrent.futures
 import socket
-import struct
 import time
 
 from vdsm_tlsciphers import port, suites, tls, vnc
@@ -208,9 +207,7 @@ def _shake_hands(address: str, number: int, talk: 'vnc.Talk | None',
     except OSError as error:
         raise port.Unreachable(error.strerror or str(error))
     with connection:
-        # As port.Port does.
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
-                              struct.pack('ii', 1, 0))
+        port.end_by_reset(connection)
         stream = tls.Stream(connection, deadline)
         if talk and talk.subtypes:
             talk.again(stream)

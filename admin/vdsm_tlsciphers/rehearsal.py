@@ -19,7 +19,7 @@ import sys
 import tempfile
 
 import tlsciphers
-from vdsm_tlsciphers import Problem, judge, scanner
+from vdsm_tlsciphers import Problem, configuration, judge, scanner
 from vdsm_tlsciphers import wrapper as installed
 
 TYPE_CHECKING = False
@@ -33,7 +33,6 @@ ADDRESS = '127.0.0.1'
 PATIENCE = 20
 # What "openssl req" reads besides its arguments.
 REQUEST = '[req]\ndistinguished_name = name\n[name]\n'
-IN_CONFIGURATION = ('ciphersuites', 'protocols', 'groups')
 CLIENT_VERSIONS = {'TLSv1': '-tls1', 'TLSv1.1': '-tls1_1',
                    'TLSv1.2': '-tls1_2', 'TLSv1.3': '-tls1_3'}
 GNUTLS_SERVER = (
@@ -108,7 +107,7 @@ def _run(*command: str, **keywords: 'dict[str, str]',
 def _start_openssl(policy: 'dict[str, str]', certificate: str, folder: str,
                    ) -> 'tuple[subprocess.Popen[bytes], int]':
     environment = {'LC_ALL': 'C'}
-    if any(key in policy for key in IN_CONFIGURATION):
+    if any(key in policy for key in configuration.KEYS):
         environment['OPENSSL_CONF'] = _configure(policy, folder)
     # As libspice has it: no parameters for DHE, no TLS 1.0 (reds.cpp).
     command = [tlsciphers.OPENSSL, 's_server', '-accept', ADDRESS + ':0',
@@ -130,23 +129,10 @@ def _configure(policy: 'dict[str, str]', folder: str) -> str:
     Write the configuration that the wrapper gives to QEMU's OpenSSL; return
     its path.
     """
-    module = installed.load()
     path = os.path.join(folder, 'openssl.cnf')
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        module.set_openssl_conf(os.fsencode(path))
-        _, problem = module.write_configuration(descriptor, *(
-            policy.get(key, '') for key in IN_CONFIGURATION))
-    except tlsciphers.Refused as refusal:
-        raise Problem(str(refusal))
-    except OSError as error:
-        raise Problem('%s: %s' % (error.filename or path, error.strerror))
-    finally:
-        os.close(descriptor)
-        # What the programs are asked from here on is as it was.
-        module.set_openssl_conf(os.environb.get(b'OPENSSL_CONF'))
-    if problem:
-        raise installed.Refused(problem[0])
+    with configuration.written(policy, path) as (_, problem):
+        if problem:
+            raise installed.Refused(problem[0])
     return path
 
 

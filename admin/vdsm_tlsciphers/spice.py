@@ -69,9 +69,7 @@ def _ask(address: str, number: int, kind: int,
     except OSError as error:
         raise port.Unreachable(error.strerror or str(error))
     with connection:
-        # As port.Port does.
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
-                              struct.pack('ii', 1, 0))
+        port.end_by_reset(connection)
         stream = tls.Stream(connection, deadline)
         try:
             stream.send(link_message(kind))

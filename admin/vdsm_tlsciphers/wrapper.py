@@ -11,6 +11,7 @@ import tlsciphers_wrapper
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import types
+    from collections.abc import Callable
     from typing import NoReturn
 
 
@@ -18,13 +19,14 @@ class Refused(Exception):
     """What the wrapper would refuse to start a VM for: its line."""
 
 
-def load() -> 'types.ModuleType':
+def load(note: 'Callable[[str], object] | None' = None) -> (
+        'types.ModuleType'):
     """
     Return the wrapper's module, whose functions raise Refused where it would
-    end the process.
+    end the process, and whose lines for a VM's log go to note, if anywhere.
     """
     tlsciphers_wrapper.refuse = refuse
-    tlsciphers_wrapper.note = ignore
+    tlsciphers_wrapper.note = note or ignore
     return tlsciphers_wrapper
 
 
