@@ -88,6 +88,8 @@ NEVER_A_VALUE = FREE_TEXT + (
     'add-fd', 'display', 'object', 'readconfig', 'set', 'spice', 'vnc',
     REQUIREMENT, BEST_EFFORT)
 
+JSON_BLANKS = ' \t\r\n'
+
 
 def final_arguments(arguments):
     """
@@ -1110,25 +1112,26 @@ def read_json(value):
     than all else here.
     """
     members = []
-    rest = value[1:].lstrip()
+    rest = value[1:].lstrip(JSON_BLANKS)
     while True:
         name, end, rest = rest.partition('":')
-        rest = rest.lstrip()
+        rest = rest.lstrip(JSON_BLANKS)
         text = [word for word in ('true', 'false') if rest.startswith(word)]
         if text:
             text = text[0]
             rest = rest[len(text):]
         else:
-            text, quote, rest = rest[1:].partition('"')
-            text = '"%s"' % text
+            quote, (text, end_quote, rest) = rest[:1], rest[1:].partition('"')
+            text = quote + text + end_quote
         if not end or not is_plain(name[1:]) or name[:1] != '"' or (
-                text[:1] == '"' and not (quote and is_plain(text[1:-1]))):
+                text not in ('true', 'false') and not (
+                    text[:1] == text[-1:] == '"' and is_plain(text[1:-1]))):
             return []
         members.append((name[1:], text))
-        rest = rest.lstrip()
+        rest = rest.lstrip(JSON_BLANKS)
         if rest[:1] != ',':
-            return members if rest.rstrip() == '}' else []
-        rest = rest[1:].lstrip()
+            return members if rest.rstrip(JSON_BLANKS) == '}' else []
+        rest = rest[1:].lstrip(JSON_BLANKS)
 
 
 def is_plain(text):

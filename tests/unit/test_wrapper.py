@@ -701,6 +701,8 @@ def test_priority_of_a_vm_without_vnc_is_taken_out(
     '{"qom-type":"tls-creds-x509","id":"c","n":null}',
     '{"qom-type":"tls-creds-x509","id":"c","k\\":\\"v":"x"}',
     '{"qom-type":"tls-creds-x509","id":"c"}{}',
+    '{"qom-type":\2tls-creds-x509","id":"c"}',
+    '{"qom-type":"tls-creds-x509",\x0b"id":"c"}',
     '{"qom-type":"tls-creds-x509","id":"c"', '{"id":"c"}', '["c"]',
     '{"c":' + '[' * 30000])
 def test_credentials_that_cannot_be_read_are_refused(run: Run,
