@@ -64,6 +64,8 @@ LIBVIRT_ENVIRONMENT = {b'LC_ALL': b'C', b'PATH': b'/usr/bin:/bin',
                        b'HOME': b'/'}
 
 VM_ID = '3e8a4f0b-52a1-4d7c-9a0e-0123456789ab'
+# What the engine writes for +vdsm-tls in extra_cpu_flags.
+GUARD = '<feature policy="require" name="vdsm-tls"/>'
 # VNC allows for 8 characters.
 CONSOLE_PASSWORD = 'secret'
 
@@ -297,6 +299,15 @@ def lab_domain(*consoles: str, name: str = 'lab',
     return ElementTree.tostring(root, encoding='unicode')
 
 
+def guarded(xml: str, cpu: str = '<cpu match="exact"><model>Nehalem</model>'
+            '%s</cpu>', guard: str = GUARD) -> str:
+    """
+    Return a domain XML (str) without a <cpu> with this one, that has a guard
+    in it.
+    """
+    return xml.replace('<devices>', cpu % guard + '<devices>')
+
+
 @functools.cache
 def suite_codes() -> dict[str, tuple[int, int]]:
     """Return the codes that suites have on the wire, by OpenSSL's names."""
@@ -334,6 +345,20 @@ def hook_environment(domxml: pathlib.Path,
     """Return the environment in which vdsm runs the hook at a VM's start."""
     return {'PATH': '/usr/bin:/bin', '_hook_domxml': str(domxml),
             'PYTHONPATH': str(TESTS / 'standin'), **properties}
+
+
+def run_hooks(domxml: pathlib.Path, **properties: str) -> str:
+    """
+    Do to the file of a domain XML what vdsm does before a start: it runs each
+    hook that it may run, in the order of their names. Return what they say; a
+    refusal is a subprocess.CalledProcessError.
+    """
+    return ''.join(
+        subprocess.run(
+            [hook], check=True, stderr=subprocess.PIPE, text=True,
+            env=hook_environment(domxml, **properties)).stderr
+        for hook in sorted(pathlib.Path(HOOK).parent.iterdir())
+        if os.access(hook, os.X_OK))
 
 
 def lab_rpm(*arguments: str | pathlib.Path,

@@ -26,10 +26,10 @@ import libvirt
 import pytest
 
 import support
-from support import HOOK
 
 HOST_DEFAULT = pathlib.Path('/etc/vdsm/tlsciphers.conf')
 GNUTLS_CONFIG = pathlib.Path('/etc/gnutls/config')
+RUN_DIR = pathlib.Path('/run/vdsm')
 # What lies where, instead of the machine's own.
 Files = Mapping[str, Union[str, pathlib.Path]]
 Write = Callable[[str], object]
@@ -157,6 +157,16 @@ class RunHook(Protocol):
     """What the fixture run_hook is."""
 
     def __call__(self, xml: str, **properties: str) -> str: ...
+
+
+class ResumeHook(Protocol):
+    """What the fixture resume_hook is."""
+
+    def __call__(self, properties: dict[str, str], start: bool = ...,
+                 xml: str = ...) -> str: ...
+
+
+StartDomain = Callable[[str], libvirt.virDomain]
 
 
 @pytest.fixture(scope='session')
@@ -317,11 +327,73 @@ def run_hook(tmp_path: pathlib.Path) -> RunHook:
     def run_hook(xml: str, **properties: str) -> str:
         domxml = tmp_path / uuid.uuid4().hex
         domxml.write_text(xml)
-        subprocess.run(
-            [HOOK], check=True, stderr=subprocess.PIPE,
-            env=support.hook_environment(domxml, **properties))
+        support.run_hooks(domxml, **properties)
         return domxml.read_text()
     return run_hook
+
+
+@pytest.fixture
+def resume_hook(tmp_path: pathlib.Path) -> ResumeHook:
+    """
+    A function that runs the hook as vdsm does for a resume (start: for a
+    start), on an XML built afresh, which vdsm then throws away; returns what
+    it says. A refusal is a subprocess.CalledProcessError.
+    """
+    def resume_hook(
+            properties: dict[str, str], start: bool = False,
+            xml: str = support.lab_domain('spice', 'vnc')) -> str:
+        flags = RUN_DIR / support.VM_ID / 'launchflags'
+        flags.parent.mkdir(parents=True, exist_ok=True)
+        if start:
+            flags.write_text('0')
+        else:
+            flags.unlink(missing_ok=True)
+        domxml = tmp_path / 'resume'
+        domxml.write_text(xml)
+        return support.run_hooks(domxml, vmId=support.VM_ID, **properties)
+    return resume_hook
+
+
+@pytest.fixture
+def folder() -> pathlib.Path:
+    """A folder that the emulator's user can write."""
+    path = pathlib.Path(os.environ['LAB']) / 'images'
+    path.mkdir(exist_ok=True)
+    path.chmod(0o777)
+    return path
+
+
+@pytest.fixture
+def disk(folder: pathlib.Path) -> Iterator[Callable[[str], str]]:
+    """A function that gives a domain XML a disk."""
+    path = folder / 'disk.qcow2'
+    subprocess.run(['qemu-img', 'create', '-q', '-f', 'qcow2', path, '1M'],
+                   check=True)
+    yield lambda xml: xml.replace('<devices>', """<devices>
+        <disk type="file"><driver name="qemu" type="qcow2"/>
+        <source file="%s"/><target dev="vda" bus="virtio"/></disk>"""
+        % path)
+    for path in folder.iterdir():
+        path.unlink()
+
+
+@pytest.fixture
+def define_domain(connection: libvirt.virConnect) -> Iterator[StartDomain]:
+    """A function that defines and starts a VM: its libvirt domain."""
+    defined = []
+
+    def define_domain(xml: str) -> libvirt.virDomain:
+        domain = connection.defineXML(xml)
+        defined.append(domain)
+        domain.create()
+        return domain
+
+    yield define_domain
+    for domain in defined:
+        if domain.isActive():
+            domain.destroy()
+        domain.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
+                             | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA)
 
 
 @pytest.fixture

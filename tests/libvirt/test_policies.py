@@ -369,7 +369,7 @@ def test_system_that_allows_nothing_starts_no_vm(run_hook: RunHook,
     with pytest.raises(subprocess.CalledProcessError) as error:
         run_hook(BOTH, tlspriority='@SYSTEM')
     assert error.value.returncode == 2
-    assert error.value.stderr.startswith(b'tlspriority: @SYSTEM: ')
+    assert error.value.stderr.startswith('tlspriority: @SYSTEM: ')
 
 
 class StartQemu(Protocol):

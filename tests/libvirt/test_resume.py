@@ -5,65 +5,19 @@
 
 from __future__ import annotations
 
-import os
 import pathlib
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import libvirt
 import pytest
 from test_migration import BOTH, EXPECTED, POLICY, PRIORITY, scan
 
 import support
-from support import HOOK
 
 if TYPE_CHECKING:
-    from conftest import RunHook, Start, Write
-
-RUN_DIR = pathlib.Path('/run/vdsm')
-
-
-@pytest.fixture
-def folder() -> pathlib.Path:
-    """A folder that the emulator's user can write."""
-    path = pathlib.Path(os.environ['LAB']) / 'images'
-    path.mkdir(exist_ok=True)
-    path.chmod(0o777)
-    return path
-
-
-class ResumeHook(Protocol):
-    """What the fixture resume_hook is."""
-
-    def __call__(self, properties: dict[str, str],
-                 start: bool = ...) -> str: ...
-
-
-@pytest.fixture
-def resume_hook(tmp_path: pathlib.Path) -> ResumeHook:
-    """
-    A function that runs the hook as vdsm does for a resume (start: for a
-    start), on an XML built afresh, which vdsm then throws away; returns what
-    it says. A refusal is a subprocess.CalledProcessError.
-    """
-    def resume_hook(properties: dict[str, str], start: bool = False) -> str:
-        flags = RUN_DIR / support.VM_ID / 'launchflags'
-        flags.parent.mkdir(parents=True, exist_ok=True)
-        if start:
-            flags.write_text('0')
-        else:
-            flags.unlink(missing_ok=True)
-        domxml = tmp_path / 'resume'
-        domxml.write_text(BOTH)
-        return subprocess.run(
-            [HOOK], check=True, capture_output=True, text=True,
-            env=support.hook_environment(domxml, vmId=support.VM_ID,
-                                         **properties)).stderr
-    return resume_hook
-
-
-StartDomain = Callable[[str], libvirt.virDomain]
+    from conftest import ResumeHook, RunHook, Start, StartDomain, Write
 
 
 @pytest.fixture
@@ -73,25 +27,6 @@ def start_domain(start: Start,
     yield lambda xml: connection.lookupByName(start(xml).name)
     for domain in connection.listAllDomains():
         domain.destroy()
-
-
-@pytest.fixture
-def define_domain(connection: libvirt.virConnect) -> Iterator[StartDomain]:
-    """A function that defines and starts a VM: its libvirt domain."""
-    defined = []
-
-    def define_domain(xml: str) -> libvirt.virDomain:
-        domain = connection.defineXML(xml)
-        defined.append(domain)
-        domain.create()
-        return domain
-
-    yield define_domain
-    for domain in defined:
-        if domain.isActive():
-            domain.destroy()
-        domain.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
-                             | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA)
 
 
 def domain_xml(domain: libvirt.virDomain) -> str:
@@ -111,6 +46,18 @@ def resume(connection: libvirt.virConnect, path: pathlib.Path,
            xml: str) -> libvirt.virDomain:
     connection.restoreFlags(str(path), xml, 0)
     return connection.lookupByName('lab')
+
+
+def snapshot_of_memory(domain: libvirt.virDomain,
+                       folder: pathlib.Path) -> pathlib.Path:
+    """Take a snapshot as vdsm does; returns the file with the memory."""
+    domain.snapshotCreateXML("""<domainsnapshot>
+        <memory snapshot="external" file="%s/memory"/>
+        <disks><disk name="vda" snapshot="external">
+        <source file="%s/overlay"/></disk></disks></domainsnapshot>"""
+                             % (folder, folder),
+                             libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_NO_METADATA)
+    return folder / 'memory'
 
 
 # What the host's file can be when a VM resumes that had its policy from there.
@@ -203,20 +150,6 @@ def test_managed_save_keeps_the_policy(define_domain: StartDomain,
     assert scan(domain) == EXPECTED
 
 
-@pytest.fixture
-def disk(folder: pathlib.Path) -> Iterator[Callable[[str], str]]:
-    """A function that gives a domain XML a disk."""
-    path = folder / 'disk.qcow2'
-    subprocess.run(['qemu-img', 'create', '-q', '-f', 'qcow2', path, '1M'],
-                   check=True)
-    yield lambda xml: xml.replace('<devices>', """<devices>
-        <disk type="file"><driver name="qemu" type="qcow2"/>
-        <source file="%s"/><target dev="vda" bus="virtio"/></disk>"""
-        % path)
-    for path in folder.iterdir():
-        path.unlink()
-
-
 def test_internal_snapshot_keeps_the_policy(
         define_domain: StartDomain, run_hook: RunHook,
         disk: Callable[[str], str]) -> None:
@@ -232,16 +165,11 @@ def test_external_snapshot_with_memory_keeps_the_policy(
         start_domain: StartDomain, connection: libvirt.virConnect,
         run_hook: RunHook, resume_hook: ResumeHook, disk: Callable[[str], str],
         folder: pathlib.Path) -> None:
-    """As vdsm takes them, and starts a VM from its memory."""
+    """As vdsm starts a VM from its memory."""
     domain = start_domain(run_hook(disk(BOTH), **POLICY))
     xml = domain_xml(domain)
-    domain.snapshotCreateXML("""<domainsnapshot>
-        <memory snapshot="external" file="%s/memory"/>
-        <disks><disk name="vda" snapshot="external">
-        <source file="%s/overlay"/></disk></disks></domainsnapshot>"""
-                             % (folder, folder),
-                             libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_NO_METADATA)
+    memory = snapshot_of_memory(domain, folder)
     assert scan(domain) == EXPECTED
     domain.destroy()
     resume_hook(POLICY)
-    assert scan(resume(connection, folder / 'memory', xml)) == EXPECTED
+    assert scan(resume(connection, memory, xml)) == EXPECTED
