@@ -7,6 +7,7 @@ import pathlib
 
 import pytest
 
+import node as nodes
 import support
 from host import GCM, PLAIN_VM, Host, is_enforced
 from support import EMULATOR, HOOK, WRAPPER
@@ -69,6 +70,8 @@ def test_installation_update_and_removal_survive_reboots(
     assert 'qemu-kvm-modified' not in node.read('ls -R /usr/libexec')
     assert label_of_manual_wrapper(node) == 'bin_t'
     node.mark()
+    with pytest.raises(nodes.Failed, match='unknown CPU feature: vdsm-tls'):
+        node.start(support.guarded(PLAIN_VM))
     node.start(PLAIN_VM)
     assert node.denials() == []
 

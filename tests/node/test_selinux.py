@@ -43,6 +43,17 @@ def test_vm_with_a_policy_is_denied_nothing(node: Host, figure: support.Figure,
     assert node.denials() == []
 
 
+def test_vm_with_a_guard_starts_by_the_hook_alone_and_is_denied_nothing(
+        node: Host) -> None:
+    xml = support.guarded(PLAIN_VM)
+    with pytest.raises(nodes.Failed, match='unknown CPU feature: vdsm-tls'):
+        node.start(xml)
+    properties, expected = POLICIES['profile']
+    vm = node.start(node.hook(xml, extra_cpu_flags='+vdsm-tls', **properties))
+    assert is_enforced(vm, expected)
+    assert node.denials() == []
+
+
 def test_vm_of_a_manual_installation_is_denied_nothing(node: Host) -> None:
     vm = start_with_emulator(node)
     assert is_enforced(vm, [
