@@ -18,6 +18,7 @@ profile=modern
 bad_value=AES256-SHA,disable-ticketing=on
 hook=/usr/libexec/vdsm/hooks/before_vm_start/50_emulator
 emulator=/usr/libexec/vdsm/hooks/qemu-kvm-wrapper/qemu-kvm-modified
+guard="<cpu match='exact'><model>Nehalem</model><feature policy='require' name='vdsm-tls'/></cpu>"
 
 fail() {
     printf 'demo.sh: %s\n' "$*" >&2
@@ -201,6 +202,27 @@ inside() {
     grep -o '[^ ]* invalid option.*' "$LAB/put-back" | sed 's/^/    /' ||
         fail "not for the expected reason: $(cat "$LAB/put-back")"
 
+    step "7. A VM with the guard: extra_cpu_flags=+vdsm-tls, and tlsprofile=$profile"
+    prepare_domain guarded
+    sed -i "s|<uuid>.*</uuid>|$guard|" "$LAB/domain.xml"
+    echo "What the engine writes for it: $guard"
+    echo "On a host without the package, where the hook does not run:"
+    if virsh create "$LAB/domain.xml" 2>"$LAB/guard"; then
+        fail "libvirt has started a VM with the guard"
+    fi
+    grep "unknown CPU feature: vdsm-tls" "$LAB/guard" | sed 's/^/    /' ||
+        fail "not for the expected reason: $(cat "$LAB/guard")"
+    echo "Here, where the hook takes it out:"
+    as_vdsm extra_cpu_flags=+vdsm-tls "tlsprofile=$profile" 2>"$LAB/hook" ||
+        fail "the hook refuses it: $(cat "$LAB/hook")"
+    virsh create "$LAB/domain.xml"
+    if ! vdsm-tlsciphers status guarded >"$LAB/status" ||
+        ! grep -q "^guarded: effective" "$LAB/status"; then
+        fail "its policy is not effective: $(cat "$LAB/status")"
+    fi
+    grep -E "^guarded|port" "$LAB/status" | sed 's/^/    /'
+    virsh destroy guarded
+
     step "What a scanner sees"
     show_table
     diff <(sort "$LAB/with") <(expected | sort) ||
@@ -211,7 +233,8 @@ inside() {
 
 Proven: of $(wc -l <"$LAB/without") pairs of version and suite the consoles of the VM accept $(wc -l <"$LAB/with"), exactly those that
 OpenSSL and GnuTLS list for the profile; the emulator is one process; what
-cannot be enforced does not start.
+cannot be enforced does not start, and with the guard no host without the
+package starts it.
 END
 }
 
