@@ -17,7 +17,8 @@ Installed as before_vm_start/50_emulator. It reads the VM's custom properties
                 opts out of the default there
 
 checks what they say, and makes libvirt start the VM through the wrapper that
-enforces it. A value that cannot be enforced stops the start.
+enforces it. A value that cannot be enforced stops the start; so does a console
+without one where the property extra_cpu_flags has the guard, +vdsm-tls.
 
 vdsm runs it; it is of no use from a command line, except:
 
@@ -31,20 +32,23 @@ vdsm runs it; it is of no use from a command line, except:
 import posix
 import sys
 
-PROPERTIES = ('tlsciphers', 'tlsprotocols', 'tlsgroups', 'tlspriority',
-              'tlsprofile')
+PROPERTIES = frozenset((b'tlsciphers', b'tlsprotocols', b'tlsgroups',
+                        b'tlspriority', b'tlsprofile'))
 HOST_DEFAULT = '@HOST_DEFAULT@'
 PKGDATADIR = '@PKGDATADIR@'
 
 
 def main():
     if (len(sys.argv) > 1 or b'_hook_domxml' not in posix.environ
-            or has_properties() or has_host_default()):
-        load().main(__doc__, has_properties())
+            or asks_for_policy() or has_host_default()):
+        load().main(__doc__, asks_for_policy())
 
 
-def has_properties():
-    return any(name.encode() in posix.environ for name in PROPERTIES)
+def asks_for_policy():
+    # The guard is a flag of its own, with a sign or without.
+    flags = b',%s,' % posix.environ.get(b'extra_cpu_flags', b'')
+    return not PROPERTIES.isdisjoint(posix.environ) or (
+        b',vdsm-tls,' in flags.replace(b',+', b',').replace(b',-', b','))
 
 
 def has_host_default():
@@ -68,7 +72,7 @@ def load():
             'tlsciphers: the package is damaged: %s; remedy: dnf reinstall '
             'vdsm-hook-tlsciphers\n' % str(error).replace("'", ''))
         # The default of a host is best effort.
-        sys.exit(2 if has_properties() else 0)
+        sys.exit(2 if asks_for_policy() else 0)
     return tlsciphers_hook
 
 

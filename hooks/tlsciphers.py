@@ -57,6 +57,11 @@ QEMU_NAMESPACE = 'http://libvirt.org/schemas/domain/qemu/1.0'
 XMLNS_NAMESPACE = 'http://www.w3.org/2000/xmlns/'
 REQUIREMENT = '-vdsm-tls'
 BEST_EFFORT = '-vdsm-tls-default'
+# A CPU feature that no libvirt knows. The engine writes it for a VM whose
+# extra_cpu_flags has it: only where this package takes it out the VM starts.
+GUARD = 'vdsm-tls'
+# Types of <graphics> that listen nowhere.
+LOCAL_DISPLAYS = frozenset(('desktop', 'egl-headless', 'sdl'))
 
 # Mozilla's Server Side TLS guidelines, version 6.0 (6 April 2026); version 5.8
 # has the same for these two. Suites, versions and curves are theirs, but for
@@ -870,6 +875,102 @@ def is_hosted_engine(document):
         document.documentElement, 'name')] == ['HostedEngine']
 
 
+def has_guard(flags):
+    """Tell whether a VM's extra_cpu_flags (str) ask for the guard."""
+    return GUARD in [flag[flag[:1] in ('+', '-'):]
+                     for flag in flags.split(',')]
+
+
+def check_guard(document, settings):
+    """
+    Refuse (Refused) a VM with a guard where a console gets no requirement.
+
+    Arguments:
+        document (xml.dom.minidom.Document): the domain XML.
+        settings (list): pairs of an option and its 'KEY=VALUE', as resolve()
+            returns them.
+
+    Returns:
+        list: the elements that are the guard, to be removed.
+    """
+    guard = [feature for cpu in _children(document.documentElement, 'cpu')
+             for feature in _children(cpu, 'feature')
+             if GUARD in _attributes(feature, 'name')]
+    for feature in guard:
+        for policy in _attributes(feature, 'policy'):
+            if policy != 'require':
+                raise Refused('extra_cpu_flags: the CPU feature %s has the '
+                              'policy %s, with which it guards nothing; write '
+                              '+%s, or remove it' % (
+                                  GUARD, printable(policy), GUARD),
+                              'guard-policy')
+    if not guard:
+        return []
+    consoles = displays(document) | _argument_displays(document)
+    covered = [_display('tls' + value.partition('=')[0])
+               for option, value in settings if option == REQUIREMENT]
+    uncovered = [display.upper() for display in _consoles(consoles)
+                 if display not in covered]
+    if uncovered:
+        raise Refused('extra_cpu_flags: +%s: no property of this VM covers '
+                      'its %s console%s (a default of the host does not '
+                      'count); set tlsprofile (modern and intermediate cover '
+                      'both), or remove +%s from extra_cpu_flags' % (
+                          GUARD, ' and '.join(uncovered),
+                          's' if len(uncovered) > 1 else '', GUARD),
+                      'guard-uncovered')
+    others = consoles - LOCAL_DISPLAYS - frozenset(('spice', 'vnc'))
+    if others:
+        raise Refused('extra_cpu_flags: +%s: no policy can cover the %s '
+                      'console of this VM; remove that console, or remove '
+                      '+%s from extra_cpu_flags' % (
+                          GUARD, printable(', '.join(sorted(others)).upper()),
+                          GUARD), 'guard-other-console')
+    return guard
+
+
+def describe_guard(document, flags):
+    """
+    Return lines (list of str): that a guard which a VM's extra_cpu_flags
+    (str) ask for is not in its domain XML (Document).
+    """
+    # Behind this hook it is not there, but the policy is.
+    if not has_guard(flags) or read_policy(document):
+        return []
+    return ['extra_cpu_flags: +%s: the domain XML has no such CPU feature: '
+            'the engine writes none for cluster levels below 4.6, or another '
+            'hook took it out; a host without this package would start this '
+            'VM without its policy [guard-missing]' % GUARD]
+
+
+def _attributes(element, name):
+    """
+    Return the values (list of str) of an element's attributes of that local
+    name: libvirt finds them under any prefix.
+    """
+    attributes = [element.attributes.item(index)
+                  for index in range(element.attributes.length)]
+    return [attribute.value for attribute in attributes
+            if attribute.localName == name]
+
+
+def _argument_displays(document):
+    """Return the displays (set of str) that other hooks' arguments add."""
+    values = [argument.getAttribute('value')
+              for argument in _arguments(document)]
+    names = set(value.lstrip('-') for value in values if value[:1] == '-')
+    types = [value.partition(',')[0].partition('=')[0]
+             for option, value in zip(values, values[1:])
+             if option.lstrip('-') == 'display']
+    return names.union(types) & set(('spice', 'vnc'))
+
+
+def remove(elements):
+    """Take elements (list) out of their document."""
+    for element in elements:
+        element.parentNode.removeChild(element)
+
+
 def check_emulator(document):
     """
     Refuse (Refused) a domain XML (Document) whose emulator is neither QEMU's
@@ -907,8 +1008,7 @@ def set_policy(document, settings):
         return False
     _set_emulator(document)
     for pair in _policy_arguments(document):
-        for argument in pair:
-            argument.parentNode.removeChild(argument)
+        remove(pair)
     _add_arguments(document, values)
     return True
 

@@ -35,7 +35,8 @@ def main(description, has_properties):
 
     Arguments:
         description (str): what --help shows.
-        has_properties (bool): whether the VM has properties of ours.
+        has_properties (bool): whether the VM has properties of ours, or the
+            guard.
     """
     if len(sys.argv) > 1:
         command_line(description)
@@ -147,16 +148,20 @@ def enforce(hooking, policy):
                         policy.printable(str(error), 200))))
     settings, notes = policy.resolve(os.environ, policy.displays(document),
                                      policy.is_hosted_engine(document))
-    if not settings:
-        return notes
+    guard = policy.check_guard(document, settings)
+    if not guard:
+        notes.extend(policy.describe_guard(
+            document, os.environ.get('extra_cpu_flags', '')))
     try:
-        policy.check_emulator(document)
-        notes.extend(policy.check_wrapper())
+        if settings:
+            policy.check_emulator(document)
+            notes.extend(policy.check_wrapper())
     except policy.Refused as refusal:
         if policy.REQUIREMENT in [option for option, _ in settings]:
             raise
         return ['%s; the default of the host does not apply' % refusal]
-    if policy.set_policy(document, settings):
+    policy.remove(guard)
+    if (settings and policy.set_policy(document, settings)) or guard:
         # In UTF-16 a zero byte stands between the two.
         if b'&#' in before.replace(b'\0', b''):
             document = policy.ExactDocument(document)

@@ -69,7 +69,8 @@ def test_hook_looks_for_the_properties_that_the_module_knows(
         newest_installation: support.Installation,
         module: dict[str, Any]) -> None:
     hook = support.run_file(newest_installation.hook)
-    assert hook['PROPERTIES'] == module['PROPERTIES']
+    assert {name.decode() for name in hook['PROPERTIES']} == set(
+        module['PROPERTIES'])
     assert hook['HOST_DEFAULT'] == module['HOST_DEFAULT']
 
 
