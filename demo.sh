@@ -5,10 +5,11 @@
 # demo.sh [--keep]
 #
 # Builds the RPM and shows what it does to the SPICE and VNC consoles of a VM:
-# what a scanner sees without a property and with tlsprofile=modern. Everything
-# happens on a copy of this machine that vanishes at the end (tests/lab), but
-# for packages of the distribution, which stay installed, and the page for the
-# auditor, demo-report.html in this folder.
+# what a scanner sees without a property and with tlsprofile=modern, and that a
+# VM with the guard starts only where the hook runs. Everything happens on a
+# copy of this machine that vanishes at the end (tests/lab), but for packages
+# of the distribution, which stay installed, and the page for the auditor,
+# demo-report.html in this folder.
 #
 # --keep leaves the VM running, and says how to look at it and how to stop it.
 
@@ -18,7 +19,7 @@ profile=modern
 bad_value=AES256-SHA,disable-ticketing=on
 hook=/usr/libexec/vdsm/hooks/before_vm_start/50_emulator
 emulator=/usr/libexec/vdsm/hooks/qemu-kvm-wrapper/qemu-kvm-modified
-guard="<cpu match='exact'><model>Nehalem</model><feature policy='require' name='vdsm-tls'/></cpu>"
+guard="<cpu match='exact'><model>Nehalem</model><feature name='vdsm-tls' policy='require'/></cpu>"
 
 fail() {
     printf 'demo.sh: %s\n' "$*" >&2

@@ -65,7 +65,7 @@ LIBVIRT_ENVIRONMENT = {b'LC_ALL': b'C', b'PATH': b'/usr/bin:/bin',
 
 VM_ID = '3e8a4f0b-52a1-4d7c-9a0e-0123456789ab'
 # What the engine writes for +vdsm-tls in extra_cpu_flags.
-GUARD = '<feature policy="require" name="vdsm-tls"/>'
+GUARD = '<feature name="vdsm-tls" policy="require"/>'
 # VNC allows for 8 characters.
 CONSOLE_PASSWORD = 'secret'
 

@@ -51,17 +51,18 @@ FORMS = (
       '</cpu>' % (match, check) for match in ('exact', 'minimum', 'strict')
       for check in ('none', 'partial', 'full')),
     '<cpu match="exact"><model>Nehalem</model><topology sockets="1" cores="1" '
-    'threads="1"/><feature policy="require" name="aes"/>%s'
-    '<feature policy="disable" name="sse4.2"/></cpu>')
+    'threads="1"/><feature name="aes" policy="require"/>%s'
+    '<feature name="sse4.2" policy="disable"/></cpu>')
 
 
 @pytest.mark.parametrize('cpu', FORMS)
-@pytest.mark.parametrize('policy', ['require', 'disable'])
+@pytest.mark.parametrize('policy', [
+    ' policy="require"', ' policy="disable"', ''])
 def test_host_without_the_package_starts_no_vm_with_a_guard(
         start: Start, cpu: str, policy: str) -> None:
     """There is no hook."""
     with pytest.raises(libvirt.libvirtError, match=UNKNOWN + '$'):
-        start(guarded(BOTH, cpu, GUARD.replace('require', policy)))
+        start(guarded(BOTH, cpu, '<feature name="vdsm-tls"%s/>' % policy))
 
 
 @pytest.fixture
@@ -85,7 +86,7 @@ def test_guard_that_libvirt_does_not_read_needs_the_hook_as_well(
 
 
 def has_policy(domain: libvirt.virDomain) -> bool:
-    """Tell whether the consoles accept the versions of PROFILE, and no more"""
+    """Tell whether the consoles accept the versions of PROFILE, no more."""
     return [support.handshake(port, version) for port in (
         support.spice_tls_port(domain),
         support.console_port(domain, 'vnc', 'websocket'))
