@@ -63,6 +63,11 @@ GOOD_CIPHERS = 'ECDHE-RSA-AES256-GCM-SHA384:ECDHE-RSA-AES128-GCM-SHA256'
 LIBVIRT_ENVIRONMENT = {b'LC_ALL': b'C', b'PATH': b'/usr/bin:/bin',
                        b'HOME': b'/'}
 
+# What libvirt says where an emulator ended in the instant in which it looked:
+# the emulator's own words are in the VM's log alone.
+TOO_LATE = ('failed to connect to monitor socket',
+            'Unable to read from monitor')
+
 VM_ID = '3e8a4f0b-52a1-4d7c-9a0e-0123456789ab'
 # What the engine writes for +vdsm-tls in extra_cpu_flags.
 GUARD = '<feature name="vdsm-tls" policy="require"/>'

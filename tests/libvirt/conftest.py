@@ -239,7 +239,7 @@ def create() -> Create:
         try:
             return host.connection.createXML(xml)
         except libvirt.libvirtError as error:
-            if str(error).startswith('failed to connect to monitor socket'):
+            if str(error).startswith(support.TOO_LATE):
                 said = said_in_log(ElementTree.fromstring(xml).findtext(
                     'name', ''), host.root)
                 error.err = (*error.err[:2], 'process exited while connecting '

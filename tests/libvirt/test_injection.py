@@ -272,8 +272,7 @@ def who_refused(error: str) -> str:
     if ours:
         assert re.fullmatch('qemu-kvm-modified: [ -~]*; [ -~]+',
                             ours[0])
-        # libvirt may be too late for the wrapper's words.
-        assert error.startswith('failed to connect to monitor socket') or (
+        assert error.startswith(support.TOO_LATE) or (
             error.endswith((ours[0] + '\n', ours[0])))
         return 'wrapper'
     assert [line for line in lines if 'qemu-kvm: ' in line]
