@@ -27,13 +27,15 @@ cd "$(dirname "$0")"
 work=$(mktemp -d /tmp/tlsciphers-check.XXXXXX)
 # As the folders of a host are: doctor looks at what others may do.
 chmod 755 "$work"
-nodes=
+# What runs in the background: its process by the name of its log.
+declare -A beside
 end() {
-    if [ -n "$nodes" ]; then
-        kill "$nodes" 2>/dev/null || :
-        wait "$nodes" || :
-        cat "$work/nodes.log"
-    fi
+    local name
+    for name in "${!beside[@]}"; do
+        kill -- "-${beside[$name]}" 2>/dev/null || :
+        wait "${beside[$name]}" || :
+        cat "$work/$name.log"
+    done
     rm -rf "$work"
 }
 trap end EXIT
@@ -48,6 +50,26 @@ quietly() {
         cat "$work/log"
         exit 1
     }
+}
+
+# in_background NAME COMMAND...: run it beside what follows, as a group of
+# processes of its own.
+in_background() {
+    local name=$1
+    shift
+    set -m
+    "$@" >"$work/$name.log" 2>&1 </dev/null &
+    beside[$name]=$!
+    set +m
+}
+
+# outcome NAME: wait for it, and show what it printed.
+outcome() {
+    local status=0
+    wait "${beside[$1]}" || status=$?
+    unset "beside[$1]"
+    cat "$work/$1.log"
+    [ "$status" = 0 ] || exit "$status"
 }
 
 # python3-pytest is for "make check" without this script.
@@ -189,25 +211,26 @@ if [ "$what" = soak ]; then
     exit
 fi
 
-step "Tests on nodes with SELinux enforcing start, in the background"
-$TEST_PYTHON -m pytest -q tests/node --rpm "$rpm" >"$work/nodes.log" 2>&1 &
-nodes=$!
+builds() {
+    $TEST_PYTHON -m pytest -q tests/properties tests/package && fuzz 100000
+}
 
-step "Tests of the hook, the wrapper, the command, the build and the RPM"
+step "In the background: tests on nodes with SELinux enforcing, of the RPM"
+in_background nodes $TEST_PYTHON -m pytest -q tests/node --rpm "$rpm"
+in_background builds builds
+
+step "Tests of the hook, the wrapper and the command"
 $TEST_PYTHON -m pytest -q -n auto tests/unit tests/openssl tests/admin
-$TEST_PYTHON -m pytest -q tests/properties tests/package
-fuzz 100000
 
 step "Tests of the playbooks"
 $TEST_PYTHON -m pytest -q -n auto tests/ansible
+
+step "Tests of the build, the RPM and of properties"
+outcome builds
 
 step "Tests on real VMs"
 tests/lab "$rpm" $TEST_PYTHON -m pytest -q tests/libvirt
 
 step "Tests on nodes with SELinux enforcing"
-status=0
-wait "$nodes" || status=$?
-nodes=
-cat "$work/nodes.log"
-[ "$status" = 0 ] || exit "$status"
+outcome nodes
 closing_table
