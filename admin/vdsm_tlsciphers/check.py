@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
 A value without a NAME is taken for that of tlsprofile, tlsprotocols,
-tlspriority or tlsciphers, whichever it looks like; the first line says which.
+tlsgroups, tlspriority or tlsciphers, whichever it looks like; the first line
+says which.
 
 Exit status: 0 such a VM starts, clients can connect, and all that its
 consoles accept is in the baseline; 1 the hook refuses the value, or there are

@@ -5,6 +5,8 @@
 
 import re
 
+from tlsciphers_values import group_key
+
 import tlsciphers
 from vdsm_tlsciphers import (
     FINDINGS,
@@ -21,6 +23,7 @@ from vdsm_tlsciphers.terminal import (
     clean,
     paint,
     print_json,
+    without_package,
 )
 
 TYPE_CHECKING = False
@@ -30,12 +33,18 @@ if TYPE_CHECKING:
 
     from vdsm_tlsciphers import documents
 
-PROFILE, PRIORITY = 'tlsprofile', 'tlspriority'
+PROFILE, PRIORITY, CIPHERS = 'tlsprofile', 'tlspriority', 'tlsciphers'
 # What a GnuTLS priority string begins with (see "Priority strings" in its
 # manual); a cipher list never does.
 PRIORITY_WORDS = ('NORMAL', 'PERFORMANCE', 'SECURE128', 'SECURE192',
                   'SECURE256', 'SUITEB128', 'SUITEB192', 'PFS', 'LEGACY',
                   'NONE', 'SYSTEM')
+# ... and what its other words look like.
+PRIORITY_WORD = r'[-+!](VERS|KX|CIPHER|MAC|GROUP|CURVE|SIGN|COMP|CTYPE)-|%'
+VERSION_WORD = r'((TLS|SSL)[-_ v]*)?\d\.\d$|(TLS|SSL)[-_ v]*\d$'
+# Names of groups, in the form of group_key().
+GROUP_WORD = (r'p\d{3}$|x\d{3,5}$|ffdhe|sec[pt]\d|brainpool|'
+              r'.*(mlkem|kyber)\d')
 # What resolve() says of a policy that is as it should be.
 DESCRIPTION = 'tlsciphers: the '
 # ... and of what follows from properties that are as they should be.
@@ -60,13 +69,20 @@ CHANNELS = ('main', 'display', 'inputs', 'cursor', 'playback', 'record',
 def run(options: 'argparse.Namespace') -> int:
     """Do the command's work; return its exit status."""
     baseline = judge.read_baseline(options.baseline)
-    properties = dict(map(parse_value, options.values))
+    given = list(map(parse_value, options.values))
+    properties = dict(given)
     if len(properties) < len(options.values):
         raise Problem('a property is given twice; give each once')
     checked = [examine(properties or (of_machine(machine) if machine else {}),
                        machine, options.engine_ciphers, baseline,
                        options.baseline)
                for machine in find_machines(options, bool(properties))]
+    for document in checked:
+        if document['refusal'] and document['refusal']['code'] == 'no-suite':
+            document['notes'] += [
+                explain_guess(argument) for argument, (name, value)
+                in zip(options.values, given)
+                if name == CIPHERS and value == argument]
     if options.json:
         print_json({'format': 'vdsm-tlsciphers check',
                     'version': FORMAT_VERSION, 'vms': checked}
@@ -110,20 +126,44 @@ def parse_value(argument: str) -> 'tuple[str, str]':
     name, equals, value = argument.partition('=')
     if equals and name in tlsciphers.PROPERTIES:
         return name, value
-    if equals and name.startswith('tls') and name.isalpha():
+    if equals and name.lower().startswith('tls') and name.isalpha():
         raise Problem('%s: no such property; there are %s' % (
             name, ', '.join(tlsciphers.PROPERTIES)))
-    if argument in tlsciphers.PROTOCOLS:
-        return 'tlsprotocols', argument
-    first = argument.lstrip('@').split(':')[0].split(',')[0]
-    if first in PRIORITY_WORDS:
-        return PRIORITY, argument
-    profiles = [*tlsciphers.PROFILES, tlsciphers.NO_PROFILE]
+    return guess(argument), argument
+
+
+def guess(value: str) -> str:
+    """
+    Return the property that a value looks like; where it is mistyped, the one
+    whose refusal says what would be right.
+    """
+    words = value.split(':')
+    if all(re.match(VERSION_WORD, word, re.IGNORECASE) for word in words):
+        return 'tlsprotocols'
+    if (value.lstrip('@').split(':')[0].split(',')[0] in PRIORITY_WORDS
+            or any(re.match(PRIORITY_WORD, word) for word in words)):
+        return PRIORITY
+    if any(re.match(GROUP_WORD, group_key(word)) for word in words):
+        return 'tlsgroups'
+    return (PROFILE if value.lower() in map(str.lower, known_profiles())
+            else CIPHERS)
+
+
+def known_profiles() -> 'list[str]':
     try:
-        profiles = tlsciphers.profile_names(tlsciphers.read_host_default())
+        return tlsciphers.profile_names(  # type: ignore[no-any-return]
+            tlsciphers.read_host_default())
     except tlsciphers.Refused:
-        pass  # Where it counts, resolve() says what is wrong with it.
-    return (PROFILE if argument in profiles else 'tlsciphers'), argument
+        # Where it counts, resolve() says what is wrong with it.
+        return [*sorted(tlsciphers.PROFILES), tlsciphers.NO_PROFILE]
+
+
+def explain_guess(value: str) -> str:
+    """Return why a value that is refused was taken for a cipher list."""
+    return ('%s: taken for %s, since it is no profile, version, group or '
+            'priority string; known profiles are %s; or write NAME=VALUE' % (
+                tlsciphers.printable(value), CIPHERS,
+                ', '.join(known_profiles())))
 
 
 def properties_of(policy: 'dict[str, domains.Setting]') -> 'dict[str, str]':
@@ -153,7 +193,8 @@ def examine(properties: 'dict[str, str]', machine: 'domains.Machine | None',
         'format': 'vdsm-tlsciphers check', 'version': FORMAT_VERSION,
         'vm': machine.name if machine else None,
         'properties': properties, 'baseline': name, 'refused': None,
-        'findings': [], 'details': [], 'notes': [], 'displays': {}}
+        'refusal': None, 'findings': [], 'details': [], 'notes': [],
+        'displays': {}}
     displays: Collection[str] = (
         machine.displays if machine else ('spice', 'vnc'))
     try:
@@ -163,8 +204,10 @@ def examine(properties: 'dict[str, str]', machine: 'domains.Machine | None',
             and tlsciphers.is_hosted_engine(machine.document))
     except tlsciphers.Refused as refusal:
         if str(refusal).startswith(CANNOT_TELL):
-            raise Problem(str(refusal)[len('tlsciphers: '):])
+            raise Problem(without_package(str(refusal)))
         document['refused'] = str(refusal)
+        document['refusal'] = parts(without_package(str(refusal)),
+                                    'hook-refuses', 'high')
         return document
     policy: documents.Policy = {}
     for option, setting in settings:
@@ -173,11 +216,10 @@ def examine(properties: 'dict[str, str]', machine: 'domains.Machine | None',
                        'required': option == tlsciphers.REQUIREMENT}
     for line in lines:
         if any(words in line for words in NOTES):
-            document['notes'].append(line)
-        elif not line.startswith(DESCRIPTION):
+            document['notes'].append(without_package(line))
+        elif not line.startswith(DESCRIPTION) or (
+                machine and 'is not covered' in line):
             add_line(document, line)
-        elif machine and 'is not covered' in line:
-            add_line(document, line[len('tlsciphers: '):])
     for display in ('spice', 'vnc'):
         if display in displays:
             described = describe(display, policy, engine_ciphers)
@@ -202,13 +244,25 @@ def add(document: 'documents.Check', code: str,
 
 
 def add_line(document: 'documents.Check', line: str) -> None:
-    """Add a line of the hook, which says all by itself, as a finding."""
+    """Add a line of the hook, in which all is said, as a finding."""
+    detail = parts(without_package(line), 'hook-warning', 'medium')
+    document['findings'].append(detail['finding'])
+    document['details'].append(detail)
+
+
+def parts(line: str, code: str,
+          severity: 'documents.Severity') -> 'documents.Detail':
+    """
+    Return a line of the hook in parts; where it has no code (str) of its own,
+    it gets this one.
+    """
     found = re.search(r' \[([a-z0-9-]+)\]$', line)
-    document['findings'].append(line)
-    document['details'].append({
-        'finding': line, 'code': found.group(1) if found else 'hook-warning',
-        'text': line[:found.start()] if found else line, 'remedy': None,
-        'severity': 'medium'})
+    if found:
+        line, code = line[:found.start()], found.group(1)
+    text, _, remedy = line.partition('; ')
+    return {'finding': '%s [%s]' % (line, code), 'code': code, 'text': text,
+            'remedy': remedy.replace('remedy: ', '', 1) or None,
+            'severity': severity}
 
 
 # By handshakes
@@ -446,9 +500,9 @@ def show(document: 'documents.Check') -> None:
         print('\nNote: ' + clean(line))
     for line in document['findings']:
         print('\n' + paint('Problem: ', 'yellow') + clean(line))
-    if document['refused']:
+    if document['refusal']:
         print('\n' + paint('Refused; the VM does not start: ', 'red')
-              + clean(document['refused']))
+              + clean(document['refusal']['finding']))
 
 
 def show_row(title: str, lines: 'Iterable[str]') -> None:

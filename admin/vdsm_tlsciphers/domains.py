@@ -11,6 +11,7 @@ from xml.parsers import expat
 
 import tlsciphers
 from vdsm_tlsciphers import Problem, files
+from vdsm_tlsciphers.terminal import without_package
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class Machine:
                           % tlsciphers.printable(str(error), 100),
                           'xml-malformed')
         except tlsciphers.Refused as refusal:
-            raise Problem(str(refusal))
+            raise Problem(without_package(str(refusal)))
         domain = self.document.documentElement
         if domain is None or domain.tagName != 'domain':
             raise Problem('this is no domain XML: it begins with <%s>; '

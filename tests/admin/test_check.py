@@ -93,12 +93,40 @@ def test_list_shows_what_a_console_can_use_of_it(
     ('modern', 'tlsprofile'), ('none', 'tlsprofile'),
     ('TLSv1.3', 'tlsprotocols'), ('NORMAL:-VERS-TLS1.0', 'tlspriority'),
     ('SECURE256', 'tlspriority'), (GOOD_CIPHERS, 'tlsciphers'),
+    ('normal:-VERS-ALL', 'tlspriority'), ('%COMPAT', 'tlspriority'),
+    ('X25519:P-256', 'tlsgroups'), ('secp384r1', 'tlsgroups'),
+    ('p-256', 'tlsgroups'), ('X25519MLKEM768', 'tlsgroups'),
+    ('GROUP-FFDHE2048', 'tlsgroups'), ('brainpoolP256r1', 'tlsgroups'),
+    ('TLSv1.1', 'tlsprotocols'), ('TLS1.3', 'tlsprotocols'),
+    ('tls 1.2', 'tlsprotocols'), ('SSLv3', 'tlsprotocols'),
+    ('TLSv1.3:TLSv1.2', 'tlsprotocols'), ('1.3', 'tlsprotocols'),
+    ('Modern', 'tlsprofile'), ('TLSv1.2:!aNULL', 'tlsciphers'),
+    ('TLS_AES_256_GCM_SHA384', 'tlsciphers'), ('AES128', 'tlsciphers'),
     ('@SECLEVEL=2:HIGH', 'tlsciphers'), ('tlsciphers=modern', 'tlsciphers'),
     ('frobnicate', 'tlsciphers')])
 def test_value_without_a_name_is_taken_for_what_it_looks_like(
         newest_command: Command, value: str, name: str) -> None:
     process = newest_command.run('check', '--json', value)
     assert list(json.loads(process.stdout)['properties']) == [name]
+
+
+def test_mistyped_value_is_refused_with_what_it_was_taken_for(
+        newest_command: Command) -> None:
+    document = check(newest_command, 'modren', status=1)
+    assert document['refusal']['code'] == 'no-suite'
+    note, = document['notes']
+    assert 'taken for tlsciphers' in note
+    assert 'intermediate, modern, none' in note
+    assert not check(newest_command, 'tlsciphers=modren', status=1)['notes']
+
+
+def test_help_names_each_property_that_a_value_is_taken_for(
+        newest_command: Command) -> None:
+    words = newest_command.run('check', '--help').stdout.partition(
+        'A value without a NAME')[2].partition('\n\n')[0]
+    for name in ('tlsprofile', 'tlsprotocols', 'tlsgroups', 'tlspriority',
+                 'tlsciphers'):
+        assert name in words, name
 
 
 def test_property_is_the_text_of_its_element_alone(
@@ -122,7 +150,8 @@ def test_ignored_words_are_findings(newest_command: Command) -> None:
     document = check(newest_command, 'intermediate', 'tlsciphers='
                      + GOOD_CIPHERS + ':FOO', status=1)
     assert document['findings'] == [
-        'tlsciphers: OpenSSL ignores FOO: no suite here has that name']
+        'tlsciphers: OpenSSL ignores FOO: no suite here has that name '
+        '[hook-warning]']
 
 
 def test_what_follows_from_good_properties_is_a_note(
@@ -168,6 +197,64 @@ def test_refusal_is_that_of_the_hook(newest_command: Command,
     document = check(newest_command, 'tlsciphers=' + value, status=1)
     assert document['refused'] == newest_hook.refusal(BOTH, tlsciphers=value)
     assert document['displays'] == {}
+
+
+@pytest.mark.parametrize('arguments, code', [
+    (['tlsciphers=AES256-SHA,x'], 'character'),
+    (['tlsprofile=Modern'], 'hook-refuses')])
+def test_refusal_comes_with_code_and_remedy(
+        newest_command: Command, arguments: list[str], code: str) -> None:
+    document = check(newest_command, *arguments, status=1)
+    assert document['refusal']['code'] == code
+    assert document['refusal']['remedy']
+    assert document['refusal']['severity'] == 'high'
+    printed = newest_command.run('check', *arguments).stdout
+    assert printed.endswith(document['refusal']['finding'] + '\n')
+    assert check(newest_command, 'modern')['refusal'] is None
+
+
+@pytest.mark.parametrize('values', [
+    ['tlsciphers=' + GOOD_CIPHERS + ':FOO'], ['tlsciphers=' + MODERN[1]],
+    ['tlsgroups=X25519', 'tlsciphers=HIGH'], ['tlspriority=NORMAL'],
+    ['tlsciphers=HIGH:@SECLEVEL=3'], ['tlsciphers=HIGH:@SECLEVEL=0:!aNULL'],
+    ['tlspriority=NORMAL:-VERS-ALL:+VERS-TLS1.2:-KX-ALL:+DHE-RSA:+ECDHE-RSA'],
+    ['tlsgroups=P-224']])
+def test_each_finding_ends_with_its_code(newest_command: Command,
+                                         values: list[str]) -> None:
+    document = check(newest_command, *values, status=1)
+    for detail in document['details']:
+        assert detail['finding'].endswith(' [%s]' % detail['code'])
+        assert '[' not in detail['text'] + (detail['remedy'] or '')
+    assert document['findings'] == [
+        detail['finding'] for detail in document['details']]
+
+
+@pytest.mark.parametrize('xml, value', [
+    (VNC, 'tlsprofile=modern'), (SPICE, 'tlsprofile=modern'),
+    (BOTH, 'tlsciphers=' + GOOD_CIPHERS)], ids=['vnc', 'spice', 'both'])
+def test_only_a_property_stands_before_its_line(
+        newest_command: Command, xml_file: WriteFile, xml: str,
+        value: str) -> None:
+    """The package has the name of one of its properties."""
+    process = newest_command.run('check', '--xml', xml_file(xml), value)
+    assert ' of this VM is not covered' in process.stdout or (
+        'Note: this VM has no ' in process.stdout)
+    assert not re.search('tlsciphers: (this|the) ', process.stdout)
+
+
+def test_property_stays_before_what_is_wrong_with_it(
+        newest_command: Command) -> None:
+    document = check(newest_command, 'tlsciphers=' + 'AES256-SHA:' * 30,
+                     status=1)
+    assert document['refusal']['text'].startswith('tlsciphers: the list has ')
+
+
+def test_file_that_the_hook_refuses_is_named_by_the_command_alone(
+        newest_command: Command, xml_file: WriteFile) -> None:
+    path = xml_file(VNC.replace('type="vnc"', 'xmlns:x="x" x:type="vnc"'))
+    line = newest_command.problem('check', '--xml', path, 'modern')
+    assert line.startswith('vdsm-tlsciphers: the attribute x:type ')
+    assert line.endswith(' [prefix]')
 
 
 def test_client_without_a_common_suite_is_a_finding(
