@@ -3,6 +3,7 @@
 
 """What doctor looks at on a host."""
 
+import codecs
 import collections
 import errno
 import functools
@@ -67,9 +68,15 @@ VDSM = 'vdsm'
 QEMU = ('qemu', 'libvirt-qemu')
 
 
+# What an answer of the process of another user begins with.
+ANSWER = 'answer: '
 # The programs that validate values, and what lines are about that they decide.
 TOOLS = {'GnuTLS': (tlsciphers.GNUTLS_CLI, 'priority', 'GnuTLS'),
          'OpenSSL': (tlsciphers.OPENSSL, 'ciphers: ', 'groups: ', 'OpenSSL')}
+
+
+class NotTried(Exception):
+    """What a user was to be asked for could not be tried: who, and why."""
 
 
 def examine() -> 'list[Finding]':
@@ -79,9 +86,20 @@ def examine() -> 'list[Finding]':
                         emulator, wrapper, openssl, gnutls, profiles,
                         host_default, encryption, capabilities, running_vms,
                         leftovers):
-        found = examination()
+        found = tried(examination.__name__.replace('_', ' '), examination)
         findings.extend(found if isinstance(found, list) else [found])
     return [lead_to_tool(finding, findings) for finding in findings]
+
+
+def tried(check: str, examination: 'Callable[[], Finding | list[Finding]]',
+          ) -> 'Finding | list[Finding]':
+    """Return what an examination finds, or that it could not be made."""
+    try:
+        return examination()
+    except NotTried as error:
+        return Finding(check, FAILED, 'could not be tried as user %s: %s'
+                       % error.args, 'run the installed vdsm-tlsciphers '
+                       'doctor, with the Python of this host', 'not-tried')
 
 
 def lead_to_tool(finding: Finding, findings: 'list[Finding]') -> Finding:
@@ -297,8 +315,10 @@ def as_user(user: 'pwd.struct_passwd | None',
             question: 'Callable[[], str | None]') -> str:
     """
     Return what a function returns (str; '' for None) in a process of a
-    user's. What goes wrong there is an answer, too.
+    user's. Raises NotTried where anything goes wrong there.
     """
+    # Who may not read this Python could not load it there.
+    codecs.lookup('latin-1')
     reader, writer = os.pipe()
     child = os.fork()
     if not child:
@@ -306,7 +326,7 @@ def as_user(user: 'pwd.struct_passwd | None',
             change = become(user)
             if change:
                 change()
-            answer = question() or ''
+            answer = ANSWER + (question() or '')
         except Exception as error:  # noqa: BLE001 (the other process's)
             answer = str(error) or type(error).__name__
         os.write(writer, answer.encode('utf-8', 'replace')[:4096])
@@ -315,7 +335,9 @@ def as_user(user: 'pwd.struct_passwd | None',
     with os.fdopen(reader, 'rb') as answers:
         text = answers.read().decode('utf-8', 'replace')
     os.waitpid(child, 0)
-    return text
+    if not text.startswith(ANSWER):
+        raise NotTried(who(user), text or 'no answer')
+    return text[len(ANSWER):]
 
 
 def closed(path: str, user: 'pwd.struct_passwd | None') -> 'str | None':
@@ -627,7 +649,9 @@ def openssl() -> 'Finding | list[Finding]':
                        'tlsprofile')
     else:
         line = Finding(check, OK, version + ': TLS 1.2 and 1.3', None)
-    return [line, openssl_conf()]
+    tried_conf = tried('openssl.cnf', openssl_conf)
+    return [line, *(tried_conf if isinstance(tried_conf, list)
+                    else [tried_conf])]
 
 
 def tool(check: str, program: str, package_name: str,
@@ -846,10 +870,13 @@ def encryption() -> 'Finding | list[Finding]':
             for display in displays]
 
 
-def read(path: str) -> None:
-    """Raise OSError where a file cannot be read."""
-    with open(path, 'rb'):
-        pass
+def why_not_read(path: str) -> 'str | None':
+    """Return why a file cannot be read, or None."""
+    try:
+        with open(path, 'rb'):
+            return None
+    except OSError as error:
+        return error.strerror
 
 
 def certificate(display: str, text: str) -> Finding:
@@ -862,7 +889,8 @@ def certificate(display: str, text: str) -> Finding:
     user = qemu_user()
     for name in ('ca-cert.pem', 'server-cert.pem', 'server-key.pem'):
         path = os.path.join(folder or '/', name)
-        if folder and as_user(user, functools.partial(read, path)):
+        if folder and as_user(user, functools.partial(
+                why_not_read, path)):
             return Finding(
                 check, FAILED, '%s is on, and user %s cannot read %s: no VM '
                 'with a %s console starts' % (setting, who(user), path,

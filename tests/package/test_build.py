@@ -156,3 +156,24 @@ def test_command_is_also_one_file_for_machines_that_are_no_hosts(
     assert process.returncode == 1
     assert 'tlsciphers: a comma is not allowed' in process.stdout
     assert not (build.source / 'admin/pyz').exists()
+
+
+@pytest.mark.parametrize('options, hooks', [
+    ((), '/usr/libexec/vdsm/hooks'),
+    (('--prefix=/opt/a_b',), '/opt/a_b/libexec/vdsm/hooks'),
+    (('--with-vdsm-hooksdir=/srv/hooks',), '/srv/hooks')])
+def test_one_file_looks_for_a_host_where_the_rpm_has_it(
+        make_build: MakeBuild, options: tuple[str, ...], hooks: str) -> None:
+    build = make_build(*options)
+    build.run('make')
+    build.run('make', 'pyz')
+    process = subprocess.run(
+        [build.source / 'admin/vdsm-tlsciphers.pyz', 'doctor'],
+        capture_output=True, text=True, cwd='/')
+    assert hooks + '/before_vm_start/50_emulator' in process.stdout
+    assert '/usr/local/' not in process.stdout
+    # What "make install" installs is not touched by it.
+    built = build.source / 'admin/built/vdsm_tlsciphers/examinations.py'
+    assert build.run('make', '-n', 'all').count('GEN') == 0
+    assert ("'/usr/local/" in built.read_text()) == (
+        '--prefix=/opt/a_b' not in options)
