@@ -104,16 +104,6 @@ def stand_in(path: str, script: str) -> str:
         script, path, path), '755')
 
 
-@pytest.fixture(autouse=True)
-def rpm_database() -> Iterator[pathlib.Path]:
-    """Where rpm finds that of the lab."""
-    macros = pathlib.Path('/etc/rpm/macros')
-    macros.parent.mkdir(exist_ok=True)
-    macros.write_text('%%_dbpath %s/rpmdb\n' % os.environ['LAB'])
-    yield macros
-    macros.unlink(missing_ok=True)
-
-
 @pytest.fixture(autouse=True, scope='module')
 def vdsm_user() -> None:
     """The user whom vdsm's package makes."""

@@ -177,3 +177,14 @@ def test_one_file_looks_for_a_host_where_the_rpm_has_it(
     assert build.run('make', '-n', 'all').count('GEN') == 0
     assert ("'/usr/local/" in built.read_text()) == (
         '--prefix=/opt/a_b' not in options)
+
+
+def test_lab_takes_one_rpm(tmp_path: pathlib.Path) -> None:
+    """As where RPMS/noarch/*.rpm matches those of several releases."""
+    rpms = [tmp_path / name for name in ('a.el8.rpm', 'a.el9.rpm')]
+    for path in rpms:
+        path.touch()
+    process = subprocess.run([support.TESTS / 'lab', *rpms, 'true'],
+                             capture_output=True, text=True)
+    assert process.returncode == 1
+    assert process.stderr.startswith('lab: give one RPM: ')
