@@ -80,6 +80,11 @@ def find_targets(names: 'list[str]') -> 'list[Target]':
             found_there = targets_of([domains.find(connection, name)],
                                      connection)
         except Problem as problem:
+            if is_address(name):
+                raise Problem(
+                    '%s: give HOST:PORT, as in node1.example.com:5900 or '
+                    '[fd00::7]:5901; for the name of a VM: %s'
+                    % (name, problem), 'no-port')
             raise Problem('%s; or give a port, as HOST:PORT' % problem)
         if not found_there:
             raise Problem('%s: it has no console that listens; is it running? '
@@ -88,6 +93,12 @@ def find_targets(names: 'list[str]') -> 'list[Target]':
     # Never two connections to a port at the same time.
     return list({(target.address, target.port): target
                  for target in targets}.values())
+
+
+def is_address(name: str) -> bool:
+    """Tell whether a name (str) is more like an address than like a VM's."""
+    return bool(re.search('[][:/]', name)
+                or re.match(r'\d+(\.\d+){3}$', name))
 
 
 def targets_of(machines: 'list[domains.Machine]',
