@@ -59,10 +59,11 @@ class Machine:
     cannot), properties (dict: the custom properties of the engine that are
     ours, which vdsm keeps in the metadata), wanted (dict: those of them that
     ask for a policy), policy ({key of tlsciphers.KEYS: Setting}: what the VM
-    was started with).
+    was started with), of_file (bool: the host that has it is not known), runs
+    (bool).
     """
 
-    def __init__(self, xml: 'str | bytes') -> None:
+    def __init__(self, xml: 'str | bytes', of_file: bool = False) -> None:
         """
         Read a domain XML (str or bytes). Raises Problem where it is none, or
         none that the hook would take.
@@ -89,6 +90,8 @@ class Machine:
                           % (domain and tlsciphers.printable(
                               domain.tagName)),
                           'xml-no-domain')
+        self.of_file = of_file
+        self.runs = not of_file and domain.hasAttribute('id')
         self.name = child_text(domain, 'name')
         self.uuid = child_text(domain, 'uuid')
         self.consoles = self._find_consoles(PORTS)
@@ -212,13 +215,9 @@ def plaintext_ports(machine: Machine) -> (
     """
     found = []
     for graphics in spice_graphics(machine.document):
-        listens = {listen.getAttribute('type')
-                   for listen in graphics.getElementsByTagName('listen')}
-        if listens & {'none', 'socket'}:
+        if listen_types(graphics) & {'none', 'socket'}:
             continue  # It listens at no port.
-        modes = {'': graphics.getAttribute('defaultMode') or 'any'}
-        for channel in graphics.getElementsByTagName('channel'):
-            modes[channel.getAttribute('name')] = channel.getAttribute('mode')
+        modes = channel_modes(graphics)
         port = graphics.getAttribute('port')
         given = int(port) if re.match('[1-9][0-9]{0,4}$', port) else None
         # libvirt chooses one unless all channels are secure.
@@ -227,6 +226,20 @@ def plaintext_ports(machine: Machine) -> (
                 modes[''] != 'secure' or 'insecure' in modes.values()):
             found.append((given, modes))
     return found
+
+
+def listen_types(graphics: minidom.Element) -> 'set[str]':
+    """Return the types of what a console is to listen at."""
+    return {listen.getAttribute('type')
+            for listen in graphics.getElementsByTagName('listen')}
+
+
+def channel_modes(graphics: minidom.Element) -> 'dict[str, str]':
+    """Return {channel of SPICE, '' for all others: its mode}."""
+    modes = {'': graphics.getAttribute('defaultMode') or 'any'}
+    for channel in graphics.getElementsByTagName('channel'):
+        modes[channel.getAttribute('name')] = channel.getAttribute('mode')
+    return modes
 
 
 def spice_graphics(

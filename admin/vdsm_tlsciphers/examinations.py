@@ -940,7 +940,7 @@ def capabilities() -> Finding:
 def running_vms() -> 'Finding | list[Finding]':
     """Name the VMs that run here and would be refused at their next start."""
     check = 'running VMs'
-    from vdsm_tlsciphers import checker, domains
+    from vdsm_tlsciphers import checker, domains, endpoints
     try:
         machines = domains.running(domains.connect())
     except Problem as problem:
@@ -949,16 +949,23 @@ def running_vms() -> 'Finding | list[Finding]':
     refused = []
     for machine in machines:
         try:
-            tlsciphers.resolve(
+            settings, _ = tlsciphers.resolve(
                 checker.of_machine(machine), machine.displays,
                 tlsciphers.is_hosted_engine(machine.document))
+            line = endpoints.refusal(machine, settings)
         except tlsciphers.Refused as refusal:
-            refused.append((machine.name, str(refusal)))
+            line = str(refusal)
+            refused.append((machine.name, line, see_tools(
+                line, 'vdsm-tlsciphers check --vm %s; correct its properties '
+                'in the engine' % machine.name)))
+        else:
+            if line:
+                text, remedy, _ = split(line)
+                refused.append((machine.name, text, re.sub(
+                    '^remedy: ', '', remedy)))
     return [Finding(check, WARNING, '%s would be refused at its next start: %s'
-                    % (name, line), see_tools(
-                        line, 'vdsm-tlsciphers check --vm %s; correct its '
-                        'properties in the engine' % name), 'next-start')
-            for name, line in refused] or Finding(
+                    % (name, text), remedy, 'next-start')
+            for name, text, remedy in refused] or Finding(
                 check, OK, 'none of %d would be refused at its next start'
                 % len(machines), None)
 

@@ -42,17 +42,19 @@ class Target:
     """
     A port to be scanned: display ('spice', 'vnc', 'websocket', or 'tls' where
     it is not known), address (str), port (int), machine (domains.Machine or
-    None), plaintext (bool: whether it is a SPICE port without TLS).
+    None), plaintext (bool: whether it is a SPICE port without TLS), alone
+    (bool: and its VM has none with TLS).
     """
 
     def __init__(self, display: 'documents.ScannedDisplay', address: str,
                  number: int, machine: 'domains.Machine | None' = None,
-                 plaintext: bool = False) -> None:
+                 plaintext: bool = False, alone: bool = False) -> None:
         self.display = display
         self.address = address
         self.port = number
         self.machine = machine
         self.plaintext = plaintext
+        self.alone = plaintext and alone
 
 
 def find_targets(names: 'list[str]') -> 'list[Target]':
@@ -121,7 +123,9 @@ def targets_of(machines: 'list[domains.Machine]',
             continue
         targets.extend(Target(
             console.display, console.reachable_address, console.port,
-            vm.machine, console.display == 'spice' and not console.tls)
+            vm.machine, console.display == 'spice' and not console.tls,
+            not any(other.tls for other in vm.consoles.consoles
+                    if other.display == 'spice'))
             for console in vm.consoles.consoles if console.port)
         for listener in vm.consoles.unclear:
             note('%s: port %d is not scanned: QEMU could not be asked whether '
@@ -137,8 +141,10 @@ def targets_of(machines: 'list[domains.Machine]',
 
 
 def _targets_of_xml(machine: domains.Machine) -> 'list[Target]':
+    alone = 'spice' not in [console.display for console in machine.consoles]
     return [Target(*console, machine) for console in machine.consoles] + [
-        Target(*console, machine, True) for console in machine.unencrypted]
+        Target(*console, machine, True, alone)
+        for console in machine.unencrypted]
 
 
 def note(line: str, code: str) -> None:
@@ -206,6 +212,8 @@ def scan_target(target: Target, baseline: 'dict[str, str] | None',
     except port.SpicePlaintext:
         console['display'] = 'spice'
         find_channels(console)
+        if target.alone and console['state'] == judge.NO_TLS:
+            console['code'] = judge.NO_TLS_PORT
     describe(probe, console)
     if machine:
         console['policy'] = policy_of(machine, console['display'])

@@ -405,8 +405,10 @@ class Description:
         if console.peer is not None:
             described['note'] = cut('connects to ' + console.peer)
         requested = bool(policy_for(self._given, console.display))
-        if not requested or not (console.port or console.peer):
+        if not (console.port or console.peer):
             return
+        if not requested and (console.tls or self._machine.policy):
+            return  # None is to be proven, or _describe() says so.
         if console.tls:
             self._add_proof(console, display, proof)
             self._add_missing_priority(console)
@@ -600,6 +602,8 @@ def show(document: 'documents.Status') -> None:
             show_setting(setting)
         for console in vm['consoles']:
             show_console(console)
+        if statement == 'configured' and not vm['consoles']:
+            print('  no console listens')
         for other in vm['other_listeners']:
             print('  other port %-8d%s' % (other['port'], other['what']))
         for difference in vm['differences']:

@@ -477,6 +477,28 @@ def test_vm_that_would_be_refused_at_its_next_start_is_named(
     assert remedy.startswith('vdsm-tlsciphers check --vm old; ')
 
 
+@pytest.mark.parametrize('setting, words, remedy', [
+    ('vnc_tls', 'priority: the VNC console of this VM is not encrypted',
+     'check Enable VNC Encryption in the engine'),
+    ('spice_tls', 'SPICE: spice_tls is off in /etc/libvirt/qemu.conf, and '
+     'libvirt starts no VM', 'set spice_tls = 1')], ids=['vnc', 'spice'])
+def test_vm_for_which_the_host_has_no_tls_any_more_is_named(
+        start: Start, run_hook: RunHook, setting: str, words: str,
+        remedy: str) -> None:
+    start(run_hook(support.lab_domain('spice', 'vnc'), tlsprofile='modern'))
+    assert checks(doctor()) == {}
+    shell('sed -i "s/^%s = 1/%s = 0/" /etc/libvirt/qemu.conf'
+          % (setting, setting))
+    try:
+        state, text, found = checks(doctor())['running VMs']
+    finally:
+        shell('sed -i "s/^%s = 0/%s = 1/" /etc/libvirt/qemu.conf'
+              % (setting, setting))
+    assert state == 'warning'
+    assert text.startswith('lab would be refused at its next start: ' + words)
+    assert found.startswith(remedy)
+
+
 def test_user_that_there_is_not_is_a_warning() -> None:
     shell('usermod --login other vdsm')
     try:
