@@ -21,6 +21,7 @@ from vdsm_tlsciphers import (
 from vdsm_tlsciphers import wrapper as installed
 from vdsm_tlsciphers.terminal import (
     FORMAT_VERSION,
+    as_remedy,
     clean,
     paint,
     print_json,
@@ -308,7 +309,7 @@ def parts(line: str, code: str,
         line, code = line[:found.start()], found.group(1)
     text, _, remedy = line.partition('; ')
     return {'finding': '%s [%s]' % (line, code), 'code': code, 'text': text,
-            'remedy': remedy.replace('remedy: ', '', 1) or None,
+            'remedy': as_remedy(remedy) or None,
             'severity': severity}
 
 
@@ -519,7 +520,7 @@ def add_endpoint(document: 'documents.Check', machine: 'domains.Machine',
             not set(machine.policy).intersection(keys)):
         add(document, 'console-not-covered', 'high', '%s: the VM runs without '
             'this policy, which counts from its next start' % name,
-            'restart the VM')
+            'shut the VM down and start it')
 
 
 # Ports without TLS
@@ -550,7 +551,8 @@ def add_unencrypted(document: 'documents.Check', machine: 'domains.Machine',
                     'of the channels that a VM can have, these work in clear: '
                     + ', '.join(clear)),
                 'remove mode=insecure from its channels' if insecure else
-                'restart the VM: the policy then has every channel demand TLS'
+                'shut the VM down and start it: the policy then has every '
+                'channel demand TLS'
                 if required else 'set tlsprofile on the VM: every channel '
                 'then demands TLS')
         else:

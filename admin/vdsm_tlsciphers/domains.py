@@ -326,8 +326,8 @@ def connect(writable: bool = False) -> 'libvirt.virConnect':
             [libvirt.VIR_CRED_AUTHNAME, libvirt.VIR_CRED_PASSPHRASE],
             _answer, None], 0)
     except libvirt.libvirtError as error:
-        raise Problem('cannot ask libvirt for the VMs of this host: %s; is '
-                      'this a host, and are you root?' % error)
+        raise Problem('cannot ask libvirt for the VMs of this host: %s; run '
+                      'it as root, on a host where libvirt runs' % error)
 
 
 def _answer(credentials: 'list[list[Any]]', _: object) -> int:

@@ -17,6 +17,7 @@ import subprocess  # nosec B404 # programs by absolute path, no shell
 import tlsciphers
 from tlsciphers import EMULATOR, HOST_DEFAULT, QEMU_KVM, WRAPPER
 from vdsm_tlsciphers import VERSION, Problem
+from vdsm_tlsciphers.terminal import as_remedy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -691,7 +692,8 @@ def openssl_conf() -> Finding:
     try:
         reason, place, line = configuration.fault(TRIAL_SPICE)
     except Problem as problem:
-        return Finding(check, FAILED, str(problem), REINSTALL)
+        text, remedy, code = split(str(problem))
+        return Finding(check, FAILED, text, remedy or REINSTALL, code)
     if place:
         return Finding(
             check, FAILED, '%s: %s: OpenSSL does not take this setting of the '
@@ -827,7 +829,7 @@ def split(line: str,
     if found:
         line = line[:found.start()]
     text, _, remedy = line.partition(separator)
-    return text, remedy, found.group(1) if found else None
+    return text, as_remedy(remedy), found.group(1) if found else None
 
 
 def message(refusal: tlsciphers.Refused) -> str:
@@ -852,7 +854,7 @@ def encryption() -> 'Finding | list[Finding]':
             text = conf.read()
     except OSError as error:
         return Finding('encryption', WARNING, '%s cannot be read: %s' % (
-            QEMU_CONF, error.strerror), 'check libvirt')
+            QEMU_CONF, error.strerror), 'install or repair libvirt')
     displays = ['SPICE', 'VNC'] if has_spice() else ['VNC']
     off = [display for display in displays
            if not is_set(text, TLS_SETTINGS[display])]
@@ -944,8 +946,9 @@ def running_vms() -> 'Finding | list[Finding]':
     try:
         machines = domains.running(domains.connect())
     except Problem as problem:
-        return Finding(check, WARNING, 'not looked at: %s' % problem,
-                       'check libvirt')
+        text, remedy, _ = split(str(problem))
+        return Finding(check, WARNING, 'not looked at: ' + text,
+                       remedy or None)
     refused = []
     for machine in machines:
         try:

@@ -55,7 +55,7 @@ KEYS_OF_PROPERTIES = {
 # for "-chardev spiceport".
 SECURED_CHANNELS = ('main', 'display', 'inputs', 'cursor', 'playback',
                     'record', 'smartcard', 'usbredir')
-RESTART = 'restart the VM'
+RESTART = 'shut the VM down and start it'
 # Characters of a value: no property of the engine has more.
 LONGEST = 4096
 
@@ -558,7 +558,7 @@ class Description:
             return ('the domain XML has other settings only',
                     'vdsm.log of its start may say why; ' + RESTART)
         return ('either started on a host without the package, or the hook '
-                'had nothing to set', 'restart it on a host that has the '
+                'had nothing to set', RESTART + ' on a host that has the '
                 'package')
 
     def _add(self, display: 'documents.Display | None', code: str,

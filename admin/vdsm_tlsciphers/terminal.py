@@ -56,6 +56,13 @@ def without_package(line: str) -> str:
     return re.sub(OF_THE_PACKAGE, '', line)
 
 
+def as_remedy(text: str) -> str:
+    """Return what follows the cause in a line, as what is to be done."""
+    text = re.sub('^remedy: ', '', text)
+    return re.sub('^(there are|known are|those of this host)', r'correct it: '
+                  r'\1', text)
+
+
 def head(command: str) -> 'documents.Head':
     """Return what the document of a command (str) begins with, for JSON."""
     return {'format': 'vdsm-tlsciphers ' + command,

@@ -269,7 +269,7 @@ def test_default_that_came_after_the_start_of_a_vm_does_not_cover_it(
     document = check('--vm', vm.name)
     assert [(detail['code'], detail['remedy'])
             for detail in document['details']] == [
-        ('console-not-covered', 'restart the VM')] * 2
+        ('console-not-covered', 'shut the VM down and start it')] * 2
 
 
 def test_default_of_the_host_has_no_channel_demand_tls(
@@ -313,7 +313,8 @@ def test_channels_that_a_running_vm_has_open_are_named(
     finally:
         older.unlink()
     assert codes(document) == {'spice-plaintext'}
-    assert document['details'][0]['remedy'].startswith('restart the VM')
+    assert document['details'][0]['remedy'].startswith(
+        'shut the VM down and start it')
 
 
 def test_spice_without_a_tls_port_is_no_port_beside_one(
