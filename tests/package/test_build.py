@@ -110,6 +110,17 @@ def test_help_names_what_can_be_made(make_build: MakeBuild) -> None:
             if target not in text] == ['help']
 
 
+@pytest.mark.parametrize('python, said', [
+    ('/usr/bin/python3', False), ('/nonexistent/python', True)])
+def test_install_says_where_it_does_not_compile(
+        make_build: MakeBuild, tmp_path: pathlib.Path, python: str,
+        said: bool) -> None:
+    build = make_build('--with-python=' + python)
+    printed = build.run('make', 'install', 'DESTDIR=%s' % (tmp_path / 'root'))
+    assert ('not compiled: ' + python in printed) == said
+    assert bool(list(tmp_path.rglob('root/**/*.pyc'))) != said
+
+
 def test_relative_path_is_refused(make_build: MakeBuild) -> None:
     build = make_build()
     process = subprocess.run(['./configure', '--with-qemu-kvm=qemu-kvm'],
