@@ -324,8 +324,8 @@ BROKEN: dict[str, tuple[str, ...]] = {
     'default that is malformed': (
         put(DEFAULT, '[default]\ntlsciper = x\n'), 'host default', 'failed',
         DEFAULT + ': line 2: [default]: tlsciper: no such key',
-        'there are tlsciphers, tlsprotocols, tlsgroups, tlspriority, '
-        'tlsprofile', put_back(DEFAULT)),
+        'correct it: there are tlsciphers, tlsprotocols, tlsgroups, '
+        'tlspriority, tlsprofile', put_back(DEFAULT)),
     'default that vdsm cannot read': (
         put(DEFAULT, '[default]\ntlsprofile = modern\n', '600'),
         'host default', 'failed', 'cannot be read by vdsm',
