@@ -217,14 +217,15 @@ def read_settings(options):
             continue
         key, equals, value = (setting or '').partition('=')
         if not equals or not value:
-            refuse('-%s %s: KEY=VALUE is expected; remedy: shut the VM down '
-                   'and start it anew' % (name, printable(setting or '')))
+            refuse('-%s %s: KEY=VALUE is expected; remedy: correct the '
+                   'hook that has added it, and start the VM again'
+                   % (name, printable(setting or '')))
         if key not in PROPERTY:
             refuse('%s: this version cannot enforce it; remedy: update '
                    'vdsm-hook-tlsciphers on this host' % printable(key))
         if key in settings:
-            refuse('%s: given twice; remedy: shut the VM down and start it '
-                   'anew' % key)
+            refuse('%s: given twice; remedy: correct the hook that has '
+                   'added it, and start the VM again' % key)
         try:
             check_setting(key, value)
         except Refused as refusal:

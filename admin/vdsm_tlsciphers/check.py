@@ -15,11 +15,16 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
 A value without a NAME is taken for that of tlsprofile, tlsprotocols,
-tlspriority or tlsciphers, whichever it looks like; the first line says which.
+tlsgroups, tlspriority or tlsciphers, whichever it looks like; the first line
+says which.
 
-Exit status: 0 such a VM starts, clients can connect, and all that its
-consoles accept is in the baseline; 1 the hook refuses the value, or there are
-findings; 2 it could not be checked. With --running it is that of the worst VM.
+Without a value and a VM it is the default of this host. Where no VM is given,
+one with both consoles is assumed, on a host that encrypts them.
+
+Exit status: 0 such a VM starts, clients can connect, no console of it is
+open, and all that they accept is in the baseline; 1 the VM does not start, or
+there are findings; 2 it could not be checked. With --running it is that of
+the worst VM.
 
 Examples:
   vdsm-tlsciphers check tlsprofile=modern

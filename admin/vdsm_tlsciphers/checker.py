@@ -5,12 +5,15 @@
 
 import re
 
+from tlsciphers_values import group_key
+
 import tlsciphers
 from vdsm_tlsciphers import (
     FINDINGS,
     FINE,
     Problem,
     domains,
+    endpoints,
     judge,
     libraries,
     rehearsal,
@@ -18,9 +21,11 @@ from vdsm_tlsciphers import (
 from vdsm_tlsciphers import wrapper as installed
 from vdsm_tlsciphers.terminal import (
     FORMAT_VERSION,
+    as_remedy,
     clean,
     paint,
     print_json,
+    without_package,
 )
 
 TYPE_CHECKING = False
@@ -30,16 +35,22 @@ if TYPE_CHECKING:
 
     from vdsm_tlsciphers import documents
 
-PROFILE, PRIORITY = 'tlsprofile', 'tlspriority'
+PROFILE, PRIORITY, CIPHERS = 'tlsprofile', 'tlspriority', 'tlsciphers'
 # What a GnuTLS priority string begins with (see "Priority strings" in its
 # manual); a cipher list never does.
 PRIORITY_WORDS = ('NORMAL', 'PERFORMANCE', 'SECURE128', 'SECURE192',
                   'SECURE256', 'SUITEB128', 'SUITEB192', 'PFS', 'LEGACY',
                   'NONE', 'SYSTEM')
+# ... and what its other words look like.
+PRIORITY_WORD = r'[-+!](VERS|KX|CIPHER|MAC|GROUP|CURVE|SIGN|COMP|CTYPE)-|%'
+VERSION_WORD = r'((TLS|SSL)[-_ v]*)?\d\.\d$|(TLS|SSL)[-_ v]*\d$'
+# Names of groups, in the form of group_key().
+GROUP_WORD = (r'p\d{3}$|x\d{3,5}$|ffdhe|sec[pt]\d|brainpool|'
+              r'.*(mlkem|kyber)\d')
 # What resolve() says of a policy that is as it should be.
 DESCRIPTION = 'tlsciphers: the '
 # ... and of what follows from properties that are as they should be.
-NOTES = ('does not apply to this VM', 'have no effect')
+NOTES = ('does not apply to this VM', 'have no effect', 'nothing to do')
 # What it says where a program is missing.
 CANNOT_TELL = 'tlsciphers: cannot check the values'
 # The property for each key of a policy, and what in it lets clients in.
@@ -49,6 +60,9 @@ WORKING = {
     'ciphersuites': ('tlsciphers', 'TLS_AES_256_GCM_SHA384'),
     'ciphers': ('tlsciphers', 'ECDHE-RSA-AES256-GCM-SHA384'),
 }
+# The property that a finding of a scan is about, where it is about one.
+BLAMED = {'protocol-version': 'tlsprotocols', 'cipher-suite': 'tlsciphers',
+          'key-exchange-group': 'tlsgroups'}
 # The same in a priority string.
 WORKING_WORDS = ('+ECDHE-RSA, +AES-256-GCM, +GROUP-SECP256R1 and '
                  '+SIGN-RSA-PSS-RSAE-SHA256')
@@ -60,13 +74,20 @@ CHANNELS = ('main', 'display', 'inputs', 'cursor', 'playback', 'record',
 def run(options: 'argparse.Namespace') -> int:
     """Do the command's work; return its exit status."""
     baseline = judge.read_baseline(options.baseline)
-    properties = dict(map(parse_value, options.values))
+    given = list(map(parse_value, options.values))
+    properties = dict(given)
     if len(properties) < len(options.values):
         raise Problem('a property is given twice; give each once')
     checked = [examine(properties or (of_machine(machine) if machine else {}),
                        machine, options.engine_ciphers, baseline,
                        options.baseline)
                for machine in find_machines(options, bool(properties))]
+    for document in checked:
+        if document['refusal'] and document['refusal']['code'] == 'no-suite':
+            document['notes'] += [
+                explain_guess(argument) for argument, (name, value)
+                in zip(options.values, given)
+                if name == CIPHERS and value == argument]
     if options.json:
         print_json({'format': 'vdsm-tlsciphers check',
                     'version': FORMAT_VERSION, 'vms': checked}
@@ -85,15 +106,46 @@ def find_machines(options: 'argparse.Namespace', has_values: bool,
     machine = find_machine(options)
     if machine:
         return [machine]
-    if not has_values:
+    if not has_values and not has_default():
         raise Problem('there is nothing to check; give [NAME=]VALUE, --vm, '
                       '--running or --xml')
     return [None]
 
 
+def has_default() -> bool:
+    """Tell whether this host has a default, or a file that is wrong."""
+    try:
+        return bool(tlsciphers.read_host_default().get('default'))
+    except tlsciphers.Refused:
+        return True  # resolve() says what is wrong.
+
+
 def of_machine(machine: 'domains.Machine') -> 'dict[str, str]':
-    """Return a Machine's own properties (dict), or what it was started by."""
-    return machine.properties or properties_of(machine.policy)
+    """
+    Return a Machine's own properties (dict), or the requirements that it was
+    started with.
+    """
+    return machine.properties or properties_of({
+        key: setting for key, setting in machine.policy.items()
+        if setting.required})
+
+
+def carried(machine: 'domains.Machine',
+            policy: 'documents.Policy') -> 'documents.Policy':
+    """
+    Return what a Machine was started with by the default of a host, and this
+    host's does not have, beside a policy of its next start.
+    """
+    found: documents.Policy = {}
+    for key, setting in machine.policy.items():
+        if (key in tlsciphers.KEYS and key not in policy
+                and not setting.required):
+            try:
+                judge.policy_bounds({key: setting.value})
+            except Problem:
+                continue
+            found[key] = {'value': setting.value, 'required': False}
+    return found
 
 
 def find_machine(options: 'argparse.Namespace') -> 'domains.Machine | None':
@@ -102,7 +154,7 @@ def find_machine(options: 'argparse.Namespace') -> 'domains.Machine | None':
         return domains.find(domains.connect(), options.vm)
     if options.xml is None:
         return None
-    return domains.Machine(domains.read_file(options.xml))
+    return domains.Machine(domains.read_file(options.xml), of_file=True)
 
 
 def parse_value(argument: str) -> 'tuple[str, str]':
@@ -110,20 +162,44 @@ def parse_value(argument: str) -> 'tuple[str, str]':
     name, equals, value = argument.partition('=')
     if equals and name in tlsciphers.PROPERTIES:
         return name, value
-    if equals and name.startswith('tls') and name.isalpha():
+    if equals and name.lower().startswith('tls') and name.isalpha():
         raise Problem('%s: no such property; there are %s' % (
             name, ', '.join(tlsciphers.PROPERTIES)))
-    if argument in tlsciphers.PROTOCOLS:
-        return 'tlsprotocols', argument
-    first = argument.lstrip('@').split(':')[0].split(',')[0]
-    if first in PRIORITY_WORDS:
-        return PRIORITY, argument
-    profiles = [*tlsciphers.PROFILES, tlsciphers.NO_PROFILE]
+    return guess(argument), argument
+
+
+def guess(value: str) -> str:
+    """
+    Return the property that a value looks like; where it is mistyped, the one
+    whose refusal says what would be right.
+    """
+    words = value.split(':')
+    if all(re.match(VERSION_WORD, word, re.IGNORECASE) for word in words):
+        return 'tlsprotocols'
+    if (value.lstrip('@').split(':')[0].split(',')[0] in PRIORITY_WORDS
+            or any(re.match(PRIORITY_WORD, word) for word in words)):
+        return PRIORITY
+    if any(re.match(GROUP_WORD, group_key(word)) for word in words):
+        return 'tlsgroups'
+    return (PROFILE if value.lower() in map(str.lower, known_profiles())
+            else CIPHERS)
+
+
+def known_profiles() -> 'list[str]':
     try:
-        profiles = tlsciphers.profile_names(tlsciphers.read_host_default())
+        return tlsciphers.profile_names(  # type: ignore[no-any-return]
+            tlsciphers.read_host_default())
     except tlsciphers.Refused:
-        pass  # Where it counts, resolve() says what is wrong with it.
-    return (PROFILE if argument in profiles else 'tlsciphers'), argument
+        # Where it counts, resolve() says what is wrong with it.
+        return [*sorted(tlsciphers.PROFILES), tlsciphers.NO_PROFILE]
+
+
+def explain_guess(value: str) -> str:
+    """Return why a value that is refused was taken for a cipher list."""
+    return ('%s: taken for %s, since it is no profile, version, group or '
+            'priority string; known profiles are %s; or write NAME=VALUE' % (
+                tlsciphers.printable(value), CIPHERS,
+                ', '.join(known_profiles())))
 
 
 def properties_of(policy: 'dict[str, domains.Setting]') -> 'dict[str, str]':
@@ -153,7 +229,8 @@ def examine(properties: 'dict[str, str]', machine: 'domains.Machine | None',
         'format': 'vdsm-tlsciphers check', 'version': FORMAT_VERSION,
         'vm': machine.name if machine else None,
         'properties': properties, 'baseline': name, 'refused': None,
-        'findings': [], 'details': [], 'notes': [], 'displays': {}}
+        'refusal': None, 'findings': [], 'details': [], 'notes': [],
+        'displays': {}}
     displays: Collection[str] = (
         machine.displays if machine else ('spice', 'vnc'))
     try:
@@ -163,21 +240,26 @@ def examine(properties: 'dict[str, str]', machine: 'domains.Machine | None',
             and tlsciphers.is_hosted_engine(machine.document))
     except tlsciphers.Refused as refusal:
         if str(refusal).startswith(CANNOT_TELL):
-            raise Problem(str(refusal)[len('tlsciphers: '):])
+            raise Problem(without_package(str(refusal)))
         document['refused'] = str(refusal)
+        document['refusal'] = parts(without_package(str(refusal)),
+                                    'hook-refuses', 'high')
         return document
+    if machine:
+        document['refused'] = endpoints.refusal(machine, settings)
+        if document['refused']:
+            document['refusal'] = parts(document['refused'],
+                                        'wrapper-refuses', 'high')
+            return document
     policy: documents.Policy = {}
     for option, setting in settings:
         key, _, value = setting.partition('=')
         policy[key] = {'value': value,
                        'required': option == tlsciphers.REQUIREMENT}
-    for line in lines:
-        if any(words in line for words in NOTES):
-            document['notes'].append(line)
-        elif not line.startswith(DESCRIPTION):
-            add_line(document, line)
-        elif machine and 'is not covered' in line:
-            add_line(document, line[len('tlsciphers: '):])
+    add_lines(document, lines)
+    defaults = (carried(machine, policy) if machine
+                and properties == of_machine(machine) else {})
+    at_start, policy = policy, {**policy, **defaults}
     for display in ('spice', 'vnc'):
         if display in displays:
             described = describe(display, policy, engine_ciphers)
@@ -185,8 +267,7 @@ def examine(properties: 'dict[str, str]', machine: 'domains.Machine | None',
             if described['policy'] and rehearse(document, display, described,
                                                 baseline, name):
                 add_clients(document, display, described)
-    if machine:
-        add_unencrypted(document, machine, policy)
+    add_consoles(document, machine, policy, at_start)
     return document
 
 
@@ -201,14 +282,35 @@ def add(document: 'documents.Check', code: str,
         'remedy': remedy, 'severity': severity})
 
 
+def add_lines(document: 'documents.Check', lines: 'list[str]') -> None:
+    """Add lines of the hook, as notes or as findings."""
+    for line in lines:
+        if any(words in line for words in NOTES):
+            document['notes'].append(without_package(line))
+        elif not line.startswith(DESCRIPTION):
+            add_line(document, line)
+
+
 def add_line(document: 'documents.Check', line: str) -> None:
-    """Add a line of the hook, which says all by itself, as a finding."""
+    """Add a line of the hook, in which all is said, as a finding."""
+    detail = parts(without_package(line), 'hook-warning', 'medium')
+    document['findings'].append(detail['finding'])
+    document['details'].append(detail)
+
+
+def parts(line: str, code: str,
+          severity: 'documents.Severity') -> 'documents.Detail':
+    """
+    Return a line of the hook in parts; where it has no code (str) of its own,
+    it gets this one.
+    """
     found = re.search(r' \[([a-z0-9-]+)\]$', line)
-    document['findings'].append(line)
-    document['details'].append({
-        'finding': line, 'code': found.group(1) if found else 'hook-warning',
-        'text': line[:found.start()] if found else line, 'remedy': None,
-        'severity': 'medium'})
+    if found:
+        line, code = line[:found.start()], found.group(1)
+    text, _, remedy = line.partition('; ')
+    return {'finding': '%s [%s]' % (line, code), 'code': code, 'text': text,
+            'remedy': as_remedy(remedy) or None,
+            'severity': severity}
 
 
 # By handshakes
@@ -255,8 +357,8 @@ def add_dead(document: 'documents.Check', display: 'documents.Display',
     """Add that nobody can connect (whole), or not with versions (dead)."""
     if display == 'vnc':
         given = 'tlspriority=' + values['priority']
-        remedy = ('set tlsprofile=intermediate, or have %s in tlspriority'
-                  % WORKING_WORDS)
+        remedy = ('set tlsprofile=intermediate in place of tlspriority, or '
+                  'have %s in it' % WORKING_WORDS)
     else:
         blamed = blame(values, dead) or list(values)
         given = ' '.join('%s=%s' % (WORKING[key][0],
@@ -322,7 +424,103 @@ def add_of_scan(document: 'documents.Check', display: 'documents.Display',
     if finding['against'] == 'baseline':
         add(document, finding['code'], finding['severity'],
             '%s: against %s: %s' % (display.upper(), document['baseline'],
-                                    finding['text']), finding['remedy'])
+                                    finding['text']),
+            remedy_here(document, display, finding))
+
+
+def remedy_here(document: 'documents.Check', display: 'documents.Display',
+                finding: 'documents.Finding') -> str:
+    """Return the remedy of a finding, with the properties there are."""
+    given = document['properties']
+    own = [name for name in given if name in tlsciphers.SETTINGS
+           and (name == PRIORITY) == (display == 'vnc')]
+    usual = 'set %s=%s on the VM, ' % (PROFILE, document['baseline'])
+    if not own or not finding['remedy'].startswith(usual):
+        return finding['remedy']
+    own = [name for name in own if name == BLAMED.get(finding['code'])] or own
+    return '%s, %s' % (
+        'remove %s from the VM (%s=%s is set)' % (
+            ' and '.join(own), PROFILE, given[PROFILE])
+        if given.get(PROFILE) == document['baseline'] else
+        'set %s=%s on the VM in place of %s' % (
+            PROFILE, document['baseline'], ' and '.join(own)),
+        finding['remedy'][len(usual):])
+
+
+# Consoles without a policy, or without TLS
+
+
+def add_consoles(document: 'documents.Check',
+                 machine: 'domains.Machine | None',
+                 policy: 'documents.Policy',
+                 at_start: 'documents.Policy') -> None:
+    """
+    Add what the consoles of a Machine lack with a policy, and with that of
+    its next start (at_start).
+    """
+    if machine is None:
+        for display, described in document['displays'].items():
+            if not described['policy']:
+                add_uncovered(document, display, '%s: not covered by these '
+                              'properties: a VM with this console leaves it '
+                              'open' % display.upper(), ', or give --vm for a '
+                              'VM without it')
+        return
+    for endpoint in endpoints.endpoints(machine):
+        add_endpoint(document, machine, endpoint, at_start)
+    for other in sorted(machine.displays - tlsciphers.LOCAL_DISPLAYS
+                        - {'spice', 'vnc'}):
+        add(document, 'console-not-covered', 'high', 'the %s console is not '
+            'covered: policies are for SPICE and VNC' % other.upper(),
+            'remove it')
+    if not any(detail['code'] == 'console-not-encrypted'
+               and detail['text'].startswith('SPICE')
+               for detail in document['details']):
+        add_unencrypted(document, machine, policy)
+
+
+def add_uncovered(document: 'documents.Check', display: 'documents.Display',
+                  text: str, more: str = '') -> None:
+    """Add that a display has no policy."""
+    add(document, 'console-not-covered', 'high', text, 'set %s or tlsprofile%s'
+        % (PRIORITY if display == 'vnc' else 'tlsciphers', more))
+
+
+def add_endpoint(document: 'documents.Check', machine: 'domains.Machine',
+                 endpoint: 'endpoints.Endpoint',
+                 at_start: 'documents.Policy') -> None:
+    """
+    Add what a console of a Machine lacks: TLS, or a policy, now or at its
+    next start with a policy (at_start).
+    """
+    display = endpoint.display
+    name = display.upper()
+    keys = judge.governing_keys(display)
+    if not endpoint.place or endpoint.place.startswith('unix'):
+        return  # No scanner reaches it.
+    if endpoint.tls is False:
+        add(document, 'console-not-encrypted', 'critical',
+            '%s: this console is not encrypted%s' % (
+                name, ': it has no TLS port' if display == 'spice' else ''),
+            endpoints.remedy(machine, endpoint))
+        return
+    if endpoint.tls is None and not machine.of_file:
+        add(document, 'not-assessed', 'medium', '%s: cannot tell whether this '
+            'console is encrypted: %s cannot be read' % (
+                name, domains.QEMU_CONF), 'run it as root')
+    if not document['displays'][display]['policy']:
+        add_uncovered(document, display, 'the %s console of this VM is not '
+                      'covered' % name)
+    elif not set(at_start).intersection(keys):
+        add(document, 'console-not-covered', 'high', '%s: covered by a '
+            'default with which the VM was started, and which this host has '
+            'not: from its next start here it is not covered' % name,
+            'set tlsprofile on the VM')
+    elif machine.runs and document['properties'] == of_machine(machine) and (
+            not set(machine.policy).intersection(keys)):
+        add(document, 'console-not-covered', 'high', '%s: the VM runs without '
+            'this policy, which counts from its next start' % name,
+            'shut the VM down and start it')
 
 
 # Ports without TLS
@@ -333,24 +531,30 @@ def add_unencrypted(document: 'documents.Check', machine: 'domains.Machine',
     """Add what a Machine has, or will have, of ports without TLS."""
     required = any(setting['required'] for key, setting in policy.items()
                    if key != 'priority')
+    runs_open = endpoints.running_channels(machine)
     for port, channels in domains.plaintext_ports(machine):
         number = 'a port' if port is None else 'port %d' % port
         clear = [channel for channel in CHANNELS
                  if channels.get(channel, channels['']) != 'secure']
         insecure = sorted(channel for channel, mode in channels.items()
                           if mode == 'insecure')
-        if required and not insecure:
+        if required and not insecure and not runs_open:
             document['notes'].append(
                 'SPICE: %s without TLS beside the TLS port: the policy has '
                 'every channel demand TLS there' % number)
         elif clear:
             add(document, 'spice-plaintext', 'high',
-                'SPICE: %s without TLS beside the TLS port: %s work%s in '
-                'clear' % (number, ', '.join(insecure or clear),
-                           's' if len(insecure or clear) == 1 else ''),
+                'SPICE: %s without TLS beside the TLS port: %s' % (
+                    number, '%s work%s in clear' % (
+                        ', '.join(insecure),
+                        's' if len(insecure) == 1 else '') if insecure else
+                    'of the channels that a VM can have, these work in clear: '
+                    + ', '.join(clear)),
                 'remove mode=insecure from its channels' if insecure else
-                'give the VM a property of its own for SPICE, or defaultMode='
-                'secure')
+                'shut the VM down and start it: the policy then has every '
+                'channel demand TLS'
+                if required else 'set tlsprofile on the VM: every channel '
+                'then demands TLS')
         else:
             document['notes'].append(
                 'SPICE: %s without TLS beside the TLS port: the channels %s '
@@ -422,7 +626,10 @@ def show(document: 'documents.Check') -> None:
     if not document['properties']:
         print('no property; only the default of this host counts')
     for display, described in document['displays'].items():
-        print('\n' + paint(display.upper(), 'bold'))
+        print('\n' + paint(display.upper(), 'bold') + (
+            ' (where the host encrypts it: else a VM with this value does not '
+            'start)' if display == 'vnc' and document['vm'] is None
+            and described['policy'] else ''))
         if not described['policy']:
             print('  not covered by these properties: set %s or tlsprofile'
                   % ('tlspriority' if display == 'vnc' else 'tlsciphers'))
@@ -446,9 +653,9 @@ def show(document: 'documents.Check') -> None:
         print('\nNote: ' + clean(line))
     for line in document['findings']:
         print('\n' + paint('Problem: ', 'yellow') + clean(line))
-    if document['refused']:
+    if document['refusal']:
         print('\n' + paint('Refused; the VM does not start: ', 'red')
-              + clean(document['refused']))
+              + clean(document['refusal']['finding']))
 
 
 def show_row(title: str, lines: 'Iterable[str]') -> None:

@@ -14,6 +14,7 @@ import tempfile
 import tlsciphers
 from vdsm_tlsciphers import Problem
 from vdsm_tlsciphers import wrapper as installed
+from vdsm_tlsciphers.terminal import without_package
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def written(policy: 'dict[str, str]', path: str,
         yield descriptor, module.write_configuration(
             descriptor, *(policy.get(key, '') for key in KEYS))[1]
     except tlsciphers.Refused as refusal:
-        raise Problem(str(refusal))
+        raise Problem(without_package(str(refusal)))
     except OSError as error:
         raise Problem('%s: %s' % (error.filename or path, error.strerror))
     finally:

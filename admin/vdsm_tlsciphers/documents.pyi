@@ -203,6 +203,8 @@ class Check(TypedDict):
     properties: dict[str, str]
     baseline: str
     refused: str | None
+    # The same in parts, as one of "details" is.
+    refusal: Detail | None
     findings: list[str]
     details: list[Detail]
     notes: list[str]

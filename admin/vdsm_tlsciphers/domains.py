@@ -11,6 +11,7 @@ from xml.parsers import expat
 
 import tlsciphers
 from vdsm_tlsciphers import Problem, files
+from vdsm_tlsciphers.terminal import without_package
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,10 +59,11 @@ class Machine:
     cannot), properties (dict: the custom properties of the engine that are
     ours, which vdsm keeps in the metadata), wanted (dict: those of them that
     ask for a policy), policy ({key of tlsciphers.KEYS: Setting}: what the VM
-    was started with).
+    was started with), of_file (bool: the host that has it is not known), runs
+    (bool).
     """
 
-    def __init__(self, xml: 'str | bytes') -> None:
+    def __init__(self, xml: 'str | bytes', of_file: bool = False) -> None:
         """
         Read a domain XML (str or bytes). Raises Problem where it is none, or
         none that the hook would take.
@@ -80,7 +82,7 @@ class Machine:
                           % tlsciphers.printable(str(error), 100),
                           'xml-malformed')
         except tlsciphers.Refused as refusal:
-            raise Problem(str(refusal))
+            raise Problem(without_package(str(refusal)))
         domain = self.document.documentElement
         if domain is None or domain.tagName != 'domain':
             raise Problem('this is no domain XML: it begins with <%s>; '
@@ -88,6 +90,8 @@ class Machine:
                           % (domain and tlsciphers.printable(
                               domain.tagName)),
                           'xml-no-domain')
+        self.of_file = of_file
+        self.runs = not of_file and domain.hasAttribute('id')
         self.name = child_text(domain, 'name')
         self.uuid = child_text(domain, 'uuid')
         self.consoles = self._find_consoles(PORTS)
@@ -211,13 +215,9 @@ def plaintext_ports(machine: Machine) -> (
     """
     found = []
     for graphics in spice_graphics(machine.document):
-        listens = {listen.getAttribute('type')
-                   for listen in graphics.getElementsByTagName('listen')}
-        if listens & {'none', 'socket'}:
+        if listen_types(graphics) & {'none', 'socket'}:
             continue  # It listens at no port.
-        modes = {'': graphics.getAttribute('defaultMode') or 'any'}
-        for channel in graphics.getElementsByTagName('channel'):
-            modes[channel.getAttribute('name')] = channel.getAttribute('mode')
+        modes = channel_modes(graphics)
         port = graphics.getAttribute('port')
         given = int(port) if re.match('[1-9][0-9]{0,4}$', port) else None
         # libvirt chooses one unless all channels are secure.
@@ -226,6 +226,20 @@ def plaintext_ports(machine: Machine) -> (
                 modes[''] != 'secure' or 'insecure' in modes.values()):
             found.append((given, modes))
     return found
+
+
+def listen_types(graphics: minidom.Element) -> 'set[str]':
+    """Return the types of what a console is to listen at."""
+    return {listen.getAttribute('type')
+            for listen in graphics.getElementsByTagName('listen')}
+
+
+def channel_modes(graphics: minidom.Element) -> 'dict[str, str]':
+    """Return {channel of SPICE, '' for all others: its mode}."""
+    modes = {'': graphics.getAttribute('defaultMode') or 'any'}
+    for channel in graphics.getElementsByTagName('channel'):
+        modes[channel.getAttribute('name')] = channel.getAttribute('mode')
+    return modes
 
 
 def spice_graphics(
@@ -312,8 +326,8 @@ def connect(writable: bool = False) -> 'libvirt.virConnect':
             [libvirt.VIR_CRED_AUTHNAME, libvirt.VIR_CRED_PASSPHRASE],
             _answer, None], 0)
     except libvirt.libvirtError as error:
-        raise Problem('cannot ask libvirt for the VMs of this host: %s; is '
-                      'this a host, and are you root?' % error)
+        raise Problem('cannot ask libvirt for the VMs of this host: %s; run '
+                      'it as root, on a host where libvirt runs' % error)
 
 
 def _answer(credentials: 'list[list[Any]]', _: object) -> int:

@@ -3,6 +3,7 @@
 
 """What doctor looks at on a host."""
 
+import codecs
 import collections
 import errno
 import functools
@@ -16,6 +17,7 @@ import subprocess  # nosec B404 # programs by absolute path, no shell
 import tlsciphers
 from tlsciphers import EMULATOR, HOST_DEFAULT, QEMU_KVM, WRAPPER
 from vdsm_tlsciphers import VERSION, Problem
+from vdsm_tlsciphers.terminal import as_remedy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,9 +69,15 @@ VDSM = 'vdsm'
 QEMU = ('qemu', 'libvirt-qemu')
 
 
+# What an answer of the process of another user begins with.
+ANSWER = 'answer: '
 # The programs that validate values, and what lines are about that they decide.
 TOOLS = {'GnuTLS': (tlsciphers.GNUTLS_CLI, 'priority', 'GnuTLS'),
          'OpenSSL': (tlsciphers.OPENSSL, 'ciphers: ', 'groups: ', 'OpenSSL')}
+
+
+class NotTried(Exception):
+    """What a user was to be asked for could not be tried: who, and why."""
 
 
 def examine() -> 'list[Finding]':
@@ -79,9 +87,20 @@ def examine() -> 'list[Finding]':
                         emulator, wrapper, openssl, gnutls, profiles,
                         host_default, encryption, capabilities, running_vms,
                         leftovers):
-        found = examination()
+        found = tried(examination.__name__.replace('_', ' '), examination)
         findings.extend(found if isinstance(found, list) else [found])
     return [lead_to_tool(finding, findings) for finding in findings]
+
+
+def tried(check: str, examination: 'Callable[[], Finding | list[Finding]]',
+          ) -> 'Finding | list[Finding]':
+    """Return what an examination finds, or that it could not be made."""
+    try:
+        return examination()
+    except NotTried as error:
+        return Finding(check, FAILED, 'could not be tried as user %s: %s'
+                       % error.args, 'run the installed vdsm-tlsciphers '
+                       'doctor, with the Python of this host', 'not-tried')
 
 
 def lead_to_tool(finding: Finding, findings: 'list[Finding]') -> Finding:
@@ -297,8 +316,10 @@ def as_user(user: 'pwd.struct_passwd | None',
             question: 'Callable[[], str | None]') -> str:
     """
     Return what a function returns (str; '' for None) in a process of a
-    user's. What goes wrong there is an answer, too.
+    user's. Raises NotTried where anything goes wrong there.
     """
+    # Who may not read this Python could not load it there.
+    codecs.lookup('latin-1')
     reader, writer = os.pipe()
     child = os.fork()
     if not child:
@@ -306,7 +327,7 @@ def as_user(user: 'pwd.struct_passwd | None',
             change = become(user)
             if change:
                 change()
-            answer = question() or ''
+            answer = ANSWER + (question() or '')
         except Exception as error:  # noqa: BLE001 (the other process's)
             answer = str(error) or type(error).__name__
         os.write(writer, answer.encode('utf-8', 'replace')[:4096])
@@ -315,7 +336,9 @@ def as_user(user: 'pwd.struct_passwd | None',
     with os.fdopen(reader, 'rb') as answers:
         text = answers.read().decode('utf-8', 'replace')
     os.waitpid(child, 0)
-    return text
+    if not text.startswith(ANSWER):
+        raise NotTried(who(user), text or 'no answer')
+    return text[len(ANSWER):]
 
 
 def closed(path: str, user: 'pwd.struct_passwd | None') -> 'str | None':
@@ -627,7 +650,9 @@ def openssl() -> 'Finding | list[Finding]':
                        'tlsprofile')
     else:
         line = Finding(check, OK, version + ': TLS 1.2 and 1.3', None)
-    return [line, openssl_conf()]
+    tried_conf = tried('openssl.cnf', openssl_conf)
+    return [line, *(tried_conf if isinstance(tried_conf, list)
+                    else [tried_conf])]
 
 
 def tool(check: str, program: str, package_name: str,
@@ -667,7 +692,8 @@ def openssl_conf() -> Finding:
     try:
         reason, place, line = configuration.fault(TRIAL_SPICE)
     except Problem as problem:
-        return Finding(check, FAILED, str(problem), REINSTALL)
+        text, remedy, code = split(str(problem))
+        return Finding(check, FAILED, text, remedy or REINSTALL, code)
     if place:
         return Finding(
             check, FAILED, '%s: %s: OpenSSL does not take this setting of the '
@@ -803,7 +829,7 @@ def split(line: str,
     if found:
         line = line[:found.start()]
     text, _, remedy = line.partition(separator)
-    return text, remedy, found.group(1) if found else None
+    return text, as_remedy(remedy), found.group(1) if found else None
 
 
 def message(refusal: tlsciphers.Refused) -> str:
@@ -828,7 +854,7 @@ def encryption() -> 'Finding | list[Finding]':
             text = conf.read()
     except OSError as error:
         return Finding('encryption', WARNING, '%s cannot be read: %s' % (
-            QEMU_CONF, error.strerror), 'check libvirt')
+            QEMU_CONF, error.strerror), 'install or repair libvirt')
     displays = ['SPICE', 'VNC'] if has_spice() else ['VNC']
     off = [display for display in displays
            if not is_set(text, TLS_SETTINGS[display])]
@@ -846,10 +872,13 @@ def encryption() -> 'Finding | list[Finding]':
             for display in displays]
 
 
-def read(path: str) -> None:
-    """Raise OSError where a file cannot be read."""
-    with open(path, 'rb'):
-        pass
+def why_not_read(path: str) -> 'str | None':
+    """Return why a file cannot be read, or None."""
+    try:
+        with open(path, 'rb'):
+            return None
+    except OSError as error:
+        return error.strerror
 
 
 def certificate(display: str, text: str) -> Finding:
@@ -862,7 +891,8 @@ def certificate(display: str, text: str) -> Finding:
     user = qemu_user()
     for name in ('ca-cert.pem', 'server-cert.pem', 'server-key.pem'):
         path = os.path.join(folder or '/', name)
-        if folder and as_user(user, functools.partial(read, path)):
+        if folder and as_user(user, functools.partial(
+                why_not_read, path)):
             return Finding(
                 check, FAILED, '%s is on, and user %s cannot read %s: no VM '
                 'with a %s console starts' % (setting, who(user), path,
@@ -912,25 +942,33 @@ def capabilities() -> Finding:
 def running_vms() -> 'Finding | list[Finding]':
     """Name the VMs that run here and would be refused at their next start."""
     check = 'running VMs'
-    from vdsm_tlsciphers import checker, domains
+    from vdsm_tlsciphers import checker, domains, endpoints
     try:
         machines = domains.running(domains.connect())
     except Problem as problem:
-        return Finding(check, WARNING, 'not looked at: %s' % problem,
-                       'check libvirt')
+        text, remedy, _ = split(str(problem))
+        return Finding(check, WARNING, 'not looked at: ' + text,
+                       remedy or None)
     refused = []
     for machine in machines:
         try:
-            tlsciphers.resolve(
+            settings, _ = tlsciphers.resolve(
                 checker.of_machine(machine), machine.displays,
                 tlsciphers.is_hosted_engine(machine.document))
+            line = endpoints.refusal(machine, settings)
         except tlsciphers.Refused as refusal:
-            refused.append((machine.name, str(refusal)))
+            line = str(refusal)
+            refused.append((machine.name, line, see_tools(
+                line, 'vdsm-tlsciphers check --vm %s; correct its properties '
+                'in the engine' % machine.name)))
+        else:
+            if line:
+                text, remedy, _ = split(line)
+                refused.append((machine.name, text, re.sub(
+                    '^remedy: ', '', remedy)))
     return [Finding(check, WARNING, '%s would be refused at its next start: %s'
-                    % (name, line), see_tools(
-                        line, 'vdsm-tlsciphers check --vm %s; correct its '
-                        'properties in the engine' % name), 'next-start')
-            for name, line in refused] or Finding(
+                    % (name, text), remedy, 'next-start')
+            for name, text, remedy in refused] or Finding(
                 check, OK, 'none of %d would be refused at its next start'
                 % len(machines), None)
 

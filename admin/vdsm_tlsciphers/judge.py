@@ -27,6 +27,8 @@ HYBRID_GROUP = 'x25519mlkem768'
 
 
 NO_TLS: 'documents.ScanState' = 'no TLS'
+# The code of a SPICE console that has a port without TLS, and no other.
+NO_TLS_PORT = 'no-tls-port'
 # The worst first.
 SEVERITIES: 'tuple[documents.Severity, ...]' = (
     'critical', 'high', 'medium', 'low', 'info')
@@ -470,7 +472,12 @@ def _encryption(console: 'documents.Console', name: str) -> str:
         return ('check Enable VNC Encryption in the engine (Compute > '
                 'Clusters > Edit > Console) and reinstall the hosts')
     if console['display'] == 'spice':
-        if console['policy']:
+        if console.get('code') == NO_TLS_PORT:
+            return ('enable TLS for SPICE on the host (spice_tls in '
+                    '/etc/libvirt/qemu.conf), shut the VM down and start it')
+        # A default of the host leaves the channels as they are.
+        if any(setting['required']
+               for setting in (console['policy'] or {}).values()):
             return ('shut the VM down and start it on a host with this '
                     'version of vdsm-hook-tlsciphers, which then has every '
                     'channel demand TLS')

@@ -40,7 +40,7 @@ Examples:
   vdsm-tlsciphers doctor
   vdsm-tlsciphers check tlsprofile=modern
   vdsm-tlsciphers status
-  vdsm-tlsciphers scan --html before.html
+  vdsm-tlsciphers scan --json >before.json
 "vdsm-tlsciphers COMMAND --help" has those of a command.
 """ % (FINE, FINDINGS, FAILED, INTERNAL_ERROR)
 

@@ -92,11 +92,11 @@ def check_name(path: str) -> None:
 class Report:
     """
     Scans of hosts, merged: tally (scans.Tally), rows (list of (host, time,
-    Tally)), findings and finding_hosts (Counters of scans.Finding, over
-    consoles and over hosts), unchecked (Counter of str, over consoles),
-    times, tools, baselines (sets of str), earlier (scans.Earlier or None),
-    pictures (page.Pictures), sources and earlier_sources (sequences of
-    scans.Source).
+    Tally)), findings (Counter of scans.Finding, over consoles), finding_hosts
+    ({scans.Finding: set of str: the hosts that have it}), unchecked (Counter
+    of str, over consoles), times, tools, baselines (sets of str), earlier
+    (scans.Earlier or None), pictures (page.Pictures), sources and
+    earlier_sources (sequences of scans.Source).
     """
 
     def __init__(self, parts: 'IO[bytes]', earlier: scans.Earlier) -> None:
@@ -105,8 +105,8 @@ class Report:
         self.rows: list[tuple[str, str, scans.Tally]] = []
         self.findings: collections.Counter[scans.Finding] = (
             collections.Counter())
-        self.finding_hosts: collections.Counter[scans.Finding] = (
-            collections.Counter())
+        self.finding_hosts: dict[scans.Finding, set[str]] = (
+            collections.defaultdict(set))
         self.unchecked: collections.Counter[str] = collections.Counter()
         self.times: set[str] = set()
         self.tools: set[str] = set()
@@ -117,6 +117,15 @@ class Report:
         self.earlier_sources: Sequence[scans.Source] = ()
         self._parts = parts
         self._sizes: list[int] = []
+
+    @property
+    def subject(self) -> str:
+        """What is reported of (str): a host, or how many hosts and scans."""
+        hosts = {host for host, _, _ in self.rows}
+        names = (self.rows[0][0] if len(hosts) == 1
+                 else markup.count(len(hosts), 'host'))
+        return names if len(hosts) == len(self.rows) else '%s, %s' % (
+            names, markup.count(len(self.rows), 'scan'))
 
     @property
     def repeated(self) -> 'list[str]':
@@ -159,7 +168,8 @@ class Report:
         self.rows.append((document['host'], document['time'], tally))
         self.tally += tally
         self.findings.update(found)
-        self.finding_hosts.update(found.keys())
+        for finding in found:
+            self.finding_hosts[finding].add(document['host'])
         self.times.add(document['time'])
         self.tools.add(document['tool'])
         self.baselines.add(document['baseline'] or 'none')
@@ -206,9 +216,22 @@ def worst_first(item: 'tuple[page.Consoles, object]') -> int:
 def print_summary(report: Report, path: str) -> None:
     """Print what a report says, in short, and where the page is."""
     rows: list[tuple[str, ...]] = [('host', 'consoles', *scans.VERDICTS)]
-    bad = [(host, tally) for host, _, tally in report.rows
-           if tally.verdicts[scans.PASSED] < tally.consoles]
-    rows += [row(terminal.clean(host), tally) for host, tally in bad[:PRINTED]]
+    bad = [each for each in report.rows
+           if each[2].verdicts[scans.PASSED] < each[2].consoles]
+    # Each console is in one of the rows.
+    shown = report.rows if len(report.rows) <= PRINTED else bad[:PRINTED]
+    repeated = set(report.repeated)
+    rest = scans.Tally()
+    for host, time, tally in report.rows:
+        if any(tally is other for _, _, other in shown):
+            rows.append(row(terminal.clean(
+                '%s, %s' % (host, page.moment(time)) if host in repeated
+                else host), tally))
+        else:
+            rest += tally
+    if len(shown) < len(report.rows):
+        rows.append(row(markup.count(len(report.rows) - len(shown),
+                                     'other scan'), rest))
     rows.append(row('all of %s' % markup.count(len(report.rows), 'scan'),
                     report.tally))
     width = max(len(name) for name, *_ in rows)

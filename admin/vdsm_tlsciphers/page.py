@@ -451,9 +451,7 @@ def front(report: 'merge.Report') -> Markup:
     merge.Report.
     """
     tally = report.tally
-    heading = 'TLS of the consoles of ' + (
-        report.rows[0][0] if len(report.rows) == 1
-        else count(len(report.rows), 'host'))
+    heading = 'TLS of the consoles of ' + report.subject
     state = next((verdict for verdict in scans.SEVERITY
                   if tally.verdicts[verdict]), scans.PASSED)
     return join([
@@ -533,7 +531,7 @@ def findings(report: 'merge.Report') -> Markup:
         return Markup('')
     rows = [['%s; %s' % (finding.text, finding.remedy), finding.severity,
              AGAINST[finding.against], thousands(consoles),
-             thousands(report.finding_hosts[finding])]
+             thousands(len(report.finding_hosts[finding]))]
             for finding, consoles
             in report.findings.most_common(LONGEST_LIST)]
     rest = len(report.findings) - len(rows)

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from vdsm_tlsciphers import documents
 
 EXAMPLES = """\
-Exit status: 0 all consoles pass, 1 there are findings, or consoles that could
-not be scanned, 2 nothing could be scanned (one line says why).
+Exit status: 0 all consoles pass, or no VM with a console runs here; 1 there
+are findings, or consoles that could not be scanned; 2 nothing could be
+scanned, or there is nothing for the page of --html (one line says why).
 
 Examples:
   vdsm-tlsciphers scan
@@ -64,6 +65,10 @@ def run(options: 'argparse.Namespace') -> int:
         merge.check_path(options.html)
     document = scanner.scan(scanner.find_targets(options.targets), baseline,
                             options.baseline)
+    if options.html and not document['consoles']:
+        raise Problem('no VM with a console runs on this host, so there is '
+                      'nothing for the page; scan when VMs run',
+                      'no-consoles')
     if options.html:
         merge.write_html(options.html, [document], before,
                          earlier_sources=earlier)

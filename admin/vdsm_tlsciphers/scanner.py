@@ -42,17 +42,19 @@ class Target:
     """
     A port to be scanned: display ('spice', 'vnc', 'websocket', or 'tls' where
     it is not known), address (str), port (int), machine (domains.Machine or
-    None), plaintext (bool: whether it is a SPICE port without TLS).
+    None), plaintext (bool: whether it is a SPICE port without TLS), alone
+    (bool: and its VM has none with TLS).
     """
 
     def __init__(self, display: 'documents.ScannedDisplay', address: str,
                  number: int, machine: 'domains.Machine | None' = None,
-                 plaintext: bool = False) -> None:
+                 plaintext: bool = False, alone: bool = False) -> None:
         self.display = display
         self.address = address
         self.port = number
         self.machine = machine
         self.plaintext = plaintext
+        self.alone = plaintext and alone
 
 
 def find_targets(names: 'list[str]') -> 'list[Target]':
@@ -80,6 +82,11 @@ def find_targets(names: 'list[str]') -> 'list[Target]':
             found_there = targets_of([domains.find(connection, name)],
                                      connection)
         except Problem as problem:
+            if is_address(name):
+                raise Problem(
+                    '%s: give HOST:PORT, as in node1.example.com:5900 or '
+                    '[fd00::7]:5901; for the name of a VM: %s'
+                    % (name, problem), 'no-port')
             raise Problem('%s; or give a port, as HOST:PORT' % problem)
         if not found_there:
             raise Problem('%s: it has no console that listens; is it running? '
@@ -88,6 +95,12 @@ def find_targets(names: 'list[str]') -> 'list[Target]':
     # Never two connections to a port at the same time.
     return list({(target.address, target.port): target
                  for target in targets}.values())
+
+
+def is_address(name: str) -> bool:
+    """Tell whether a name (str) is more like an address than like a VM's."""
+    return bool(re.search('[][:/]', name)
+                or re.match(r'\d+(\.\d+){3}$', name))
 
 
 def targets_of(machines: 'list[domains.Machine]',
@@ -110,7 +123,9 @@ def targets_of(machines: 'list[domains.Machine]',
             continue
         targets.extend(Target(
             console.display, console.reachable_address, console.port,
-            vm.machine, console.display == 'spice' and not console.tls)
+            vm.machine, console.display == 'spice' and not console.tls,
+            not any(other.tls for other in vm.consoles.consoles
+                    if other.display == 'spice'))
             for console in vm.consoles.consoles if console.port)
         for listener in vm.consoles.unclear:
             note('%s: port %d is not scanned: QEMU could not be asked whether '
@@ -126,8 +141,10 @@ def targets_of(machines: 'list[domains.Machine]',
 
 
 def _targets_of_xml(machine: domains.Machine) -> 'list[Target]':
+    alone = 'spice' not in [console.display for console in machine.consoles]
     return [Target(*console, machine) for console in machine.consoles] + [
-        Target(*console, machine, True) for console in machine.unencrypted]
+        Target(*console, machine, True, alone)
+        for console in machine.unencrypted]
 
 
 def note(line: str, code: str) -> None:
@@ -195,6 +212,8 @@ def scan_target(target: Target, baseline: 'dict[str, str] | None',
     except port.SpicePlaintext:
         console['display'] = 'spice'
         find_channels(console)
+        if target.alone and console['state'] == judge.NO_TLS:
+            console['code'] = judge.NO_TLS_PORT
     describe(probe, console)
     if machine:
         console['policy'] = policy_of(machine, console['display'])

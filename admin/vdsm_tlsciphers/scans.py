@@ -180,6 +180,9 @@ def read(paths: 'Iterable[str]', baseline: 'dict[str, str] | None',
 
 def parse(data: bytes, path: str) -> 'Any':
     """Return what a file of JSON (bytes) holds. Raises Problem."""
+    if data[:200].lstrip(b'\xef\xbb\xbf\r\n\t ')[:1] == b'<':
+        raise Problem('%s: this is a page for people, and no scan; give what '
+                      '"scan --json" printed' % path, 'scan-is-a-page')
     # Before any of it takes up memory as a value.
     if sum(map(data.count, (b',', b'[', b'{'))) > MOST_VALUES:
         raise Problem('%s: more than %d values; scan fewer consoles at a time'

@@ -55,7 +55,7 @@ KEYS_OF_PROPERTIES = {
 # for "-chardev spiceport".
 SECURED_CHANNELS = ('main', 'display', 'inputs', 'cursor', 'playback',
                     'record', 'smartcard', 'usbredir')
-RESTART = 'restart the VM'
+RESTART = 'shut the VM down and start it'
 # Characters of a value: no property of the engine has more.
 LONGEST = 4096
 
@@ -405,8 +405,10 @@ class Description:
         if console.peer is not None:
             described['note'] = cut('connects to ' + console.peer)
         requested = bool(policy_for(self._given, console.display))
-        if not requested or not (console.port or console.peer):
+        if not (console.port or console.peer):
             return
+        if not requested and (console.tls or self._machine.policy):
+            return  # None is to be proven, or _describe() says so.
         if console.tls:
             self._add_proof(console, display, proof)
             self._add_missing_priority(console)
@@ -556,7 +558,7 @@ class Description:
             return ('the domain XML has other settings only',
                     'vdsm.log of its start may say why; ' + RESTART)
         return ('either started on a host without the package, or the hook '
-                'had nothing to set', 'restart it on a host that has the '
+                'had nothing to set', RESTART + ' on a host that has the '
                 'package')
 
     def _add(self, display: 'documents.Display | None', code: str,
@@ -600,6 +602,8 @@ def show(document: 'documents.Status') -> None:
             show_setting(setting)
         for console in vm['consoles']:
             show_console(console)
+        if statement == 'configured' and not vm['consoles']:
+            print('  no console listens')
         for other in vm['other_listeners']:
             print('  other port %-8d%s' % (other['port'], other['what']))
         for difference in vm['differences']:

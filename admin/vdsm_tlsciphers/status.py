@@ -16,10 +16,11 @@ EXAMPLES = """\
 Each VM is one of:
   effective   handshakes have proven its policy on all its consoles
   configured  all that it requests is configured; there was no handshake, or
-              no answer; a line says why
+              no answer, or no console listens; a line says which
   different   something is not as requested, or was not requested, or a
               console is open or not covered; a line says what
-  none        it requests nothing, and has what QEMU has by default
+  none        it requests nothing; its consoles are encrypted, with what
+              QEMU has by default
   unknown     its emulator could not be looked at; a line says why
 "required" is what the VM requests by its properties, "default" what comes
 from the default of a host.

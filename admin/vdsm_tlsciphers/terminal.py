@@ -5,6 +5,7 @@
 
 import json
 import os
+import re
 import sys
 import time
 
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 # Of all documents: later versions add keys, and change none.
 FORMAT_VERSION = 2
 TIME = '%Y-%m-%dT%H:%M:%SZ'
+# Where the word at the beginning of a line of the hook is the package, and not
+# the property.
+OF_THE_PACKAGE = (
+    r'tlsciphers: (?=(the (SPICE|VNC) console|this VM|the wrapper|the domain '
+    r'XML|the attribute|the package|another hook|cannot check the values)\b)')
 COLOURS = {'red': '31', 'green': '32', 'yellow': '33', 'bold': '1'}
 
 
@@ -40,6 +46,21 @@ def clean(text: str) -> str:
     terminal: control characters become '?'.
     """
     return ''.join(c if c.isprintable() else '?' for c in text)
+
+
+def without_package(line: str) -> str:
+    """
+    Return a line of the hook without the name of the package at its
+    beginning, which its property has as well.
+    """
+    return re.sub(OF_THE_PACKAGE, '', line)
+
+
+def as_remedy(text: str) -> str:
+    """Return what follows the cause in a line, as what is to be done."""
+    text = re.sub('^remedy: ', '', text)
+    return re.sub('^(there are|known are|those of this host)', r'correct it: '
+                  r'\1', text)
 
 
 def head(command: str) -> 'documents.Head':

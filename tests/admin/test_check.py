@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pathlib
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 from xml.sax import saxutils
 
@@ -93,12 +94,40 @@ def test_list_shows_what_a_console_can_use_of_it(
     ('modern', 'tlsprofile'), ('none', 'tlsprofile'),
     ('TLSv1.3', 'tlsprotocols'), ('NORMAL:-VERS-TLS1.0', 'tlspriority'),
     ('SECURE256', 'tlspriority'), (GOOD_CIPHERS, 'tlsciphers'),
+    ('normal:-VERS-ALL', 'tlspriority'), ('%COMPAT', 'tlspriority'),
+    ('X25519:P-256', 'tlsgroups'), ('secp384r1', 'tlsgroups'),
+    ('p-256', 'tlsgroups'), ('X25519MLKEM768', 'tlsgroups'),
+    ('GROUP-FFDHE2048', 'tlsgroups'), ('brainpoolP256r1', 'tlsgroups'),
+    ('TLSv1.1', 'tlsprotocols'), ('TLS1.3', 'tlsprotocols'),
+    ('tls 1.2', 'tlsprotocols'), ('SSLv3', 'tlsprotocols'),
+    ('TLSv1.3:TLSv1.2', 'tlsprotocols'), ('1.3', 'tlsprotocols'),
+    ('Modern', 'tlsprofile'), ('TLSv1.2:!aNULL', 'tlsciphers'),
+    ('TLS_AES_256_GCM_SHA384', 'tlsciphers'), ('AES128', 'tlsciphers'),
     ('@SECLEVEL=2:HIGH', 'tlsciphers'), ('tlsciphers=modern', 'tlsciphers'),
     ('frobnicate', 'tlsciphers')])
 def test_value_without_a_name_is_taken_for_what_it_looks_like(
         newest_command: Command, value: str, name: str) -> None:
     process = newest_command.run('check', '--json', value)
     assert list(json.loads(process.stdout)['properties']) == [name]
+
+
+def test_mistyped_value_is_refused_with_what_it_was_taken_for(
+        newest_command: Command) -> None:
+    document = check(newest_command, 'modren', status=1)
+    assert document['refusal']['code'] == 'no-suite'
+    note, = document['notes']
+    assert 'taken for tlsciphers' in note
+    assert 'intermediate, modern, none' in note
+    assert not check(newest_command, 'tlsciphers=modren', status=1)['notes']
+
+
+def test_help_names_each_property_that_a_value_is_taken_for(
+        newest_command: Command) -> None:
+    words = newest_command.run('check', '--help').stdout.partition(
+        'A value without a NAME')[2].partition('\n\n')[0]
+    for name in ('tlsprofile', 'tlsprotocols', 'tlsgroups', 'tlspriority',
+                 'tlsciphers'):
+        assert name in words, name
 
 
 def test_property_is_the_text_of_its_element_alone(
@@ -122,7 +151,8 @@ def test_ignored_words_are_findings(newest_command: Command) -> None:
     document = check(newest_command, 'intermediate', 'tlsciphers='
                      + GOOD_CIPHERS + ':FOO', status=1)
     assert document['findings'] == [
-        'tlsciphers: OpenSSL ignores FOO: no suite here has that name']
+        'tlsciphers: OpenSSL ignores FOO: no suite here has that name '
+        '[hook-warning]']
 
 
 def test_what_follows_from_good_properties_is_a_note(
@@ -132,7 +162,7 @@ def test_what_follows_from_good_properties_is_a_note(
     note, = document['notes']
     assert 'the suites for TLS 1.2 have no effect' in note
     assert document['findings'] == []
-    note, = check(newest_command, 'none')['notes']
+    note, = check(newest_command, 'none', status=1)['notes']
     assert 'the default of this host does not apply to this VM' in note
     assert '\nNote: ' + note in newest_command.run('check', 'none').stdout
 
@@ -170,13 +200,75 @@ def test_refusal_is_that_of_the_hook(newest_command: Command,
     assert document['displays'] == {}
 
 
+@pytest.mark.parametrize('arguments, code', [
+    (['tlsciphers=AES256-SHA,x'], 'character'),
+    (['tlsprofile=Modern'], 'hook-refuses')])
+def test_refusal_comes_with_code_and_remedy(
+        newest_command: Command, arguments: list[str], code: str) -> None:
+    document = check(newest_command, *arguments, status=1)
+    assert document['refusal']['code'] == code
+    assert document['refusal']['remedy']
+    assert document['refusal']['severity'] == 'high'
+    printed = newest_command.run('check', *arguments).stdout
+    assert printed.endswith(document['refusal']['finding'] + '\n')
+    assert check(newest_command, 'modern')['refusal'] is None
+
+
+@pytest.mark.parametrize('values', [
+    ['tlsciphers=' + GOOD_CIPHERS + ':FOO'], ['tlsciphers=' + MODERN[1]],
+    ['tlsgroups=X25519', 'tlsciphers=HIGH'], ['tlspriority=NORMAL'],
+    ['tlsciphers=HIGH:@SECLEVEL=3'], ['tlsciphers=HIGH:@SECLEVEL=0:!aNULL'],
+    ['tlspriority=NORMAL:-VERS-ALL:+VERS-TLS1.2:-KX-ALL:+DHE-RSA:+ECDHE-RSA'],
+    ['tlsgroups=P-224']])
+def test_each_finding_ends_with_its_code(newest_command: Command,
+                                         values: list[str]) -> None:
+    document = check(newest_command, *values, status=1)
+    for detail in document['details']:
+        assert detail['finding'].endswith(' [%s]' % detail['code'])
+        assert '[' not in detail['text'] + (detail['remedy'] or '')
+    assert document['findings'] == [
+        detail['finding'] for detail in document['details']]
+
+
+@pytest.mark.parametrize('xml, value', [
+    (VNC, 'tlsprofile=modern'), (SPICE, 'tlsprofile=modern'),
+    (BOTH, 'tlsciphers=' + GOOD_CIPHERS)], ids=['vnc', 'spice', 'both'])
+def test_only_a_property_stands_before_its_line(
+        newest_command: Command, xml_file: WriteFile, xml: str,
+        value: str) -> None:
+    """The package has the name of one of its properties."""
+    process = newest_command.run('check', '--xml', xml_file(xml), value)
+    assert ' of this VM is not covered' in process.stdout or (
+        'Note: this VM has no ' in process.stdout)
+    assert not re.search('tlsciphers: (this|the) ', process.stdout)
+
+
+def test_property_stays_before_what_is_wrong_with_it(
+        newest_command: Command) -> None:
+    document = check(newest_command, 'tlsciphers=' + 'AES256-SHA:' * 30,
+                     status=1)
+    assert document['refusal']['text'].startswith('tlsciphers: the list has ')
+
+
+def test_file_that_the_hook_refuses_is_named_by_the_command_alone(
+        newest_command: Command, xml_file: WriteFile) -> None:
+    path = xml_file(VNC.replace('type="vnc"', 'xmlns:x="x" x:type="vnc"'))
+    line = newest_command.problem('check', '--xml', path, 'modern')
+    assert line.startswith('vdsm-tlsciphers: the attribute x:type ')
+    assert line.endswith(' [prefix]')
+
+
 def test_client_without_a_common_suite_is_a_finding(
         newest_command: Command) -> None:
     arguments = ('tlsciphers=AES256-SHA', 'tlsprotocols=TLSv1.2',
-                 '--baseline', 'none')
-    assert not check(newest_command, *arguments)['findings']
-    finding, = check(newest_command, *arguments, '--engine-ciphers',
-                     'ECDHE+AESGCM', status=1)['findings']
+                 'tlspriority=NORMAL', '--baseline', 'none')
+    before = codes(check(newest_command, *arguments, status=1))
+    assert 'client-cannot-connect' not in before
+    document = check(newest_command, *arguments, '--engine-ciphers',
+                     'ECDHE+AESGCM', status=1)
+    assert codes(document) - before == {'client-cannot-connect'}
+    finding, = [detail['finding'] for detail in document['details']
+                if detail['code'] == 'client-cannot-connect']
     assert 'CipherSuite ECDHE+AESGCM has nothing in common' in finding
 
 
@@ -293,14 +385,16 @@ def codes(document: Any) -> set[str]:
 def test_what_a_scan_would_find_is_a_finding(
         newest_command: Command, values: list[str]) -> None:
     document = check(newest_command, *values, status=1)
-    assert codes(document)
-    assert codes(document) <= {'protocol-version', 'cipher-suite',
-                               'key-exchange-group', 'sha1-signature'}
+    found = codes(document) - {'console-not-covered'}
+    assert found
+    assert found <= {'protocol-version', 'cipher-suite',
+                     'key-exchange-group', 'sha1-signature'}
     assert [detail['finding'] for detail in document['details']
             ] == document['findings']
     assert document['baseline'] == 'intermediate'
-    assert codes(check(newest_command, *values, '--baseline', 'none')
-                 ) == set()
+    document = check(newest_command, *values, '--baseline', 'none',
+                     status=0 if len(values) == 2 else 1)
+    assert codes(document) <= {'console-not-covered'}
 
 
 def test_baseline_can_be_chosen(newest_command: Command) -> None:
@@ -453,7 +547,8 @@ def test_spice_port_without_tls_is_a_finding(
         channels: str, words: str) -> None:
     document = check(newest_command, '--xml', xml_file(
         spice(attributes, channels)), 'none', status=1)
-    detail, = document['details']
+    uncovered, detail = document['details']
+    assert uncovered['code'] == 'console-not-covered'
     assert (detail['code'], detail['severity']) == ('spice-plaintext', 'high')
     assert words in detail['text']
 
@@ -467,8 +562,11 @@ def test_spice_port_without_tls_is_a_finding(
 def test_console_without_such_a_port_is_none(
         newest_command: Command, xml_file: WriteFile, attributes: str,
         channels: str) -> None:
-    document = check(newest_command, '--xml', xml_file(
+    process = newest_command.run('check', '--json', '--xml', xml_file(
         spice(attributes, channels)), 'none')
+    document = json.loads(process.stdout)
+    assert codes(document) <= {'console-not-covered'}
+    assert process.returncode == len(codes(document))
     assert not [note for note in document['notes'] if 'without TLS' in note]
 
 
@@ -478,7 +576,9 @@ def test_port_on_which_all_channels_demand_tls_is_a_note(
         newest_command: Command, xml_file: WriteFile, value: str,
         channels: str) -> None:
     document = check(newest_command, '--xml', xml_file(
-        spice('port="5902" tlsPort="5903"', channels)), value)
+        spice('port="5902" tlsPort="5903"', channels)), value,
+        status=0 if value == 'modern' else 1)
+    assert 'spice-plaintext' not in codes(document)
     note, = [note for note in document['notes'] if 'without TLS' in note]
     assert 'port 5902' in note
     assert 'demand TLS there' in note
@@ -499,4 +599,159 @@ def test_dhe_without_a_group_for_it_is_accepted_as_qemu_does(
         'DHE-RSA-AES128-GCM-SHA256', 'DHE-RSA-AES128-SHA',
         'ECDHE-RSA-AES128-GCM-SHA256', 'ECDHE-RSA-AES128-SHA'}
     # The second is the warning of the hook.
-    assert codes(document) == {'cipher-suite', 'dhe-outside-groups'}
+    assert codes(document) == {'cipher-suite', 'dhe-outside-groups',
+                               'console-not-covered'}
+
+
+# Consoles without a policy, or without TLS
+
+
+def started(xml: str, **policy: str) -> str:
+    """Return a domain XML that a host's default has given a policy."""
+    return xml.replace('</domain>', (
+        '<qemu:commandline xmlns:qemu='
+        '"http://libvirt.org/schemas/domain/qemu/1.0">%s'
+        '</qemu:commandline></domain>') % ''.join(
+            '<qemu:arg value="-vdsm-tls-default"/><qemu:arg value="%s=%s"/>'
+            % (key, saxutils.escape(value))
+            for key, value in policy.items()))
+
+
+def uncovered(document: Any) -> list[str]:
+    """Return the texts of what a document says is not covered."""
+    return [detail['text'] for detail in document['details']
+            if detail['code'] == 'console-not-covered']
+
+
+@pytest.mark.parametrize('values, displays', [
+    (['tlsprofile=none'], ['SPICE', 'VNC']),
+    (['tlsciphers=ECDHE+AESGCM', 'tlsprotocols=TLSv1.2',
+      'tlsgroups=X25519:P-256'], ['VNC']),
+    (['tlspriority=SECURE256:-VERS-ALL:+VERS-TLS1.3:-GROUP-ALL'
+      ':+GROUP-SECP384R1'], ['SPICE'])])
+def test_display_that_properties_leave_open_is_a_finding(
+        newest_command: Command, values: list[str],
+        displays: list[str]) -> None:
+    document = check(newest_command, *values, status=1)
+    assert codes(document) == {'console-not-covered'}
+    assert [text.partition(':')[0] for text in uncovered(document)
+            ] == displays
+
+
+@pytest.mark.parametrize('xml', [SPICE, VNC, BOTH])
+@pytest.mark.parametrize('arguments', [(), ('none',)])
+def test_console_of_a_vm_without_a_policy_is_a_finding(
+        newest_command: Command, xml_file: WriteFile, xml: str,
+        arguments: tuple[str, ...]) -> None:
+    document = check(newest_command, '--xml', xml_file(xml), *arguments,
+                     status=1)
+    assert codes(document) == {'console-not-covered'}
+    assert len(uncovered(document)) == len(document['displays'])
+
+
+def test_console_that_no_policy_is_for_is_a_finding(
+        newest_command: Command, xml_file: WriteFile) -> None:
+    xml = VNC.replace('</devices>', '<graphics type="rdp"/></devices>')
+    document = check(newest_command, '--xml', xml_file(xml), 'modern',
+                     status=1)
+    text, = uncovered(document)
+    assert 'RDP' in text
+
+
+@contextlib.contextmanager
+def default(command: Command, text: str) -> Iterator[None]:
+    """Have a host's default."""
+    path = command.installation.host_default
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    yield
+    path.unlink()
+
+
+def test_vm_without_a_console_has_nothing_to_find(
+        newest_command: Command, xml_file: WriteFile) -> None:
+    with default(newest_command, '[default]\ntlsprofile = modern\n'):
+        document = check(newest_command, '--xml', xml_file(
+            support.lab_domain()))
+    assert document['details'] == []
+
+
+def test_default_of_the_host_can_be_tried_alone(
+        newest_command: Command) -> None:
+    with default(newest_command, '[default]\ntlsprofile = modern\n'):
+        document = check(newest_command)
+    assert document['properties'] == {}
+    assert document['displays']['vnc']['protocols'] == {'TLSv1.3': MODERN}
+    with default(newest_command, '[default]\ntlsprotocols = TLSv1.3\n'):
+        assert len(uncovered(check(newest_command, status=1))) == 1
+    with default(newest_command, '[default]\ntlsprofil = modern\n'):
+        assert 'no such key' in check(newest_command, status=1)['refused']
+    # Nobody has it without being asked.
+    with default(newest_command, '[profile x]\ntlsprotocols = TLSv1.3\n'):
+        assert 'nothing to check' in newest_command.problem('check')
+
+
+NO_TLS_PORT = 'port="5990" autoport="no"'
+
+
+def test_spice_without_a_tls_port_is_refused_as_the_wrapper_does(
+        newest_command: Command, xml_file: WriteFile) -> None:
+    document = check(newest_command, '--xml', xml_file(spice(NO_TLS_PORT)),
+                     'tlsprofile=modern', status=1)
+    assert 'has no TLS port; remedy: ' in document['refused']
+    socket = spice('', '<listen type="socket" socket="/x"/>')
+    document = check(newest_command, '--xml', xml_file(socket),
+                     'tlsprofile=modern', status=1)
+    assert document['refused'].endswith('[spice-socket]')
+
+
+@pytest.mark.parametrize('default', [False, True])
+def test_spice_without_a_tls_port_is_a_finding_where_nothing_is_required(
+        newest_command: Command, xml_file: WriteFile, default: bool) -> None:
+    xml = spice(NO_TLS_PORT)
+    document = check(newest_command, '--xml', xml_file(
+        started(xml, ciphers='ECDHE+AESGCM') if default else xml), status=1)
+    assert 'console-not-encrypted' in codes(document)
+    assert 'spice-plaintext' not in codes(document)
+    assert 'beside the TLS port' not in json.dumps(document)
+
+
+def test_default_of_a_host_is_no_property_of_the_vm(
+        newest_command: Command, xml_file: WriteFile) -> None:
+    """Best effort: no channel demands TLS for it."""
+    for metadata in '', '<metadata><v:vm xmlns:v="%s"/></metadata>' % (
+            'http://ovirt.org/vm/1.0'):
+        xml = started(spice('port="5904" tlsPort="5905"').replace(
+            '</name>', '</name>' + metadata),
+            ciphers='ECDHE+AESGCM', protocols='TLSv1.2')
+        document = check(newest_command, '--xml', xml_file(xml), status=1)
+        assert document['properties'] == {}
+        policy = document['displays']['spice']['policy']
+        assert policy['ciphers'] == {'value': 'ECDHE+AESGCM',
+                                     'required': False}
+        assert 'spice-plaintext' in codes(document)
+        # Which host it will be from its next start is not known.
+        text, = uncovered(document)
+        assert 'next start' in text
+    text = newest_command.run('check', '--xml', xml_file(xml)).stdout
+    assert 'ECDHE+AESGCM (default of the host, best effort)' in text
+
+
+@pytest.mark.parametrize('values, remedy', [
+    ('tlsprofile=intermediate tlspriority=NORMAL', 'remove tlspriority '),
+    ('tlsprofile=intermediate tlsgroups=P-521', 'remove tlsgroups '),
+    ('tlsprofile=intermediate tlsciphers=HIGH:!aNULL', 'remove tlsciphers '),
+    ('tlsprofile=modern tlsprotocols=TLSv1.2:TLSv1.3 --baseline modern',
+     'remove tlsprotocols '),
+    ('tlspriority=NORMAL', 'in place of tlspriority,'),
+    ('tlsprofile=modern tlsciphers=HIGH:!aNULL tlsprotocols=TLSv1.2:TLSv1.3',
+     'in place of tlsciphers,')])
+def test_remedy_is_about_the_property_that_is_the_cause(
+        newest_command: Command, values: str, remedy: str) -> None:
+    document = check(newest_command, *values.split(), status=1)
+    remedies = {detail['remedy'] for detail in document['details']
+                if detail['code'] in ('protocol-version', 'cipher-suite',
+                                      'key-exchange-group')}
+    assert remedies
+    for found in remedies:
+        assert remedy in found

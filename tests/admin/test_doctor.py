@@ -78,3 +78,59 @@ def test_machine_without_qemu_is_no_host(command: Command) -> None:
     assert '; remedy: install or repair qemu-kvm\n' in process.stdout
     assert command.run('doctor', '--fix').stdout == (
         'fixed    nothing: it is the remedy of no check\n' + process.stdout)
+
+
+# QEMU's user has no part of a Python that is in a folder of root's own.
+UNTRIED = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from vdsm_tlsciphers import configuration, examinations
+def unreadable(path):
+    raise LookupError('unknown encoding: latin-1')
+configuration.unreadable = unreadable
+print('\\n'.join(map(str, examinations.openssl()[-1])))
+"""
+
+
+def test_what_went_wrong_in_a_trial_is_no_path(
+        command: Command) -> None:
+    """A stand-in fails as such a Python does."""
+    process = subprocess.run(
+        [command.installation.python, '-Bc', UNTRIED,
+         command.installation.module.parent], stdin=subprocess.DEVNULL,
+        capture_output=True, text=True)
+    check, state, text, remedy, code = process.stdout.splitlines()
+    assert (check, state, code) == ('openssl.cnf', 'FAILED', 'not-tried')
+    assert text.endswith(': unknown encoding: latin-1')
+    assert 'latin-1' not in remedy
+
+
+# What the command has of libvirt on a machine without its Python module, and
+# a default with a key that there is not.
+REMEDIES = """
+import sys
+sys.path.insert(0, sys.argv[1])
+sys.modules['libvirt'] = None
+from vdsm_tlsciphers import examinations
+for finding in examinations.running_vms(), examinations.host_default():
+    print(finding.text, finding.remedy, sep='\\n')
+"""
+
+
+def test_remedy_is_one_and_says_what_to_do(command: Command) -> None:
+    path = command.installation.host_default
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text('[default]\ntlsprofil = modern\n')
+    try:
+        process = subprocess.run(
+            [command.installation.python, '-Bc', REMEDIES,
+             command.installation.module.parent], stdin=subprocess.DEVNULL,
+            capture_output=True, text=True)
+    finally:
+        path.unlink()
+    missing, install, key, correct = process.stdout.splitlines()
+    assert missing.startswith('not looked at: ')
+    assert ';' not in missing
+    assert install == 'install python3-libvirt'
+    assert key.endswith('tlsprofil: no such key')
+    assert correct.startswith('correct it: there are tlsciphers, ')

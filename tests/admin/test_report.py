@@ -156,6 +156,7 @@ def test_each_python_makes_the_page(command: Command,
 host               consoles  passed  partly checked  failed  not scanned
 node1.example.com         6       4               0       2            0
 node2.example.com         8       4               0       2            2
+node3.example.com         2       2               0       0            0
 all of 3 scans           16      10               0       4            2
 page: %s
 """ % (tmp_path / 'page.html')
@@ -505,7 +506,7 @@ def test_hostile_names_stay_away_from_the_terminal(
     path, = save(tmp_path, 'now', [scan])
     process = newest_command.run('report', '--html', tmp_path / 'p.html',
                                  path, path)
-    assert process.stdout.splitlines()[1].startswith('node?]0;x???exe ')
+    assert process.stdout.splitlines()[1].startswith('node?]0;x???exe, ')
     assert 'more than one scan of: node?]0;x???exe\n' in process.stdout
 
 
@@ -653,8 +654,49 @@ def test_host_without_a_console_among_others_is_named(
 
 def test_hosts_with_several_scans_are_named(make: MakePage) -> None:
     page = make(good(), good(), document('node2.example.com', [MODERN]))
+    assert words(page.root.find('head/title')) == (
+        'TLS of the consoles of 2 hosts, 3 scans')
     assert 'Several scans of node1.example.com' in words(
         page.body.find('header')).replace('ofnode', 'of node')
+
+
+def test_scans_of_one_host_are_not_two_hosts(
+        newest_command: Command, tmp_path: pathlib.Path) -> None:
+    paths = save(tmp_path, 'now', [
+        document('node1.example.com', [MODERN]),
+        {**document('node1.example.com', [BROAD, BROAD]), 'time': EARLIER},
+        document('node1.example.com', [BROAD])])
+    process = newest_command.run('report', '--html', tmp_path / 'page.html',
+                                 *paths)
+    rows = [re.split('  +', line)
+            for line in process.stdout.splitlines()[1:5]]
+    assert rows[1][0] == 'node1.example.com, 2026-11-20 03:00 UTC'
+    assert len({name for name, *_ in rows}) >= 3
+    for column in range(1, 6):
+        assert sum(int(row[column]) for row in rows[:3]) == int(
+            rows[3][column])
+    page = Page(tmp_path / 'page.html')
+    assert words(page.body.find('header/h1')) == (
+        'TLS of the consoles of node1.example.com, 3 scans')
+    assert {row[4] for row in page.table(
+        'Findings, the most frequent first')[1:]} == {'1'}
+
+
+def test_each_console_is_in_a_row_of_many_scans(
+        newest_command: Command, tmp_path: pathlib.Path) -> None:
+    paths = save(tmp_path, 'now', [
+        document('node%d.example.com' % number,
+                 [BROAD if number % 2 else MODERN]) for number in range(50)])
+    process = newest_command.run('report', '--html', tmp_path / 'page.html',
+                                 *paths)
+    rows = [re.split('  +', line)
+            for line in process.stdout.splitlines()[1:23]]
+    assert [name for name, *_ in rows[-2:]] == ['30 other scans',
+                                                'all of 50 scans']
+    for column in range(1, 6):
+        assert sum(int(row[column]) for row in rows[:-1]) == int(
+            rows[-1][column])
+    assert '5 more scans did not pass: see the page\n' in process.stdout
 
 
 def test_page_that_is_there_stays_whole_when_a_scan_is_broken(
@@ -797,7 +839,7 @@ def test_merge_of_400_hosts_needs_little_memory(
     status, output, megabytes = newest_command.measure(
         'report', '--html', page, '--before', *folders)
     assert status == 1
-    totals = output.splitlines()[21].split()
+    totals = output.splitlines()[22].split()
     assert totals[:5] == ['all', 'of', '400', 'scans', '40000']
     figure('report: memory to merge 400 hosts, 20,000 VMs, before and after',
            '%.0f MB' % megabytes, '< 500 MB')

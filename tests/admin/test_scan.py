@@ -517,6 +517,33 @@ def test_port_that_is_forgotten_is_asked_for(newest_command: Command) -> None:
         '; or give a port, as HOST:PORT')
 
 
+@pytest.mark.parametrize('name', [
+    '127.0.0.1', '127.0.0.1:abc', 'https://127.0.0.1:17001', 'fd00::7',
+    '[fd00::7]', 'fd00::7:5901', 'a:', 'a:123456', 'a/b'])
+def test_port_of_what_looks_like_an_address_is_asked_for_first(
+        newest_command: Command, name: str) -> None:
+    line = newest_command.problem('scan', name)
+    assert line.startswith('vdsm-tlsciphers: %s: give HOST:PORT, ' % name)
+    assert line.endswith(' [no-port]')
+
+
+def test_page_is_told_from_a_scan(newest_command: Command,
+                                  tmp_path: pathlib.Path) -> None:
+    (tmp_path / 'before.html').write_text('<!DOCTYPE html>\n<html></html>')
+    for arguments in (['scan', '--before', 'before.html', 'a:1'],
+                      ['report', 'before.html']):
+        line = newest_command.problem(*arguments, '--html', 'after.html',
+                                      cwd=tmp_path)
+        assert 'before.html: this is a page' in line
+        assert line.endswith(' [scan-is-a-page]')
+
+
+def test_scan_of_the_first_help_is_one_to_compare_with(
+        newest_command: Command) -> None:
+    assert '  vdsm-tlsciphers scan --json >before.json\n' in (
+        newest_command.run('--help').stdout)
+
+
 def test_a_site_profile_is_a_baseline(
         scan: Scan, certificate: pathlib.Path,
         newest_installation: support.Installation) -> None:

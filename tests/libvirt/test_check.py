@@ -6,12 +6,15 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import json
 import pathlib
 import random
 import subprocess
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import libvirt
 import pytest
 import qmp
 
@@ -19,15 +22,27 @@ import support
 from support import GOOD_CIPHERS, SEED_CIPHERS, WRAPPER
 
 if TYPE_CHECKING:
-    from conftest import Host, RunHook, Start
+    from conftest import Host, MakeHost, RunHook, Start, Write
 
 BOTH = support.lab_domain('spice', 'vnc')
 
 
-def check(*arguments: str) -> Any:
-    answer = subprocess.run(['vdsm-tlsciphers', 'check', '--json', *arguments],
-                            capture_output=True, text=True)
-    return json.loads(answer.stdout)
+def check(*arguments: str, host: Host | None = None) -> Any:
+    """Return the document, on another Host where one is given."""
+    answer = subprocess.run(
+        [*on(host), 'vdsm-tlsciphers', 'check', '--json', *arguments],
+        capture_output=True, text=True)
+    document = json.loads(answer.stdout)
+    assert answer.returncode == any(
+        vm['refused'] or vm['findings']
+        for vm in document.get('vms', [document]))
+    return document
+
+
+def on(host: Host | None) -> list[str]:
+    """Return what a command begins with to run on a Host."""
+    return ['nsenter', '--mount', '--target', (
+        host.root / 'pid').read_text().strip()] if host else []
 
 
 def pairs(display: dict[str, Any]) -> set[tuple[str, str]]:
@@ -144,11 +159,12 @@ def test_each_running_vm_is_checked_and_the_worst_decides(
 def test_port_that_libvirt_has_chosen_beside_that_with_tls_is_named(
         start: Start, run_hook: RunHook) -> None:
     xml = support.lab_domain('spice').replace(' defaultMode="secure"', '')
-    for properties, code in (({}, {'spice-plaintext'}),
-                             ({'tlsprofile': 'modern'}, set())):
+    for properties, found in (
+            ({}, {'spice-plaintext', 'console-not-covered'}),
+            ({'tlsprofile': 'modern'}, set())):
         vm = start(run_hook(xml, **properties))
         document = check('--vm', vm.name)
-        assert {detail['code'] for detail in document['details']} == code
+        assert codes(document) == found
         ports = {option[len('port='):] for option in vm.arguments[
             vm.arguments.index('-spice') + 1].split(',')
             if option.startswith('port=')}
@@ -176,3 +192,148 @@ def test_console_that_lets_nobody_in_is_the_one_that_check_names(
     port = vm.tls_port if 'tlsprotocols' in properties else vm.websocket_port
     for version in 'TLSv1.2', 'TLSv1.3':
         assert not support.handshake(port, version)
+
+
+# VMs that would not start, and consoles that are open
+
+
+@contextlib.contextmanager
+def turned(name: str, value: int,
+           conf: pathlib.Path = pathlib.Path('/etc/libvirt/qemu.conf'),
+           ) -> Iterator[None]:
+    """Have libvirt's configuration of QEMU turn a setting on or off."""
+    text = conf.read_text()
+    conf.write_text(text + '%s = %d\n' % (name, value))
+    yield
+    conf.write_text(text)
+
+
+def codes(document: Any) -> set[str]:
+    """Return the codes of the findings of a document."""
+    return {detail['code'] for detail in document['details']}
+
+
+@pytest.mark.parametrize('setting, xml', [
+    ('vnc_tls', BOTH), ('spice_tls', BOTH),
+    ('spice_tls', support.lab_domain('spice').replace(
+        ' defaultMode="secure"', ''))], ids=['vnc', 'spice', 'any'])
+def test_vm_that_would_not_start_again_is_refused_as_its_start_is(
+        make_host: MakeHost, start: Start, run_hook: RunHook, setting: str,
+        xml: str) -> None:
+    xml = run_hook(xml, tlsprofile='modern')
+    vm = start(xml)
+    assert check('--vm', vm.name)['refused'] is None
+    with turned(setting, 0):
+        refused = check('--vm', vm.name)['refused']
+        process = subprocess.run(['vdsm-tlsciphers', 'check', '--running'],
+                                 capture_output=True, text=True)
+    assert process.returncode == 1
+    assert '1 running VM: 1 refused' in process.stdout
+    with pytest.raises(libvirt.libvirtError) as error:
+        start(xml.replace('>lab<', '>again<'),
+              make_host(None, **{setting: '0'}))
+    if refused.endswith(' [spice-tls-off]'):
+        assert 'spice TLS is disabled in qemu.conf' in str(error.value)
+    else:
+        assert 'qemu-kvm-modified: ' + refused in str(error.value)
+
+
+def test_console_without_encryption_is_a_finding(
+        make_host: MakeHost, start: Start) -> None:
+    host = make_host(vnc_tls='0')
+    vm = start(support.lab_domain('vnc'), host)
+    document, = check('--running', host=host)['vms']
+    assert codes(document) == {'console-not-encrypted'}
+    refused = check('--vm', vm.name, 'tlsprofile=modern', host=host)['refused']
+    assert 'the VNC console of this VM is not encrypted; remedy: ' in refused
+    # It is, from the next start on, and not yet.
+    with turned('vnc_tls', 1, host.root / 'qemu.conf'):
+        document = check('--vm', vm.name, 'tlsprofile=modern', host=host)
+    assert document['refused'] is None
+    assert codes(document) == {'console-not-encrypted'}
+
+
+def test_vm_without_a_policy_does_not_pass(start: Start) -> None:
+    vm = start(BOTH)
+    document, = check('--running')['vms']
+    assert codes(document) == {'console-not-covered'}
+    assert len(document['details']) == 2
+    # What would cover it is a try.
+    assert codes(check('--vm', vm.name, 'tlsprofile=modern')) == set()
+
+
+def test_default_that_came_after_the_start_of_a_vm_does_not_cover_it(
+        start: Start, host_default: Write) -> None:
+    vm = start(BOTH)
+    host_default('[default]\ntlsprofile = modern\n')
+    document = check('--vm', vm.name)
+    assert [(detail['code'], detail['remedy'])
+            for detail in document['details']] == [
+        ('console-not-covered', 'shut the VM down and start it')] * 2
+
+
+def test_default_of_the_host_has_no_channel_demand_tls(
+        start: Start, run_hook: RunHook, host_default: Write) -> None:
+    host_default('[default]\ntlsprofile = modern\n')
+    xml = run_hook(support.lab_domain('spice').replace(
+        ' defaultMode="secure"', ''))
+    vm = start(xml)
+    document = check('--vm', vm.name)
+    assert codes(document) == {'spice-plaintext'}
+    assert document['properties'] == {}
+    assert {setting['required'] for setting in document['displays']['spice'][
+        'policy'].values()} == {False}
+    scanned = json.loads(subprocess.run(
+        ['vdsm-tlsciphers', 'scan', '--json', vm.name], capture_output=True,
+        text=True).stdout)['consoles']
+    remedy, = [finding['remedy'] for console in scanned
+               for finding in console['findings']
+               if finding['code'] == 'spice-plaintext']
+    assert 'set tlsprofile=' in remedy
+    # Its next start is without it.
+    host_default('')
+    assert codes(check('--vm', vm.name)) == {'spice-plaintext',
+                                             'console-not-covered'}
+
+
+def test_channels_that_a_running_vm_has_open_are_named(
+        start: Start, run_hook: RunHook) -> None:
+    """An older version of the wrapper let them be, beside a policy."""
+    older = pathlib.Path(support.EMULATOR).with_name('older')
+    older.write_text('#!/bin/sh\nfor argument; do\nshift\n'
+                     'case $argument in -vdsm-tls | *protocols*) ;;\n'
+                     '*) set -- "$@" "$argument" ;; esac\ndone\n'
+                     'exec %s "$@"\n' % support.QEMU_KVM)
+    older.chmod(0o755)
+    try:
+        vm = start(run_hook(support.lab_domain('spice').replace(
+            ' defaultMode="secure"', ''), tlsprotocols='TLSv1.3').replace(
+                support.EMULATOR, str(older)))
+        document = check('--vm', vm.name, '--baseline', 'none')
+    finally:
+        older.unlink()
+    assert codes(document) == {'spice-plaintext'}
+    assert document['details'][0]['remedy'].startswith(
+        'shut the VM down and start it')
+
+
+def test_spice_without_a_tls_port_is_no_port_beside_one(
+        start: Start, run_hook: RunHook) -> None:
+    xml = support.lab_domain('spice').replace(
+        ' defaultMode="secure"', '').replace(
+        'autoport="yes"', 'autoport="no" port="5990"')
+    vm = start(xml)
+    document = check('--vm', vm.name)
+    assert codes(document) == {'console-not-encrypted'}
+    refused = check('--vm', vm.name, 'tlsprofile=modern')['refused']
+    with pytest.raises(libvirt.libvirtError) as error:
+        start(run_hook(xml.replace('>lab<', '>other<').replace(
+            '5990', '5991'), tlsprofile='modern'))
+    assert 'qemu-kvm-modified: ' + refused in str(error.value)
+    console, = json.loads(subprocess.run(
+        ['vdsm-tlsciphers', 'scan', '--json', vm.name], capture_output=True,
+        text=True).stdout)['consoles']
+    assert console['code'] == 'no-tls-port'
+    finding, = console['findings']
+    assert 'spice_tls' in finding['remedy']
+    assert 'tlsprofile' not in finding['remedy']

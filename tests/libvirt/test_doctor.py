@@ -104,16 +104,6 @@ def stand_in(path: str, script: str) -> str:
         script, path, path), '755')
 
 
-@pytest.fixture(autouse=True)
-def rpm_database() -> Iterator[pathlib.Path]:
-    """Where rpm finds that of the lab."""
-    macros = pathlib.Path('/etc/rpm/macros')
-    macros.parent.mkdir(exist_ok=True)
-    macros.write_text('%%_dbpath %s/rpmdb\n' % os.environ['LAB'])
-    yield macros
-    macros.unlink(missing_ok=True)
-
-
 @pytest.fixture(autouse=True, scope='module')
 def vdsm_user() -> None:
     """The user whom vdsm's package makes."""
@@ -334,8 +324,8 @@ BROKEN: dict[str, tuple[str, ...]] = {
     'default that is malformed': (
         put(DEFAULT, '[default]\ntlsciper = x\n'), 'host default', 'failed',
         DEFAULT + ': line 2: [default]: tlsciper: no such key',
-        'there are tlsciphers, tlsprotocols, tlsgroups, tlspriority, '
-        'tlsprofile', put_back(DEFAULT)),
+        'correct it: there are tlsciphers, tlsprotocols, tlsgroups, '
+        'tlspriority, tlsprofile', put_back(DEFAULT)),
     'default that vdsm cannot read': (
         put(DEFAULT, '[default]\ntlsprofile = modern\n', '600'),
         'host default', 'failed', 'cannot be read by vdsm',
@@ -485,6 +475,28 @@ def test_vm_that_would_be_refused_at_its_next_start_is_named(
     assert text.startswith('old would be refused at its next start: '
                            'tlsciphers: NULL: ')
     assert remedy.startswith('vdsm-tlsciphers check --vm old; ')
+
+
+@pytest.mark.parametrize('setting, words, remedy', [
+    ('vnc_tls', 'priority: the VNC console of this VM is not encrypted',
+     'check Enable VNC Encryption in the engine'),
+    ('spice_tls', 'SPICE: spice_tls is off in /etc/libvirt/qemu.conf, and '
+     'libvirt starts no VM', 'set spice_tls = 1')], ids=['vnc', 'spice'])
+def test_vm_for_which_the_host_has_no_tls_any_more_is_named(
+        start: Start, run_hook: RunHook, setting: str, words: str,
+        remedy: str) -> None:
+    start(run_hook(support.lab_domain('spice', 'vnc'), tlsprofile='modern'))
+    assert checks(doctor()) == {}
+    shell('sed -i "s/^%s = 1/%s = 0/" /etc/libvirt/qemu.conf'
+          % (setting, setting))
+    try:
+        state, text, found = checks(doctor())['running VMs']
+    finally:
+        shell('sed -i "s/^%s = 0/%s = 1/" /etc/libvirt/qemu.conf'
+              % (setting, setting))
+    assert state == 'warning'
+    assert text.startswith('lab would be refused at its next start: ' + words)
+    assert found.startswith(remedy)
 
 
 def test_user_that_there_is_not_is_a_warning() -> None:

@@ -136,3 +136,7 @@ def test_vm_of_the_manual_wrapper_goes_on_and_can_migrate(
         assert not support.accepts(port, 'ECDHE-RSA-CHACHA20-POLY1305')
     finally:
         migrated.destroy()
+
+
+def test_rpm_of_the_lab_knows_the_package() -> None:
+    assert subprocess.run(['rpm', '-q', NAME]).returncode == 0

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import pathlib
 import signal
 import subprocess
 from typing import TYPE_CHECKING, Any
@@ -369,3 +370,11 @@ def test_a_host_without_consoles_has_nothing_to_scan(
     process = run()
     assert process.returncode == 0
     assert process.stdout == 'No VM with a console runs on this host.\n'
+
+
+def test_a_host_without_consoles_has_no_page(
+        connection: libvirt.virConnect, tmp_path: pathlib.Path) -> None:
+    process = run('--html', str(tmp_path / 'page.html'))
+    assert (process.returncode, process.stdout) == (2, '')
+    assert process.stderr.endswith(' [no-consoles]\n')
+    assert not list(tmp_path.iterdir())

@@ -470,6 +470,30 @@ def test_spice_port_without_tls_is_a_difference(
     assert differences(configured) == [('spice', 'spice-plaintext')]
 
 
+@pytest.mark.parametrize('console, mode, code', [
+    ('spice', 'any', 'spice-plaintext'),
+    ('spice', 'insecure', 'console-not-encrypted'),
+    ('vnc', '', 'console-not-encrypted')])
+@pytest.mark.parametrize('arguments', [(), ('--no-handshake',)])
+def test_console_without_tls_is_a_difference_without_a_policy_too(
+        host_without_vnc_tls: Host, start: Start, console: str, mode: str,
+        code: str, arguments: tuple[str, ...]) -> None:
+    start(support.lab_domain(console).replace('"secure"', '"%s"' % mode),
+          host_without_vnc_tls)
+    pid = (host_without_vnc_tls.root / 'pid').read_text().strip()
+    found = only_vm(*arguments, enter=['nsenter', '--mount', '--target', pid],
+                    exit_status=1)
+    assert set(differences(found)) == {(console, code)}
+    assert found['statement'] == 'different'
+
+
+def test_policy_of_a_vm_without_a_console_says_why_it_is_only_configured(
+        start_with: StartWith) -> None:
+    start_with(tlsprofile='modern')
+    assert only_vm()['statement'] == 'configured'
+    assert 'lab: configured\n  no console listens\n' in run().stdout
+
+
 def test_spice_port_on_which_all_channels_demand_tls_is_none(
         start: Start, run_hook: RunHook) -> None:
     """The wrapper has them do so where the VM itself requires a policy."""
@@ -637,8 +661,9 @@ def test_headless_vm_with_a_console_of_another_hook_is_a_difference(
                                        '127.0.0.1:77'), 'tlsprofile',
                         'modern'))
     found = only_vm(exit_status=1)
-    assert differences(found) == [(None, 'property-not-applied')]
-    assert 'has no console' in found['differences'][0]['text']
+    assert differences(found) == [('vnc', 'console-not-encrypted'),
+                                  (None, 'property-not-applied')]
+    assert 'has no console' in found['differences'][1]['text']
     assert consoles(found) == {('vnc', 5977): None}
 
 

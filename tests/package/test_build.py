@@ -110,6 +110,17 @@ def test_help_names_what_can_be_made(make_build: MakeBuild) -> None:
             if target not in text] == ['help']
 
 
+@pytest.mark.parametrize('python, said', [
+    ('/usr/bin/python3', False), ('/nonexistent/python', True)])
+def test_install_says_where_it_does_not_compile(
+        make_build: MakeBuild, tmp_path: pathlib.Path, python: str,
+        said: bool) -> None:
+    build = make_build('--with-python=' + python)
+    printed = build.run('make', 'install', 'DESTDIR=%s' % (tmp_path / 'root'))
+    assert ('not compiled: ' + python in printed) == said
+    assert bool(list(tmp_path.rglob('root/**/*.pyc'))) != said
+
+
 def test_relative_path_is_refused(make_build: MakeBuild) -> None:
     build = make_build()
     process = subprocess.run(['./configure', '--with-qemu-kvm=qemu-kvm'],
@@ -156,3 +167,35 @@ def test_command_is_also_one_file_for_machines_that_are_no_hosts(
     assert process.returncode == 1
     assert 'tlsciphers: a comma is not allowed' in process.stdout
     assert not (build.source / 'admin/pyz').exists()
+
+
+@pytest.mark.parametrize('options, hooks', [
+    ((), '/usr/libexec/vdsm/hooks'),
+    (('--prefix=/opt/a_b',), '/opt/a_b/libexec/vdsm/hooks'),
+    (('--with-vdsm-hooksdir=/srv/hooks',), '/srv/hooks')])
+def test_one_file_looks_for_a_host_where_the_rpm_has_it(
+        make_build: MakeBuild, options: tuple[str, ...], hooks: str) -> None:
+    build = make_build(*options)
+    build.run('make')
+    build.run('make', 'pyz')
+    process = subprocess.run(
+        [build.source / 'admin/vdsm-tlsciphers.pyz', 'doctor'],
+        capture_output=True, text=True, cwd='/')
+    assert hooks + '/before_vm_start/50_emulator' in process.stdout
+    assert '/usr/local/' not in process.stdout
+    # What "make install" installs is not touched by it.
+    built = build.source / 'admin/built/vdsm_tlsciphers/examinations.py'
+    assert build.run('make', '-n', 'all').count('GEN') == 0
+    assert ("'/usr/local/" in built.read_text()) == (
+        '--prefix=/opt/a_b' not in options)
+
+
+def test_lab_takes_one_rpm(tmp_path: pathlib.Path) -> None:
+    """As where RPMS/noarch/*.rpm matches those of several releases."""
+    rpms = [tmp_path / name for name in ('a.el8.rpm', 'a.el9.rpm')]
+    for path in rpms:
+        path.touch()
+    process = subprocess.run([support.TESTS / 'lab', *rpms, 'true'],
+                             capture_output=True, text=True)
+    assert process.returncode == 1
+    assert process.stderr.startswith('lab: give one RPM: ')
