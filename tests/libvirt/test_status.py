@@ -663,7 +663,7 @@ def test_headless_vm_with_a_console_of_another_hook_is_a_difference(
     found = only_vm(exit_status=1)
     assert differences(found) == [('vnc', 'console-not-encrypted'),
                                   (None, 'property-not-applied')]
-    assert 'has no console' in found['differences'][0]['text']
+    assert 'has no console' in found['differences'][1]['text']
     assert consoles(found) == {('vnc', 5977): None}
 
 
