@@ -33,7 +33,8 @@ def check(*arguments: str, host: Host | None = None) -> Any:
         [*on(host), 'vdsm-tlsciphers', 'check', '--json', *arguments],
         capture_output=True, text=True)
     document = json.loads(answer.stdout)
-    assert answer.returncode == any(
+    # Never the status of a pass where there is something to say.
+    assert answer.returncode or not any(
         vm['refused'] or vm['findings']
         for vm in document.get('vms', [document]))
     return document
