@@ -196,6 +196,33 @@ class Detail(TypedDict):
     remedy: str | None
     severity: Severity
 
+# How a VM that is refused can be started.
+
+Change = TypedDict('Change', {
+    'property': str, 'from': str | None, 'to': str | None})
+
+class Way(TypedDict):
+    changes: list[Change]
+    # The consoles that no requirement covers then.
+    open: list[Display]
+
+class Remedy(TypedDict):
+    ways: list[Way]
+    host: str | None
+    other_host: bool
+    tomorrow: str
+
+RefusedBy: TypeAlias = Literal['hook', 'wrapper', 'libvirt', 'QEMU', 'other']
+
+class LastStart(TypedDict):
+    log: str
+    time: str
+    by: RefusedBy
+    line: str
+    code: str | None
+    # Whether it would be refused again; None where that cannot be told.
+    stands: bool | None
+
 class Check(TypedDict):
     format: str
     version: int
@@ -207,6 +234,10 @@ class Check(TypedDict):
     details: list[Detail]
     notes: list[str]
     displays: dict[Display, CheckedDisplay]
+    guard: bool | None
+    # Of a VM that does not run: what the logs have of its last start here.
+    last_start: LastStart | None
+    start: Remedy | None
 
 # doctor
 

@@ -409,6 +409,11 @@ def see_tools(text: str, remedy: str) -> str:
 
 
 def hook() -> Finding:
+    return hook_files() or hook_trial('hook', vdsm_user())
+
+
+def hook_files() -> 'Finding | None':
+    """Return what keeps vdsm from the hook, or None."""
     check = 'hook'
     try:
         status = os.stat(HOOK)
@@ -425,7 +430,7 @@ def hook() -> Finding:
             return Finding(check, FAILED, 'vdsm cannot access %s'
                            % folder, 'chmod o+rx ' + folder)
         folder = os.path.dirname(folder)
-    return hook_trial(check, vdsm_user())
+    return None
 
 
 def hook_trial(check: str, user: 'pwd.struct_passwd | None') -> Finding:
@@ -912,7 +917,7 @@ def capabilities() -> Finding:
 def running_vms() -> 'Finding | list[Finding]':
     """Name the VMs that run here and would be refused at their next start."""
     check = 'running VMs'
-    from vdsm_tlsciphers import checker, domains
+    from vdsm_tlsciphers import checker, domains, starts
     try:
         machines = domains.running(domains.connect())
     except Problem as problem:
@@ -921,9 +926,7 @@ def running_vms() -> 'Finding | list[Finding]':
     refused = []
     for machine in machines:
         try:
-            tlsciphers.resolve(
-                checker.of_machine(machine), machine.displays,
-                tlsciphers.is_hosted_engine(machine.document))
+            starts.settle(checker.of_machine(machine), machine)
         except tlsciphers.Refused as refusal:
             refused.append((machine.name, str(refusal)))
     return [Finding(check, WARNING, '%s would be refused at its next start: %s'
