@@ -160,6 +160,7 @@ class VM(TypedDict):
     other_listeners: list[OtherListener]
     settings: list[VMSetting]
     differences: list[Difference]
+    guard: bool | None
 
 class Status(Head):
     vms: list[VM]
