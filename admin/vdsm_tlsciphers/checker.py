@@ -111,6 +111,13 @@ def check_vm(options: 'argparse.Namespace', properties: 'dict[str, str]',
                        options.engine_ciphers, baseline, options.baseline)
     document['vm'] = machine.name if machine else options.vm
     document['notes'] += last.unread
+    if machine is None and not properties:
+        document['displays'] = {}
+        document['findings'], document['details'] = [], []
+        document['notes'].append(
+            'the log has not got what the engine sent for this VM; give its '
+            'properties, as the engine has them: check --vm %s NAME=VALUE'
+            % options.vm)
     if last.refusal:
         add_last_start(document, last.refusal, machine)
     return document

@@ -22,8 +22,6 @@ PROFILE = 'tlsprofile'
 # Covers both consoles, and is in no file of a host.
 SUGGESTED = 'intermediate'
 FLAGS = domains.FLAGS
-# Properties without which the VNC console has no policy.
-FOR_VNC = ('tlspriority', PROFILE)
 # Lines about what this host lacks and another may have.
 NOT_HERE = re.compile('does not know|no such profile|needs OpenSSL|no such '
                       'settings')
@@ -106,60 +104,86 @@ def remedy(properties: 'dict[str, str]', machine: 'domains.Machine | None',
         tomorrow = ('correct %s: "vdsm-tlsciphers check %s=VALUE" tells '
                     'whether a host takes a value; then put back what was '
                     'changed' % (blamed[0], blamed[0]))
-    return {'ways': list(_ways(properties, machine, blamed,
-                               VNC_WITHOUT_TLS in line, by == 'libvirt')),
+    return {'ways': list(_ways(properties, machine, line, by, blamed)),
             'host': host, 'other_host': elsewhere, 'tomorrow': tomorrow}
 
 
 def _ways(properties: 'dict[str, str]', machine: 'domains.Machine | None',
-          blamed: 'list[str]', no_vnc: bool, no_guard: bool,
-          ) -> 'Iterator[documents.Way]':
+          line: str, by: 'documents.RefusedBy',
+          blamed: 'list[str]') -> 'Iterator[documents.Way]':
     """
-    Yield the changes of properties with which the hook lets the VM start:
-    first one that leaves no console open, then one that may. no_vnc: its VNC
-    console can have no policy here. no_guard: the guard must go.
+    Yield the changes of properties with which the VM starts: first those that
+    leave no console open, then those that may.
     """
     flags = properties.get(FLAGS)
     if flags is None and machine and machine.guard:
         flags = '+' + tlsciphers.GUARD  # It is in the domain XML.
-    ours = {name: value for name, value in properties.items()
-            if name != FLAGS}
-    if no_vnc:
-        blamed = list(FOR_VNC)
-    kept = [ours, {name: value for name, value in ours.items()
-                   if name not in blamed}, {}]
-    if no_vnc:
-        del kept[0]
-    unguarded = flags and ','.join(flag for flag in flags.split(',')
-                                   if not tlsciphers.has_guard(flag))
-    # The sign that guards nothing is refused.
-    signed = flags and ','.join(
-        '+' + flag[1:] if flag[:1] == '-' and tlsciphers.has_guard(flag)
-        else flag for flag in flags.split(','))
-    groups = [] if no_vnc or no_guard else [
-        [(ours, signed), *(({**some, PROFILE: SUGGESTED}, signed)
-                           for some in kept)]]
-    groups.append([(some, unguarded) for some in kept])
-    seen = []
-    for group in groups:
+    old = properties if flags is None else {**properties, FLAGS: flags}
+    seen: list[list[documents.Change]] = [[]]
+    for group in _candidates(properties, flags, line, by, blamed):
         for some, value in group:
             new = dict(some) if value is None else {**some, FLAGS: value}
+            changes: list[documents.Change] = [
+                {'property': name, 'from': old.get(name) or None,
+                 'to': new.get(name) or None}
+                for name in (*tlsciphers.PROPERTIES, FLAGS)
+                if (old.get(name) or None) != (new.get(name) or None)]
+            if changes in seen:
+                continue
             try:
                 settings, _ = settle(new, machine)
             except tlsciphers.Refused:
                 continue
-            changes: list[documents.Change] = [
-                {'property': name, 'from': old.get(name) or None,
-                 'to': new.get(name) or None}
-                for old in [properties if flags is None else
-                            {**properties, FLAGS: flags}]
-                for name in (*tlsciphers.PROPERTIES, FLAGS)
-                if (old.get(name) or None) != (new.get(name) or None)]
-            if changes not in seen:
-                seen.append(changes)
-                yield {'changes': changes,
-                       'open': _open(settings, displays_of(machine))}
+            seen.append(changes)
+            yield {'changes': changes,
+                   'open': _open(settings, displays_of(machine))}
             break
+
+
+def _candidates(properties: 'dict[str, str]', flags: 'str | None', line: str,
+                by: 'documents.RefusedBy', blamed: 'list[str]') -> (
+                    'list[list[tuple[dict[str, str], str | None]]]'):
+    """
+    Return groups (list) of what to try in turn: properties and extra_cpu_flags
+    of which the first that the hook takes is a way to start the VM.
+    """
+    def signed(flag: str) -> str:
+        # The sign that guards nothing is refused.
+        return ('+' + flag[1:] if flag[:1] == '-'
+                and tlsciphers.has_guard(flag) else flag)
+
+    def without(names: 'Collection[str]') -> 'dict[str, str]':
+        return {name: value for name, value in properties.items()
+                if name not in names and name != FLAGS}
+
+    guarded = flags and ','.join(map(signed, flags.split(',')))
+    unguarded = flags and ','.join(flag for flag in flags.split(',')
+                                   if not tlsciphers.has_guard(flag))
+    if by == 'wrapper':
+        # It has named the settings that it cannot enforce here.
+        some = without(_properties_for(line))
+        return [[(some, guarded), (some, unguarded)]]
+    if by == 'QEMU' or (OF_HOST.match(line) and not line.startswith(
+            tlsciphers.HOST_DEFAULT)):
+        return [[({}, unguarded)]]  # No policy can be enforced here.
+    kept = [without(()), without(blamed), {}]
+    covered = [] if by == 'libvirt' else [
+        [(kept[0], guarded), *(({**some, PROFILE: SUGGESTED}, guarded)
+                               for some in kept)]]
+    return [*covered, [(some, unguarded) for some in kept]]
+
+
+def _properties_for(line: str) -> 'set[str]':
+    """Return the properties that make the settings in a wrapper's line."""
+    found = re.search(r'qemu-kvm-modified: ([a-z]+(?:, [a-z]+)*): ', line)
+    keys = set(found.group(1).split(', ') if found else ())
+    keys = keys.intersection(tlsciphers.KEYS) or set(tlsciphers.KEYS)
+    names = {PROFILE}
+    if 'priority' in keys:
+        names.add('tlspriority')
+    if keys - {'priority'}:
+        names.update(('tlsciphers', 'tlsprotocols', 'tlsgroups'))
+    return names
 
 
 def _open(settings: 'list[tuple[str, str]]',
