@@ -544,17 +544,20 @@ def show(document: 'documents.Check') -> None:
         print('\n' + paint('Refused; the VM does not start: ', 'red')
               + clean(document['refused']))
     if document['last_start']:
-        show_last_start(document['last_start'])
+        show_last_start(document['last_start'], document['refused'])
     if document['start']:
         show_remedy(document['start'], document['vm'])
 
 
-def show_last_start(last: 'documents.LastStart') -> None:
+def show_last_start(last: 'documents.LastStart',
+                    refused: 'str | None') -> None:
     """Print how the last start of a VM on this host went."""
     print('\n' + paint('Its last start here was refused ' + BY[last['by']]
                        if last['by'] != 'other' else
                        'Its last start here failed, not by this package', 'red'
                        ) + ' (%s, %s): %s' % (clean(last['time']), last['log'],
+                                              'for the same reason'
+                                              if last['line'] == refused else
                                               clean(last['line'])))
     if last['by'] != 'other':
         print('Today: ' + {
@@ -573,8 +576,10 @@ def show_remedy(remedy: 'documents.Remedy', vm: 'str | None') -> None:
             print('  %s: %s -> %s' % (
                 change['property'], clean(change['from'] or '(not set)'),
                 change['to'] or '(remove it)'))
-        print('  without a policy of the VM meanwhile: ' + (' and '.join(
-            display.upper() for display in way['open']) or 'no console'))
+        print('  without a policy of the VM meanwhile: %s%s' % (
+            ' and '.join(display.upper() for display in way['open'])
+            or 'no console', '' if way['guard'] else
+            '; on a host without this package, every console'))
         beginning = 'Or'
     if remedy['other_host']:
         print('\nOr on another host (Run Once > Host), where '

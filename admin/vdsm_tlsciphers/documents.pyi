@@ -204,8 +204,11 @@ Change = TypedDict('Change', {
 
 class Way(TypedDict):
     changes: list[Change]
-    # The consoles that no requirement covers then.
+    # The consoles that no requirement covers then, on this host.
     open: list[Display]
+    # Whether it has the guard: without one, a host that lacks the package
+    # starts it with all consoles open.
+    guard: bool
 
 class Remedy(TypedDict):
     ways: list[Way]

@@ -135,8 +135,11 @@ def _ways(properties: 'dict[str, str]', machine: 'domains.Machine | None',
             except tlsciphers.Refused:
                 continue
             seen.append(changes)
-            yield {'changes': changes,
-                   'open': _open(settings, displays_of(machine))}
+            # Where nobody takes the guard out, nobody sets the policy.
+            yield {'changes': changes, 'open': _open(
+                       [] if by == 'libvirt' else settings,
+                       displays_of(machine)),
+                   'guard': tlsciphers.has_guard(value or '')}
             break
 
 

@@ -604,6 +604,8 @@ def test_refusal_comes_with_the_changes_that_let_the_vm_start(
     for way in ways:
         new = {**given, **{name: to for name, (_, to)
                            in changes(way).items()}}
+        assert way['guard'] == ('+vdsm-tls' in (new.get('extra_cpu_flags')
+                                                or ''))
         document = json.loads(newest_command.run(
             'check', '--json', '--baseline', 'none', *[
                 '%s=%s' % item for item in new.items() if item[1]]

@@ -310,6 +310,10 @@ def test_vm_whose_guard_nobody_took_out_can_start_once_the_hook_is_there(
         way, = document['start']['ways']
         assert [change['property'] for change in way['changes']
                 ] == ['extra_cpu_flags']
+        # Without its guard it starts here, and without its policy.
+        assert (way['open'], way['guard']) == (['spice', 'vnc'], False)
+        assert vdsm(xml, changed(properties, way))
+        assert not vdsm(xml, properties)
     finally:
         hook.chmod(0o755)
     process = subprocess.run(['vdsm-tlsciphers', 'check', '--vm', 'web1'],

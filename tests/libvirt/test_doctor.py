@@ -487,6 +487,19 @@ def test_vm_that_would_be_refused_at_its_next_start_is_named(
     assert remedy.startswith('vdsm-tlsciphers check --vm old; ')
 
 
+def test_guarded_vm_that_would_be_refused_at_its_next_start_is_named(
+        start: Start) -> None:
+    """As one that was started where nobody looked at its guard."""
+    start(support.lab_domain('vnc', name='lost').replace('</name>', (
+        '</name><metadata><v:vm xmlns:v="http://ovirt.org/vm/1.0"><v:custom>'
+        '<v:extra_cpu_flags>+vdsm-tls</v:extra_cpu_flags></v:custom></v:vm>'
+        '</metadata>')))
+    text = checks(doctor())['running VMs'][1]
+    assert text.startswith('lost would be refused at its next start: '
+                           'extra_cpu_flags: ')
+    assert 'guard-uncovered' in text
+
+
 def test_user_that_there_is_not_is_a_warning() -> None:
     shell('usermod --login other vdsm')
     try:
