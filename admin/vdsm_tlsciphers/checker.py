@@ -3,6 +3,7 @@
 
 """What properties do to the consoles of a VM, for people and for JSON."""
 
+import os
 import re
 
 import tlsciphers
@@ -141,7 +142,9 @@ def still_stands(document: 'documents.Check',
     """Tell whether a refusal would be repeated, None where nothing tells."""
     if refusal['by'] == 'libvirt':
         from vdsm_tlsciphers import examinations
-        return examinations.hook_files() is not None
+        found = (examinations.hook_files() if os.geteuid() else
+                 examinations.hook())
+        return found is not None and found.state != examinations.OK
     if refusal['by'] != 'hook':
         return None
     if refusal['line'].startswith('tlsciphers: the wrapper'):
@@ -570,8 +573,8 @@ def show_remedy(remedy: 'documents.Remedy', vm: 'str | None') -> None:
     """Print what lets a VM start."""
     beginning = 'To start %s now' % ('it' if vm else 'such a VM')
     for way in remedy['ways']:
-        print('\n%s, in the engine (Compute > Virtual Machines > %s > Edit > '
-              'Custom Properties):' % (beginning, clean(vm or 'NAME')))
+        print('\n%s: in the engine, %s > Run > Run Once > Custom Properties '
+              '(or Edit, to keep it):' % (beginning, clean(vm or 'NAME')))
         for change in way['changes']:
             print('  %s: %s -> %s' % (
                 change['property'], clean(change['from'] or '(not set)'),
@@ -582,8 +585,8 @@ def show_remedy(remedy: 'documents.Remedy', vm: 'str | None') -> None:
             '; on a host without this package, every console'))
         beginning = 'Or'
     if remedy['other_host']:
-        print('\nOr on another host (Run Once > Host), where '
-              '"vdsm-tlsciphers doctor" finds nothing')
+        print('\nOr: on another host (Run > Run Once > Host > Specific '
+              'Host(s)), where "vdsm-tlsciphers doctor" finds nothing')
     if remedy['host']:
         print('\nOn this host: ' + clean(remedy['host']))
     print('\nTomorrow: ' + clean(remedy['tomorrow']))

@@ -97,13 +97,13 @@ def remedy(properties: 'dict[str, str]', machine: 'domains.Machine | None',
     elif by != 'hook' or OF_HOST.match(line):
         blamed = []
         host = own or 'vdsm-tlsciphers doctor'
-        tomorrow = 'put back what was changed, once this host is in order'
+        tomorrow = ('put back what was changed with Edit, once this host is '
+                    'in order')
         # Its clusters have that in common.
         elsewhere = VNC_WITHOUT_TLS not in line
     elif blamed:
         tomorrow = ('correct %s: "vdsm-tlsciphers check %s=VALUE" tells '
-                    'whether a host takes a value; then put back what was '
-                    'changed' % (blamed[0], blamed[0]))
+                    'whether a host takes a value' % (blamed[0], blamed[0]))
     return {'ways': list(_ways(properties, machine, line, by, blamed)),
             'host': host, 'other_host': elsewhere, 'tomorrow': tomorrow}
 

@@ -268,6 +268,26 @@ def changed(properties: Mapping[str, str],
     return new
 
 
+@contextlib.contextmanager
+def without_run_bit(hook: pathlib.Path) -> Iterator[None]:
+    hook.chmod(0o644)
+    try:
+        yield
+    finally:
+        hook.chmod(0o755)
+
+
+@contextlib.contextmanager
+def replaced(hook: pathlib.Path) -> Iterator[None]:
+    """Have a hook in its place that knows nothing of the guard."""
+    text = hook.read_bytes()
+    hook.write_text('#!/bin/sh\n')
+    try:
+        yield
+    finally:
+        hook.write_bytes(text)
+
+
 @pytest.mark.parametrize('properties, code', [
     (GUARD, 'guard-uncovered'),
     ({**GUARD, 'tlsciphers': GOOD_CIPHERS}, 'guard-uncovered'),
@@ -294,13 +314,13 @@ def test_vm_that_the_hook_has_refused_starts_as_check_says(
     assert check('--vm', 'web1')['last_start'] is None
 
 
+@pytest.mark.parametrize('break_it', [without_run_bit, replaced])
 def test_vm_whose_guard_nobody_took_out_can_start_once_the_hook_is_there(
-        vdsm: Vdsm) -> None:
+        vdsm: Vdsm, break_it: Callable[
+            [pathlib.Path], contextlib.AbstractContextManager[None]]) -> None:
     properties = {**GUARD, 'tlsprofile': 'modern'}
     xml = support.lab_domain('spice', 'vnc', name='web1')
-    hook = pathlib.Path(HOOK)
-    hook.chmod(0o644)
-    try:
+    with break_it(pathlib.Path(HOOK)):
         assert not vdsm(xml, properties)
         document = check('--vm', 'web1')
         assert (document['last_start']['by'], document['last_start']['code'],
@@ -314,8 +334,6 @@ def test_vm_whose_guard_nobody_took_out_can_start_once_the_hook_is_there(
         assert (way['open'], way['guard']) == (['spice', 'vnc'], False)
         assert vdsm(xml, changed(properties, way))
         assert not vdsm(xml, properties)
-    finally:
-        hook.chmod(0o755)
     process = subprocess.run(['vdsm-tlsciphers', 'check', '--vm', 'web1'],
                              capture_output=True, text=True)
     assert process.returncode == 0, process.stdout
