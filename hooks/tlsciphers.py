@@ -935,7 +935,8 @@ def describe_guard(document, flags):
     (str) ask for is not in its domain XML (Document).
     """
     # Behind this hook it is not there, but the policy is.
-    if not has_guard(flags) or read_policy(document):
+    if (not has_guard(flags) or read_policy(document)
+            or not _consoles(displays(document))):
         return []
     return ['extra_cpu_flags: +%s: the domain XML has no such CPU feature: '
             'the engine writes none for cluster levels below 4.6, or another '

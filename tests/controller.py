@@ -51,9 +51,14 @@ class Controller:
             'ANSIBLE_LOCALHOST_WARNING': '0', 'PWD': str(folder),
             'ANSIBLE_INVENTORY_UNPARSED_WARNING': '0', 'LC_ALL': 'C.UTF-8'}
 
-    def play(self, playbook: str, *options: str, status: int = 0,
-             **variables: Any) -> Outcome:
-        """Run a playbook of the collection; return the Outcome."""
+    def play(self, playbook: str | pathlib.Path, *options: str,
+             status: int = 0, **variables: Any) -> Outcome:
+        """
+        Run a playbook of the collection (its name), or another (its path);
+        return the Outcome.
+        """
+        if isinstance(playbook, str):
+            playbook = 'vdsm_hooks.tlsciphers.' + playbook
         if self.engine:
             variables['tlsciphers_engine'] = {
                 'url': self.engine.url, 'username': 'admin@internal',
@@ -63,8 +68,8 @@ class Controller:
             group: {'hosts': hosts} for group, hosts in self.hosts.items()}))
         process = subprocess.run(
             [*self.enter, sys.executable, '-m', 'ansible', 'playbook',
-             '--inventory', inventory, 'vdsm_hooks.tlsciphers.' + playbook,
-             '--extra-vars', json.dumps(variables), *options],
+             '--inventory', inventory, playbook, '--extra-vars',
+             json.dumps(variables), *options],
             cwd=self.folder, env=self.environment, capture_output=True,
             text=True)
         assert process.returncode == status, process.stdout + process.stderr

@@ -7,7 +7,9 @@ REST API, version 4, that ovirtsdk4 and the modules of ovirt.ovirt use for the
 playbooks, as the API's documentation has it (ovirt-engine-api-model). What
 matters here, and is like in the real one:
 
-- A VM that is given custom properties has these, and no others.
+- A VM that is given custom properties has these, and no others; a name that
+  its level does not define is refused. Levels from 4.6 define extra_cpu_flags.
+- The hosted engine's VM keeps the properties that it has.
 - What changes on a VM that runs waits for its next start (next_run).
 - A host goes to maintenance, and comes up again, by way of another status.
 - A label's and a group's members come by their own requests.
@@ -30,6 +32,12 @@ from xml.etree.ElementTree import Element
 ROOT = '/ovirt-engine/api'
 # What the engine knows of a host, a VM or the like.
 Item = dict[str, Any]
+# Custom properties: those that the engine defines for a level and all later
+# ones, and those that an administrator has defined.
+PREDEFINED = {(4, 2): ('sap_agent', 'hugepages'), (4, 6): ('extra_cpu_flags',)}
+USER_DEFINED = ('macspoof', 'tlsciphers', 'tlsprotocols', 'tlsgroups',
+                'tlspriority', 'tlsprofile')
+CPU_FLAGS = '[+-]?[a-zA-Z0-9_-]+(,[+-]?[a-zA-Z0-9_-]+)*'
 
 
 class Engine:
@@ -48,14 +56,15 @@ class Engine:
         self.groups: list[Item] = []
         self.changes: list[tuple[str, str]] = []
 
-    def add_cluster(self, name: str) -> Item:
-        self.clusters.append({'id': new_id(), 'name': name})
+    def add_cluster(self, name: str, level: tuple[int, int] = (4, 7)) -> Item:
+        self.clusters.append({'id': new_id(), 'name': name, 'level': level})
         return self.clusters[-1]
 
-    def add_host(self, name: str, cluster: Item, hook: bool = True) -> Item:
+    def add_host(self, name: str, cluster: Item, hook: bool = True,
+                 md5: str = '0') -> Item:
         self.hosts.append({
             'id': new_id(), 'name': name, 'cluster': cluster, 'status': 'up',
-            'coming': [], 'hooks': [('before_vm_start', '50_emulator')
+            'coming': [], 'hooks': [('before_vm_start', '50_emulator', md5)
                                     ] if hook else []})
         return self.hosts[-1]
 
@@ -63,7 +72,8 @@ class Engine:
                status: str = 'down', **properties: str) -> Item:
         self.vms.append({
             'id': new_id(), 'name': name, 'cluster': cluster, 'tags': tags,
-            'status': status, 'properties': properties, 'next_run': None})
+            'status': status, 'properties': properties, 'next_run': None,
+            'consoles': ('spice', 'vnc'), 'origin': 'ovirt', 'level': None})
         return self.vms[-1]
 
     @property
@@ -136,10 +146,17 @@ def path_of(kind: str, item: Item) -> str:
     return '%s/%s/%s' % (ROOT, kind, item['id'])
 
 
+def version_element(tag: str, level: tuple[int, int]) -> Element:
+    return element(tag, major=level[0], minor=level[1])
+
+
 def cluster_element(cluster: Item, whole: bool) -> Element:
-    return element('cluster', id=cluster['id'],
-                   href=path_of('clusters', cluster),
-                   **({'name': cluster['name']} if whole else {}))
+    node = element('cluster', id=cluster['id'],
+                   href=path_of('clusters', cluster))
+    if whole:
+        node.extend([*element('', name=cluster['name']),
+                     version_element('version', cluster['level'])])
+    return node
 
 
 def host_element(host: Item, follow: Collection[str] = ()) -> Element:
@@ -158,8 +175,8 @@ def host_element(host: Item, follow: Collection[str] = ()) -> Element:
 
 def hooks_element(host: Item) -> Element:
     return element('hooks', *(
-        element('hook', id=new_id(), event_name=event, name=name, md5='0')
-        for event, name in host['hooks']))
+        element('hook', id=new_id(), event_name=event, name=name, md5=md5)
+        for event, name, md5 in host['hooks']))
 
 
 # What a VM has of its own, which here is nothing.
@@ -174,8 +191,15 @@ def vm_element(vm: Item, follow: Collection[str] = (),
     node = element(
         'vm', cluster_element(vm['cluster'], 'cluster' in follow),
         element('cpu', architecture='x86_64'), id=vm['id'], href=path,
-        name=vm['name'], status=vm['status'],
+        name=vm['name'], status=vm['status'], origin=vm['origin'],
         next_run_configuration_exists=vm['next_run'] is not None)
+    if vm['level']:
+        node.append(version_element('custom_compatibility_version',
+                                    vm['level']))
+    if 'graphics_consoles' in follow:
+        node.append(element('graphics_consoles', *(
+            element('graphics_console', id=protocol.encode().hex(),
+                    protocol=protocol) for protocol in vm['consoles'])))
     if properties:
         node.append(element('custom_properties', *(
             element('custom_property', name=name, value=value)
@@ -219,6 +243,23 @@ ELEMENTS: dict[str, Callable[[Item], Element]] = {
     'hosts': host_element, 'vms': vm_element}
 
 
+class FaultError(Exception):
+    """Why the engine does not do what it is asked for."""
+
+
+def check_properties(vm: Item, properties: Item) -> None:
+    """Raise a FaultError where a VM may not be given these properties."""
+    if vm['origin'] == 'managed_hosted_engine':
+        raise FaultError('[There was an attempt to change Hosted Engine VM '
+                         'values that are locked.]')
+    level = vm['level'] or vm['cluster']['level']
+    known = {*USER_DEFINED, *(name for first, names in PREDEFINED.items()
+                              if level >= first for name in names)}
+    if not known.issuperset(properties) or not re.fullmatch(
+            CPU_FLAGS, properties.get('extra_cpu_flags', '-')):
+        raise FaultError('[Cannot edit VM. Invalid custom properties]')
+
+
 class Request(http.server.BaseHTTPRequestHandler):
     """Answers one request with what the engine has (Engine: state)."""
 
@@ -246,6 +287,9 @@ class Request(http.server.BaseHTTPRequestHandler):
         name = '%s_%s' % (self.command.lower(), parts[0] or 'api')
         try:
             self.answer(200, getattr(self, name)(*parts[1:]))
+        except FaultError as fault:
+            self.answer(409, element('fault', reason='Operation Failed',
+                                     detail=str(fault)))
         except (AttributeError, StopIteration):
             self.answer(404, element('fault', reason='Not Found', detail=(
                 '%s %s' % (self.command, self.path))))
@@ -353,8 +397,9 @@ class Request(http.server.BaseHTTPRequestHandler):
     def put_vms(self, vm: str) -> Element:
         item = by_id(self.state.vms, vm)
         given, = self.body.iterfind('custom_properties')
-        properties = {each.findtext('name'): each.findtext('value')
+        properties = {each.findtext('name', ''): each.findtext('value', '')
                       for each in given}
+        check_properties(item, properties)
         if item['status'] == 'down':
             item['properties'] = properties
         elif self.query.get('next_run') == 'true':

@@ -95,8 +95,9 @@ class Interpreter:
         self.script = self.installation.script
         self.python = self.installation.python
         self.domxml = directory / 'domxml'
+        # Whether the guard is among its CPU flags is asked for each VM.
         self.hook_environment = support.hook_environment(
-            self.domxml, LC_ALL='C', vmId='ID')
+            self.domxml, LC_ALL='C', vmId='ID', extra_cpu_flags='+vmx,-svm')
 
     def rows(self) -> Iterator[Row]:
         yield from self.wrapper()

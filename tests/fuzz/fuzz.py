@@ -177,9 +177,7 @@ class Targets:
             assert self.file.read_bytes() == changed
             names = self.module.names
             policy, _ = names.resolve(values, names.displays(document))
-            if not policy:
-                assert changed == data
-            else:
+            if changed != data or policy:
                 assert properties.meaning(properties.parse(changed)) == (
                     properties.meaning(properties.with_policy(
                         data.decode(), self.module.emulator, policy)))

@@ -1065,6 +1065,19 @@ def command_line_elements(draw: st.DrawFn) -> str:
 
 
 @st.composite
+def cpus(draw: st.DrawFn) -> str:
+    """A <cpu> with features, the guard among them."""
+    features = [draw(elements(
+        draw(st.sampled_from(['feature', 'feature', 'model'])), {
+            'name': draw(st.sampled_from(['vdsm-tls', 'vdsm-tls', 'vmx'])),
+            **draw(st.sampled_from([{'policy': 'require'}, {}, {},
+                                    {'policy': 'disable'}]))},
+        [draw(noise())])) for _ in range(draw(st.integers(0, 3)))]
+    return draw(elements('cpu', {'mode': 'host-model'}, [
+        draw(noise()) + feature for feature in features]))
+
+
+@st.composite
 def domains(draw: st.DrawFn) -> str:
     """A domain XML (str) as engines, vdsm and other hooks may write it."""
     emulator = draw(st.sampled_from([
@@ -1081,6 +1094,7 @@ def domains(draw: st.DrawFn) -> str:
     parts = ['<name>%s</name>' % saxutils.escape(draw(XML_TEXT)).replace(
         '\r', '&#13;'), '<devices>%s</devices>' % devices, draw(METADATA)]
     parts += draw(st.lists(command_line_elements(), max_size=2))
+    parts += draw(st.lists(cpus(), max_size=1))
     content = ''.join(draw(noise()) + part
                       for part in draw(st.permutations(parts)))
     namespaces = draw(st.permutations([
@@ -1122,10 +1136,23 @@ def remove(parent: ElementTree.Element, element: ElementTree.Element) -> None:
     parent.remove(element)
 
 
+def without_guard(domain: ElementTree.Element) -> list[str]:
+    """Take the guard out; return the policies that it had."""
+    found = [(cpu, feature) for cpu in domain.findall('cpu')
+             for feature in cpu.findall('feature')
+             if feature.get('name') == 'vdsm-tls']
+    for cpu, feature in found:
+        remove(cpu, feature)
+    return [feature.get('policy', 'require') for _, feature in found]
+
+
 def with_policy(xml: str, emulator: str,
-                settings: Iterable[tuple[str, str]]) -> ElementTree.Element:
+                settings: Sequence[tuple[str, str]]) -> ElementTree.Element:
     """Return the domain (Element) that the hook should make."""
     domain = parse(xml)
+    without_guard(domain)
+    if not settings:
+        return domain
     arguments = [(parent, argument)
                  for parent in domain.findall(QEMU + 'commandline')
                  for argument in parent.findall(QEMU + 'arg')]
@@ -1172,7 +1199,8 @@ HOOK_PROPERTIES = st.one_of(
     st.fixed_dictionaries({}, optional={
         'tlsciphers': st.sampled_from([GOOD_CIPHERS, 'HIGH', 'NOSUCH']),
         'tlspriority': st.sampled_from(['NORMAL', PRIORITY]),
-        'tlsprofile': st.sampled_from(['modern', 'none', 'old'])}),
+        'tlsprofile': st.sampled_from(['modern', 'none', 'old']),
+        'extra_cpu_flags': st.sampled_from(['+vmx', '+vmx,vdsm-tls'])}),
     *[st.sampled_from([{'tlsprofile': 'intermediate'},
                        {'tlsciphers': GOOD_CIPHERS, 'tlspriority': PRIORITY}])
       ] * 2)
@@ -1197,8 +1225,18 @@ def check_hook(module: Module, path: pathlib.Path, data: str,
               if '/usr/bin/qemu-' not in str(element.attrib) + (
                   element.text or '/usr/bin/qemu-')
               and element.text != module.emulator]
+    guard = without_guard(parse(xml))
+    # A console may also come from another hook.
+    consoles = {'spice', 'vnc'} & displays | ({'spice'} & {
+        argument.get('value', '').lstrip('-') for argument in parse(
+            xml).findall('%scommandline/%sarg' % (QEMU, QEMU))
+        if argument.get('value', '').startswith('-')})
     try:
         policy = module.names.resolve(properties, displays)[0]
+        if guard and (set(guard) != {'require'} or consoles - {
+                display_of('tls' + setting.partition('=')[0])
+                for _, setting in policy}):
+            policy = None
     except module.names.Refused:
         policy = None
     try:
@@ -1211,12 +1249,14 @@ def check_hook(module: Module, path: pathlib.Path, data: str,
     for line in lines:
         module.check_message(line)
     changed = path.read_bytes()
+    assert policy is not None
+    assert meaning(parse(changed)) == meaning(with_policy(
+        xml, module.emulator, policy))
     if policy:
         assert not others
-        assert meaning(parse(changed)) == meaning(with_policy(
-            xml, module.emulator, policy))
-        assert module.run(path, properties) == lines
+        # That the guard is not there is no news behind this hook.
+        assert module.run(path, properties) == [
+            line for line in lines if not line.endswith(' [guard-missing]')]
         assert path.read_bytes() == changed
-    else:
-        assert policy == []
+    elif not guard:
         assert changed == xml.encode()
