@@ -44,6 +44,7 @@ ON_A_HOST = {
     'vdsm-tlsciphers doctor': {0, 1},
     'vdsm-tlsciphers check tlsprofile=modern': {0},
     'vdsm-tlsciphers check tlsprofile=intermediate tlsprotocols=TLSv1.2': {0},
+    'vdsm-tlsciphers check --vm NAME': {0},
     'vdsm-tlsciphers check --running': {0},
     'vdsm-tlsciphers status': {0},
     'vdsm-tlsciphers scan': {0},

@@ -79,7 +79,7 @@ _vdsm_tlsciphers() {
         check)
             _vdsm_tlsciphers_offer "$current" < <(
                 printf '%s=\n' tlsciphers tlsprotocols tlsgroups tlspriority \
-                    tlsprofile)
+                    tlsprofile extra_cpu_flags)
             compopt -o nospace 2>/dev/null
             ;;
         scan | status)

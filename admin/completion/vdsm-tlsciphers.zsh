@@ -51,7 +51,7 @@ case "$previous $value" in
                 ;;
             (check)
                 compadd -S = -- tlsciphers tlsprotocols tlsgroups \
-                    tlspriority tlsprofile
+                    tlspriority tlsprofile extra_cpu_flags
                 ;;
             (scan | status)
                 compadd -a vms

@@ -21,16 +21,23 @@ says which.
 Without a value and a VM it is the default of this host. Where no VM is given,
 one with both consoles is assumed, on a host that encrypts them.
 
+Where a VM is refused, it says how to start it: which property to change in the
+engine, and which consoles have no policy then; what to fix on this host; or
+that another host may take it. For a VM that does not run, --vm looks at the
+ends of /var/log/vdsm/vdsm.log and /var/log/libvirt/qemu/NAME.log, as root: how
+its last start here was refused, and whether it would be again.
+
 Exit status: 0 such a VM starts, clients can connect, no console of it is
 open, and all that they accept is in the baseline; 1 the VM does not start, or
-there are findings; 2 it could not be checked. With --running it is that of
-the worst VM.
+its last start was refused and may be again, or there are findings; 2 it could
+not be checked. With --running it is that of the worst VM.
 
 Examples:
   vdsm-tlsciphers check tlsprofile=modern
   vdsm-tlsciphers check intermediate ECDHE+AESGCM:TLS_AES_256_GCM_SHA384
   vdsm-tlsciphers check --baseline modern tlsprofile=modern
   vdsm-tlsciphers check --vm web1
+  vdsm-tlsciphers check extra_cpu_flags=+vdsm-tls tlsprofile=modern
   vdsm-tlsciphers check --running
   vdsm-tlsciphers check --xml web1.xml tlsprofile=intermediate
 """
@@ -41,11 +48,12 @@ def add_arguments(parser: 'argparse.ArgumentParser') -> None:
     parser.add_argument(
         'values', nargs='*', metavar='[NAME=]VALUE',
         help='a custom property: tlsciphers, tlsprotocols, tlsgroups, '
-        'tlspriority, tlsprofile')
+        'tlspriority, tlsprofile, or extra_cpu_flags, which has the guard')
     machine = parser.add_mutually_exclusive_group()
     machine.add_argument(
         '--vm', metavar='NAME', help='for the displays of this VM; without a '
-        'value, its own properties')
+        'value, its own properties; of one that does not run, also why its '
+        'last start on this host was refused')
     machine.add_argument(
         '--running', action='store_true', help='the same for each VM that '
         'runs on this host')

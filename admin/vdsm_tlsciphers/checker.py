@@ -3,6 +3,7 @@
 
 """What properties do to the consoles of a VM, for people and for JSON."""
 
+import os
 import re
 
 from tlsciphers_values import group_key
@@ -15,8 +16,10 @@ from vdsm_tlsciphers import (
     domains,
     endpoints,
     judge,
+    last_start,
     libraries,
     rehearsal,
+    starts,
 )
 from vdsm_tlsciphers import wrapper as installed
 from vdsm_tlsciphers.terminal import (
@@ -31,7 +34,7 @@ from vdsm_tlsciphers.terminal import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Collection, Iterable
+    from collections.abc import Iterable
 
     from vdsm_tlsciphers import documents
 
@@ -66,6 +69,10 @@ BLAMED = {'protocol-version': 'tlsprotocols', 'cipher-suite': 'tlsciphers',
 # The same in a priority string.
 WORKING_WORDS = ('+ECDHE-RSA, +AES-256-GCM, +GROUP-SECP256R1 and '
                  '+SIGN-RSA-PSS-RSAE-SHA256')
+# Who has refused a start.
+BY = {'hook': 'by the hook', 'wrapper': 'by the wrapper',
+      'libvirt': 'by libvirt, since nobody has taken the guard out',
+      'QEMU': 'since there was no wrapper of this package'}
 # Channels of SPICE that a VM of oVirt can have.
 CHANNELS = ('main', 'display', 'inputs', 'cursor', 'playback', 'record',
             'smartcard', 'usbredir')
@@ -78,10 +85,13 @@ def run(options: 'argparse.Namespace') -> int:
     properties = dict(given)
     if len(properties) < len(options.values):
         raise Problem('a property is given twice; give each once')
-    checked = [examine(properties or (of_machine(machine) if machine else {}),
-                       machine, options.engine_ciphers, baseline,
-                       options.baseline)
-               for machine in find_machines(options, bool(properties))]
+    if options.vm is None:
+        checked = [examine(
+            wanted(properties, machine), machine, options.engine_ciphers,
+            baseline, options.baseline)
+            for machine in find_machines(options, bool(properties))]
+    else:
+        checked = [check_vm(options, properties, baseline)]
     for document in checked:
         if document['refusal'] and document['refusal']['code'] == 'no-suite':
             document['notes'] += [
@@ -94,8 +104,83 @@ def run(options: 'argparse.Namespace') -> int:
                    if options.running else checked[0])
     else:
         show_all(checked, options.running)
-    return FINDINGS if any(document['refused'] or document['findings']
-                           for document in checked) else FINE
+    return FINDINGS if any(
+        document['refused'] or document['findings'] or refused_before(document)
+        for document in checked) else FINE
+
+
+def check_vm(options: 'argparse.Namespace', properties: 'dict[str, str]',
+             baseline: 'dict[str, str] | None') -> 'documents.Check':
+    """Return the document (dict) of the VM that --vm names."""
+    found = domains.look_up(domains.connect(), options.vm)
+    machine, runs = found or (None, False)
+    if runs:
+        return examine(wanted(properties, machine), machine,
+                       options.engine_ciphers, baseline, options.baseline)
+    last = last_start.LastStart(options.vm, machine)
+    # While it fails, libvirt may have a domain that vdsm has not yet filled.
+    if machine is None or not machine.displays:
+        machine = last.machine or machine
+    if machine is None and last.refusal is None:
+        raise Problem('%s: libvirt of this host does not know this VM, and '
+                      'the ends of its logs have no start of it%s; run this '
+                      'on the host that its event names, or give what it has '
+                      'in the engine: check NAME=VALUE' % (
+                          options.vm, ''.join(
+                              ' (%s)' % line for line in last.unread)),
+                      'no-such-vm')
+    document = examine(wanted(properties, machine), machine,
+                       options.engine_ciphers, baseline, options.baseline)
+    document['vm'] = machine.name if machine else options.vm
+    document['notes'] += last.unread
+    if machine is None and not properties:
+        document['displays'] = {}
+        document['findings'], document['details'] = [], []
+        document['notes'].append(
+            'the log has not got what the engine sent for this VM; give its '
+            'properties, as the engine has them: check --vm %s NAME=VALUE'
+            % options.vm)
+    if last.refusal:
+        add_last_start(document, last.refusal, machine)
+    return document
+
+
+def add_last_start(document: 'documents.Check',
+                   refusal: 'documents.LastStart',
+                   machine: 'domains.Machine | None') -> None:
+    """Add how the last start of a VM was refused, and what to do."""
+    document['last_start'] = refusal
+    refusal['stands'] = still_stands(document, refusal, machine)
+    if document['start'] is None and refusal['by'] != 'other' and (
+            refusal['stands'] is not False):
+        document['start'] = starts.remedy(
+            document['properties'], machine, refusal['line'], refusal['by'])
+
+
+def still_stands(document: 'documents.Check',
+                 refusal: 'documents.LastStart',
+                 machine: 'domains.Machine | None') -> 'bool | None':
+    """Tell whether a refusal would be repeated, None where nothing tells."""
+    if refusal['by'] == 'libvirt':
+        from vdsm_tlsciphers import examinations
+        found = (examinations.hook_files() if os.geteuid() else
+                 examinations.hook())
+        return found is not None and found.state != examinations.OK
+    if refusal['by'] != 'hook':
+        return None
+    if refusal['line'].startswith('tlsciphers: the wrapper'):
+        try:
+            tlsciphers.check_wrapper()
+        except tlsciphers.Refused:
+            return True
+    return None if machine is None else document['refused'] is not None
+
+
+def refused_before(document: 'documents.Check') -> bool:
+    """Tell whether its last start was refused, and nothing has changed."""
+    last = document['last_start']
+    return bool(last and last['by'] != 'other'
+                and last['stands'] is not False)
 
 
 def find_machines(options: 'argparse.Namespace', has_values: bool,
@@ -103,9 +188,8 @@ def find_machines(options: 'argparse.Namespace', has_values: bool,
     """Return the Machines that the options name; [None] for none of them."""
     if options.running:
         return domains.running(domains.connect())
-    machine = find_machine(options)
-    if machine:
-        return [machine]
+    if options.xml is not None:
+        return [domains.Machine(domains.read_file(options.xml), of_file=True)]
     if not has_values and not has_default():
         raise Problem('there is nothing to check; give [NAME=]VALUE, --vm, '
                       '--running or --xml')
@@ -120,12 +204,27 @@ def has_default() -> bool:
         return True  # resolve() says what is wrong.
 
 
+def wanted(properties: 'dict[str, str]',
+           machine: 'domains.Machine | None') -> 'dict[str, str]':
+    """
+    Return the properties (dict) to be checked: those that are given, with the
+    guard that the Machine has anyway, or else the Machine's.
+    """
+    if machine is None:
+        return properties
+    if not properties:
+        return of_machine(machine)
+    flags = starts.own_properties(machine).get(domains.FLAGS)
+    return properties if flags is None else {domains.FLAGS: flags,
+                                             **properties}
+
+
 def of_machine(machine: 'domains.Machine') -> 'dict[str, str]':
     """
     Return a Machine's own properties (dict), or the requirements that it was
     started with.
     """
-    return machine.properties or properties_of({
+    return starts.own_properties(machine) or properties_of({
         key: setting for key, setting in machine.policy.items()
         if setting.required})
 
@@ -148,23 +247,14 @@ def carried(machine: 'domains.Machine',
     return found
 
 
-def find_machine(options: 'argparse.Namespace') -> 'domains.Machine | None':
-    """Return the Machine that the options name, or None."""
-    if options.vm is not None:
-        return domains.find(domains.connect(), options.vm)
-    if options.xml is None:
-        return None
-    return domains.Machine(domains.read_file(options.xml), of_file=True)
-
-
 def parse_value(argument: str) -> 'tuple[str, str]':
     """Return the (name, value) of a property that an argument stands for."""
     name, equals, value = argument.partition('=')
-    if equals and name in tlsciphers.PROPERTIES:
+    if equals and name in (*tlsciphers.PROPERTIES, domains.FLAGS):
         return name, value
     if equals and name.lower().startswith('tls') and name.isalpha():
-        raise Problem('%s: no such property; there are %s' % (
-            name, ', '.join(tlsciphers.PROPERTIES)))
+        raise Problem('%s: no such property; there are %s, %s' % (
+            name, ', '.join(tlsciphers.PROPERTIES), domains.FLAGS))
     return guess(argument), argument
 
 
@@ -230,26 +320,27 @@ def examine(properties: 'dict[str, str]', machine: 'domains.Machine | None',
         'vm': machine.name if machine else None,
         'properties': properties, 'baseline': name, 'refused': None,
         'refusal': None, 'findings': [], 'details': [], 'notes': [],
-        'displays': {}}
-    displays: Collection[str] = (
-        machine.displays if machine else ('spice', 'vnc'))
+        'displays': {}, 'guard': guard_of(properties, machine),
+        'last_start': None, 'start': None}
+    displays = starts.displays_of(machine)
     try:
-        settings, lines = tlsciphers.resolve(
-            properties, displays,
-            machine is not None
-            and tlsciphers.is_hosted_engine(machine.document))
+        settings, lines = starts.settle(properties, machine)
     except tlsciphers.Refused as refusal:
         if str(refusal).startswith(CANNOT_TELL):
             raise Problem(without_package(str(refusal)))
         document['refused'] = str(refusal)
         document['refusal'] = parts(without_package(str(refusal)),
                                     'hook-refuses', 'high')
+        document['start'] = starts.remedy(properties, machine, str(refusal))
         return document
     if machine:
         document['refused'] = endpoints.refusal(machine, settings)
         if document['refused']:
             document['refusal'] = parts(document['refused'],
                                         'wrapper-refuses', 'high')
+            document['start'] = starts.remedy(
+                properties, machine,
+                'qemu-kvm-modified: ' + document['refused'], 'wrapper')
             return document
     policy: documents.Policy = {}
     for option, setting in settings:
@@ -269,6 +360,14 @@ def examine(properties: 'dict[str, str]', machine: 'domains.Machine | None',
                 add_clients(document, display, described)
     add_consoles(document, machine, policy, at_start)
     return document
+
+
+def guard_of(properties: 'dict[str, str]',
+             machine: 'domains.Machine | None') -> 'bool | None':
+    """Tell whether a VM has the guard, None where nothing tells."""
+    if domains.FLAGS in properties:
+        return bool(tlsciphers.has_guard(properties[domains.FLAGS]))
+    return machine.guard if machine else None
 
 
 def add(document: 'documents.Check', code: str,
@@ -623,7 +722,7 @@ def show(document: 'documents.Check') -> None:
         print('VM %s' % clean(document['vm']))
     for name, value in document['properties'].items():
         print('%s=%s' % (name, clean(value)))
-    if not document['properties']:
+    if not document['properties'] and not document['last_start']:
         print('no property; only the default of this host counts')
     for display, described in document['displays'].items():
         print('\n' + paint(display.upper(), 'bold') + (
@@ -656,6 +755,50 @@ def show(document: 'documents.Check') -> None:
     if document['refusal']:
         print('\n' + paint('Refused; the VM does not start: ', 'red')
               + clean(document['refusal']['finding']))
+    if document['last_start']:
+        show_last_start(document['last_start'], document['refused'])
+    if document['start']:
+        show_remedy(document['start'], document['vm'])
+
+
+def show_last_start(last: 'documents.LastStart',
+                    refused: 'str | None') -> None:
+    """Print how the last start of a VM on this host went."""
+    print('\n' + paint('Its last start here was refused ' + BY[last['by']]
+                       if last['by'] != 'other' else
+                       'Its last start here failed, not by this package', 'red'
+                       ) + ' (%s, %s): %s' % (clean(last['time']), last['log'],
+                                              'for the same reason'
+                                              if last['line'] == refused else
+                                              clean(last['line'])))
+    if last['by'] != 'other':
+        print('Today: ' + {
+            True: 'it would be refused again',
+            False: 'this is no longer so; start it',
+            None: 'this command cannot repeat it'}[last['stands']])
+
+
+def show_remedy(remedy: 'documents.Remedy', vm: 'str | None') -> None:
+    """Print what lets a VM start."""
+    beginning = 'To start %s now' % ('it' if vm else 'such a VM')
+    for way in remedy['ways']:
+        print('\n%s: in the engine, %s > Run > Run Once > Custom Properties '
+              '(or Edit, to keep it):' % (beginning, clean(vm or 'NAME')))
+        for change in way['changes']:
+            print('  %s: %s -> %s' % (
+                change['property'], clean(change['from'] or '(not set)'),
+                change['to'] or '(remove it)'))
+        print('  without a policy of the VM meanwhile: %s%s' % (
+            ' and '.join(display.upper() for display in way['open'])
+            or 'no console', '' if way['guard'] else
+            '; on a host without this package, every console'))
+        beginning = 'Or'
+    if remedy['other_host']:
+        print('\nOr: on another host (Run > Run Once > Host > Specific '
+              'Host(s)), where "vdsm-tlsciphers doctor" finds nothing')
+    if remedy['host']:
+        print('\nOn this host: ' + clean(remedy['host']))
+    print('\nTomorrow: ' + clean(remedy['tomorrow']))
 
 
 def show_row(title: str, lines: 'Iterable[str]') -> None:

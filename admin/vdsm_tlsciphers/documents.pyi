@@ -160,6 +160,7 @@ class VM(TypedDict):
     other_listeners: list[OtherListener]
     settings: list[VMSetting]
     differences: list[Difference]
+    guard: bool | None
 
 class Status(Head):
     vms: list[VM]
@@ -196,6 +197,36 @@ class Detail(TypedDict):
     remedy: str | None
     severity: Severity
 
+# How a VM that is refused can be started.
+
+Change = TypedDict('Change', {
+    'property': str, 'from': str | None, 'to': str | None})
+
+class Way(TypedDict):
+    changes: list[Change]
+    # The consoles that no requirement covers then, on this host.
+    open: list[Display]
+    # Whether it has the guard: without one, a host that lacks the package
+    # starts it with all consoles open.
+    guard: bool
+
+class Remedy(TypedDict):
+    ways: list[Way]
+    host: str | None
+    other_host: bool
+    tomorrow: str
+
+RefusedBy: TypeAlias = Literal['hook', 'wrapper', 'libvirt', 'QEMU', 'other']
+
+class LastStart(TypedDict):
+    log: str
+    time: str
+    by: RefusedBy
+    line: str
+    code: str | None
+    # Whether it would be refused again; None where that cannot be told.
+    stands: bool | None
+
 class Check(TypedDict):
     format: str
     version: int
@@ -209,6 +240,10 @@ class Check(TypedDict):
     details: list[Detail]
     notes: list[str]
     displays: dict[Display, CheckedDisplay]
+    guard: bool | None
+    # Of a VM that does not run: what the logs have of its last start here.
+    last_start: LastStart | None
+    start: Remedy | None
 
 # doctor
 

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 URI = 'qemu:///system'
 OVIRT_VM = 'http://ovirt.org/vm/1.0'
+# The engine's own property, which may hold the guard, and the first cluster
+# level for which it writes CPU features from it.
+FLAGS = 'extra_cpu_flags'
+GUARD_LEVEL = (4, 6)
 # Where vdsm keeps what libvirt asks its user for.
 VDSM_USER = 'vdsm@ovirt'
 VDSM_PASSWORD = '/etc/pki/vdsm/keys/libvirt_password'  # nosec B105 # path
@@ -58,9 +62,10 @@ class Machine:
     listen and can have TLS), unencrypted (list of Console: SPICE ports that
     cannot), properties (dict: the custom properties of the engine that are
     ours, which vdsm keeps in the metadata), wanted (dict: those of them that
-    ask for a policy), policy ({key of tlsciphers.KEYS: Setting}: what the VM
-    was started with), of_file (bool: the host that has it is not known), runs
-    (bool).
+    ask for a policy), flags (str: its property extra_cpu_flags, None where
+    there is no metadata of oVirt), cluster_level (tuple of int, or None),
+    policy ({key of tlsciphers.KEYS: Setting}: what the VM was started with),
+    of_file (bool: the host that has it is not known), runs (bool).
     """
 
     def __init__(self, xml: 'str | bytes', of_file: bool = False) -> None:
@@ -96,7 +101,10 @@ class Machine:
         self.uuid = child_text(domain, 'uuid')
         self.consoles = self._find_consoles(PORTS)
         self.unencrypted = self._find_consoles(UNENCRYPTED_PORTS)
-        self.properties = self._find_properties()
+        found = self._find_properties()
+        self.flags = None if found is None else found.pop(FLAGS, '')
+        self.properties: dict[str, str] = found or {}
+        self.cluster_level = self._find_cluster_level()
         self.wanted = {
             name: value for name, value in self.properties.items()
             if value.strip() and (name, value.strip()) != (
@@ -113,16 +121,46 @@ class Machine:
         return next((text_of(node).strip() for node
                      in self.document.getElementsByTagName('emulator')), '')
 
-    def _find_properties(self) -> 'dict[str, str]':
-        found = {}
-        for custom in self.document.getElementsByTagNameNS(OVIRT_VM,
-                                                           'custom'):
+    @property
+    def guard(self) -> 'bool | None':
+        """Whether it has the guard; None where nothing tells."""
+        try:
+            if tlsciphers.check_guard(self.document, COVERED):
+                return True
+        except tlsciphers.Refused:
+            return True  # Only what is there is refused.
+        return None if self.flags is None else tlsciphers.has_guard(self.flags)
+
+    def _find_properties(self) -> 'dict[str, str] | None':
+        """Return those in oVirt's metadata, None where there is none."""
+        found: dict[str, str] | None = None
+        for vm in self.document.getElementsByTagNameNS(OVIRT_VM, 'vm'):
+            found = found or {}
             # Devices have some as well.
-            if custom.parentNode and custom.parentNode.localName == 'vm':
+            for custom in children(vm, 'custom'):
                 for node in custom.childNodes:
-                    if node.localName in tlsciphers.PROPERTIES:
+                    if node.localName in (*tlsciphers.PROPERTIES, FLAGS):
                         found[node.localName] = text_of(node)
         return found
+
+    def _find_cluster_level(self) -> 'tuple[int, ...] | None':
+        for vm in self.document.getElementsByTagNameNS(OVIRT_VM, 'vm'):
+            for node in children(vm, 'clusterVersion'):
+                if re.match(r'[0-9]{1,3}\.[0-9]{1,3}\Z', text_of(node)):
+                    return tuple(map(int, text_of(node).split('.')))
+        return None
+
+    def at_start(self, flags: 'str | None') -> minidom.Document:
+        """
+        Return its domain XML as the engine writes it for the next start with
+        flags (str) as extra_cpu_flags, None where nothing tells of them: what
+        runs has not got the guard any more.
+        """
+        if flags is None:
+            return self.document
+        level = self.cluster_level
+        return with_guard(self.document, '' if level is not None
+                          and level < GUARD_LEVEL else flags)
 
     def _find_consoles(self, ports: 'Ports') -> 'list[Console]':
         consoles = []
@@ -286,10 +324,40 @@ def _log_says_tainted(machine: Machine) -> bool:
         return False
 
 
+def with_guard(document: minidom.Document, flags: str) -> minidom.Document:
+    """
+    Return a domain XML with the CPU features that the engine writes for a
+    guard in extra_cpu_flags (str), in place of any that it has.
+    """
+    document = document.cloneNode(True)  # type: ignore[assignment]
+    domain = document.documentElement
+    assert domain is not None  # nosec B101 # for mypy
+    for cpu in domain.getElementsByTagName('cpu'):
+        for feature in list(cpu.getElementsByTagName('feature')):
+            if feature.getAttribute('name') == tlsciphers.GUARD:
+                cpu.removeChild(feature)
+    for flag in flags.split(','):
+        if tlsciphers.has_guard(flag):
+            feature = document.createElementNS(None, 'feature')
+            feature.setAttribute('name', tlsciphers.GUARD)
+            if flag[:1] in POLICIES:
+                feature.setAttribute('policy', POLICIES[flag[:1]])
+            cpu = document.createElementNS(None, 'cpu')
+            cpu.appendChild(feature)
+            domain.appendChild(cpu)
+    return document
+
+
 def text_of(element: minidom.Node) -> str:
     """Return an element's own text: not its comments, not its children's."""
     return ''.join(child.data for child in element.childNodes
                    if isinstance(child, minidom.Text))
+
+
+def children(parent: minidom.Element, name: str) -> 'list[minidom.Element]':
+    """Return an element's children of a local name."""
+    return [node for node in parent.childNodes
+            if isinstance(node, minidom.Element) and node.localName == name]
 
 
 def child_text(element: minidom.Element, name: str) -> str:
@@ -298,6 +366,11 @@ def child_text(element: minidom.Element, name: str) -> str:
                  if child.nodeName == name), '')
 
 
+# The policies of CPU features by the engine's signs.
+POLICIES = {'+': 'require', '-': 'disable'}
+# Settings for both consoles.
+COVERED = [(tlsciphers.REQUIREMENT, 'ciphers='),
+           (tlsciphers.REQUIREMENT, 'priority=')]
 # {type of graphics: pairs of a display and the attribute that has its port}
 if TYPE_CHECKING:
     Ports = dict[str, Sequence[tuple[documents.ScannedDisplay, str]]]
@@ -359,16 +432,26 @@ def running(connection: 'libvirt.virConnect') -> 'list[Machine]':
     return sorted(machines, key=lambda machine: machine.name)
 
 
+def look_up(connection: 'libvirt.virConnect',
+            name: str) -> 'tuple[Machine, bool] | None':
+    """Return the Machine of that name or UUID and whether it runs, or None."""
+    import libvirt
+    for look in (connection.lookupByName, connection.lookupByUUIDString):
+        try:
+            domain = look(name)
+            return Machine(domain.XMLDesc()), bool(domain.isActive())
+        except libvirt.libvirtError:
+            continue
+    return None
+
+
 def find(connection: 'libvirt.virConnect', name: str) -> Machine:
     """
     Return the Machine (running or not) with that name or UUID. Raises
     Problem where there is none.
     """
-    import libvirt
-    for look_up in (connection.lookupByName, connection.lookupByUUIDString):
-        try:
-            return Machine(look_up(name).XMLDesc())
-        except libvirt.libvirtError:
-            continue
-    raise Problem('%s: no VM of this host has that name; "virsh -r list '
-                  '--all" has those that there are' % name)
+    found = look_up(connection, name)
+    if found is None:
+        raise Problem('%s: no VM of this host has that name; "virsh -r list '
+                      '--all" has those that there are' % name)
+    return found[0]

@@ -81,7 +81,21 @@ def run(options: argparse.Namespace) -> int:
     for level in levels:
         print(command(options.properties, level))
     print('systemctl restart ovirt-engine')
+    print(describe_guard(levels))
     return FINE
+
+
+def describe_guard(levels: 'list[str]') -> str:
+    """Return comments (str) that say how VMs of these levels are guarded."""
+    newer = any(tuple(map(int, level.split('.'))) >= (4, 6)
+                for level in levels)
+    return ('# The guard, +vdsm-tls in extra_cpu_flags, is for cluster levels '
+            'from 4.6 on (engine 4.4.6 and later)%s.\n# extra_cpu_flags is '
+            "the engine's own: do not define it here." % (
+                ': install this version on\n# all hosts first, then set on '
+                'the VM tlsprofile, and add +vdsm-tls to its extra_cpu_flags '
+                '(separated by commas)' if newer else
+                '; below there is none'))
 
 
 def command(properties: 'list[str]', level: str) -> str:

@@ -432,6 +432,11 @@ def see_tools(text: str, remedy: str) -> str:
 
 
 def hook() -> Finding:
+    return hook_files() or hook_trial('hook', vdsm_user())
+
+
+def hook_files() -> 'Finding | None':
+    """Return what keeps vdsm from the hook, or None."""
     check = 'hook'
     try:
         status = os.stat(HOOK)
@@ -448,7 +453,7 @@ def hook() -> Finding:
             return Finding(check, FAILED, 'vdsm cannot access %s'
                            % folder, 'chmod o+rx ' + folder)
         folder = os.path.dirname(folder)
-    return hook_trial(check, vdsm_user())
+    return None
 
 
 def hook_trial(check: str, user: 'pwd.struct_passwd | None') -> Finding:
@@ -942,7 +947,7 @@ def capabilities() -> Finding:
 def running_vms() -> 'Finding | list[Finding]':
     """Name the VMs that run here and would be refused at their next start."""
     check = 'running VMs'
-    from vdsm_tlsciphers import checker, domains, endpoints
+    from vdsm_tlsciphers import checker, domains, endpoints, starts
     try:
         machines = domains.running(domains.connect())
     except Problem as problem:
@@ -952,9 +957,7 @@ def running_vms() -> 'Finding | list[Finding]':
     refused = []
     for machine in machines:
         try:
-            settings, _ = tlsciphers.resolve(
-                checker.of_machine(machine), machine.displays,
-                tlsciphers.is_hosted_engine(machine.document))
+            settings, _ = starts.settle(checker.of_machine(machine), machine)
             line = endpoints.refusal(machine, settings)
         except tlsciphers.Refused as refusal:
             line = str(refusal)

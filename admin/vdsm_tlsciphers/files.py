@@ -59,6 +59,27 @@ def read_bounded(path: str, limit: int, remedy: str) -> bytes:
     return data
 
 
+def read_end(path: str, limit: int) -> bytes:
+    """Return the end of a file, at most limit bytes. Raises Problem."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise Problem('%s: not a regular file; look at it'
+                              % path, 'not-a-regular-file')
+            os.lseek(descriptor, max(0, status.st_size - limit), os.SEEK_SET)
+            return _read(descriptor, limit) or b''
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise Problem('%s: cannot be read: %s' % (path, error.strerror),
+                      'file-unreadable')
+    except ValueError:
+        raise Problem('%s: cannot be read: no file can have this name'
+                      % path, 'file-unreadable')
+
+
 def _read(descriptor: int, limit: int) -> 'bytes | None':
     """Return at most limit bytes, None where they do not come in time."""
     parts: list[bytes] = []

@@ -58,6 +58,8 @@ SECURED_CHANNELS = ('main', 'display', 'inputs', 'cursor', 'playback',
 RESTART = 'shut the VM down and start it'
 # Characters of a value: no property of the engine has more.
 LONGEST = 4096
+# Of VMs in one line.
+MOST_NAMES = 10
 
 
 def run(options: 'argparse.Namespace') -> int:
@@ -71,6 +73,8 @@ def run(options: 'argparse.Namespace') -> int:
         machines = choose(machines, options.vms)
     vms = [vm for vm in look_at(machines, connection, options.handshake)
            if vm['state'] != UNKNOWN or is_running(connection, vm['uuid'])]
+    unguarded = [machine.name for machine in machines
+                 if could_have_guard(machine)]
     document: documents.Status = {
         **head('status'), 'version': 2, 'vms': vms,
         'summary': {'vms': len(vms), **{
@@ -82,7 +86,7 @@ def run(options: 'argparse.Namespace') -> int:
     if options.json:
         print_json(document)
     else:
-        show(document)
+        show(document, unguarded)
     states = {vm['state'] for vm in vms}
     if UNKNOWN in states:
         return FAILED
@@ -101,6 +105,15 @@ def choose(machines: 'list[domains.Machine]',
                           'host; "virsh -r list" shows those that do' % name)
         chosen.extend(machine for machine in found if machine not in chosen)
     return chosen
+
+
+def could_have_guard(machine: domains.Machine) -> bool:
+    """Tell whether a Machine requires a policy, and lacks a guard for it."""
+    level = machine.cluster_level
+    return (machine.guard is False
+            and any(setting.required for setting in machine.policy.values())
+            and not tlsciphers.is_hosted_engine(machine.document)
+            and (level is None or level >= domains.GUARD_LEVEL))
 
 
 def is_running(connection: 'libvirt.virConnect', uuid: str) -> bool:
@@ -260,7 +273,8 @@ class Description:
             'vm': clean(machine.name), 'uuid': clean(machine.uuid),
             'pid': None, 'state': UNKNOWN, 'statement': 'unknown',
             'problem': None, 'displays': [], 'consoles': [],
-            'other_listeners': [], 'settings': [], 'differences': []}
+            'other_listeners': [], 'settings': [], 'differences': [],
+            'guard': machine.guard}
         self._machine = machine
         self._shown = shown
         self._given = vm
@@ -276,6 +290,8 @@ class Description:
             if there or display in machine.displays:
                 self._describe(display, there)
         self._add_general_differences()
+        if machine.guard:
+            self._add_guard_differences()
         self._add_others()
         self.vm['state'] = (DIFFERENCE if self.vm['differences'] else
                             IN_FORCE if machine.policy else NONE)
@@ -530,6 +546,29 @@ class Description:
                       'this policy: %s' % (name, self._machine.wanted[name],
                                            reason), remedy)
 
+    def _add_guard_differences(self) -> None:
+        """Name the consoles that the guard did not keep from running."""
+        required = {VNC if key == 'priority' else SPICE
+                    for key, setting in self._machine.policy.items()
+                    if setting.required}
+        level = self._machine.cluster_level
+        for display in [found['display'] for found in self.vm['displays']]:
+            if display in required:
+                continue
+            if display not in self._machine.displays:
+                reason = 'another hook has added this console'
+            elif level and level < domains.GUARD_LEVEL:
+                reason = 'the engine writes no guard for cluster level %s' % (
+                    '.'.join(map(str, level)))
+            else:
+                reason = ('the engine wrote no guard, or another hook took it '
+                          'out')
+            self._add(display, 'guard-not-kept', 'critical',
+                      'the VM has +%s in %s, and no property of it covers '
+                      'this console: %s' % (tlsciphers.GUARD, domains.FLAGS,
+                                            reason),
+                      'set tlsprofile on the VM and ' + RESTART)
+
     def _unmet_properties(self) -> 'list[str]':
         """Return the properties that ask for what the VM does not require."""
         required = {key for key, setting in self._machine.policy.items()
@@ -564,7 +603,8 @@ class Description:
     def _add(self, display: 'documents.Display | None', code: str,
              severity: 'documents.Severity', text: str, remedy: str) -> None:
         text, remedy = cut(text), cut(remedy)
-        if severity != 'low' and not self._machine.wanted and not any(
+        if severity != 'low' and not (
+                self._machine.wanted or self._machine.guard) and not any(
                 setting.required
                 for setting in self._machine.policy.values()):
             severity = 'medium'  # The host's default is best effort.
@@ -593,8 +633,8 @@ def cut(text: str) -> str:
 # For people
 
 
-def show(document: 'documents.Status') -> None:
-    """Print a document of status."""
+def show(document: 'documents.Status', unguarded: 'list[str]') -> None:
+    """Print a document of status, with those that could have a guard."""
     for vm in document['vms']:
         statement = vm['statement']
         print('%s: %s' % (vm['vm'], paint(statement, COLOURS[statement])))
@@ -604,6 +644,9 @@ def show(document: 'documents.Status') -> None:
             show_console(console)
         if statement == 'configured' and not vm['consoles']:
             print('  no console listens')
+        if vm['settings'] or vm['guard']:
+            print('  guard        ' + {True: 'yes', False: 'no',
+                                       None: 'unknown'}[vm['guard']])
         for other in vm['other_listeners']:
             print('  other port %-8d%s' % (other['port'], other['what']))
         for difference in vm['differences']:
@@ -611,6 +654,13 @@ def show(document: 'documents.Status') -> None:
                 difference['difference'], 'red')))
         if vm['problem']:
             print('  ' + paint(vm['problem'], 'yellow'))
+    if unguarded:
+        print('\nAdvice: without the guard: %s%s; a host without this package '
+              'would start them without it; set +%s in %s'
+              % (clean(', '.join(unguarded[:MOST_NAMES])), ' and %d more' % (
+                  len(unguarded) - MOST_NAMES)
+                  if len(unguarded) > MOST_NAMES else '', tlsciphers.GUARD,
+                  domains.FLAGS))
     summary = document['summary']
     print('%s%d VM%s on %s: %s' % (
         '\n' if document['vms'] else '', summary['vms'],

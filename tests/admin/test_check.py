@@ -755,3 +755,127 @@ def test_remedy_is_about_the_property_that_is_the_cause(
     assert remedies
     for found in remedies:
         assert remedy in found
+
+
+# The guard
+
+
+def guarded(xml: str, **properties: str) -> str:
+    """Return a domain XML with a guard, as the engine sends it."""
+    return of_engine(xml, extra_cpu_flags='+vdsm-tls', **properties).replace(
+        '<devices>', '<cpu><feature name="vdsm-tls" policy="require"/></cpu>'
+        '<devices>', 1)
+
+
+@pytest.mark.parametrize('flags', ['+vdsm-tls', 'vdsm-tls',
+                                   '-pcid,+vdsm-tls,+vmx'])
+def test_guard_is_kept_where_each_console_has_a_policy(
+        newest_command: Command, flags: str) -> None:
+    document = check(newest_command, 'extra_cpu_flags=' + flags, 'modern')
+    assert document['properties']['extra_cpu_flags'] == flags
+    assert (document['guard'], document['start']) == (True, None)
+    assert check(newest_command, 'modern', 'extra_cpu_flags=-pcid')[
+        'guard'] is False
+    assert check(newest_command, 'modern')['guard'] is None
+
+
+@pytest.mark.parametrize('xml, properties', [
+    (BOTH, {'tlsciphers': GOOD_CIPHERS}), (BOTH, {}),
+    (BOTH, {'tlsprofile': 'none'}), (VNC, {'tlsciphers': GOOD_CIPHERS}),
+    (VNC.replace('"vnc"', '"rdp"'), {'tlsprofile': 'modern'})])
+def test_refusal_of_a_guarded_vm_is_that_of_the_hook(
+        newest_command: Command, newest_hook: Hook, xml_file: WriteFile,
+        xml: str, properties: dict[str, str]) -> None:
+    refusal = newest_hook.refusal(guarded(xml, **properties),
+                                  extra_cpu_flags='+vdsm-tls', **properties)
+    assert ' [guard-' in refusal
+    # In the engine's XML, and once the hook has taken the guard out of it.
+    for written in (guarded(xml, **properties), of_engine(
+            xml, extra_cpu_flags='+vdsm-tls', **properties)):
+        document = check(newest_command, '--xml', xml_file(written), status=1)
+        assert document['refused'] == refusal
+        assert document['guard'] is True
+
+
+def test_guard_of_a_vm_counts_for_other_values_as_well(
+        newest_command: Command, xml_file: WriteFile) -> None:
+    path = xml_file(guarded(BOTH, tlsprofile='modern'))
+    assert check(newest_command, '--xml', path)['refused'] is None
+    assert check(newest_command, '--xml', path, GOOD_CIPHERS, status=1)[
+        'refused'].endswith(' [guard-uncovered]')
+    assert check(newest_command, '--xml', path, 'tlsprofile=modern',
+                 'extra_cpu_flags=-pcid')['guard'] is False
+    # Without metadata it is in the XML alone.
+    bare = BOTH.replace('<devices>', '<cpu><feature name="vdsm-tls"/></cpu>'
+                        '<devices>', 1)
+    assert check(newest_command, '--xml', xml_file(bare), status=1)['guard']
+
+
+def test_level_for_which_the_engine_writes_no_guard_is_named(
+        newest_command: Command, xml_file: WriteFile) -> None:
+    xml = of_engine(BOTH, tlsprofile='modern', extra_cpu_flags='+vdsm-tls')
+    xml = xml.replace('<ovirt-vm:vm>', '<ovirt-vm:vm><ovirt-vm:clusterVersion>'
+                      '%s</ovirt-vm:clusterVersion>')
+    assert codes(check(newest_command, '--xml', xml_file(xml % '4.5'),
+                       status=1)) == {'guard-missing'}
+    assert codes(check(newest_command, '--xml', xml_file(xml % '4.10')
+                       )) == set()
+
+
+# How to start what is refused
+
+
+def changes(way: Any) -> dict[str, tuple[str | None, str | None]]:
+    return {change['property']: (change['from'], change['to'])
+            for change in way['changes']}
+
+
+@pytest.mark.parametrize('values, covered, uncovered', [
+    # A lost definition.
+    ('extra_cpu_flags=-pcid,+vdsm-tls,+vmx',
+     {'tlsprofile': (None, 'intermediate')},
+     {'extra_cpu_flags': ('-pcid,+vdsm-tls,+vmx', '-pcid,+vmx')}),
+    ('extra_cpu_flags=+vdsm-tls tlsprofile=none',
+     {'tlsprofile': ('none', 'intermediate')},
+     {'extra_cpu_flags': ('+vdsm-tls', None)}),
+    ('extra_cpu_flags=-vdsm-tls tlsprofile=modern',
+     {'extra_cpu_flags': ('-vdsm-tls', '+vdsm-tls')},
+     {'extra_cpu_flags': ('-vdsm-tls', None)}),
+    ('extra_cpu_flags=+vdsm-tls tlsprofile=no-such',
+     {'tlsprofile': ('no-such', 'intermediate')},
+     {'tlsprofile': ('no-such', None),
+      'extra_cpu_flags': ('+vdsm-tls', None)}),
+    ('tlsciphers=NULL tlspriority=NORMAL',
+     {'tlsciphers': ('NULL', None), 'tlsprofile': (None, 'intermediate')},
+     {'tlsciphers': ('NULL', None)})])
+def test_refusal_comes_with_the_changes_that_let_the_vm_start(
+        newest_command: Command, values: str,
+        covered: dict[str, tuple[str | None, str | None]],
+        uncovered: dict[str, tuple[str | None, str | None]]) -> None:
+    given = dict(value.split('=', 1) for value in values.split())
+    ways = check(newest_command, *values.split(), status=1)['start']['ways']
+    assert list(map(changes, ways)) == [covered, uncovered]
+    assert ways[0]['open'] == []
+    for way in ways:
+        new = {**given, **{name: to for name, (_, to)
+                           in changes(way).items()}}
+        assert way['guard'] == ('+vdsm-tls' in (new.get('extra_cpu_flags')
+                                                or ''))
+        document = json.loads(newest_command.run(
+            'check', '--json', '--baseline', 'none', *[
+                '%s=%s' % item for item in new.items() if item[1]]
+            or ['tlsprofile=none']).stdout)
+        assert document['refused'] is None
+        assert way['open'] == [
+            display for display in ('spice', 'vnc') if not any(
+                setting['required'] for setting
+                in document['displays'][display]['policy'].values())]
+
+
+def test_what_another_host_may_know_can_start_there(
+        newest_command: Command) -> None:
+    for value, elsewhere in (('tlsgroups=no-such', True),
+                             ('tlsprofile=no-such', True),
+                             ('tlsciphers=NULL', False)):
+        start = check(newest_command, value, status=1)['start']
+        assert (start['other_host'], start['host']) == (elsewhere, None)

@@ -66,7 +66,7 @@ def test_properties_are_offered(complete: Complete,
     properties = support.run_file(newest_command.installation.module)[
         'PROPERTIES']
     assert {word.rstrip('=') for word in complete('vdsm-tlsciphers check ')
-            } == set(properties)
+            } == {*properties, 'extra_cpu_flags'}
 
 
 def test_files_are_offered(complete: Complete, tmp_path: pathlib.Path) -> None:

@@ -93,6 +93,22 @@ def test_output_says_what_happens_to_a_level_without_the_line(
          + output], capture_output=True).returncode == 0
 
 
+def test_guard_needs_no_definition_and_is_for_newer_levels(
+        newest_command: Command) -> None:
+    for levels, newer in ((['4.3', '4.5'], False), (['4.5', '4.6'], True),
+                          (['5.0'], True)):
+        output = newest_command.run('engine-line', '--cver', *levels).stdout
+        commands, _, said = output.partition('systemctl restart ovirt-engine')
+        assert 'extra_cpu_flags' not in commands
+        assert 'extra_cpu_flags is the engine\'s own: do not define' in said
+        # Only where there is one, what to do; hosts first.
+        assert ('on\n# all hosts first, then set on the VM tlsprofile'
+                in said) == newer
+        assert ('below there is none' in said) == (not newer)
+    assert 'no property of this package' in newest_command.problem(
+        'engine-line', '--properties', 'extra_cpu_flags')
+
+
 @pytest.mark.parametrize('arguments, message', [
     (['--cver', '4'], "'4' is no cluster level; give one such as 4.7"),
     (['--cver', "4.7' x"], 'is no cluster level'),

@@ -11,7 +11,9 @@ import json
 import pathlib
 import random
 import subprocess
-from collections.abc import Iterator
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import libvirt
@@ -19,10 +21,10 @@ import pytest
 import qmp
 
 import support
-from support import GOOD_CIPHERS, SEED_CIPHERS, WRAPPER
+from support import GOOD_CIPHERS, HOOK, SEED_CIPHERS, WRAPPER
 
 if TYPE_CHECKING:
-    from conftest import Host, MakeHost, RunHook, Start, Write
+    from conftest import Create, Host, MakeHost, RunHook, Start, Write
 
 BOTH = support.lab_domain('spice', 'vnc')
 
@@ -338,3 +340,223 @@ def test_spice_without_a_tls_port_is_no_port_beside_one(
     finding, = console['findings']
     assert 'spice_tls' in finding['remedy']
     assert 'tlsprofile' not in finding['remedy']
+
+
+# VMs that do not run
+
+VDSM_LOG = pathlib.Path('/var/log/vdsm/vdsm.log')
+GUARD = {'extra_cpu_flags': '-pcid,+vdsm-tls'}
+Vdsm = Callable[..., bool]
+
+
+def of_engine(xml: str, properties: Mapping[str, str]) -> str:
+    """
+    Return a domain XML as the engine sends it: properties in the metadata,
+    and the guard where extra_cpu_flags has it.
+    """
+    feature = ('<feature name="vdsm-tls" policy="require"/>'
+               if '+vdsm-tls' in properties.get('extra_cpu_flags', '') else '')
+    return xml.replace('<devices>', """<metadata>
+        <ovirt-vm:vm xmlns:ovirt-vm="http://ovirt.org/vm/1.0">
+        <ovirt-vm:custom>%s</ovirt-vm:custom></ovirt-vm:vm></metadata>
+        <cpu mode="custom" match="minimum"><model>qemu64</model>%s</cpu>
+        <devices>""" % (''.join(
+            '<ovirt-vm:%s>%s</ovirt-vm:%s>' % (name, value, name)
+            for name, value in properties.items()), feature), 1).replace(
+                '</name>', '</name><uuid>%s</uuid>' % uuid.uuid4(), 1)
+
+
+def record(text: str) -> None:
+    now = time.time()
+    with VDSM_LOG.open('a') as log:
+        log.write('%s,%03d+0000 INFO  %s\n' % (
+            time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime(now)),
+            now % 1 * 1000, text))
+
+
+@pytest.fixture
+def vdsm(lab: Host, create: Create, tmp_path: pathlib.Path) -> Iterator[Vdsm]:
+    """
+    Stands for vdsm: a function that starts a VM with properties, the hook's
+    work included where vdsm would find it, and tells whether it runs. It
+    writes to vdsm's log what vdsm writes there.
+    """
+    VDSM_LOG.parent.mkdir(exist_ok=True)
+
+    def vdsm(xml: str, properties: Mapping[str, str]) -> bool:
+        xml = of_engine(xml, properties)
+        vm_id = xml.partition('<uuid>')[2].partition('<')[0]
+        record('(jsonrpc/1) [api.virt] START create(vmParams=%r) from='
+               '::1,42000, vmId=%s (api:48)' % (
+                   {'xml': xml, 'vmId': vm_id}, vm_id))
+        beginning = "(vm/%s) [virt.vm] (vmId='%s') " % (vm_id[:8], vm_id)
+        domxml = tmp_path / 'domxml'
+        domxml.write_text(xml)
+        if pathlib.Path(HOOK).stat().st_mode & 0o100:
+            process = subprocess.run(
+                [HOOK], stderr=subprocess.PIPE,
+                env=support.hook_environment(domxml, **properties))
+            record('(vm/%s) [root] %s: rc=%d err=%r (hooks:114)' % (
+                vm_id[:8], HOOK, process.returncode, process.stderr))
+            if process.returncode:
+                record('%sChanged state to Down: Hook Error: %r (code=1) '
+                       '(vm:1712)' % (beginning, (process.stderr,)))
+                return False
+        record('%s%s (vm:2700)' % (beginning, domxml.read_text()))
+        try:
+            domain = create(lab, domxml.read_text())
+        except libvirt.libvirtError as error:
+            record('%sChanged state to Down: %s (code=1) (vm:1712)' % (
+                beginning, error))
+            return False
+        domain.destroy()
+        return True
+
+    yield vdsm
+    VDSM_LOG.unlink(missing_ok=True)
+
+
+def changed(properties: Mapping[str, str],
+            way: dict[str, Any]) -> dict[str, str]:
+    """Return the properties that a VM has after a way to start it."""
+    new = dict(properties)
+    for change in way['changes']:
+        assert new.pop(change['property'], None) == change['from']
+        if change['to'] is not None:
+            new[change['property']] = change['to']
+    return new
+
+
+@contextlib.contextmanager
+def without_run_bit(hook: pathlib.Path) -> Iterator[None]:
+    hook.chmod(0o644)
+    try:
+        yield
+    finally:
+        hook.chmod(0o755)
+
+
+@contextlib.contextmanager
+def replaced(hook: pathlib.Path) -> Iterator[None]:
+    """Have a hook in its place that knows nothing of the guard."""
+    text = hook.read_bytes()
+    hook.write_text('#!/bin/sh\n')
+    try:
+        yield
+    finally:
+        hook.write_bytes(text)
+
+
+@pytest.mark.parametrize('properties, code', [
+    (GUARD, 'guard-uncovered'),
+    ({**GUARD, 'tlsciphers': GOOD_CIPHERS}, 'guard-uncovered'),
+    ({**GUARD, 'tlsprofile': 'none'}, 'guard-uncovered'),
+    ({**GUARD, 'tlsprofile': 'modern', 'tlsgroups': 'no-such'},
+     'unknown-group'),
+    ({'tlsciphers': 'NULL', 'tlsprofile': 'modern'}, 'no-suite')])
+def test_vm_that_the_hook_has_refused_starts_as_check_says(
+        vdsm: Vdsm, properties: dict[str, str], code: str) -> None:
+    xml = support.lab_domain('spice', 'vnc', name='web1')
+    assert not vdsm(xml, properties)
+    # Another one that runs is not mistaken for it.
+    assert vdsm(support.lab_domain('vnc', name='web10'),
+                {**GUARD, 'tlsprofile': 'modern'})
+    document = check('--vm', 'web1')
+    last = document['last_start']
+    assert (last['by'], last['code'], last['stands']) == ('hook', code, True)
+    assert document['refused'] == last['line']
+    assert document['properties'] == properties
+    assert document['start']['ways'][0]['open'] == []
+    for way in document['start']['ways']:
+        assert vdsm(xml, changed(properties, way)), way
+    # Now its last start was none that was refused.
+    assert check('--vm', 'web1')['last_start'] is None
+
+
+@pytest.mark.parametrize('break_it', [without_run_bit, replaced])
+def test_vm_whose_guard_nobody_took_out_can_start_once_the_hook_is_there(
+        vdsm: Vdsm, break_it: Callable[
+            [pathlib.Path], contextlib.AbstractContextManager[None]]) -> None:
+    properties = {**GUARD, 'tlsprofile': 'modern'}
+    xml = support.lab_domain('spice', 'vnc', name='web1')
+    with break_it(pathlib.Path(HOOK)):
+        assert not vdsm(xml, properties)
+        document = check('--vm', 'web1')
+        assert (document['last_start']['by'], document['last_start']['code'],
+                document['last_start']['stands']) == (
+                    'libvirt', 'guard-not-removed', True)
+        assert document['start']['other_host']
+        way, = document['start']['ways']
+        assert [change['property'] for change in way['changes']
+                ] == ['extra_cpu_flags']
+        # Without its guard it starts here, and without its policy.
+        assert (way['open'], way['guard']) == (['spice', 'vnc'], False)
+        assert vdsm(xml, changed(properties, way))
+        assert not vdsm(xml, properties)
+    process = subprocess.run(['vdsm-tlsciphers', 'check', '--vm', 'web1'],
+                             capture_output=True, text=True)
+    assert process.returncode == 0, process.stdout
+    assert 'Today: this is no longer so; start it\n' in process.stdout
+    assert vdsm(xml, properties)
+
+
+def test_vm_that_the_wrapper_has_refused_is_explained(vdsm: Vdsm) -> None:
+    properties = {**GUARD, 'tlsprofile': 'modern'}
+    xml = support.lab_domain('spice', name='web1').replace(
+        '</domain>', """<qemu:commandline
+        xmlns:qemu="http://libvirt.org/schemas/domain/qemu/1.0">
+        <qemu:arg value="-spice"/><qemu:arg value="plaintext-channel=main"/>
+        </qemu:commandline></domain>""")
+    assert not vdsm(xml, properties)
+    way, = check('--vm', 'web1')['start']['ways']
+    for only_of_libvirt in False, True:
+        if only_of_libvirt:
+            VDSM_LOG.unlink()
+        document = check('--vm', 'web1')
+        assert document['start']['ways'] == ([] if only_of_libvirt else [way])
+        assert document['start']['host'] == (
+            'remove plaintext-channel from -spice')
+        last = document['last_start']
+        assert (last['by'], last['code'], last['stands']) == (
+            'wrapper', 'spice-plaintext-channel', None)
+        assert last['line'].startswith('qemu-kvm-modified: ')
+        assert subprocess.run(
+            ['vdsm-tlsciphers', 'check', '--vm', 'web1'],
+            stdout=subprocess.DEVNULL).returncode == 1
+    assert document['displays'] == {}
+    assert way['open'] == ['spice']
+    assert vdsm(xml, changed(properties, way))
+
+
+def test_domain_that_vdsm_has_not_filled_yet_is_looked_for_in_the_log(
+        vdsm: Vdsm, lab: Host) -> None:
+    assert not vdsm(support.lab_domain('spice', 'vnc', name='web1'), GUARD)
+    domain = lab.connection.defineXML(
+        '<domain type="qemu"><name>web1</name><uuid>%s</uuid><memory>1024'
+        '</memory><os><type>hvm</type></os></domain>'
+        % VDSM_LOG.read_text().partition('<uuid>')[2].partition('<')[0])
+    with contextlib.ExitStack() as stack:
+        stack.callback(domain.undefine)
+        document = check('--vm', 'web1')
+    assert document['refused'].endswith(' [guard-uncovered]')
+    assert document['properties'] == GUARD
+
+
+def test_vm_of_which_nothing_is_known_is_one_line(lab: Host) -> None:
+    process = subprocess.run(['vdsm-tlsciphers', 'check', '--vm', 'nosuch'],
+                             capture_output=True, text=True)
+    assert (process.returncode, process.stdout) == (2, '')
+    line, = process.stderr.splitlines()
+    assert line.endswith(' [no-such-vm]')
+    assert '/var/log/libvirt/qemu/nosuch.log: cannot be read' in line
+
+
+def test_guard_of_a_running_vm_counts_for_its_next_start(
+        start: Start, run_hook: RunHook) -> None:
+    properties = {**GUARD, 'tlsprofile': 'modern'}
+    vm = start(run_hook(of_engine(BOTH, properties), **properties))
+    document = check('--vm', vm.name)
+    assert (document['properties'], document['refused'], document['guard'],
+            document['last_start']) == (properties, None, True, None)
+    assert check('--vm', vm.name, GOOD_CIPHERS)['refused'].endswith(
+        ' [guard-uncovered]')

@@ -499,6 +499,19 @@ def test_vm_for_which_the_host_has_no_tls_any_more_is_named(
     assert found.startswith(remedy)
 
 
+def test_guarded_vm_that_would_be_refused_at_its_next_start_is_named(
+        start: Start) -> None:
+    """As one that was started where nobody looked at its guard."""
+    start(support.lab_domain('vnc', name='lost').replace('</name>', (
+        '</name><metadata><v:vm xmlns:v="http://ovirt.org/vm/1.0"><v:custom>'
+        '<v:extra_cpu_flags>+vdsm-tls</v:extra_cpu_flags></v:custom></v:vm>'
+        '</metadata>')))
+    text = checks(doctor())['running VMs'][1]
+    assert text.startswith('lost would be refused at its next start: '
+                           'extra_cpu_flags: ')
+    assert 'guard-uncovered' in text
+
+
 def test_user_that_there_is_not_is_a_warning() -> None:
     shell('usermod --login other vdsm')
     try:

@@ -46,7 +46,8 @@ def type_in(start: Start, run_hook: RunHook,
                             ('[fd00::7]:5901', '127.0.0.1:%d' % vm.vnc_port),
                             ('PORT HOST', '%d 127.0.0.1' % vm.tls_port),
                             ('NAME.log', vm.name + '.log'),
-                            ('dumpxml NAME', 'dumpxml ' + vm.name)):
+                            ('dumpxml NAME', 'dumpxml ' + vm.name),
+                            ('--vm NAME', '--vm ' + vm.name)):
             command = command.replace(word, value)
         return subprocess.run(command, shell=True, cwd=tmp_path,
                               capture_output=True, text=True)

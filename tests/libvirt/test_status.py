@@ -146,6 +146,28 @@ def with_property(xml: str, name: str, value: str) -> str:
         </ovirt-vm:vm></metadata><devices>""" % (name, value, name), 1)
 
 
+def of_engine(xml: str, level: str = '4.7', **properties: str) -> str:
+    """
+    Return a domain XML with properties in the metadata, as the engine writes
+    them, and with the guard where extra_cpu_flags has it.
+    """
+    guard = ('<cpu mode="custom" match="minimum"><model>qemu64</model>'
+             '<feature name="vdsm-tls" policy="require"/></cpu>'
+             if 'extra_cpu_flags' in properties else '')
+    return xml.replace('<devices>', """<metadata>
+        <ovirt-vm:vm xmlns:ovirt-vm="http://ovirt.org/vm/1.0">
+          <ovirt-vm:clusterVersion>%s</ovirt-vm:clusterVersion>
+          <ovirt-vm:custom>%s</ovirt-vm:custom>
+        </ovirt-vm:vm></metadata>%s<devices>""" % (level, ''.join(
+            '<ovirt-vm:%s>%s</ovirt-vm:%s>' % (name, value, name)
+            for name, value in properties.items()), guard), 1)
+
+
+def without_guard(xml: str) -> str:
+    """Return a domain XML as another hook, or an old engine, has it."""
+    return xml.replace('<feature name="vdsm-tls" policy="require"/>', '')
+
+
 # Stands for a wrapper that loses, or sets in part only, what the domain XML
 # requests of VNC: ours sets it on all credentials.
 PARTIAL_WRAPPER = r"""#!/usr/bin/python3
@@ -898,3 +920,64 @@ def test_what_cannot_be_done_is_one_line(arguments: list[str],
     process = run(*arguments, enter=enter)
     assert (process.returncode, process.stdout, process.stderr) == (
         2, '', 'vdsm-tlsciphers: %s\n' % line)
+
+
+# The guard
+
+GUARD = {'extra_cpu_flags': '-pcid,+vdsm-tls'}
+
+
+def test_policies_without_a_guard_are_advice_and_no_difference(
+        start: Start, run_hook: RunHook, host_default: Write) -> None:
+    host_default('[default]\ntlsprofile = modern\n')
+    modern = {'tlsprofile': 'modern'}
+    for name, level, properties in (
+            ('guarded', '4.7', {**modern, **GUARD}), ('bare', '4.7', modern),
+            ('old', '4.5', modern), ('default', '4.7', {})):
+        start(run_hook(of_engine(support.lab_domain('vnc', name=name), level,
+                                 **properties), **properties))
+    # Not the engine's.
+    start(run_hook(support.lab_domain('vnc'), **modern))
+    document = status()
+    assert {vm['vm']: vm['guard'] for vm in document['vms']} == {
+        'guarded': True, 'bare': False, 'old': False, 'default': False,
+        'lab': None}
+    text = run().stdout
+    advice, = [line for line in text.splitlines() if 'Advice' in line]
+    assert advice.startswith('Advice: without the guard: bare; ')
+    assert [line.split()[1] for line in text.splitlines()
+            if line.startswith('  guard ')] == [
+                'no', 'no', 'yes', 'unknown', 'no']
+
+
+def test_vm_that_runs_in_spite_of_its_guard_is_a_difference(
+        start: Start, run_hook: RunHook) -> None:
+    properties = {'tlsciphers': GOOD_CIPHERS, **GUARD}
+    both = support.lab_domain('spice', 'vnc')
+    start(run_hook(without_guard(of_engine(both, **properties)),
+                   **properties))
+    found = only_vm(exit_status=1)
+    assert ('vnc', 'guard-not-kept') in differences(found)
+    assert 'spice' not in {display for display, _ in differences(found)}
+    assert 'another hook took it out' in json.dumps(found)
+    # One that has lost its policy as well.
+    start(without_guard(of_engine(
+        support.lab_domain('spice', 'vnc', name='lost'), '4.5', **GUARD)))
+    found = only_vm('lost', exit_status=1)
+    assert differences(found) == [('spice', 'guard-not-kept'),
+                                  ('vnc', 'guard-not-kept')]
+    for difference in found['differences']:
+        assert 'no guard for cluster level 4.5' in difference['text']
+        assert difference['severity'] == 'critical'
+
+
+def test_console_that_another_hook_has_added_is_told_of_a_guarded_vm(
+        start: Start, run_hook: RunHook) -> None:
+    properties = {'tlsciphers': GOOD_CIPHERS, **GUARD}
+    start(with_arguments(run_hook(of_engine(
+        support.lab_domain('spice'), **properties), **properties),
+        '-vnc', '127.0.0.1:77'))
+    found = only_vm(exit_status=1)
+    text, = [item['text'] for item in found['differences']
+             if item['code'] == 'guard-not-kept']
+    assert text.endswith(': another hook has added this console')
