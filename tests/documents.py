@@ -157,6 +157,10 @@ ELSEWHERE = {
     '"tag=pci", "tlsciphers_properties": {"tlsprofile": "modern"}}\'':
         'ansible/test_vm_policy.py::test_vms_with_a_tag_get_the_policy_and_'
         'keep_their_other_properties',
+    'ansible-playbook vdsm_hooks.tlsciphers.vm_policy -e \'{"tlsciphers_vms": '
+    '"tag=pci", "tlsciphers_properties": {"tlsprofile": "modern"}, '
+    '"tlsciphers_guard": false, "tlsciphers_pin": false}\'':
+        'ansible/test_vm_policy.py::test_guard_can_be_left_out_and_taken_away',
     'python3 -m pytest tests/node --rpm rpmbuild/RPMS/noarch/*.rpm':
         'check.sh',
 }
@@ -167,6 +171,12 @@ NEEDS = {
         'an engine; unit/test_documentation.py compares the definition with '
         'what the hook takes',
     'systemctl restart ovirt-engine': 'an engine',
+    'install -m 0644 ansible/playbooks/tasks/host_deploy.yml /etc/'
+    'ovirt-engine/ansible/vdsm-hook-tlsciphers.yml':
+        'an engine; ansible/test_host_deploy.py includes the file as it does',
+    'install -m 0644 RPM-GPG-KEY-vdsm-hook-tlsciphers /etc/ovirt-engine/'
+    'ansible/': 'an engine',
+    'dnf reinstall vdsm-hook-tlsciphers': 'a repository',
     'ansible-playbook vdsm_hooks.tlsciphers.audit': 'several hosts with VMs',
     'ansible-playbook vdsm_hooks.tlsciphers.audit -e tlsciphers_audit=$PWD/'
     'after -e tlsciphers_before=$PWD/tlsciphers-audit':
@@ -179,7 +189,7 @@ NEEDS = {
 NO_COMMANDS = (
     'console  ', 'engine           the host', 'ok       package',
     'db2: effective', 'ovirt_hosts:', 'tlsciphers_host_repository:',
-    '<qemu:commandline>',
+    '<qemu:commandline>', '<cpu ...>', '- name: ',
     'vdsm-hook-tlsciphers: files of a manual', 'priority: the VNC console',
     'ECDHE+AESGCM:TLS_AES', 'NORMAL:-VERS-ALL', '[default]', 'wrapper: ',
     'ok       package', 'db2: effective')

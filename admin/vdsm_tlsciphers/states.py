@@ -603,7 +603,7 @@ class Description:
     def _add(self, display: 'documents.Display | None', code: str,
              severity: 'documents.Severity', text: str, remedy: str) -> None:
         text, remedy = cut(text), cut(remedy)
-        if severity != 'low' and not (
+        if severity != 'low' and code != 'console-not-encrypted' and not (
                 self._machine.wanted or self._machine.guard) and not any(
                 setting.required
                 for setting in self._machine.policy.values()):

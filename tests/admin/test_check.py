@@ -210,7 +210,7 @@ def test_refusal_comes_with_code_and_remedy(
     assert document['refusal']['remedy']
     assert document['refusal']['severity'] == 'high'
     printed = newest_command.run('check', *arguments).stdout
-    assert printed.endswith(document['refusal']['finding'] + '\n')
+    assert ': %s\n' % document['refusal']['finding'] in printed
     assert check(newest_command, 'modern')['refusal'] is None
 
 
