@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import NamedTuple
-    from xml.dom import minidom
+    from xml.dom import minidom  # nosec B408 # its type
 
     from vdsm_tlsciphers import documents
 
