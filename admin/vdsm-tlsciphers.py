@@ -11,7 +11,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, '@PKGDATADIR@')
 
 try:
-    from vdsm_tlsciphers import main
+    from vdsm_tlsciphers import cli as main
 except ImportError as error:
     sys.stderr.write('vdsm-tlsciphers: a file of it is missing: %s; dnf '
                      'reinstall vdsm-hook-tlsciphers\n' % error)

@@ -33,8 +33,10 @@ def shared_files() -> list[str]:
         '__pycache__', 'vdsm_tlsciphers',
         *(name for module in MODULES
           for name in (module + '.py', compiled(module))),
-        *('vdsm_tlsciphers/' + path.name for path in
-          (support.SOURCE / 'admin/vdsm_tlsciphers').glob('*.py'))]
+        *(str(path.relative_to(support.SOURCE / 'admin'))
+          for path in (support.SOURCE / 'admin/vdsm_tlsciphers').rglob('*')
+          if path.suffix == '.py' or (path.is_dir()
+                                      and path.name != '__pycache__'))]
 
 
 class Build:

@@ -26,7 +26,8 @@ import argparse, importlib, json, sys
 sys.dont_write_bytecode = True
 sys.path.insert(0, sys.argv[1])
 parser = argparse.ArgumentParser(add_help=False)
-importlib.import_module('vdsm_tlsciphers.' + sys.argv[2]).add_arguments(parser)
+importlib.import_module(
+    'vdsm_tlsciphers.commands.' + sys.argv[2]).add_arguments(parser)
 print(json.dumps([
     (action.option_strings, action.metavar or (
         '' if action.nargs == 0 else '{%s}' % ','.join(action.choices)
@@ -38,7 +39,7 @@ print(json.dumps([
 
 def names() -> list[str]:
     """Return the commands (list of str) in the order of the help."""
-    text = (support.SOURCE / 'admin/vdsm_tlsciphers/main.py').read_text()
+    text = (support.SOURCE / 'admin/vdsm_tlsciphers/cli.py').read_text()
     table, = re.findall(r'(?s)\nCOMMANDS = \{\n(.*?)\n\}', text)
     return re.findall(r"(?m)^    '([a-z-]+)'", table)
 
@@ -47,7 +48,7 @@ def modules() -> list[str]:
     """Return the names (list of str) of the commands that have a module."""
     return sorted(
         path.stem.replace('_', '-') for path in
-        (support.SOURCE / 'admin/vdsm_tlsciphers').glob('*.py')
+        (support.SOURCE / 'admin/vdsm_tlsciphers/commands').glob('*.py')
         if '\ndef add_arguments(' in path.read_text())
 
 

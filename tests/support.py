@@ -198,9 +198,9 @@ class Installation:
                                                  self.emulator.parent))
         self.command = root / 'bin/vdsm-tlsciphers'
         self._make('admin/vdsm-tlsciphers.py', self.command)
-        for path in (SOURCE / 'admin/vdsm_tlsciphers').glob('*.py'):
-            self._make(path, self.module.parent / 'vdsm_tlsciphers'
-                       / path.name, mode=0o644)
+        for path in (SOURCE / 'admin/vdsm_tlsciphers').rglob('*.py'):
+            self._make(path, self.module.parent / path.relative_to(
+                SOURCE / 'admin'), mode=0o644)
         for kind, place in (
                 ('bash', 'bash-completion/completions/vdsm-tlsciphers'),
                 ('zsh', 'zsh/site-functions/_vdsm-tlsciphers')):

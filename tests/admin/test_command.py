@@ -93,7 +93,7 @@ def copy(newest_command: Command, tmp_path: pathlib.Path) -> RunCopy:
 def test_mistake_in_the_program_is_one_line_that_says_where(
         copy: RunCopy, tmp_path: pathlib.Path) -> None:
     """Even that: a traceback would frighten who cannot read it."""
-    module = tmp_path / 'modules/vdsm_tlsciphers/check.py'
+    module = tmp_path / 'modules/vdsm_tlsciphers/commands/check.py'
     module.write_text(module.read_text().replace(
         'return checker.run(options)', 'return options.nothing'))
     status, said = copy('check', 'modern')
@@ -113,8 +113,9 @@ def test_long_argument_does_not_make_a_long_line(
 
 
 @pytest.mark.parametrize('missing', [
-    'tlsciphers.py', 'vdsm_tlsciphers/main.py', 'vdsm_tlsciphers/check.py',
-    'vdsm_tlsciphers/checker.py'])
+    'tlsciphers.py', 'vdsm_tlsciphers/cli.py',
+    'vdsm_tlsciphers/commands/check.py',
+    'vdsm_tlsciphers/commands/checker.py'])
 def test_damaged_package_is_one_line(copy: RunCopy, tmp_path: pathlib.Path,
                                      missing: str) -> None:
     (tmp_path / 'modules' / missing).unlink()

@@ -84,7 +84,8 @@ def test_machine_without_qemu_is_no_host(command: Command) -> None:
 UNTRIED = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from vdsm_tlsciphers import configuration, examinations
+from vdsm_tlsciphers.host import checks as examinations
+from vdsm_tlsciphers.host import openssl_conf as configuration
 def unreadable(path):
     raise LookupError('unknown encoding: latin-1')
 configuration.unreadable = unreadable
@@ -111,7 +112,7 @@ REMEDIES = """
 import sys
 sys.path.insert(0, sys.argv[1])
 sys.modules['libvirt'] = None
-from vdsm_tlsciphers import examinations
+from vdsm_tlsciphers.host import checks as examinations
 for finding in examinations.running_vms(), examinations.host_default():
     print(finding.text, finding.remedy, sep='\\n')
 """

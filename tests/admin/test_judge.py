@@ -19,7 +19,9 @@ import support
 SCRIPT = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
-from vdsm_tlsciphers import certificate, judge, tls
+from vdsm_tlsciphers.audit import compliance as judge
+from vdsm_tlsciphers.tls import certificate
+from vdsm_tlsciphers.tls import handshake as tls
 print(json.dumps(eval(sys.argv[2], {
     'certificate': certificate, 'judge': judge, 'tls': tls,
     'given': json.loads(sys.argv[3])})))

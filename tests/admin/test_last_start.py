@@ -30,7 +30,7 @@ GUARD_LINE = 'unsupported configuration: unknown CPU feature: vdsm-tls'
 LOOK = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
-from vdsm_tlsciphers import domains, last_start
+from vdsm_tlsciphers.host import domains, last_start
 last_start.VDSM_LOG = sys.argv[2] + '/vdsm.log'
 domains.LOG = sys.argv[2] + '/%s.log'
 last = last_start.LastStart(sys.argv[3])

@@ -16,7 +16,7 @@ import support
 SCRIPT = """
 import json, sys, types
 sys.path.insert(0, sys.argv[1])
-from vdsm_tlsciphers import consoles
+from vdsm_tlsciphers.host import consoles
 options = [(sys.argv[2], sys.argv[3], [])]
 print(json.dumps(sorted(consoles._named(
     types.SimpleNamespace(options=options)))))

@@ -39,7 +39,8 @@ GNUTLS = ('NORMAL:-VERS-ALL:+VERS-TLS1.2:+VERS-TLS1.3:-CIPHER-ALL:'
 PROGRAM = """
 import json, sys, time
 sys.path.insert(0, sys.argv[1])
-from vdsm_tlsciphers import judge, proofs
+from vdsm_tlsciphers.audit import compliance as judge
+from vdsm_tlsciphers.audit import policy_proof as proofs
 policy = json.loads(sys.argv[2])
 given = proofs.offers(judge.policy_bounds(policy), sys.argv[3])
 begin = time.perf_counter()

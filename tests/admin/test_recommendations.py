@@ -44,7 +44,8 @@ def texts() -> Iterator[tuple[str, str]]:
                     'ansible/*.md', 'ansible/**/*.yml'):
         for path in sorted(support.SOURCE.glob(pattern)):
             yield str(path.relative_to(support.SOURCE)), path.read_text()
-    for pattern in 'hooks/*.py', 'wrapper/*.py', 'admin/vdsm_tlsciphers/*.py':
+    for pattern in ('hooks/*.py', 'wrapper/*.py',
+                    'admin/vdsm_tlsciphers/**/*.py'):
         for path in sorted(support.SOURCE.glob(pattern)):
             # Texts in pieces are one here; a value alone is said to nobody.
             yield str(path.relative_to(support.SOURCE)), '\n'.join(

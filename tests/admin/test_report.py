@@ -1128,7 +1128,7 @@ def test_policies_without_number_are_not_all_looked_up(
 REPORTS = """
 import contextlib, io, json, sys
 sys.path.insert(0, sys.argv[1])
-from vdsm_tlsciphers import main
+from vdsm_tlsciphers import cli as main
 statuses = {}
 for path in sys.argv[3:]:
     with contextlib.redirect_stderr(io.StringIO()) as said, (

@@ -195,7 +195,8 @@ def test_each_suite_that_openssl_knows_has_its_name_there(
 
 def load_table(installation: support.Installation) -> dict[int, str]:
     names: dict[int, str] = support.run_file(
-        installation.module.parent / 'vdsm_tlsciphers/suites.py')['NAMES']
+        installation.module.parent
+        / 'vdsm_tlsciphers/tls/cipher_suites.py')['NAMES']
     return names
 
 
@@ -316,7 +317,7 @@ STRENGTHS = {
 def test_strength_follows_the_guidelines(
         newest_installation: support.Installation) -> None:
     table = support.run_file(newest_installation.module.parent
-                             / 'vdsm_tlsciphers/suites.py')
+                             / 'vdsm_tlsciphers/tls/cipher_suites.py')
     strength = table['strength']
     found = {name: strength(table['CODES'][name], 'TLSv1.3' if name.startswith(
         'TLS_') else 'TLSv1.2') for name in STRENGTHS}

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 PROGRAM = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from vdsm_tlsciphers import port, spice, tls
+from vdsm_tlsciphers.tls import handshake as tls
+from vdsm_tlsciphers.tls import probe as port
+from vdsm_tlsciphers.tls import spice
 try:
     print(*spice.open_channels('127.0.0.1', *map(int, sys.argv[2:])))
 except (port.Unreachable, tls.Broken) as error:

@@ -250,7 +250,8 @@ class Targets:
 
     def tls(self) -> Target:
         """What a server answers to a hello, in pieces of any size."""
-        tls, suites = self.admin('tls'), self.admin('suites')
+        tls = self.admin('tls.handshake')
+        suites = self.admin('tls.cipher_suites')
         offered = {*suites.OLDER, *suites.TLS13}
         versions = sorted(tls.VERSIONS)
 
@@ -275,7 +276,7 @@ class Targets:
 
     def vencrypt(self) -> Target:
         """What a VNC server says before TLS begins, to two clients."""
-        tls, vnc = self.admin('tls'), self.admin('vnc')
+        tls, vnc = self.admin('tls.handshake'), self.admin('tls.vencrypt')
 
         def check(data: bytes) -> None:
             talk = vnc.Talk()
@@ -294,10 +295,10 @@ class Targets:
 
     def process(self) -> Target:
         """What /proc has of an emulator: command line, environment, file."""
-        emulators = self.admin('emulators')
-        consoles = self.admin('consoles')
-        listener = self.admin('listeners').Listener
-        problem = self.admin('main').Problem
+        emulators = self.admin('host.qemu_process')
+        consoles = self.admin('host.consoles')
+        listener = self.admin('host.listeners').Listener
+        problem = self.admin('cli').Problem
         files: dict[str, bytes] = {}
         emulators.find_pid = lambda machine: 1
         emulators.read = lambda pid, name: files.get(

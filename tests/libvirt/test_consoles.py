@@ -27,7 +27,8 @@ SPICE = 'disable-ticketing=on'
 PROGRAM = """
 import json, sys
 sys.path.insert(0, '/usr/share/vdsm-hook-tlsciphers')
-from vdsm_tlsciphers import consoles, emulators, listeners
+from vdsm_tlsciphers.host import consoles, listeners
+from vdsm_tlsciphers.host import qemu_process as emulators
 emulators.find_pid = lambda machine: int(sys.argv[1])
 found = consoles.Consoles(emulators.Emulator(None),
                           listeners.Listeners().find(int(sys.argv[1])))

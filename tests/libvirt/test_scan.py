@@ -178,7 +178,8 @@ def test_a_websocket_without_encryption_is_known_at_once(
     vm = start(support.lab_domain('vnc'), host_without_vnc_tls)
     script = (
         'import sys; sys.path.insert(0, "/usr/share/vdsm-hook-tlsciphers"); '
-        'from vdsm_tlsciphers import port, scanner; '
+        'from vdsm_tlsciphers.audit import scanner; '
+        'from vdsm_tlsciphers.tls import probe as port; '
         'examined = port.Port("127.0.0.1", %d, "websocket"); '
         'print(scanner.examine(examined), examined.connections)'
         % vm.websocket_port)

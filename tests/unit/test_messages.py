@@ -97,13 +97,13 @@ def messages() -> dict[str, tuple[str, str]]:
         for text in texts(ast.parse((support.SOURCE / name).read_text())):
             if not text.startswith('<'):
                 add(name, text)
-    for path in (support.SOURCE / 'admin/vdsm_tlsciphers').glob('*.py'):
+    for path in (support.SOURCE / 'admin/vdsm_tlsciphers').rglob('*.py'):
         for node in ast.walk(ast.parse(path.read_text())):
             if (isinstance(node, ast.Call)
                     and called(node) in CALLS_OF_THE_COMMAND):
                 for argument in node.args:
                     for text in texts(argument):
-                        add('admin/vdsm_tlsciphers/' + path.name, text)
+                        add(str(path.relative_to(support.SOURCE)), text)
     for name in SHELL_CODE:
         for text in re.findall(
                 r'\b(?:say|complain|echo|stderr:write\()[ (]?"([^"\n]*)',
@@ -141,7 +141,8 @@ def test_every_line_that_is_explained_is_one_that_can_be_printed() -> None:
 
 
 def test_every_difference_of_status_is_explained_by_its_code() -> None:
-    states = (support.SOURCE / 'admin/vdsm_tlsciphers/states.py').read_text()
+    states = (support.SOURCE
+              / 'admin/vdsm_tlsciphers/audit/policy_status.py').read_text()
     codes = set(re.findall(
         r"'([a-z]+(?:-[a-z]+)+)',\s+'(?:critical|high|medium|low|info)'",
         states))

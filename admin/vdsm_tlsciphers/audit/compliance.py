@@ -1,0 +1,490 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""Whether what a console accepts is within its policy, and a baseline."""
+
+import collections
+import functools
+import re
+
+from tlsciphers_values import group_key
+
+import tlsciphers
+from vdsm_tlsciphers import Problem
+from vdsm_tlsciphers.tls import certificate, libraries
+from vdsm_tlsciphers.tls import cipher_suites as suites
+from vdsm_tlsciphers.tls import handshake as tls
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Set as AbstractSet
+    from typing import NamedTuple
+
+    from vdsm_tlsciphers import documents
+
+NO_BASELINE = tlsciphers.NO_PROFILE
+
+# What Mozilla's guidelines have beside the groups of our profiles.
+HYBRID_GROUP = 'x25519mlkem768'
+
+
+NO_TLS: 'documents.ScanState' = 'no TLS'
+# The code of a SPICE console that has a port without TLS, and no other.
+NO_TLS_PORT = 'no-tls-port'
+# The worst first.
+SEVERITIES: 'tuple[documents.Severity, ...]' = (
+    'critical', 'high', 'medium', 'low', 'info')
+SUITE_SEVERITIES: 'dict[documents.Strength, documents.Severity]' = {
+    'broken': 'high', 'weak': 'medium', 'acceptable': 'low', 'strong': 'low'}
+
+if TYPE_CHECKING:
+    class Violation(NamedTuple):
+        """What is accepted beyond some bounds (text)."""
+
+        code: str
+        severity: documents.Severity
+        text: str
+else:
+    Violation = collections.namedtuple('Violation', 'code severity text')
+
+# What a VNC port can have on offer beside TLS with a certificate.
+UNENCRYPTED = {
+    'anonymous TLS': Violation('anonymous-tls', 'high', 'TLS without a '
+                               'certificate is on offer'),
+    'no TLS': Violation('unencrypted-offer', 'critical', 'connections '
+                        'without encryption are on offer')}
+KNOWN_SIGNATURES = frozenset(tls.SIGNATURE_NAMES.values())
+# Different values of policies that are looked up, each by a program.
+MOST_VALUES = 1000
+# Longer than any that the hook takes.
+LONGEST_VALUE = 4096
+
+
+class Bounds:
+    """
+    What is permitted; None where anything is: versions (set of str), older
+    (set of int: suites before TLS 1.3), tls13 (set of int), groups (set of
+    str, as group_key() has them), signatures (set of str, as
+    tls.SIGNATURE_NAMES has them; those of TLS 1.2).
+    """
+
+    def __init__(self, versions: 'AbstractSet[str] | None' = None,
+                 older: 'AbstractSet[int] | None' = None,
+                 tls13: 'AbstractSet[int] | None' = None,
+                 groups: 'set[str] | None' = None,
+                 signatures: 'set[str] | None' = None) -> None:
+        self.versions = versions
+        self.older = older
+        self.tls13 = tls13
+        self.groups = groups
+        self.signatures = signatures
+
+    def permits_group(self, name: str) -> bool:
+        """Tell whether a group of tls.GROUPS is within the bounds."""
+        return self.groups is None or group_key(name) in self.groups
+
+    @property
+    def permits_finite_field(self) -> bool:
+        """
+        Whether a group for DHE is within the bounds. Where none is, a server
+        can do DHE with a prime of its own all the same.
+        """
+        return any(self.permits_group(name) for name in tls.GROUPS.values()
+                   if name.startswith('ffdhe'))
+
+    def violations(self, protocols: 'dict[str, list[documents.Suite]]',
+                   groups: 'Iterable[str]',
+                   signatures: 'Iterable[str]') -> 'list[Violation]':
+        """Return what is accepted (as a scan has it) beyond the bounds."""
+        found: list[Violation] = []
+        versions = [version for version in protocols
+                    if self.versions is None or version in self.versions]
+        beyond = [version for version in protocols
+                  if version not in versions]
+        if beyond:
+            found.append(Violation(
+                'protocol-version', min(map(_version_severity, beyond),
+                                        key=SEVERITIES.index),
+                '%s %s accepted' % (', '.join(beyond), 'are' if len(
+                    beyond) > 1 else 'is')))
+        for version in versions:
+            permitted = self.tls13 if version == 'TLSv1.3' else self.older
+            others = [suite for suite in protocols[version]
+                      if permitted is not None
+                      and int(suite['code'], 16) not in permitted]
+            if others:
+                found.append(Violation(
+                    'cipher-suite', min(map(_suite_severity, others),
+                                        key=SEVERITIES.index),
+                    '%s is accepted with %s' % (version, ', '.join(
+                        suite['suite'] for suite in others))))
+        beyond = [group for group in groups if not self.permits_group(group)]
+        if beyond:
+            found.append(Violation(
+                'key-exchange-group', 'low', 'key-exchange group%s %s '
+                'accepted' % ('s' if len(beyond) > 1 else '',
+                              ', '.join(beyond))))
+        beyond = [name for name in signatures if self.signatures is not None
+                  and name not in self.signatures]
+        if beyond:
+            found.append(Violation(
+                'signature-algorithm', 'low', 'TLS 1.2 signatures with %s '
+                'accepted' % ', '.join(beyond)))
+        return found
+
+
+def _version_severity(version: str) -> 'documents.Severity':
+    if version == 'SSLv3':
+        return 'high'
+    return 'medium' if version in ('TLSv1', 'TLSv1.1') else 'low'
+
+
+def _suite_severity(suite: 'documents.Suite') -> 'documents.Severity':
+    return SUITE_SEVERITIES[suite['strength']]
+
+
+def governing_keys(display: 'documents.ScannedDisplay') -> 'tuple[str, ...]':
+    """Return those of tlsciphers.KEYS that are for a display."""
+    if display in ('vnc', 'websocket'):
+        return ('priority',)
+    return tuple(key for key in tlsciphers.KEYS if key != 'priority')
+
+
+def policy_bounds(values: 'dict[str, str]') -> Bounds:
+    """
+    Return the Bounds of a policy ({key of tlsciphers.KEYS: value}). Raises
+    Problem where the libraries of this host do not understand it.
+    """
+    for key, value in values.items():
+        _check_value(key, value)
+    if 'priority' in values:
+        return _priority_bounds(values['priority'])
+    bounds = Bounds()
+    if 'protocols' in values:
+        bounds.versions = set(values['protocols'].split(':'))
+    if 'ciphers' in values:
+        bounds.older = _cipher_list(values['ciphers'])
+    if 'ciphersuites' in values:
+        bounds.tls13 = {suites.CODES[name] for name in
+                        values['ciphersuites'].split(':')
+                        if name in suites.CODES}
+    if 'groups' in values:
+        bounds.groups = set(map(group_key, values['groups'].split(':')))
+    return bounds
+
+
+def _check_value(key: str, value: str) -> None:
+    """Raise Problem unless a value for a key (str) is one of the hook's."""
+    if (key, value) in _seen:
+        return
+    name = 'tls' + ('ciphers' if key == 'ciphersuites' else key)
+    try:
+        tlsciphers.check_characters(name, value[:LONGEST_VALUE])
+    except tlsciphers.Refused as refusal:
+        raise Problem(str(refusal).replace('tlsciphers: ', '', 1))
+    if len(value) > LONGEST_VALUE:
+        raise Problem('%s: a value of %d characters' % (key, len(value)))
+    if len(_seen) >= MOST_VALUES:
+        raise Problem('%s: more than %d different values' % (key,
+                                                             MOST_VALUES))
+    _seen.add((key, value))
+
+
+_seen: 'set[tuple[str, str]]' = set()
+
+
+@functools.lru_cache(maxsize=None)
+def _cipher_list(ciphers: str) -> 'frozenset[int]':
+    """Return the suites (frozenset of int) of an OpenSSL cipher list."""
+    names = ciphers.split(':')
+    if all(name in suites.CODES for name in names):
+        # Whatever this host's OpenSSL can do.
+        return frozenset(suites.CODES[name] for name in names)
+    codes = re.findall(r'0x(\w\w),0x(\w\w) - ', libraries.ask(
+        tlsciphers.OPENSSL, 'ciphers', '-s', '-V', '-tls1_2', '--', ciphers))
+    if not codes:
+        raise Problem('OpenSSL of this host knows no suite of %s'
+                      % tlsciphers.printable(ciphers))
+    return frozenset(int(first + second, 16) for first, second in codes)
+
+
+@functools.lru_cache(maxsize=None)
+def _priority_bounds(priority: str) -> Bounds:
+    """Return the Bounds of a GnuTLS priority string."""
+    versions, listed, groups = libraries.list_priority(priority)
+    if not versions:
+        raise Problem('GnuTLS of this host does not know %s'
+                      % tlsciphers.printable(priority))
+    # It drops the end of a string that has too many elements for it.
+    left, _, _ = libraries.list_priority(priority + ':-VERS-TLS-ALL')
+    if set(left).intersection(libraries.GNUTLS_VERSIONS):
+        raise Problem('GnuTLS of this host does not read the end of %s'
+                      % tlsciphers.printable(priority))
+    codes = {int(code, 16) for _, code in listed}
+    return Bounds(set(versions), codes.difference(suites.TLS13),
+                  codes.intersection(suites.TLS13),
+                  set(map(group_key, groups)), _signatures(priority))
+
+
+def _signatures(priority: str) -> 'set[str]':
+    """Return the signature algorithms of TLS 1.2 in a priority string."""
+    return {_signature(re.sub('^SIGN-', '', name))
+            for name in libraries.read_priority(priority).signatures}
+
+
+def _signature(name: str) -> str:
+    """Return the name in tls.SIGNATURE_NAMES of one of GnuTLS's."""
+    name = name.upper()
+    found = re.match('(RSA|DSA|ECDSA)-(?:SECP[0-9]+R1-)?(SHA[0-9]+|MD5)$',
+                     name)
+    if found:
+        return '%s+%s' % found.groups()
+    found = re.match('RSA-PSS-(RSAE-)?SHA([0-9]+)$', name)
+    if found:
+        return 'rsa_pss_%s_sha%s' % ('rsae' if found.group(1) else 'pss',
+                                     found.group(2))
+    return re.sub('^EDDSA-', '', name).lower()
+
+
+def read_baseline(name: str) -> 'dict[str, str] | None':
+    """
+    Return the settings ({name of tlsciphers.SETTINGS: value}) of a profile,
+    None for "none". Raises Problem where there is no such profile.
+    """
+    if name == NO_BASELINE:
+        return None
+    if name in tlsciphers.PROFILES:
+        return tlsciphers.PROFILES[name]
+    try:
+        sections = tlsciphers.read_host_default()
+    except tlsciphers.Refused as refusal:
+        raise Problem(str(refusal))
+    if 'profile ' + name not in sections:
+        raise Problem('--baseline %s: no such profile; known are %s; add '
+                      '[profile %s] to %s or correct the name' % (
+                          name, ', '.join(tlsciphers.profile_names(sections)),
+                          name, tlsciphers.HOST_DEFAULT))
+    return {key: value for key, (value, _)
+            in sections['profile ' + name].items()}
+
+
+def baseline_bounds(settings: 'dict[str, str]',
+                    display: 'documents.ScannedDisplay') -> Bounds:
+    """
+    Return the Bounds of a baseline (as read_baseline() has it) for a display.
+    Raises Problem where it has none, or is not understood.
+    """
+    is_vnc = display in ('vnc', 'websocket')
+    # Suites and versions are the same to both libraries. A built-in profile
+    # names them, so that it means the same on each host.
+    openssl = {key: value for key, value in settings.items()
+               if key != 'tlspriority'}
+    built_in = settings in tlsciphers.PROFILES.values()
+    if 'tlspriority' in settings and not built_in and (
+            is_vnc or not openssl):
+        return _priority_bounds(settings['tlspriority'])
+    if not openssl:
+        raise Problem('the profile has no setting for this console')
+    values = {key[len('tls'):]: value for key, value in openssl.items()}
+    tokens = [token for token in values.pop('ciphers', '').split(':')
+              if token]
+    for key, is_tls13 in (('ciphers', False), ('ciphersuites', True)):
+        chosen = [token for token in tokens
+                  if token.startswith('TLS_') is is_tls13]
+        if chosen:
+            values[key] = ':'.join(chosen)
+    bounds = policy_bounds(values)
+    if built_in and bounds.groups is not None:
+        bounds.groups.add(HYBRID_GROUP)
+    return bounds
+
+
+def findings(console: 'documents.Console',
+             baseline: 'dict[str, str] | None', name: str,
+             times: 'Sequence[str]') -> 'list[documents.Finding]':
+    """
+    Return the findings (list of dict) about a console, from its facts alone.
+
+    Arguments:
+        console (dict): as a scan has it; its "findings" are not looked at.
+        baseline (dict or None): as read_baseline() has it.
+        name (str): of the baseline.
+        times (sequence of str): at each of which its certificate must hold.
+    """
+    policy = console['policy']
+    found = []
+    if policy is not None:
+        values = {key: setting['value'] for key, setting in policy.items()
+                  if key in tlsciphers.KEYS}
+        found = _compare('policy', console, lambda: policy_bounds(values),
+                         'the policy is not effective: vdsm-tlsciphers status '
+                         'tells more; shut the VM down and start it')
+    if baseline is not None:
+        found += _compare('baseline', console, lambda: baseline_bounds(
+            baseline, console['display']), _remedy(console, name))
+        found += [_finding('baseline', violation, remedy or _remedy(
+            console, name)) for violation, remedy in _flaws(console, times)]
+    against: documents.Against = (
+        'policy' if policy is not None else 'baseline')
+    for offer in console.get('unencrypted_offers') or ():
+        # Those of later versions are none that are encrypted, either.
+        found.append(_finding(against, UNENCRYPTED.get(offer, Violation(
+            'unencrypted-offer', 'high', '%s is on offer' % offer)),
+            _encryption(console, name)))
+    channels = console.get('open_channels')
+    if channels:
+        found.append(_finding(against, Violation(
+            'spice-plaintext', 'critical', 'SPICE channels work without TLS '
+            'on this port: %s' % ', '.join(channels)),
+            _encryption(console, name)))
+    elif console['state'] == NO_TLS:
+        found.append(_finding(
+            against, Violation('no-tls', 'critical',
+                               console['problem'] or 'no TLS'),
+            _encryption(console, name)))
+    return found
+
+
+def unchecked(console: 'documents.Console') -> 'list[str]':
+    """
+    Return what nobody has checked of a console (list of str): facts that a
+    scan, such as one of an older version, does not have.
+    """
+    found = []
+    offers = [(version, suite) for version, accepted
+              in console['protocols'].items() for suite in accepted]
+    exchanges = {(version, suites.key_exchange(int(suite['code'], 16)))
+                 for version, suite in offers}
+    kinds = {exchange for _, exchange in exchanges}
+    if (not console['groups'] and any(
+            kind == 'any' or 'ECDHE' in kind for kind in kinds)):
+        found.append('key-exchange groups')
+    if any('dh_bits' not in suite for _, suite in offers
+           if suites.is_dhe(int(suite['code'], 16))):
+        found.append('Diffie-Hellman primes')
+    # Under another name SHA-1 would not be known again.
+    if exchanges & {('TLSv1.2', 'ECDHE'), ('TLSv1.2', 'DHE')} and (
+            not console.get('signatures')
+            or not KNOWN_SIGNATURES.issuperset(console['signatures'] or ())):
+        found.append('signature algorithms of TLS 1.2')
+    if console.get('extended_master_secret') is None and {
+            version for version, _ in exchanges} & {
+                'TLSv1', 'TLSv1.1', 'TLSv1.2'}:
+        found.append('extended master secret')
+    if (console['display'] == 'vnc' and offers
+            and console.get('unencrypted_offers') is None):
+        found.append('offers beside TLS')
+    if any(not kind.startswith(('anonymous', 'PSK')) for kind in kinds):
+        found += certificate.unchecked(console['certificate'])
+    found += ['the policy\'s ' + key for key in console['policy'] or ()
+              if key not in tlsciphers.KEYS]
+    return found
+
+
+def _compare(against: 'documents.Against', console: 'documents.Console',
+             make_bounds: 'Callable[[], Bounds]',
+             remedy: str) -> 'list[documents.Finding]':
+    if not console['protocols']:
+        return []
+    try:
+        bounds = make_bounds()
+    except Problem as problem:
+        return [_finding(against, Violation(
+            'not-evaluated', 'high', 'it cannot be evaluated: %s' % problem),
+            'scan from a host that knows it')]
+    found = bounds.violations(console['protocols'], console['groups'],
+                              console.get('signatures') or ())
+    if against == 'policy':
+        found += _own_primes(bounds, console['protocols'])
+        # Who relies on a policy is worse off than who has none.
+        found = [violation._replace(severity=min(
+            violation.severity, 'high', key=SEVERITIES.index))
+            for violation in found]
+    return [_finding(against, violation, remedy) for violation in found]
+
+
+def _own_primes(bounds: Bounds,
+                protocols: 'dict[str, list[documents.Suite]]') -> (
+                    'list[Violation]'):
+    """Return what is accepted with primes that are none of the groups."""
+    if bounds.permits_finite_field:
+        return []
+    # A suite beyond the bounds is a violation by itself.
+    names = {suite['suite'] for version, accepted in protocols.items()
+             if bounds.versions is None or version in bounds.versions
+             for suite in accepted
+             if suites.is_dhe(int(suite['code'], 16)) and (
+                 bounds.older is None
+                 or int(suite['code'], 16) in bounds.older)}
+    return [Violation(
+        'dhe-outside-groups', 'low', 'keys are exchanged in a Diffie-Hellman '
+        'group of the server, none of the policy, with %s'
+        % ', '.join(sorted(names)))] if names else []
+
+
+def _flaws(console: 'documents.Console', times: 'Sequence[str]') -> (
+        'Iterator[tuple[Violation, str | None]]'):
+    """Yield what any baseline forbids, and a remedy (None: the usual)."""
+    bits = [suite['dh_bits'] for accepted in console['protocols'].values()
+            for suite in accepted if 'dh_bits' in suite]
+    if bits and min(bits) < suites.LEAST_BITS:
+        yield Violation(
+            'dh-prime', 'medium' if min(bits) >= 1024 else 'high',
+            'keys are exchanged with a Diffie-Hellman prime of %d bits'
+            % min(bits)), None
+    weak = [digest for digest in ('MD5', 'SHA-1') if any(
+        name.endswith('+' + digest.replace('-', ''))
+        for name in console.get('signatures') or ())]
+    if weak:
+        yield Violation(
+            'sha1-signature', 'medium', 'TLS 1.2 signatures with %s accepted '
+            '(RFC 9155)' % ' and '.join(weak)), (
+                'set tlsprotocols=TLSv1.3 on the VM, or tlsciphers with '
+                '@SECLEVEL=2, shut it down and start it'
+                if console['display'] == 'spice' else None)
+    if console.get('extended_master_secret') is False:
+        yield Violation(
+            'no-extended-master-secret', 'low', 'no extended master secret '
+            'with TLS 1.2 or older (RFC 7627)'), (
+                'allow TLS 1.3 only, or update what listens')
+    if console['certificate']:
+        for code, flaw in certificate.flaws(console['certificate'], times):
+            yield Violation(code, 'medium', flaw), (
+                'enroll the certificate of the host again in the engine')
+
+
+def _finding(against: 'documents.Against', violation: Violation,
+             remedy: str) -> 'documents.Finding':
+    return {'against': against,
+            'finding': '%s; %s' % (violation.text, remedy),
+            'code': violation.code, 'text': violation.text, 'remedy': remedy,
+            'severity': violation.severity}
+
+
+def _remedy(console: 'documents.Console', name: str) -> str:
+    if console['display'] == 'tls':
+        return "restrict it in the server's configuration"
+    there = (' in place of its properties' if console['policy'] else '')
+    return ('set tlsprofile=%s on the VM%s, shut it down and start it'
+            % (name, there))
+
+
+def _encryption(console: 'documents.Console', name: str) -> str:
+    if console['display'] in ('vnc', 'websocket'):
+        return ('check Enable VNC Encryption in the engine (Compute > '
+                'Clusters > Edit > Console) and reinstall the hosts')
+    if console['display'] == 'spice':
+        if console.get('code') == NO_TLS_PORT:
+            return ('enable TLS for SPICE on the host (spice_tls in '
+                    '/etc/libvirt/qemu.conf), shut the VM down and start it')
+        # A default of the host leaves the channels as they are.
+        if any(setting['required']
+               for setting in (console['policy'] or {}).values()):
+            return ('shut the VM down and start it on a host with this '
+                    'version of vdsm-hook-tlsciphers, which then has every '
+                    'channel demand TLS')
+        return ('set tlsprofile=%s on the VM, shut it down and start it: '
+                'every channel then demands TLS' % (
+                    name if name != NO_BASELINE else 'intermediate'))
+    return 'close the port, or put a TLS proxy in front'

@@ -1,0 +1,202 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""
+What a console with a policy would accept, by handshakes with a server of this
+machine's own libraries under exactly that policy. It listens on the loopback
+only, with a certificate of oVirt's kind (RSA, 2048 bits) that is made for it
+and removed with it.
+"""
+
+import contextlib
+import fcntl
+import functools
+import os
+import re
+import socket
+import subprocess  # nosec B404 # programs by absolute path, no shell
+import sys
+import tempfile
+
+import tlsciphers
+from vdsm_tlsciphers import Problem
+from vdsm_tlsciphers.audit import compliance as judge
+from vdsm_tlsciphers.audit import scanner
+from vdsm_tlsciphers.host import openssl_conf as configuration
+from vdsm_tlsciphers.host import wrapper as installed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from vdsm_tlsciphers import documents
+
+ADDRESS = '127.0.0.1'
+# Seconds, for one program.
+PATIENCE = 20
+# What "openssl req" reads besides its arguments.
+REQUEST = '[req]\ndistinguished_name = name\n[name]\n'
+CLIENT_VERSIONS = {'TLSv1': '-tls1', 'TLSv1.1': '-tls1_1',
+                   'TLSv1.2': '-tls1_2', 'TLSv1.3': '-tls1_3'}
+GNUTLS_SERVER = (
+    'import sys; sys.path.insert(0, sys.argv[1]); '
+    'from vdsm_tlsciphers.audit import gnutls_server; '
+    'gnutls_server.serve(int(sys.argv[2]), *sys.argv[3:])')
+
+
+class Dead(Exception):
+    """
+    The library takes the policy, but not together with a certificate of
+    oVirt's kind: it would take no client.
+    """
+
+
+@contextlib.contextmanager
+def server(policy: 'dict[str, str]') -> 'Iterator[int]':
+    """
+    The port (int) of a server with a policy ({key of tlsciphers.KEYS:
+    value}), for SPICE or, where it has a priority, for VNC. Raises Problem,
+    Dead, and wrapper.Refused where the wrapper would refuse it.
+    """
+    with tempfile.TemporaryDirectory(prefix='vdsm-tlsciphers-') as folder:
+        certificate = os.path.join(folder, 'certificate')
+        with open(certificate, 'wb') as file:
+            file.write(make_certificate())
+        start = _start_gnutls if 'priority' in policy else _start_openssl
+        process, port = start(policy, certificate, folder)
+        with process:
+            try:
+                yield port
+            finally:
+                process.kill()
+
+
+@functools.lru_cache(maxsize=None)
+def make_certificate() -> bytes:
+    """Return a new certificate and its key (bytes, PEM)."""
+    with tempfile.TemporaryDirectory(prefix='vdsm-tlsciphers-') as folder:
+        configuration = os.path.join(folder, 'cnf')
+        key = os.path.join(folder, 'key')
+        with open(configuration, 'w') as file:
+            file.write(REQUEST)
+        pem = _run(tlsciphers.OPENSSL, 'req', '-config', configuration,
+                   '-x509', '-newkey', 'rsa:2048', '-sha256', '-nodes',
+                   '-subj', '/CN=vdsm-tlsciphers', '-days', '2', '-keyout',
+                   key).stdout
+        try:
+            with open(key, 'rb') as file:
+                return pem + file.read()
+        except OSError as error:
+            raise Problem('openssl makes no certificate to try a policy with: '
+                          '%s; repair openssl' % error.strerror,
+                          'no-certificate')
+
+
+def _run(*command: str, **keywords: 'dict[str, str]',
+         ) -> 'subprocess.CompletedProcess[bytes]':
+    try:
+        return subprocess.run(  # type: ignore[call-overload, no-any-return] # nosec B603
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL, timeout=PATIENCE,
+            **{'env': {'LC_ALL': 'C'}, **keywords})
+    except OSError as error:
+        raise Problem('%s cannot be run: %s' % (command[0], error.strerror),
+                      'cannot-run')
+    except subprocess.TimeoutExpired:
+        raise Problem('%s timed out after %d seconds' % (command[0], PATIENCE),
+                      'timed-out')
+
+
+def _start_openssl(policy: 'dict[str, str]', certificate: str, folder: str,
+                   ) -> 'tuple[subprocess.Popen[bytes], int]':
+    environment = {'LC_ALL': 'C'}
+    if any(key in policy for key in configuration.KEYS):
+        environment['OPENSSL_CONF'] = _configure(policy, folder)
+    # As libspice has it: no parameters for DHE, no TLS 1.0 (reds.cpp).
+    command = [tlsciphers.OPENSSL, 's_server', '-accept', ADDRESS + ':0',
+               '-cert', certificate, '-www', '-no_dhe', '-no_tls1']
+    if 'ciphers' in policy:
+        command += ['-cipher', policy['ciphers']]
+    process = _popen(command, env=environment)
+    assert process.stdout  # nosec B101 # for mypy
+    for line in iter(process.stdout.readline, b''):
+        found = re.search(br'^ACCEPT .*:(\d+)$', line.strip())
+        if found:
+            return process, int(found.group(1))
+    with process:
+        raise Dead
+
+
+def _configure(policy: 'dict[str, str]', folder: str) -> str:
+    """
+    Write the configuration that the wrapper gives to QEMU's OpenSSL; return
+    its path.
+    """
+    path = os.path.join(folder, 'openssl.cnf')
+    with configuration.written(policy, path) as (_, problem):
+        if problem:
+            raise installed.Refused(problem[0])
+    return path
+
+
+def _start_gnutls(policy: 'dict[str, str]', certificate: str, _: str,
+                  ) -> 'tuple[subprocess.Popen[bytes], int]':
+    with socket.socket() as listener:
+        listener.bind((ADDRESS, 0))
+        listener.listen(16)
+        # Not a number that the server's standard files get, where those of
+        # this process are closed.
+        descriptor = fcntl.fcntl(listener, fcntl.F_DUPFD_CLOEXEC, 10)
+        process = _popen(
+            [sys.executable, '-EsSBc', GNUTLS_SERVER,
+             os.path.abspath(__file__ + '/../../..'),
+             str(descriptor), policy['priority'], certificate],
+            env={'LC_ALL': 'C'}, pass_fds=[descriptor])
+        os.close(descriptor)
+        return process, int(listener.getsockname()[1])
+
+
+def _popen(command: 'list[str]', env: 'dict[str, str]',
+           pass_fds: 'Iterable[int]' = ()) -> 'subprocess.Popen[bytes]':
+    try:
+        return subprocess.Popen(  # nosec B603
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL, env=env, pass_fds=tuple(pass_fds))
+    except OSError as error:
+        raise Problem('%s cannot be run: %s' % (command[0], error.strerror),
+                      'cannot-run')
+
+
+def connects(port: int, version: str, gnutls: bool = False) -> bool:
+    """
+    Tell whether a client of this machine's OpenSSL, with its defaults and
+    nothing that the host forbids, makes a whole handshake of a version of TLS
+    at a port; where gnutls, one of its GnuTLS counts as well.
+    """
+    clients = [[tlsciphers.OPENSSL, 's_client', '-connect', '%s:%d' % (
+        ADDRESS, port), CLIENT_VERSIONS[version], '-cipher',
+        'ALL:@SECLEVEL=0']] if version in CLIENT_VERSIONS else []
+    if gnutls:
+        from vdsm_tlsciphers.tls.libraries import GNUTLS_VERSIONS
+        clients.append([tlsciphers.GNUTLS_CLI, '--insecure', '--port',
+                        str(port), '--priority', 'NORMAL:-VERS-ALL:+VERS-'
+                        + GNUTLS_VERSIONS[version], ADDRESS])
+    # What the host forbids to its own programs a client elsewhere may do.
+    return any(_run(*client, env={'LC_ALL': 'C', 'OPENSSL_CONF': os.devnull}
+                    ).returncode == 0 for client in clients)
+
+
+def scan(port: int, display: 'documents.Display',
+         baseline: 'dict[str, str] | None', name: str) -> 'documents.Console':
+    """
+    Return what "scan" says of a console at a port, as a dict for JSON, but
+    for its certificate, which is ours; baseline and name are those of
+    judge.findings().
+    """
+    console = scanner.scan_target(
+        # Behind a websocket's port TLS begins at once.
+        scanner.Target('spice' if display == 'spice' else 'websocket',
+                       ADDRESS, port), None, judge.NO_BASELINE)
+    console['certificate'] = None
+    console['findings'] = judge.findings(console, baseline, name, ())
+    return console

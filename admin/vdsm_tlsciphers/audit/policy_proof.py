@@ -1,0 +1,244 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""
+Handshakes that prove a policy: a console refuses whatever lies outside it, and
+accepts something within.
+
+Each offer is of one version of TLS. A server that is offered several picks the
+newest and refuses there, although it might take an older one.
+"""
+
+import collections
+import concurrent.futures
+import socket
+import time
+
+from vdsm_tlsciphers.tls import cipher_suites as suites
+from vdsm_tlsciphers.tls import handshake as tls
+from vdsm_tlsciphers.tls import probe as port
+from vdsm_tlsciphers.tls import vencrypt as vnc
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import NamedTuple
+
+    from vdsm_tlsciphers.audit.compliance import Bounds
+
+VERSIONS = ('TLSv1', 'TLSv1.1', 'TLSv1.2', 'TLSv1.3')
+# Ports at the same time; each has one connection at a time.
+WORKERS = 32
+# Seconds for a port, once it is its turn.
+PATIENCE = 5
+# For a port that says nothing to TLS, and maybe something to HTTP.
+HTTP_PATIENCE = 2
+UNENCRYPTED = 'connections without encryption'
+
+if TYPE_CHECKING:
+    class Offer(NamedTuple):
+        """What a client offers, and whether that is within the policy."""
+
+        version: str
+        suites: tuple[int, ...]
+        groups: tuple[int, ...]
+        within: bool
+else:
+    Offer = collections.namedtuple('Offer', 'version suites groups within')
+
+
+class Proof:
+    """
+    What handshakes with a port have shown: accepted (list of str: what it
+    took from outside the policy, or has beside TLS), usable (bool: whether it
+    took something within), problem (str: why they could not be finished, or
+    None).
+    """
+
+    def __init__(self) -> None:
+        self.accepted: list[str] = []
+        self.usable = False
+        self.problem: str | None = None
+
+    @property
+    def effective(self) -> 'bool | None':
+        """Whether the policy is effective; None where that is not known."""
+        if self.accepted:
+            return False
+        return None if self.problem else self.usable
+
+
+def offers(bounds: 'Bounds', display: str) -> 'list[Offer]':
+    """
+    Return the offers (list of Offer) that prove the judge.Bounds of a
+    console's policy: those from outside, then those within, newest first.
+    """
+    found = []
+    within = []
+    permitted_groups = tuple(code for code, name in tls.GROUPS.items()
+                             if bounds.permits_group(name))
+    outside_groups = tuple(code for code in tls.GROUPS
+                           if code not in permitted_groups)
+    for version in VERSIONS:
+        is_tls13 = version == 'TLSv1.3'
+        every = suites.TLS13 if is_tls13 else suites.OLDER
+        curves = tuple(tls.GROUPS if is_tls13 else tls.CURVES)
+        bound = bounds.tls13 if is_tls13 else bounds.older
+        permitted = tuple(
+            code for code in every if bound is None or code in bound)
+        if bounds.versions is not None and version not in bounds.versions:
+            permitted = ()
+        beyond = tuple(code for code in every if code not in permitted)
+        if beyond:
+            found.append(Offer(version, beyond, curves, False))
+        # GnuTLS does DHE in a group of its own for clients that name none,
+        # and in one of theirs for those that do (RFC 7919).
+        dhe = tuple(filter(suites.is_dhe, beyond))
+        if dhe and display != 'spice' and not is_tls13:
+            found.append(Offer(version, dhe, tuple(tls.GROUPS), False))
+        # With a prime of its own, where the policy permits no such group.
+        dhe = tuple(filter(suites.is_dhe, permitted))
+        if dhe and display != 'spice' and not bounds.permits_finite_field:
+            found.append(Offer(version, dhe, tuple(tls.CURVES), False))
+        # Without a common group the rest would do without one.
+        ephemeral = permitted if is_tls13 else tuple(
+            code for code in permitted
+            if 'ECDHE' in suites.key_exchange(code))
+        groups = tuple(group for group in outside_groups if group in curves)
+        if ephemeral and groups:
+            found.append(Offer(version, ephemeral, groups, False))
+        if permitted:
+            within.append(Offer(version, permitted, permitted_groups, True))
+    return found + within[::-1]
+
+
+def prove_all(ports: 'Iterable[tuple[str, str, int, list[Offer]]]',
+              ) -> 'list[Proof]':
+    """
+    Return the Proof of each of some (display, address, port, offers), several
+    at a time.
+    """
+    with concurrent.futures.ThreadPoolExecutor(WORKERS) as executor:
+        return list(executor.map(lambda given: prove(*given), ports))
+
+
+def prove(display: str, address: str, number: int,
+          given: 'list[Offer]') -> Proof:
+    """
+    Make handshakes with a port, which have TLS from the beginning, or behind
+    VeNCrypt where the display is 'vnc'; return their Proof. Each ends with
+    the server's answer: the console knows of no client.
+    """
+    proof = Proof()
+    deadline = time.monotonic() + PATIENCE
+    talk = vnc.Talk() if display == 'vnc' else None
+    try:
+        for offer in given:
+            if offer.within and proof.usable:
+                break
+            answer = _ask(address, number, talk, offer, deadline)
+            if answer is None:
+                continue
+            if offer.within:
+                proof.usable = True
+            elif answer.suite in offer.suites and (
+                    answer.group is None or answer.group in offer.groups):
+                proof.accepted.append(_describe(answer))
+    except (tls.NotTLS, vnc.NoTLS):
+        proof.accepted.append(UNENCRYPTED)
+    except (port.Unreachable, tls.Broken) as problem:
+        proof.problem = str(problem)
+    except socket.timeout:
+        # Without TLS it waits for the end of a request.
+        if display == 'websocket' and _speaks_http(address, number):
+            proof.accepted.append(UNENCRYPTED)
+        proof.problem = 'no response within %d seconds' % PATIENCE
+    except OSError as error:
+        proof.problem = 'the connection failed: %s' % (
+            error.strerror or error)
+    if talk and talk.subtypes:
+        proof.accepted += unencrypted(talk)
+    return proof
+
+
+def unencrypted(talk: vnc.Talk) -> 'list[str]':
+    """Return what a VNC port has on offer beside TLS with a certificate."""
+    found = []
+    if any(number in vnc.ANONYMOUS for number in talk.subtypes):
+        found.append('TLS without a certificate')
+    if vnc.PLAIN in talk.subtypes or talk.types != [vnc.VENCRYPT]:
+        found.append(UNENCRYPTED)
+    return found
+
+
+def _ask(address: str, number: int, talk: 'vnc.Talk | None', offer: Offer,
+         deadline: float, whole: bool = True) -> 'tls.Answer | None':
+    """
+    Return the tls.Answer to an offer, None where it is refused. As port.Port
+    does, it offers in parts what a refusal may not mean.
+    """
+    try:
+        return _shake_hands(address, number, talk, offer, deadline)
+    except tls.Refused as refused:
+        refusal = refused
+    for part in _parts(offer, refusal, whole):
+        answer = _ask(address, number, talk, part, deadline, False)
+        if answer is not None:
+            return answer
+    return None
+
+
+def _parts(offer: Offer, refusal: tls.Refused, whole: bool) -> 'list[Offer]':
+    """Return what is to be offered after a refusal."""
+    # (QEMU ends without an alert whatever VNC refuses.)
+    if not whole or refusal.is_of_version or refusal.is_plain:
+        return []
+    parts = suites.by_kind(offer.suites)
+    return [offer._replace(suites=tuple(part)) for part in parts
+            if len(parts) > 1]
+
+
+def _shake_hands(address: str, number: int, talk: 'vnc.Talk | None',
+                 offer: Offer, deadline: float) -> tls.Answer:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise socket.timeout
+    try:
+        connection = socket.create_connection((address, number), left)
+    except socket.timeout:
+        raise
+    except OSError as error:
+        raise port.Unreachable(error.strerror or str(error))
+    with connection:
+        port.end_by_reset(connection)
+        stream = tls.Stream(connection, deadline)
+        if talk and talk.subtypes:
+            talk.again(stream)
+        elif talk:
+            talk.begin(stream)
+        try:
+            stream.send(tls.client_hello(offer.version, offer.suites,
+                                         offer.groups))
+            return tls.read_answer(stream, offer.version, offer.suites)
+        except ConnectionError:
+            raise tls.Refused
+
+
+def _speaks_http(address: str, number: int) -> bool:
+    try:
+        with socket.create_connection((address, number),
+                                      HTTP_PATIENCE) as connection:
+            stream = tls.Stream(connection, time.monotonic() + HTTP_PATIENCE)
+            stream.send(b'GET / HTTP/1.0\r\n\r\n')
+            return stream.read(5) == b'HTTP/'
+    except (OSError, tls.Broken):
+        return False
+
+
+def _describe(answer: tls.Answer) -> str:
+    group = tls.GROUPS.get(answer.group or 0)
+    where = ' in the group ' + group if group else ''
+    if answer.dh_bits:
+        where = ' in a Diffie-Hellman group of %d bits' % answer.dh_bits
+    return '%s with %s%s' % (answer.version, suites.NAMES[answer.suite],
+                             where)

@@ -1,0 +1,708 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""The policies requested and effective of VMs, for people and for JSON."""
+
+import concurrent.futures
+import functools
+import os
+
+import tlsciphers
+from vdsm_tlsciphers import FAILED, FINDINGS, FINE, Problem
+from vdsm_tlsciphers.audit import compliance as judge
+from vdsm_tlsciphers.audit import policy_proof as proofs
+from vdsm_tlsciphers.host import consoles, domains, listeners
+from vdsm_tlsciphers.host import qemu_process as emulators
+from vdsm_tlsciphers.output import clean, head, paint, print_json
+from vdsm_tlsciphers.tls import handshake as tls
+from vdsm_tlsciphers.tls import probe as port
+from vdsm_tlsciphers.tls import spice
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+
+    import libvirt
+
+    from vdsm_tlsciphers import documents
+
+    # The value of each key, and its source.
+    Configured = dict[str, tuple[str, documents.Source]]
+
+SPICE: 'documents.Display' = 'spice'
+VNC: 'documents.Display' = 'vnc'
+IN_FORCE: 'documents.VMState' = 'in force'
+DIFFERENCE: 'documents.VMState' = 'difference'
+NONE: 'documents.VMState' = 'none'
+UNKNOWN: 'documents.VMState' = 'unknown'
+STATES = (IN_FORCE, DIFFERENCE, NONE, UNKNOWN)
+# What is said of a VM in texts.
+COLOURS: 'dict[documents.Statement, str]' = {
+    'effective': 'green', 'configured': 'yellow', 'different': 'red',
+    'none': 'bold', 'unknown': 'yellow'}
+# Whose settings each property makes.
+KEYS_OF_PROPERTIES = {
+    'tlsciphers': ('ciphers', 'ciphersuites'), 'tlsprotocols': ('protocols',),
+    'tlsgroups': ('groups',), 'tlspriority': ('priority',)}
+# With the engine's own settings these demand TLS, and there are no others but
+# for "-chardev spiceport".
+SECURED_CHANNELS = ('main', 'display', 'inputs', 'cursor', 'playback',
+                    'record', 'smartcard', 'usbredir')
+RESTART = 'shut the VM down and start it'
+# Characters of a value: no property of the engine has more.
+LONGEST = 4096
+# Of VMs in one line.
+MOST_NAMES = 10
+
+
+def run(options: 'argparse.Namespace') -> int:
+    """Do the command's work; return its exit status."""
+    if os.geteuid():
+        raise Problem('status reads the command lines of emulators, which '
+                      'only root may; run it as root')
+    connection = domains.connect()
+    machines = domains.running(connection)
+    if options.vms:
+        machines = choose(machines, options.vms)
+    vms = [vm for vm in look_at(machines, connection, options.handshake)
+           if vm['state'] != UNKNOWN or is_running(connection, vm['uuid'])]
+    unguarded = [machine.name for machine in machines
+                 if could_have_guard(machine)]
+    document: documents.Status = {
+        **head('status'), 'version': 2, 'vms': vms,
+        'summary': {'vms': len(vms), **{
+            state.replace(' ', '_'): len([vm for vm in vms
+                                          if vm['state'] == state])
+            for state in STATES}, **{
+            statement: len([vm for vm in vms if vm['statement'] == statement])
+            for statement in COLOURS if statement not in STATES}}}
+    if options.json:
+        print_json(document)
+    else:
+        show(document, unguarded)
+    states = {vm['state'] for vm in vms}
+    if UNKNOWN in states:
+        return FAILED
+    return FINDINGS if DIFFERENCE in states else FINE
+
+
+def choose(machines: 'list[domains.Machine]',
+           names: 'list[str]') -> 'list[domains.Machine]':
+    """Return those of the Machines that have these names or UUIDs."""
+    chosen: list[domains.Machine] = []
+    for name in names:
+        found = [machine for machine in machines
+                 if name in (machine.name, machine.uuid)]
+        if not found:
+            raise Problem('%s: no VM with that name or UUID runs on this '
+                          'host; "virsh -r list" shows those that do' % name)
+        chosen.extend(machine for machine in found if machine not in chosen)
+    return chosen
+
+
+def could_have_guard(machine: domains.Machine) -> bool:
+    """Tell whether a Machine requires a policy, and lacks a guard for it."""
+    level = machine.cluster_level
+    return (machine.guard is False
+            and any(setting.required for setting in machine.policy.values())
+            and not tlsciphers.is_hosted_engine(machine.document)
+            and (level is None or level >= domains.GUARD_LEVEL))
+
+
+def is_running(connection: 'libvirt.virConnect', uuid: str) -> bool:
+    """Tell whether a VM has not ended, or left, while it was looked at."""
+    import libvirt
+    try:
+        return bool(connection.lookupByUUIDString(uuid).isActive())
+    except libvirt.libvirtError:
+        return False
+
+
+# What is configured, and effective
+
+
+class Shown:
+    """
+    What was found out by connections to consoles: proofs ({Console:
+    proofs.Proof}) of those with TLS, and channels ({Console: list of str}) of
+    SPICE that are open at those without, or the Problem that there was.
+    """
+
+    def __init__(self) -> None:
+        self.proofs: dict[consoles.Console, proofs.Proof] = {}
+        self.channels: dict[consoles.Console, list[str] | Problem] = {}
+
+    def find_out(self, vms: 'list[consoles.VM]') -> None:
+        """Connect to the consoles of VMs that are not yet known."""
+        tasks = [(vm, console) for vm in vms
+                 for console in (vm.consoles.consoles if vm.consoles else ())
+                 if console.port and policy_for(vm, console.display)
+                 and console not in self.proofs
+                 and console not in self.channels]
+        offers = [offers_for(vm, console) for vm, console in tasks]
+        with concurrent.futures.ThreadPoolExecutor(
+                proofs.WORKERS) as executor:
+            found = list(executor.map(self._connect, *zip(*tasks), offers)
+                         if tasks else ())
+        for (_, console), result in zip(tasks, found):
+            if isinstance(result, proofs.Proof):
+                self.proofs[console] = result
+            elif result is not None:
+                self.channels[console] = result
+
+    @staticmethod
+    def _connect(vm: consoles.VM, console: consoles.Console,
+                 offers: 'list[proofs.Offer] | Problem') -> (
+                     'proofs.Proof | list[str] | Problem | None'):
+        if not console.tls and console.display != SPICE:
+            return None
+        reason: Problem | None = None
+        if vm.emulator and not listeners.can_be_reached(vm.emulator.pid):
+            reason = Problem('it is in another network namespace')
+        if not console.tls:
+            try:
+                return reason or spice.open_channels(
+                    console.reachable_address, console.port or 0)
+            except (port.Unreachable, tls.Broken) as problem:
+                return Problem(str(problem))
+        if isinstance(offers, Problem):
+            reason = offers
+        if reason or isinstance(offers, Problem):
+            proof = proofs.Proof()
+            proof.problem = str(reason)
+            return proof
+        return proofs.prove(console.display, console.reachable_address,
+                            console.port or 0, offers)
+
+
+def policy_for(vm: consoles.VM,
+               display: 'documents.ConsoleDisplay') -> 'dict[str, str]':
+    """Return the part {key: value} of a VM's policy for a display."""
+    policy = vm.machine.policy
+    return {key: (not policy[key].required and key == 'priority'
+                  and vm.host_priority) or policy[key].value
+            for key in judge.governing_keys(display) if key in policy}
+
+
+def offers_for(vm: consoles.VM, console: consoles.Console) -> (
+        'list[proofs.Offer] | Problem'):
+    """Return the offers that prove a VM's policy, or why there are none."""
+    if not console.tls:
+        return []
+    try:
+        return _offers(tuple(policy_for(vm, console.display).items()),
+                       console.display)
+    except Problem as problem:
+        return problem
+
+
+@functools.lru_cache(maxsize=None)
+def _offers(policy: 'tuple[tuple[str, str], ...]',
+            display: 'documents.ConsoleDisplay') -> 'list[proofs.Offer]':
+    return proofs.offers(judge.policy_bounds(dict(policy)), display)
+
+
+def look_at(machines: 'list[domains.Machine]',
+            connection: 'libvirt.virConnect',
+            handshake: bool) -> 'list[documents.VM]':
+    """Return a dict for each Machine, as docs/status.schema.json has it."""
+    table = listeners.Listeners()
+    vms = [consoles.VM(machine, table) for machine in machines]
+    shown = Shown()
+    asked = consoles.ask(vms, connection, True)
+    if handshake:
+        shown.find_out(vms)
+    consoles.hear(vms, asked)
+    if handshake:
+        # What only the monitor has told.
+        shown.find_out(vms)
+    return [Description(vm, shown).vm for vm in vms]
+
+
+def spice_configured(emulator: emulators.Emulator) -> 'Configured':
+    """Return {key: (value, source)} for SPICE."""
+    found: Configured = {}
+    if 'tls-ciphers' in emulator.spice:
+        found['ciphers'] = emulator.spice['tls-ciphers'], 'arguments'
+    settings = emulator.openssl or {}
+    for key in ('ciphersuites', 'groups'):
+        if key in settings:
+            found[key] = settings[key], 'OpenSSL file'
+    if 'minprotocol' in settings or 'maxprotocol' in settings:
+        found['protocols'] = emulators.protocols(settings), 'OpenSSL file'
+    return found
+
+
+def vnc_configured(vm: consoles.VM) -> 'Configured':
+    """Return {key: (value, source)} for the VNC consoles of a VM."""
+    values = set(vm.priorities.values())
+    texts = sorted({value for value, _ in values if value})
+    if not texts:
+        return {}
+    return {'priority': (' and '.join(texts), 'QEMU' if any(
+        is_qemu for _, is_qemu in values) else 'arguments')}
+
+
+def open_by_arguments(emulator: emulators.Emulator) -> 'list[str]':
+    """Return the channels that the arguments leave open without TLS."""
+    default = emulator.channels.get('default', False)
+    there = SECURED_CHANNELS + tuple(
+        name for name in ('port', 'webdav') for option, value, _
+        in emulator.options
+        if option == 'chardev' and (value or '').startswith('spiceport'))
+    return [name for name in dict.fromkeys(there)
+            if not emulator.channels.get(name, default)]
+
+
+# What is requested, and what is
+
+
+class Description:
+    """Makes the dict (vm) of a VM, as docs/status.schema.json has it."""
+
+    def __init__(self, vm: consoles.VM, shown: Shown) -> None:
+        machine = vm.machine
+        self.vm: documents.VM = {
+            'vm': clean(machine.name), 'uuid': clean(machine.uuid),
+            'pid': None, 'state': UNKNOWN, 'statement': 'unknown',
+            'problem': None, 'displays': [], 'consoles': [],
+            'other_listeners': [], 'settings': [], 'differences': [],
+            'guard': machine.guard}
+        self._machine = machine
+        self._shown = shown
+        self._given = vm
+        if vm.emulator is None or vm.consoles is None:
+            self.vm['problem'] = clean(vm.problem or '')
+            return
+        self._emulator = vm.emulator
+        self._consoles = vm.consoles
+        self.vm['pid'] = vm.emulator.pid
+        for display in (SPICE, VNC):
+            there = [console for console in vm.consoles.consoles
+                     if (console.display == SPICE) == (display == SPICE)]
+            if there or display in machine.displays:
+                self._describe(display, there)
+        self._add_general_differences()
+        if machine.guard:
+            self._add_guard_differences()
+        self._add_others()
+        self.vm['state'] = (DIFFERENCE if self.vm['differences'] else
+                            IN_FORCE if machine.policy else NONE)
+        self.vm['statement'] = self._statement()
+
+    def _statement(self) -> 'documents.Statement':
+        if self.vm['state'] != IN_FORCE:
+            return 'different' if self.vm['state'] == DIFFERENCE else 'none'
+        proven = [console['effective'] for console in self.vm['consoles']
+                  if console['port'] or console['note']]
+        return 'effective' if proven and all(proven) else 'configured'
+
+    def _describe(self, display: 'documents.Display',
+                  there: 'list[consoles.Console]') -> None:
+        """Describe the consoles (list) of one kind."""
+        # Also where nothing listens at what the arguments name.
+        has_tls = any(console.tls for console in there) or any(
+            given.tls for given in self._emulator.consoles
+            if (given.display == SPICE) == (display == SPICE))
+        found: Configured = {}
+        if has_tls:
+            found = (spice_configured(self._emulator) if display == SPICE
+                     else vnc_configured(self._given))
+        keys = [key for key in tlsciphers.KEYS
+                if (key == 'priority') == (display == VNC)
+                and (key in self._machine.policy or (
+                    # What the host's own OpenSSL file has is nobody's policy.
+                    key in found and key in ('ciphers', 'priority')))]
+        self.vm['displays'].append({
+            'display': display, 'covered': bool(keys),
+            'tls': has_tls and (display == SPICE or all(
+                console.tls for console in there))})
+        for key in keys:
+            self._add_setting(display, key, found, has_tls)
+        for console in there or self._silent(display):
+            self._add_console(console, display, bool(keys))
+        if self._machine.policy and not keys and any(
+                console.port or console.peer for console in there):
+            self._add(
+                display, 'console-not-covered', 'high',
+                'this console is not covered%s' % (
+                    '' if has_tls else ', and not encrypted'),
+                'set %s or tlsprofile on the VM and %s' % (
+                    'tlspriority' if display == VNC else 'tlsciphers',
+                    RESTART))
+        elif self._machine.policy:
+            self._add_elsewhere(display, there)
+
+    def _silent(self, display: 'documents.Display') -> (
+            'list[consoles.Console]'):
+        """Return a console of the domain XML for which nothing listens."""
+        if [known for known in self._machine.consoles
+                + self._machine.unencrypted
+                if (known.display == SPICE) == (display == SPICE)]:
+            return []
+        return [consoles.Console(emulators.Given(
+            display, '', '', 0, 0, None, False, None, None))]
+
+    def _add_setting(self, display: 'documents.Display', key: str,
+                     found: 'Configured', has_tls: bool) -> None:
+        requested, required = self._machine.policy.get(key, (None, None))
+        value, source = found.get(key, (None, None))
+        live = key == 'priority' and any(
+            is_qemu and known != self._emulator.priorities.get(name)
+            for name, (known, is_qemu) in self._given.priorities.items())
+        of_host = (key == 'priority' and not required
+                   and self._given.host_priority)
+        note = self._given.note if display == VNC and has_tls else None
+        note = note and 'QEMU could not be asked: ' + cut(note)
+        if of_host:
+            note = 'set for all VMs in ' + domains.QEMU_CONF
+        self.vm['settings'].append({
+            'display': display, 'key': key,
+            'asked': requested and clean(requested), 'required': required,
+            'in_force': value and cut(value), 'source': source,
+            'live': live,
+            'note': note})
+        if requested != value and (has_tls or value) and not of_host:
+            self._add(display, *self._explain(key, value, live))
+
+    def _explain(self, key: str, value: 'str | None', live: bool) -> (
+            'tuple[str, documents.Severity, str, str]'):
+        """
+        Return (code, severity, text, remedy) of what is configured otherwise
+        than requested.
+        """
+        if live:
+            return ('live-value', 'medium', '%s: set live to %s, which the VM '
+                    'does not request; it is lost when the VM is restarted, '
+                    'saved or migrated' % (key, value or 'nothing'),
+                    'set tlspriority on the VM, or ' + RESTART)
+        if key not in self._machine.policy:
+            if key == 'ciphers' and self._machine.emulator == (
+                    tlsciphers.EMULATOR):
+                return ('manual-ciphers', 'medium', 'ciphers: not requested: '
+                        'the cipher list of the manually installed wrapper',
+                        'set the property tlsciphers to keep it, before the '
+                        'VM is restarted')
+            return ('value-not-requested', 'medium', '%s: not requested: not '
+                    'set by this package' % key,
+                    'look at the other hooks of this host')
+        if value is None:
+            return ('value-missing', 'critical', '%s: not configured; %s may '
+                    'say why' % (key, domains.LOG % self._machine.name),
+                    RESTART)
+        return ('value-differs', 'high', '%s: another value is configured '
+                'than requested' % key, RESTART)
+
+    def _add_console(self, console: consoles.Console,
+                     display: 'documents.Display', covered: bool) -> None:
+        proof = self._shown.proofs.get(console)
+        channels = self._shown.channels.get(console)
+        problem = channels if isinstance(channels, Problem) else None
+        note = str(problem) if problem else proof.problem if proof else None
+        effective = proof.effective if proof else None
+        if isinstance(channels, list):
+            effective = not channels
+        described: documents.VMConsole = {
+            'display': console.display, 'address': console.address,
+            'port': console.port,
+            'socket': console.socket and cut(console.socket),
+            'tls': console.tls, 'covered': covered, 'effective': effective,
+            'proof': 'none' if effective is None else 'handshakes',
+            'open_channels': channels if isinstance(channels, list) else None,
+            'note': note and cut(note)}
+        self.vm['consoles'].append(described)
+        if console.peer is not None:
+            described['note'] = cut('connects to ' + console.peer)
+        requested = bool(policy_for(self._given, console.display))
+        if not (console.port or console.peer):
+            return
+        if not requested and (console.tls or self._machine.policy):
+            return  # None is to be proven, or _describe() says so.
+        if console.tls:
+            self._add_proof(console, display, proof)
+            self._add_missing_priority(console)
+        elif console.display == SPICE:
+            if described['open_channels'] is None:
+                channels = open_by_arguments(self._emulator)
+            if channels and isinstance(channels, list):
+                self._add_plaintext(console, channels)
+        else:
+            self._add_unencrypted(console, display)
+
+    def _add_proof(self, console: consoles.Console,
+                   display: 'documents.Display',
+                   proof: 'proofs.Proof | None') -> None:
+        if proof and proof.accepted:
+            self._add(display, 'policy-not-effective', 'critical',
+                      '%s: accepted, and outside the policy: %s%s' % (
+                          console.place, ', '.join(proof.accepted[:3]),
+                          ', ...' if len(proof.accepted) > 3 else ''),
+                      '%s; "vdsm-tlsciphers scan" shows all that it accepts'
+                      % RESTART)
+        elif proof and proof.effective is False:
+            self._add(display, 'policy-unusable', 'medium',
+                      '%s: rejects what the policy permits: no client can '
+                      'connect' % console.place, 'look at "vdsm-tlsciphers '
+                      'check --vm %s" and at %s' % (
+                          self._machine.name,
+                          domains.LOG % self._machine.name))
+
+    def _add_missing_priority(self, console: consoles.Console) -> None:
+        """Name one of several VNC displays that has no priority."""
+        known = self._given.priorities
+        if console.credentials is None or known.get(
+                console.credentials, (None, False))[0] or not any(
+                value for value, _ in known.values()):
+            return
+        self._add(VNC, 'credentials-without-priority', 'critical',
+                  '%s: its credentials %s have no priority' % (
+                      console.place, console.credentials),
+                  'correct the hook that has added them, and ' + RESTART)
+
+    def _add_plaintext(self, console: consoles.Console,
+                       channels: 'list[str]') -> None:
+        if not [other for other in self._consoles.consoles
+                if other.display == SPICE and other.tls]:
+            self._add(SPICE, 'console-not-encrypted', 'critical',
+                      '%s: this SPICE console is not encrypted'
+                      % console.place,
+                      'set spice_tls = 1 in /etc/libvirt/qemu.conf, as the '
+                      'deployment of the host does, and ' + RESTART)
+            return
+        required = any(setting.required and key != 'priority'
+                       for key, setting in self._machine.policy.items())
+        self._add(SPICE, 'spice-plaintext', 'critical',
+                  '%s: these channels work without TLS: %s' % (
+                      console.place, ', '.join(channels)),
+                  RESTART + ', and this version has QEMU demand TLS on all '
+                  'channels' if required else 'set tlsprofile on the VM, '
+                  'which demands TLS on all channels, and ' + RESTART)
+
+    def _add_unencrypted(self, console: consoles.Console,
+                         display: 'documents.Display') -> None:
+        known = console.port in [
+            known.port for known in self._machine.consoles]
+        self._add(display, 'console-not-encrypted', 'critical',
+                  '%s: this %s console is not encrypted%s' % (
+                      console.place, 'noVNC' if console.display == 'websocket'
+                      else 'VNC', '' if known else
+                      ', and not in the domain XML'),
+                  'check Enable VNC Encryption in the engine (Compute > '
+                  'Clusters > Edit > Console) and reinstall the host'
+                  if known else 'remove it from the hook, or <qemu:arg>, that '
+                  'has added it')
+
+    def _add_elsewhere(self, display: 'documents.Display',
+                       there: 'list[consoles.Console]') -> None:
+        """Name consoles of the domain XML that another process may serve."""
+        ports = {console.port for console in there}
+        for known in self._machine.consoles + self._machine.unencrypted:
+            if (known.display == SPICE) == (display == SPICE) and (
+                    known.port not in ports):
+                self._add(display, 'console-of-another-process', 'high',
+                          'port %d: the emulator does not listen there: if '
+                          'another process does, no policy covers it'
+                          % known.port,
+                          '"ss -tlnp" shows which; update '
+                          'vdsm-hook-tlsciphers')
+
+    def _add_others(self) -> None:
+        for listener, what in self._consoles.others:
+            self._add_other(listener, what)
+        for listener in self._consoles.unclear:
+            self._add_other(listener, 'unknown')
+            if self._machine.policy:
+                self._add(None, 'listener-unknown', 'medium',
+                          'port %d: cannot tell whether this is a console: '
+                          'QEMU does not answer' % listener.port,
+                          'ask again when it does')
+
+    def _add_other(self, listener: 'listeners.Listener', what: str) -> None:
+        self.vm['other_listeners'].append({
+            'address': listener.address, 'port': listener.port, 'what': what})
+
+    def _add_general_differences(self) -> None:
+        policy = self._machine.policy
+        unknown = sorted(set(policy) - set(tlsciphers.KEYS))
+        if unknown:
+            self._add(None, 'unknown-setting', 'high',
+                      '%s: unknown to this version' % ', '.join(unknown),
+                      'update vdsm-hook-tlsciphers')
+        if 'rdp' in self._machine.displays and policy:
+            self._add(None, 'console-not-covered', 'high', 'the RDP console '
+                      'is not covered: policies are for SPICE and VNC',
+                      'remove it')
+        for name in self._unmet_properties():
+            reason, remedy = self._why_unmet(name)
+            self._add(None, 'property-not-applied', 'critical',
+                      'the VM has the property %s=%s, and was started without '
+                      'this policy: %s' % (name, self._machine.wanted[name],
+                                           reason), remedy)
+
+    def _add_guard_differences(self) -> None:
+        """Name the consoles that the guard did not keep from running."""
+        required = {VNC if key == 'priority' else SPICE
+                    for key, setting in self._machine.policy.items()
+                    if setting.required}
+        level = self._machine.cluster_level
+        for display in [found['display'] for found in self.vm['displays']]:
+            if display in required:
+                continue
+            if display not in self._machine.displays:
+                reason = 'another hook has added this console'
+            elif level and level < domains.GUARD_LEVEL:
+                reason = 'the engine writes no guard for cluster level %s' % (
+                    '.'.join(map(str, level)))
+            else:
+                reason = ('the engine wrote no guard, or another hook took it '
+                          'out')
+            self._add(display, 'guard-not-kept', 'critical',
+                      'the VM has +%s in %s, and no property of it covers '
+                      'this console: %s' % (tlsciphers.GUARD, domains.FLAGS,
+                                            reason),
+                      'set tlsprofile on the VM and ' + RESTART)
+
+    def _unmet_properties(self) -> 'list[str]':
+        """Return the properties that ask for what the VM does not require."""
+        required = {key for key, setting in self._machine.policy.items()
+                    if setting.required}
+        displays = {display['display'] for display in self.vm['displays']}
+        unmet = []
+        for name in sorted(self._machine.wanted):
+            keys = KEYS_OF_PROPERTIES.get(name, tlsciphers.KEYS)
+            relevant = displays & {VNC if key == 'priority' else SPICE
+                                   for key in keys}
+            if relevant and not required.intersection(keys):
+                unmet.append(name)
+        return unmet
+
+    def _why_unmet(self, name: str) -> 'tuple[str, str]':
+        """Return what is known of the reason, and the remedy."""
+        value = self._machine.wanted[name]
+        if name == 'tlsprofile' and _is_empty_profile(value):
+            return ('the profile has no setting in %s'
+                    % tlsciphers.HOST_DEFAULT,
+                    'add its settings there, and ' + RESTART)
+        if not self._machine.displays & {SPICE, VNC}:
+            return ('the domain XML has no console, and the emulator has one',
+                    '%s; this version passes its policy on' % RESTART)
+        if self._machine.policy:
+            return ('the domain XML has other settings only',
+                    'vdsm.log of its start may say why; ' + RESTART)
+        return ('either started on a host without the package, or the hook '
+                'had nothing to set', RESTART + ' on a host that has the '
+                'package')
+
+    def _add(self, display: 'documents.Display | None', code: str,
+             severity: 'documents.Severity', text: str, remedy: str) -> None:
+        text, remedy = cut(text), cut(remedy)
+        if severity != 'low' and code != 'console-not-encrypted' and not (
+                self._machine.wanted or self._machine.guard) and not any(
+                setting.required
+                for setting in self._machine.policy.values()):
+            severity = 'medium'  # The host's default is best effort.
+        self.vm['differences'].append({
+            'display': display, 'difference': '%s; %s [%s]' % (
+                text, remedy, code),
+            'code': code, 'severity': severity, 'text': text,
+            'remedy': remedy})
+
+
+def _is_empty_profile(name: str) -> bool:
+    """Tell whether a profile is in this host's file, and has no setting."""
+    try:
+        sections = tlsciphers.read_host_default()
+        return 'profile ' + name in sections and not sections[
+            'profile ' + name]
+    except tlsciphers.Refused:
+        return False
+
+
+def cut(text: str) -> str:
+    """Return text of a VM's emulator for a document: in bounds, printable."""
+    return clean(text if len(text) <= LONGEST else text[:LONGEST] + '...')
+
+
+# For people
+
+
+def show(document: 'documents.Status', unguarded: 'list[str]') -> None:
+    """Print a document of status, with those that could have a guard."""
+    for vm in document['vms']:
+        statement = vm['statement']
+        print('%s: %s' % (vm['vm'], paint(statement, COLOURS[statement])))
+        for setting in vm['settings']:
+            show_setting(setting)
+        for console in vm['consoles']:
+            show_console(console)
+        if statement == 'configured' and not vm['consoles']:
+            print('  no console listens')
+        if vm['settings'] or vm['guard']:
+            print('  guard        ' + {True: 'yes', False: 'no',
+                                       None: 'unknown'}[vm['guard']])
+        for other in vm['other_listeners']:
+            print('  other port %-8d%s' % (other['port'], other['what']))
+        for difference in vm['differences']:
+            print('  %-6s%s' % ((difference['display'] or '').upper(), paint(
+                difference['difference'], 'red')))
+        if vm['problem']:
+            print('  ' + paint(vm['problem'], 'yellow'))
+    if unguarded:
+        print('\nAdvice: without the guard: %s%s; a host without this package '
+              'would start them without it; set +%s in %s'
+              % (clean(', '.join(unguarded[:MOST_NAMES])), ' and %d more' % (
+                  len(unguarded) - MOST_NAMES)
+                  if len(unguarded) > MOST_NAMES else '', tlsciphers.GUARD,
+                  domains.FLAGS))
+    summary = document['summary']
+    print('%s%d VM%s on %s: %s' % (
+        '\n' if document['vms'] else '', summary['vms'],
+        '' if summary['vms'] == 1 else 's', clean(document['host']),
+        ', '.join('%d %s' % (summary[key], words) for key, words in (
+            ('effective', 'effective'), ('configured', 'configured'),
+            ('difference', 'different'), ('none', 'without a policy'),
+            ('unknown', 'unknown'))
+            if summary[key] or key not in ('configured', 'unknown'))))
+
+
+def show_setting(setting: 'documents.VMSetting') -> None:
+    beginning = '  %-6s%-13s%-10s' % (
+        setting['display'].upper(), setting['key'],
+        {True: 'required', False: 'default', None: '-'}[setting['required']])
+    if setting['asked'] and setting['asked'] == setting['in_force']:
+        print(beginning + setting['asked'])
+    else:
+        print('%srequested   %s' % (beginning, setting['asked'] or 'nothing'))
+        print('%sconfigured  %s' % (' ' * len(beginning), paint(
+            setting['in_force'] or 'nothing', 'red')))
+    if setting['live']:
+        print('%s(set live)' % (' ' * len(beginning)))
+    if setting['note']:
+        print('%s(%s)' % (' ' * len(beginning), setting['note']))
+
+
+def show_console(console: 'documents.VMConsole') -> None:
+    place = ('port %d' % console['port'] if console['port'] else
+             'UNIX socket %s' % console['socket']
+             if console['socket'] is not None else 'no listener')
+    if not console['port']:
+        words = ''
+    elif console['effective'] is None:
+        words = ('configured' if console['covered'] and console['tls'] else
+                 'TLS with the defaults of QEMU' if console['tls'] else
+                 'not encrypted')
+    elif console['tls']:
+        words = 'effective' if console['effective'] else 'not effective'
+    else:
+        words = ('not encrypted' if console['open_channels'] else
+                 'effective: all channels demand TLS')
+    if console['display'] == 'websocket':
+        words += ' (noVNC)'
+    if console['note'] and not console['port']:
+        place = console['note']
+        words = 'TLS' if console['tls'] else 'not encrypted'
+    elif console['note']:
+        words += ' (no proof: %s)' % console['note']
+    print(('  %-6s%-13s%s' % (
+        'SPICE' if console['display'] == SPICE else 'VNC', place,
+        words)).rstrip())

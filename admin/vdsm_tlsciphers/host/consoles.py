@@ -1,0 +1,340 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""
+The consoles of a running VM: what its emulator listens at, and what of that is
+SPICE, VNC or a websocket, as its arguments say, or QEMU where they do not.
+"""
+
+import ipaddress
+import re
+
+from vdsm_tlsciphers import Problem
+from vdsm_tlsciphers.host import domains, listeners
+from vdsm_tlsciphers.host import qemu_monitor as monitor
+from vdsm_tlsciphers.host import qemu_process as emulators
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    import libvirt
+
+    from vdsm_tlsciphers import documents
+    from vdsm_tlsciphers.host.qemu_monitor import Command
+
+DISPLAYS = ('spice', 'vnc', 'websocket')
+# An address for all can be reached through the loopback.
+LOOPBACKS = {'0.0.0.0': '127.0.0.1', '::': '::1'}  # nosec B104 # no bind
+# Options whose ports are other listeners than consoles.
+OTHERS = {
+    'chardev': 'character device', 'serial': 'serial port',
+    'parallel': 'parallel port', 'monitor': 'monitor', 'qmp': 'monitor',
+    'qmp-pretty': 'monitor', 'gdb': 'gdb', 'incoming': 'incoming migration',
+    'netdev': 'network', 'net': 'network', 'nic': 'network'}
+GDB = 1234
+# Whether those that may also be clients are servers.
+SERVER = re.compile(r',server(=(on|yes|true|y))?(,|$)|"server": *true')
+# How their values have the port at which QEMU itself listens; not that of a
+# guest, or of another machine. What is not known so QEMU is asked for.
+HOST = r'(?:\[[^]]*\]|[^:,\[\]]*)'
+ADDRESS = re.compile(
+    '^(?:mon:)?(?:tcp|telnet|telnets|tn3270|websocket):%s:([0-9]{1,5})(?=,|$)'
+    % HOST)
+LISTENING = {
+    'gdb': [ADDRESS],
+    'incoming': [ADDRESS, re.compile('^%s:([0-9]{1,5})$' % HOST)],
+    'network': [
+        re.compile('(?:(?:^|,)hostfwd=|"str": *")(?:tcp)?:%s:([0-9]{1,5})-'
+                   % HOST),
+        re.compile('^socket,(?:.*,)?listen=(?:%s:)?([0-9]{1,5})(?=,|$)'
+                   % HOST)]}
+# The same of servers.
+SERVING = [
+    ADDRESS, re.compile('^socket,(?:.*,)?port=([0-9]{1,5})(?=,|$)'),
+    re.compile('^stream,(?:.*,)?addr.port=([0-9]{1,5})(?=,|$)'),
+    re.compile('"port": *"([0-9]{1,5})"')]
+# Of what QEMU says.
+LONGEST = 4096
+# What only the monitor tells: "display-update" can move a VNC display.
+QUESTIONS: 'list[Command]' = [('query-vnc-servers', {}), ('query-spice', {})]
+
+
+class Console:
+    """
+    A console: display ('spice', 'vnc' or 'websocket'), name (str: of a VNC
+    display), address (str) and port (int), None where it does not listen at
+    one, socket (str: of the UNIX socket that it listens at, or None), tls
+    (bool), credentials (str: the name of VNC's, or None), and peer (str: to
+    which it connects by itself, or None).
+    """
+
+    def __init__(self, given: emulators.Given,
+                 listener: 'listeners.Listener | None' = None) -> None:
+        self.display: documents.ConsoleDisplay = given.display
+        self.name: str = given.name
+        self.address = listener and listener.address
+        self.port = listener and listener.port
+        self.socket = given.socket
+        self.tls = given.tls
+        self.credentials = given.credentials
+        self.peer = given.peer
+
+    @property
+    def place(self) -> str:
+        """Where it listens, for people."""
+        if self.port:
+            return 'port %d' % self.port
+        if self.socket is not None:
+            return 'UNIX socket %s' % self.socket
+        if self.peer is not None:
+            return 'connection to %s' % self.peer
+        return 'no listener'
+
+    @property
+    def reachable_address(self) -> str:
+        """Where a client on this host finds it."""
+        return LOOPBACKS.get(self.address or '', self.address or '')
+
+
+class Consoles:
+    """
+    What an emulators.Emulator listens at: consoles (list of Console), others
+    (list of (listeners.Listener, what it is)), and unclear (list of
+    listeners.Listener), which its arguments do not tell; they are among the
+    others once resolve() was called.
+    """
+
+    def __init__(self, emulator: emulators.Emulator,
+                 found: 'list[listeners.Listener]') -> None:
+        self.consoles: list[Console] = []
+        self.others: list[tuple[listeners.Listener, str]] = []
+        self.unclear: list[listeners.Listener] = []
+        self._given = emulator.consoles
+        named = _named(emulator)
+        for listener in found:
+            given = _choose(emulator.consoles, listener)
+            if given:
+                self.consoles.append(Console(given, listener))
+            elif listener.port in named:
+                self.others.append((listener, named[listener.port]))
+            else:
+                self.unclear.append(listener)
+        self.consoles.extend(
+            Console(given) for given in emulator.consoles
+            if not given.port)
+        # More than one listens where it may choose its port.
+        if len(self.consoles) > emulators.MOST_CONSOLES:
+            raise Problem('its emulator listens at more than %d consoles'
+                          % emulators.MOST_CONSOLES, 'too-many-consoles')
+        self._sort()
+
+    def set_aside(self, what: str) -> None:
+        """Take the unclear for other listeners."""
+        self.others.extend((listener, what) for listener in self.unclear)
+        self.unclear = []
+
+    def _sort(self) -> None:
+        self.consoles.sort(key=lambda console: (
+            DISPLAYS.index(console.display), console.port or 0))
+
+    def resolve(self, vnc_servers: 'Any', spice: 'Any') -> None:
+        """
+        Tell consoles from the unclear by what QEMU returned to QUESTIONS.
+        Raises Problem where that is none of its answers.
+        """
+        try:
+            # A QEMU without VNC, or without SPICE, has not the command.
+            told = [*([] if isinstance(vnc_servers, Problem) else
+                      _told_vnc(vnc_servers)),
+                    *([] if isinstance(spice, Problem) else
+                      _told_spice(spice))]
+        except (AttributeError, KeyError, TypeError, ValueError):
+            raise Problem('its answer is not that of QEMU')
+        for listener in self.unclear:
+            known = _choose(told, listener)
+            if known is None:
+                self.others.append((listener, 'no console'))
+                continue
+            same = next((given for given in self._given
+                         if given.name == known.name
+                         and given.display != 'spice'), None)
+            if known.display != 'spice' and same:
+                known = known._replace(
+                    credentials=same.credentials,
+                    tls=known.tls or (known.display == 'websocket'
+                                      and same.tls))
+            self.consoles.append(Console(known, listener))
+        self.unclear = []
+        self._sort()
+
+
+class VM:
+    """
+    A domains.Machine and its emulator, with what this listens at: emulator
+    (emulators.Emulator) and consoles (Consoles), None where problem (str)
+    says why; and priorities ({name of VNC credentials: (value or None,
+    whether QEMU said so)}), with note (str) why QEMU could not be asked.
+    """
+
+    def __init__(self, machine: domains.Machine,
+                 table: listeners.Listeners) -> None:
+        self.machine = machine
+        self.emulator: emulators.Emulator | None = None
+        self.consoles: Consoles | None = None
+        self.priorities: dict[str, tuple[str | None, bool]] = {}
+        self.problem: str | None = None
+        self.note: str | None = None
+        self._credentials: list[str] = []
+        try:
+            emulator = emulators.Emulator(machine)
+            self.consoles = Consoles(emulator, table.find(emulator.pid))
+            self.emulator = emulator
+            self.priorities = {
+                name: (emulator.priorities.get(name), False)
+                for name in emulator.credentials}
+        except Problem as problem:
+            self.problem = str(problem)
+
+    def questions(self, connection: 'libvirt.virConnect',
+                  priorities: bool) -> 'list[Command]':
+        """
+        Return what QEMU is to be asked (list of Command), about priorities
+        too. That marks a VM as tainted, once: one that asks for nothing, and
+        whose QEMU nobody can have changed, is then left alone.
+        """
+        if self.emulator is None or self.consoles is None:
+            return []
+        found: list[Command] = []
+        if priorities and self.emulator.credentials and (
+                'priority' in self.machine.policy
+                or any(value for value, _ in self.priorities.values())
+                or self.emulator.has_other_monitor
+                or domains.is_tainted(connection, self.machine)):
+            self._credentials = self.emulator.credentials
+            found = [('qom-get', {'path': '/objects/' + name,
+                                  'property': 'priority'})
+                     for name in self._credentials]
+        if self.consoles.unclear and domains.arrives(connection,
+                                                     self.machine):
+            # libvirt lets nobody ask before it is there.
+            self.consoles.set_aside(OTHERS['incoming'])
+        if self.consoles.unclear and (
+                self.machine.policy or self.machine.wanted
+                or not priorities):
+            found += QUESTIONS
+        return found
+
+    @property
+    def host_priority(self) -> 'str | None':
+        """
+        The priority that all its VNC consoles have from this host's libvirt,
+        or None. It outranks the host's default of ours.
+        """
+        known = domains.host_priority()
+        configured = {value for value, _ in self.priorities.values()}
+        return known if known and configured == {known} else None
+
+    def take(self, answers: monitor.Answers) -> None:
+        """Take what QEMU has answered to the questions()."""
+        self.note = answers.problem
+        values = answers.values
+        for name, value in zip(self._credentials, values):
+            if isinstance(value, Problem):
+                self.note = str(value)
+            elif not isinstance(value, str) or len(value) > LONGEST:
+                self.note = 'its answer is not that of QEMU'
+            else:
+                self.priorities[name] = value or None, True
+        values = values[len(self._credentials):]
+        if len(values) == len(QUESTIONS) and self.consoles:
+            try:
+                self.consoles.resolve(*values)
+            except Problem as problem:
+                self.note = str(problem)
+
+
+def ask(vms: 'list[VM]', connection: 'libvirt.virConnect',
+        priorities: bool) -> 'monitor.Monitor | None':
+    """
+    Begin to ask the QEMUs of VMs what their arguments do not tell, and for
+    the priorities of VNC; return None where there is nothing to ask.
+    """
+    questions = {}
+    # One that cannot answer keeps none waiting that can.
+    for vm in sorted(vms, key=lambda vm: bool(
+            vm.emulator and vm.emulator.is_stopped)):
+        commands = vm.questions(connection, priorities)
+        if commands:
+            questions[vm.machine.uuid] = commands
+    return monitor.Monitor(questions) if questions else None
+
+
+def hear(vms: 'list[VM]', asked: 'monitor.Monitor | None') -> None:
+    """Wait for the answers to ask(), and let the VMs take them."""
+    answers = asked.wait() if asked else {}
+    for vm in vms:
+        if vm.machine.uuid in answers:
+            vm.take(answers[vm.machine.uuid])
+
+
+def _choose(known: 'list[emulators.Given]',
+            listener: 'listeners.Listener') -> 'emulators.Given | None':
+    """Return which of the consoles listens there, or None."""
+    fitting = [given for given in known
+               if given.port and given.port <= listener.port <= given.last
+               and _is_at(given.host, listener.address)]
+    exact = [given for given in fitting if given.port == listener.port]
+    return next(iter(exact or fitting), None)
+
+
+def _is_at(host: str, address: str) -> bool:
+    """Tell whether who is to listen at a host listens at an address."""
+    try:
+        return ipaddress.ip_address(host) == ipaddress.ip_address(address)
+    except ValueError:
+        return True  # A name, or any address.
+
+
+def _named(emulator: emulators.Emulator) -> 'dict[int, str]':
+    """Return {port: what it is} of those that other options have."""
+    found = {}
+    for name, value, _ in emulator.options:
+        if name == 's':
+            found[GDB] = OTHERS['gdb']
+        elif name in OTHERS and value:
+            # A comma within a value.
+            text = value.replace(',,', ' ')
+            what = OTHERS[name]
+            patterns = list(LISTENING.get(
+                'network' if what == 'network' else name, []))
+            if SERVER.search(text) or text.startswith('telnet:'):
+                patterns += SERVING
+            found.update((int(number), what) for pattern in patterns
+                         for number in pattern.findall(text))
+    return found
+
+
+def _told_vnc(servers: 'Any') -> 'list[emulators.Given]':
+    told = []
+    for display in servers:
+        for server in display['server']:
+            if server['family'] == 'unix':
+                continue
+            number = emulators.number_of(str(server['service']))
+            told.append(emulators.Given(
+                'websocket' if server.get('websocket') else 'vnc',
+                str(display['id']), str(server['host']), number, number, None,
+                server.get('auth') == 'vencrypt', None, None))
+    return told
+
+
+def _told_spice(spice: 'Any') -> 'list[emulators.Given]':
+    told = []
+    for key in 'tls-port', 'port':
+        number = emulators.number_of(str(spice.get(key)))
+        if number:
+            told.append(emulators.Given(
+                'spice', '', str(spice.get('host', '')), number, number, None,
+                key == 'tls-port', None, None))
+    return told

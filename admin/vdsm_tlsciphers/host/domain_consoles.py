@@ -1,0 +1,198 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""
+Where the consoles of a VM will listen, and whether with TLS: as its domain
+XML and the configuration of this host's libvirt have it. And what would
+refuse its next start for that.
+"""
+
+import collections
+import re
+
+import tlsciphers
+from vdsm_tlsciphers import Problem
+from vdsm_tlsciphers.host import domains
+from vdsm_tlsciphers.host import qemu_process as emulators
+from vdsm_tlsciphers.host import wrapper as installed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import NamedTuple
+    from xml.dom import minidom  # nosec B408 # its type
+
+    from vdsm_tlsciphers import documents
+
+    class Endpoint(NamedTuple):
+        """
+        A console: display, place (as QEMU's option for it has it, '' where it
+        does not listen), and whether it has TLS at the next start, and (tls)
+        now as well. None where that depends on a host that is not known.
+        """
+
+        display: documents.Display
+        place: str
+        at_start: bool | None
+        tls: bool | None
+else:
+    Endpoint = collections.namedtuple('Endpoint',
+                                      'display place at_start tls')
+
+SETTINGS = {'spice': 'spice_tls', 'vnc': 'vnc_tls'}
+SPICE_TLS_OFF = (
+    'SPICE: spice_tls is off in %s, and libvirt starts no VM whose SPICE '
+    'console is to have a TLS port; set spice_tls = 1 there and restart '
+    'libvirtd (the engine does that when it installs a host) [spice-tls-off]'
+    % domains.QEMU_CONF)
+
+
+def host_tls(machine: domains.Machine) -> 'dict[str, bool | None]':
+    """
+    Return whether libvirt of the host of a Machine gives {display} TLS; None
+    where that cannot be told here.
+    """
+    unknown: dict[str, bool | None] = dict.fromkeys(SETTINGS)
+    if machine.of_file:
+        return unknown
+    text = ''
+    try:
+        with open(domains.QEMU_CONF, encoding='utf-8',
+                  errors='replace') as conf:
+            text = conf.read(domains.LONGEST_LOG)
+    except FileNotFoundError:
+        pass  # What libvirt has by default.
+    except OSError:
+        return unknown
+    return {display: (re.findall(
+        r'(?m)^[ \t]*%s[ \t]*=[ \t]*"?([^\s"#]*)' % name, text) or ['0']
+        )[-1] == '1' for display, name in SETTINGS.items()}
+
+
+def endpoints(machine: domains.Machine) -> 'list[Endpoint]':
+    """Return the consoles (SPICE and VNC) of a Machine."""
+    host = host_tls(machine)
+    found = [_spice(graphics, machine, host['spice'])
+             for graphics in domains.spice_graphics(machine.document)]
+    runs_open = None
+    for graphics in machine.document.getElementsByTagName('graphics'):
+        if graphics.getAttribute('type') == 'vnc':
+            if runs_open is None:
+                runs_open = _runs_open(machine)
+            listens = domains.listen_types(graphics)
+            place = '' if 'none' in listens else (
+                'unix:/' if 'socket' in listens
+                or graphics.getAttribute('socket') else '127.0.0.1:0')
+            found.append(Endpoint('vnc', place, host['vnc'],
+                                  host['vnc'] and not runs_open))
+    return found
+
+
+def _spice(graphics: 'minidom.Element', machine: domains.Machine,
+           host: 'bool | None') -> Endpoint:
+    listens = domains.listen_types(graphics)
+    if listens & {'none', 'socket'}:
+        return Endpoint('spice', 'unix=on' if 'socket' in listens else '',
+                        False, False)
+    modes = domains.channel_modes(graphics)
+    port, tls_port = map(graphics.getAttribute, ('port', 'tlsPort'))
+    automatic = (graphics.getAttribute('autoport') == 'yes'
+                 or port == tls_port == '-1')
+    place = 'port' if (automatic or port == '-1' or is_number(port)
+                       or tls_port == '-1' or is_number(tls_port)) else ''
+    if demands_tls(graphics):
+        return Endpoint('spice', place, True, True)
+    # libvirt chooses the ports by what the host has.
+    at_start = host if automatic and modes[''] == 'any' else False
+    return Endpoint('spice', place, at_start, at_start and bool(
+        is_number(tls_port) or not machine.runs))
+
+
+def demands_tls(graphics: 'minidom.Element') -> bool:
+    """Tell whether a SPICE console has TLS, or its VM does not start."""
+    tls_port = graphics.getAttribute('tlsPort')
+    if graphics.getAttribute('autoport') == 'yes' or (
+            graphics.getAttribute('port') == tls_port == '-1'):
+        return 'secure' in domains.channel_modes(graphics).values()
+    return tls_port == '-1' or is_number(tls_port)
+
+
+def is_number(port: str) -> bool:
+    return bool(re.match('[1-9][0-9]{0,4}$', port))
+
+
+def _emulator(machine: domains.Machine) -> 'emulators.Emulator | None':
+    """Return what a Machine runs as, None where it does not, or hides it."""
+    if not machine.runs:
+        return None
+    try:
+        return emulators.Emulator(machine)
+    except Problem:
+        return None  # It ends in this moment, or we are not root.
+
+
+def _runs_open(machine: domains.Machine) -> bool:
+    """Tell whether a VNC console of a running VM has no TLS."""
+    emulator = _emulator(machine)
+    return emulator is not None and any(
+        not console.tls for console in emulator.consoles
+        if console.display != 'spice' and console.port)
+
+
+def running_channels(machine: domains.Machine) -> 'list[str]':
+    """
+    Return the channels of SPICE (list of str) that work without TLS in a VM
+    that runs, as its arguments have it.
+    """
+    emulator = _emulator(machine)
+    if emulator is None:
+        return []
+    from vdsm_tlsciphers.audit import policy_status as states
+    return states.open_by_arguments(emulator)
+
+
+def remedy(machine: domains.Machine, endpoint: Endpoint) -> str:
+    """Return how a console gets TLS."""
+    if endpoint.at_start:
+        return 'shut the VM down and start it'
+    if endpoint.display == 'vnc':
+        return ('check Enable VNC Encryption in the engine (Compute > '
+                'Clusters > Edit > Console) and reinstall the hosts')
+    if host_tls(machine)['spice'] is False:
+        return ('enable TLS for SPICE on this host (spice_tls in %s), shut '
+                'the VM down and start it' % domains.QEMU_CONF)
+    return ('let libvirt choose its ports, as the engine has it: '
+            'autoport="yes" in the domain XML')
+
+
+def refusal(machine: domains.Machine,
+            settings: 'Iterable[tuple[str, str]]') -> 'str | None':
+    """
+    Return the line with which the wrapper, or libvirt, would refuse to start
+    a Machine whose policy are settings, as tlsciphers.resolve() returns them;
+    None where neither would.
+    """
+    listens = [graphics for graphics in domains.spice_graphics(
+        machine.document) if not domains.listen_types(graphics) & {
+            'none', 'socket'}]
+    if host_tls(machine)['spice'] is False and any(map(demands_tls, listens)):
+        return SPICE_TLS_OFF
+    wanted = {}
+    for option, setting in settings:
+        key, _, value = setting.partition('=')
+        wanted[key] = (option == tlsciphers.REQUIREMENT, value)
+    spice = [key for key in wanted if key != 'priority']
+    wrapper = installed.load()
+    try:
+        for endpoint in endpoints(machine):
+            if endpoint.at_start is not False or not endpoint.place:
+                continue
+            if endpoint.display == 'spice' and spice:
+                wrapper.without_tls_port([], dict(wanted), spice,
+                                         endpoint.place)
+            elif endpoint.display == 'vnc' and 'priority' in wanted:
+                wrapper.wanted_credentials(wrapper.vnc_displays(
+                    [('vnc', endpoint.place, [])]), dict(wanted))
+    except installed.Refused as refused:
+        return str(refused)
+    return None

@@ -1,0 +1,457 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""The VMs of this host, as libvirt and their domain XML describe them."""
+
+import collections
+import functools
+import re
+from xml.dom import minidom  # nosec B408 # see where it is used
+from xml.parsers import expat
+
+import tlsciphers
+from vdsm_tlsciphers import Problem, files
+from vdsm_tlsciphers.output import without_package
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any, NamedTuple
+
+    import libvirt
+
+    from vdsm_tlsciphers import documents
+
+URI = 'qemu:///system'
+OVIRT_VM = 'http://ovirt.org/vm/1.0'
+# The engine's own property, which may hold the guard, and the first cluster
+# level for which it writes CPU features from it.
+FLAGS = 'extra_cpu_flags'
+GUARD_LEVEL = (4, 6)
+# Where vdsm keeps what libvirt asks its user for.
+VDSM_USER = 'vdsm@ovirt'
+VDSM_PASSWORD = '/etc/pki/vdsm/keys/libvirt_password'  # nosec B105 # path
+QEMU_CONF = '/etc/libvirt/qemu.conf'
+LOG = '/var/log/libvirt/qemu/%s.log'
+# What is read of it, from its end.
+LONGEST_LOG = 4 << 20
+ALL_OF_IPV4 = '0.0.0.0'  # nosec B104 # no bind
+
+if TYPE_CHECKING:
+    class Console(NamedTuple):
+        """A port that listens, where it can be reached from this host."""
+
+        display: documents.ScannedDisplay
+        address: str
+        port: int
+
+    class Setting(NamedTuple):
+        """A value of a policy: a requirement, or a default."""
+
+        value: str
+        required: bool
+else:
+    Console = collections.namedtuple('Console', 'display address port')
+    Setting = collections.namedtuple('Setting', 'value required')
+
+
+class Machine:
+    """
+    A VM: name, uuid (str), document (xml.dom.minidom.Document), displays
+    (frozenset: its types of graphics), consoles (list of Console: those that
+    listen and can have TLS), unencrypted (list of Console: SPICE ports that
+    cannot), properties (dict: the custom properties of the engine that are
+    ours, which vdsm keeps in the metadata), wanted (dict: those of them that
+    ask for a policy), flags (str: its property extra_cpu_flags, None where
+    there is no metadata of oVirt), cluster_level (tuple of int, or None),
+    policy ({key of tlsciphers.KEYS: Setting}: what the VM was started with),
+    of_file (bool: the host that has it is not known), runs (bool).
+    """
+
+    def __init__(self, xml: 'str | bytes', of_file: bool = False) -> None:
+        """
+        Read a domain XML (str or bytes). Raises Problem where it is none, or
+        none that the hook would take.
+        """
+        try:
+            check_bounds(xml)
+            # libvirt wrote it, or whoever runs this has chosen the file.
+            self.document = minidom.parseString(xml)  # nosec B318
+            self.displays: frozenset[str] = tlsciphers.displays(
+                self.document)
+        except (expat.ExpatError, LookupError, UnicodeError,
+                ValueError) as error:
+            # An encoding that there is not is a LookupError or ValueError.
+            raise Problem('the domain XML is not well-formed: %s; "virsh -r '
+                          'dumpxml NAME" prints one'
+                          % tlsciphers.printable(str(error), 100),
+                          'xml-malformed')
+        except tlsciphers.Refused as refusal:
+            raise Problem(without_package(str(refusal)))
+        domain = self.document.documentElement
+        if domain is None or domain.tagName != 'domain':
+            raise Problem('this is no domain XML: it begins with <%s>; '
+                          '"virsh -r dumpxml NAME" prints one'
+                          % (domain and tlsciphers.printable(
+                              domain.tagName)),
+                          'xml-no-domain')
+        self.of_file = of_file
+        self.runs = not of_file and domain.hasAttribute('id')
+        self.name = child_text(domain, 'name')
+        self.uuid = child_text(domain, 'uuid')
+        self.consoles = self._find_consoles(PORTS)
+        self.unencrypted = self._find_consoles(UNENCRYPTED_PORTS)
+        found = self._find_properties()
+        self.flags = None if found is None else found.pop(FLAGS, '')
+        self.properties: dict[str, str] = found or {}
+        self.cluster_level = self._find_cluster_level()
+        self.wanted = {
+            name: value for name, value in self.properties.items()
+            if value.strip() and (name, value.strip()) != (
+                'tlsprofile', tlsciphers.NO_PROFILE)}
+        self.policy: dict[str, Setting] = {}
+        for option, setting in tlsciphers.read_policy(self.document):
+            key, _, value = setting.partition('=')
+            self.policy[key] = Setting(value,
+                                       option == tlsciphers.REQUIREMENT)
+
+    @property
+    def emulator(self) -> str:
+        """The path of the emulator that the domain XML names, or ''."""
+        return next((text_of(node).strip() for node
+                     in self.document.getElementsByTagName('emulator')), '')
+
+    @property
+    def guard(self) -> 'bool | None':
+        """Whether it has the guard; None where nothing tells."""
+        try:
+            if tlsciphers.check_guard(self.document, COVERED):
+                return True
+        except tlsciphers.Refused:
+            return True  # Only what is there is refused.
+        return None if self.flags is None else tlsciphers.has_guard(self.flags)
+
+    def _find_properties(self) -> 'dict[str, str] | None':
+        """Return those in oVirt's metadata, None where there is none."""
+        found: dict[str, str] | None = None
+        for vm in self.document.getElementsByTagNameNS(OVIRT_VM, 'vm'):
+            found = found or {}
+            # Devices have some as well.
+            for custom in children(vm, 'custom'):
+                for node in custom.childNodes:
+                    if node.localName in (*tlsciphers.PROPERTIES, FLAGS):
+                        found[node.localName] = text_of(node)
+        return found
+
+    def _find_cluster_level(self) -> 'tuple[int, ...] | None':
+        for vm in self.document.getElementsByTagNameNS(OVIRT_VM, 'vm'):
+            for node in children(vm, 'clusterVersion'):
+                if re.match(r'[0-9]{1,3}\.[0-9]{1,3}\Z', text_of(node)):
+                    return tuple(map(int, text_of(node).split('.')))
+        return None
+
+    def at_start(self, flags: 'str | None') -> minidom.Document:
+        """
+        Return its domain XML as the engine writes it for the next start with
+        flags (str) as extra_cpu_flags, None where nothing tells of them: what
+        runs has not got the guard any more.
+        """
+        if flags is None:
+            return self.document
+        level = self.cluster_level
+        return with_guard(self.document, '' if level is not None
+                          and level < GUARD_LEVEL else flags)
+
+    def _find_consoles(self, ports: 'Ports') -> 'list[Console]':
+        consoles = []
+        for graphics in self.document.getElementsByTagName('graphics'):
+            address = graphics.getAttribute('listen')
+            for listen in graphics.getElementsByTagName('listen'):
+                address = listen.getAttribute('address') or address
+            # An address for all can be reached through the loopback.
+            address = {'': '127.0.0.1', ALL_OF_IPV4: '127.0.0.1',
+                       '::': '::1'}.get(address, address)
+            for display, attribute in ports.get(
+                    graphics.getAttribute('type'), ()):
+                port = graphics.getAttribute(attribute)
+                if re.match('[1-9][0-9]{0,4}$', port):
+                    consoles.append(Console(display, address, int(port)))
+        return consoles
+
+
+@functools.lru_cache(maxsize=None)
+def host_priority() -> 'str | None':
+    """
+    Return the priority that this host's libvirt gives VNC consoles by its own
+    configuration (from 11.6 on), None where it has none.
+    """
+    try:
+        with open(QEMU_CONF, encoding='utf-8', errors='replace') as conf:
+            found = dict(re.findall(
+                r'(?m)^\s*(vnc_tls_priority|default_tls_priority)\s*='
+                r'\s*["\'](.*?)["\']', conf.read(LONGEST_LOG)))
+    except OSError:
+        return None
+    return found.get('vnc_tls_priority', found.get('default_tls_priority'))
+
+
+# A domain XML has some 20 kB.
+MOST_BYTES = 4 * 1024 * 1024
+MOST_DEPTH = 100
+# Elements and attributes.
+MOST_NODES = 100 * 1000
+
+
+def read_file(path: str) -> bytes:
+    """Return a domain XML (bytes) that is in a file. Raises Problem."""
+    return files.read_bounded(path, MOST_BYTES,
+                              '"virsh -r dumpxml NAME" prints a domain XML')
+
+
+def check_bounds(xml: 'str | bytes') -> None:
+    """
+    Refuse (Problem) what no domain is: elements that are nested too deep, too
+    many of them, or entities. The parser that makes a tree of them comes
+    later. Raises what expat does.
+    """
+    depth = nodes = 0
+
+    def start(_: str, attributes: 'dict[str, str]') -> None:
+        nonlocal depth, nodes
+        depth += 1
+        nodes += 1 + len(attributes)
+        if depth > MOST_DEPTH or nodes > MOST_NODES:
+            raise Problem('the domain XML has %s; "virsh -r dumpxml NAME" '
+                          'prints one' % (
+                              'more than %d elements and attributes'
+                              % MOST_NODES if nodes > MOST_NODES else
+                              'elements nested more than %d deep'
+                              % MOST_DEPTH), 'xml-too-large')
+
+    def end(_: str) -> None:
+        nonlocal depth
+        depth -= 1
+
+    def doctype(*_: object) -> None:
+        raise Problem('the domain XML has a document type declaration '
+                      '(DOCTYPE), which libvirt never writes; remove it',
+                      'xml-doctype')
+
+    parser = expat.ParserCreate()
+    parser.StartElementHandler = start
+    parser.EndElementHandler = end
+    parser.StartDoctypeDeclHandler = doctype
+    parser.Parse(xml, True)
+
+
+def plaintext_ports(machine: Machine) -> (
+        'list[tuple[int | None, dict[str, str]]]'):
+    """
+    Return the ports without TLS that the SPICE consoles of a Machine have, or
+    get at its start (None for one that libvirt will choose), each with the
+    modes of its channels ({name: mode}, '' for all others).
+    """
+    found = []
+    for graphics in spice_graphics(machine.document):
+        if listen_types(graphics) & {'none', 'socket'}:
+            continue  # It listens at no port.
+        modes = channel_modes(graphics)
+        port = graphics.getAttribute('port')
+        given = int(port) if re.match('[1-9][0-9]{0,4}$', port) else None
+        # libvirt chooses one unless all channels are secure.
+        chosen = (port == '-1' or graphics.getAttribute('autoport') == 'yes')
+        if (given or chosen) and set(modes.values()) != {'secure'} and (
+                modes[''] != 'secure' or 'insecure' in modes.values()):
+            found.append((given, modes))
+    return found
+
+
+def listen_types(graphics: minidom.Element) -> 'set[str]':
+    """Return the types of what a console is to listen at."""
+    return {listen.getAttribute('type')
+            for listen in graphics.getElementsByTagName('listen')}
+
+
+def channel_modes(graphics: minidom.Element) -> 'dict[str, str]':
+    """Return {channel of SPICE, '' for all others: its mode}."""
+    modes = {'': graphics.getAttribute('defaultMode') or 'any'}
+    for channel in graphics.getElementsByTagName('channel'):
+        modes[channel.getAttribute('name')] = channel.getAttribute('mode')
+    return modes
+
+
+def spice_graphics(
+        document: minidom.Document) -> 'list[minidom.Element]':
+    """Return the SPICE consoles of a domain XML."""
+    return [graphics for graphics in document.getElementsByTagName('graphics')
+            if graphics.getAttribute('type') == 'spice']
+
+
+def is_tainted(connection: 'libvirt.virConnect', machine: Machine) -> bool:
+    """
+    Tell whether somebody has asked, or changed, the QEMU of a Machine through
+    libvirt's monitor, as far as libvirt tells.
+    """
+    import libvirt
+    try:
+        return any('monitor' in message for message in (
+            connection.lookupByUUIDString(machine.uuid).messages(
+                libvirt.VIR_DOMAIN_MESSAGE_TAINTING)))
+    except AttributeError:
+        return _log_says_tainted(machine)  # Before libvirt 7.1.
+    except libvirt.libvirtError:
+        return False  # It has ended, or left, in this very moment.
+
+
+def arrives(connection: 'libvirt.virConnect', machine: Machine) -> bool:
+    """Tell whether a Machine has not yet arrived, in a migration to here."""
+    import libvirt
+    try:
+        return connection.lookupByUUIDString(machine.uuid).state() in (
+            [libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_MIGRATION],
+            [libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_STARTING_UP])
+    except libvirt.libvirtError:
+        return False  # It has ended, or left, in this very moment.
+
+
+def _log_says_tainted(machine: Machine) -> bool:
+    try:
+        with open(LOG % machine.name, 'rb') as log:
+            log.seek(max(0, log.seek(0, 2) - LONGEST_LOG))
+            return b'tainted: custom-monitor' in log.read(
+                LONGEST_LOG).rpartition(b'starting up')[2]
+    except OSError:
+        return False
+
+
+def with_guard(document: minidom.Document, flags: str) -> minidom.Document:
+    """
+    Return a domain XML with the CPU features that the engine writes for a
+    guard in extra_cpu_flags (str), in place of any that it has.
+    """
+    document = document.cloneNode(True)  # type: ignore[assignment]
+    domain = document.documentElement
+    assert domain is not None  # nosec B101 # for mypy
+    for cpu in domain.getElementsByTagName('cpu'):
+        for feature in list(cpu.getElementsByTagName('feature')):
+            if feature.getAttribute('name') == tlsciphers.GUARD:
+                cpu.removeChild(feature)
+    for flag in flags.split(','):
+        if tlsciphers.has_guard(flag):
+            feature = document.createElementNS(None, 'feature')
+            feature.setAttribute('name', tlsciphers.GUARD)
+            if flag[:1] in POLICIES:
+                feature.setAttribute('policy', POLICIES[flag[:1]])
+            cpu = document.createElementNS(None, 'cpu')
+            cpu.appendChild(feature)
+            domain.appendChild(cpu)
+    return document
+
+
+def text_of(element: minidom.Node) -> str:
+    """Return an element's own text: not its comments, not its children's."""
+    return ''.join(child.data for child in element.childNodes
+                   if isinstance(child, minidom.Text))
+
+
+def children(parent: minidom.Element, name: str) -> 'list[minidom.Element]':
+    """Return an element's children of a local name."""
+    return [node for node in parent.childNodes
+            if isinstance(node, minidom.Element) and node.localName == name]
+
+
+def child_text(element: minidom.Element, name: str) -> str:
+    """Return the text of an element's first child of that name."""
+    return next((text_of(child).strip() for child in element.childNodes
+                 if child.nodeName == name), '')
+
+
+# The policies of CPU features by the engine's signs.
+POLICIES = {'+': 'require', '-': 'disable'}
+# Settings for both consoles.
+COVERED = [(tlsciphers.REQUIREMENT, 'ciphers='),
+           (tlsciphers.REQUIREMENT, 'priority=')]
+# {type of graphics: pairs of a display and the attribute that has its port}
+if TYPE_CHECKING:
+    Ports = dict[str, Sequence[tuple[documents.ScannedDisplay, str]]]
+PORTS: 'Ports' = {
+    'spice': (('spice', 'tlsPort'),),
+    'vnc': (('vnc', 'port'), ('websocket', 'websocket'))}
+UNENCRYPTED_PORTS: 'Ports' = {'spice': (('spice', 'port'),)}
+
+
+def connect(writable: bool = False) -> 'libvirt.virConnect':
+    """
+    Return a libvirt connection to this host, which can only read unless it
+    is to be writable: libvirt then lets QEMU be asked. Raises Problem.
+    """
+    try:
+        import libvirt
+    except ImportError:
+        raise Problem('the Python module libvirt is missing; install '
+                      'python3-libvirt')
+    # It would print each error by itself.
+    libvirt.registerErrorHandler(lambda *_: None, None)
+    try:
+        if not writable:
+            return libvirt.openReadOnly(URI)
+        return libvirt.openAuth(URI, [
+            [libvirt.VIR_CRED_AUTHNAME, libvirt.VIR_CRED_PASSPHRASE],
+            _answer, None], 0)
+    except libvirt.libvirtError as error:
+        raise Problem('cannot ask libvirt for the VMs of this host: %s; run '
+                      'it as root, on a host where libvirt runs' % error)
+
+
+def _answer(credentials: 'list[list[Any]]', _: object) -> int:
+    import libvirt
+    for credential in credentials:
+        if credential[0] == libvirt.VIR_CRED_AUTHNAME:
+            credential[4] = VDSM_USER
+        else:
+            try:
+                with open(VDSM_PASSWORD) as password:
+                    credential[4] = password.read().rstrip('\n')
+            except OSError:
+                return -1
+    return 0
+
+
+def running(connection: 'libvirt.virConnect') -> 'list[Machine]':
+    """Return the Machines that run on this host, by name."""
+    import libvirt
+    machines = []
+    for domain in connection.listAllDomains(
+            libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE):
+        try:
+            machines.append(Machine(domain.XMLDesc()))
+        except libvirt.libvirtError:
+            continue  # It has ended, or left, in this very moment.
+        except Problem as problem:
+            raise Problem('%s: %s' % (domain.name(), problem))
+    return sorted(machines, key=lambda machine: machine.name)
+
+
+def look_up(connection: 'libvirt.virConnect',
+            name: str) -> 'tuple[Machine, bool] | None':
+    """Return the Machine of that name or UUID and whether it runs, or None."""
+    import libvirt
+    for look in (connection.lookupByName, connection.lookupByUUIDString):
+        try:
+            domain = look(name)
+            return Machine(domain.XMLDesc()), bool(domain.isActive())
+        except libvirt.libvirtError:
+            continue
+    return None
+
+
+def find(connection: 'libvirt.virConnect', name: str) -> Machine:
+    """
+    Return the Machine (running or not) with that name or UUID. Raises
+    Problem where there is none.
+    """
+    found = look_up(connection, name)
+    if found is None:
+        raise Problem('%s: no VM of this host has that name; "virsh -r list '
+                      '--all" has those that there are' % name)
+    return found[0]

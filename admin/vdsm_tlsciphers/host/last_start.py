@@ -1,0 +1,233 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""
+How the last start of a VM on this host went, for one that does not run:
+libvirt does not know it any more. The ends of the logs do.
+"""
+
+import ast
+import re
+from xml.sax import saxutils  # nosec B406 # escapes only
+
+import tlsciphers
+from vdsm_tlsciphers import Problem, files
+from vdsm_tlsciphers.host import domains
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vdsm_tlsciphers import documents
+
+VDSM_LOG = '/var/log/vdsm/vdsm.log'
+# Bytes that are read of each log, from its end. vdsm's is rotated at 15 MB.
+MOST_OF_VDSM_LOG = 16 << 20
+MOST_OF_VM_LOG = 1 << 20
+# Records with the name of the VM, from the end.
+MOST_RECORDS = 50
+# Characters of a record that may have a domain XML, and of a line.
+LONGEST_RECORD = 4 << 20
+LONGEST_LINE = 1500
+# What a record of vdsm begins with: the time.
+RECORD = re.compile(
+    rb'(?m)^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}[+-]\d{4} ')
+# What the engine has sent. It is the repr of Python's.
+CREATED = b'START create('
+LITERAL = re.compile(
+    r"""u?('<[^'\\]*(?:\\.[^'\\]*)*'|"<[^"\\]*(?:\\.[^"\\]*)*")""", re.DOTALL)
+XML = re.compile(r'<domain[\s>].*</domain>', re.DOTALL)
+DOWN = "(vmId='%s') Changed state to Down: "
+HOOK_ERROR = re.compile(r'Hook Error: \((.*),\)', re.DOTALL)
+WRAPPER = 'qemu-kvm-modified: '
+NO_WRAPPER = ('-vdsm-tls: invalid option', 'Cannot check QEMU binary '
+              + tlsciphers.EMULATOR)
+# What libvirt says of the guard, and QEMU where libvirt does not look.
+GUARD_REFUSED = re.compile(
+    r'unknown CPU feature: %s\b|Property \S*\.%s\S* not found'
+    % (tlsciphers.GUARD, tlsciphers.GUARD))
+# What a line must not show, should it ever be there.
+SECRET = re.compile(r'(?i)((?:passw(?:or)?d?|ticket|secret)[\w-]*["\']?\s*'
+                    r'[=:]\s*)\S+')
+
+
+class LastStart:
+    """
+    The last start of a VM on this host: machine (domains.Machine: as the
+    engine sent it, or None), refusal (dict for JSON, or None where nothing
+    was refused), and unread (list of str: why a log was not read).
+    """
+
+    def __init__(self, name: str,
+                 known: 'domains.Machine | None' = None) -> None:
+        """Look for a name or UUID; known is what libvirt has of the VM."""
+        self.machine: domains.Machine | None = None
+        self.refusal: documents.LastStart | None = None
+        self.unread: list[str] = []
+        self._uuid = known.uuid if known else ''
+        self._name = known.name if known else name
+        text = self._read(VDSM_LOG, MOST_OF_VDSM_LOG)
+        if text:
+            self._find_machine(text, name)
+            self._find_in_vdsm_log(text)
+        if self.machine:
+            self._name = self.machine.name
+        if self.refusal is None or self.refusal['by'] == 'other':
+            self._find_in_vm_log()
+
+    def _read(self, path: str, limit: int) -> bytes:
+        try:
+            return files.read_end(path, limit)
+        except Problem as problem:
+            self.unread.append(str(problem))
+            return b''
+
+    def _find_machine(self, text: bytes, name: str) -> None:
+        wanted = saxutils.escape(name).encode(errors='replace')
+        token = (b'<uuid>%s</uuid>' if re.match(r'[0-9a-fA-F-]{36}\Z', name)
+                 else b'<name>%s</name>') % wanted
+        final = None
+        for record in records(text, token):
+            machine = machine_in(record)
+            if machine is None or name not in (machine.name, machine.uuid) or (
+                    self._uuid and machine.uuid != self._uuid):
+                continue
+            if CREATED.decode() in record:
+                self.machine = machine
+                break
+            final = final or machine
+        self.machine = self.machine or final
+        if self.machine:
+            self._uuid = self.machine.uuid
+
+    def _find_in_vdsm_log(self, text: bytes) -> None:
+        if not re.match(r'[0-9a-fA-F-]{36}\Z', self._uuid):
+            return
+        down = DOWN % self._uuid
+        for record in records(text, down.encode()):
+            # A newer start has not failed, or not yet.
+            newer = text[text.rfind(down.encode()):]
+            if not any(CREATED.decode() in other for other in records(
+                    newer, b'<uuid>%s</uuid>' % self._uuid.encode())):
+                self._explain(record, record.partition(down)[2])
+            return
+
+    def _explain(self, record: str, said: str) -> None:
+        """Take what vdsm says of why a VM is down."""
+        hook = HOOK_ERROR.search(said)
+        lines = said.splitlines()
+        if hook:
+            line = hook_line(hook.group(1))
+            self._refuse(VDSM_LOG, record,
+                         'hook' if is_ours(line) else 'other', line)
+            return
+        for line in lines:
+            by = who_refused(line)
+            if by:
+                self._refuse(VDSM_LOG, record, by, line)
+                return
+        if lines and '(code=1)' in said:
+            self._refuse(VDSM_LOG, record, 'other', lines[0])
+
+    def _find_in_vm_log(self) -> None:
+        if '/' in self._name or self._name in ('', '.', '..'):
+            return
+        path = domains.LOG % self._name
+        text = self._read(path, MOST_OF_VM_LOG).decode(errors='replace')
+        start = text[text.rfind('\n', 0, max(
+            0, text.rfind(': starting up '))) + 1:]
+        if 'shutting down, reason=failed' not in start:
+            return
+        for line in reversed(start.splitlines()):
+            by = who_refused(line)
+            if by:
+                self._refuse(path, start, by, line)
+                return
+
+    def _refuse(self, log: str, record: str, by: 'documents.RefusedBy',
+                line: str) -> None:
+        if by == 'wrapper':
+            line = line[line.index(WRAPPER):]
+        line = re.sub(r' \(code=\d+\)( \(\w+:\d+\))?\s*$', '', line)
+        line = SECRET.sub(r'\1***', line.strip()[:LONGEST_LINE])
+        code = re.search(r'\[([a-z0-9-]+)\]$', line)
+        self.refusal = {
+            'log': log, 'by': by, 'line': line,
+            'time': (re.match(r'[\d-]{10} [\d:]{8}(?:[.,]\d+)?(?:[+-]\d{4})?',
+                              record) or [''])[0],
+            'code': 'guard-not-removed' if by == 'libvirt' else
+                    code.group(1) if code else None,
+            'stands': None}
+
+
+def records(text: bytes, token: bytes) -> 'Iterator[str]':
+    """Yield the records of vdsm's log that have a token, the last first."""
+    position = len(text)
+    for _ in range(MOST_RECORDS):
+        position = text.rfind(token, 0, position)
+        if position < 0:
+            return
+        start = end = position
+        while start > 0 and not RECORD.match(text, start):
+            start = text.rfind(b'\n', 0, start - 1) + 1
+        following = RECORD.search(text, position)
+        end = following.start() if following else len(text)
+        yield text[start:end].decode(errors='surrogateescape')
+        position = start
+
+
+def machine_in(record: str) -> 'domains.Machine | None':
+    """Return the VM whose domain XML a record of vdsm's log has, or None."""
+    found = [record]
+    if len(record) > LONGEST_RECORD:
+        found = []
+    elif CREATED.decode() in record:
+        # The XML is the longest of all that the engine sends.
+        found = sorted((literal.group(0) for literal
+                        in LITERAL.finditer(record)), key=len)[-2:]
+        found = [evaluate(literal) or '' for literal in found]
+    for text in found:
+        xml = XML.search(text)
+        if xml:
+            try:
+                return domains.Machine(xml.group(0).encode(
+                    errors='surrogateescape'))
+            except Problem:
+                continue
+    return None
+
+
+def evaluate(literal: str) -> 'str | None':
+    """Return the text of a literal of Python (a str), or None."""
+    try:
+        value = ast.literal_eval(literal.strip())
+    except (MemoryError, RecursionError, SyntaxError, ValueError):
+        return None
+    if isinstance(value, bytes):
+        return value.decode(errors='replace')
+    return value if isinstance(value, str) else None
+
+
+def hook_line(literal: str) -> str:
+    """Return the line of the hook in the repr of its standard error."""
+    found = re.match(r"""[bu]?('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")""",
+                     literal.strip())
+    said = (found and evaluate(found.group(0))) or literal
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    ours = [line for line in lines if is_ours(line)]
+    # What stops the start comes last.
+    return ((ours or lines)[-1:] or [''])[0]
+
+
+def is_ours(line: str) -> bool:
+    return line.startswith(('tlsciphers: ', tlsciphers.HOST_DEFAULT, *(
+        name + ': ' for name in (*tlsciphers.PROPERTIES, domains.FLAGS))))
+
+
+def who_refused(line: str) -> 'documents.RefusedBy | None':
+    """Tell who has refused the VM with a line of a log."""
+    if GUARD_REFUSED.search(line):
+        return 'libvirt'
+    if any(words in line for words in NO_WRAPPER):
+        return 'QEMU'
+    return 'wrapper' if WRAPPER in line else None

@@ -1,0 +1,151 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""
+Whether OpenSSL takes the host's configuration together with that of a policy,
+as the wrapper writes it, and the line of the host's that it does not take.
+"""
+
+import contextlib
+import os
+import re
+import tempfile
+
+import tlsciphers
+from vdsm_tlsciphers import Problem
+from vdsm_tlsciphers.host import wrapper as installed
+from vdsm_tlsciphers.output import without_package
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+KEYS = ('ciphersuites', 'protocols', 'groups')
+# Of the host's settings; more are in no file.
+MOST_LINES = 500
+# Of files that include each other.
+MOST_DEPTH = 9
+
+
+@contextlib.contextmanager
+def written(policy: 'dict[str, str]', path: str,
+            note: 'Callable[[str], object]' = installed.ignore) -> (
+                'Iterator[tuple[int, tuple[str, str, str] | None]]'):
+    """
+    Write the configuration that the wrapper gives to QEMU's OpenSSL into a new
+    file; give its descriptor, and why it would not take effect (as the
+    wrapper's write_configuration() has it) or None; note is called with what
+    it says. Raises Problem.
+    """
+    module = installed.load(note)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        module.set_openssl_conf(os.fsencode(path))
+        yield descriptor, module.write_configuration(
+            descriptor, *(policy.get(key, '') for key in KEYS))[1]
+    except tlsciphers.Refused as refusal:
+        raise Problem(without_package(str(refusal)))
+    except OSError as error:
+        raise Problem('%s: %s' % (error.filename or path, error.strerror))
+    finally:
+        os.close(descriptor)
+        # What the programs are asked from here on is as it was.
+        module.set_openssl_conf(os.environb.get(b'OPENSSL_CONF'))
+        installed.load()
+
+
+def fault(policy: 'dict[str, str]') -> (
+        'tuple[str | None, str | None, str | None]'):
+    """
+    Return why OpenSSL would not take a policy ({key of tlsciphers.KEYS:
+    value}) on this host, or None; and where it is a line of the host's that
+    it does not take, 'FILE: line N' and that line. Raises Problem.
+    """
+    notes: list[str] = []
+    with tempfile.TemporaryDirectory(
+            prefix='vdsm-tlsciphers-') as folder, written(
+                policy, os.path.join(folder, 'openssl.cnf'),
+                notes.append) as (descriptor, problem):
+        reason = problem[0] if problem else next(
+            (line for line in notes if 'malformed' in line), None)
+        if reason is None or 'cannot tell what' in reason:
+            return reason, None, None
+        return (reason, *find_line(descriptor))
+
+
+def host_file() -> str:
+    """Return the path of what this host's OpenSSL reads."""
+    return str(installed.load().host_openssl_conf())
+
+
+def unreadable(path: str, depth: int = 0) -> 'str | None':
+    """
+    Return a file of the configuration, or one that it includes, that this
+    process cannot read although it is there, or None.
+    """
+    try:
+        with open(path, encoding='latin-1') as file:
+            text = file.read()
+    except PermissionError:
+        return path
+    except OSError:
+        return None
+    for included in includes(text) if depth < MOST_DEPTH else ():
+        try:
+            names = [os.path.join(included, name)
+                     for name in sorted(os.listdir(included))]
+        except PermissionError:
+            return included
+        except OSError:
+            names = [included]  # It is no folder.
+        for name in names:
+            there = unreadable(name, depth + 1)
+            if there:
+                return there
+    return None
+
+
+def includes(text: str) -> 'list[str]':
+    return re.findall(r'(?m)^\s*\.include\s*=?\s*(/\S+)', text)
+
+
+def find_line(descriptor: int) -> 'tuple[str | None, str | None]':
+    """
+    Return ('FILE: line N', the line) of the host's configuration without
+    which OpenSSL takes it, (None, None) where no one line is at fault.
+    """
+    module = installed.load()
+    text, chain = module.read_host_configuration()
+    lines = text.split('\n')
+    for number, line in enumerate(lines[:MOST_LINES]):
+        setting = line.partition('#')[0].strip()
+        if '=' not in setting:
+            continue
+        rest = '\n'.join(lines[:number] + lines[number + 1:])
+        # A name of the chain: without it there is no section to add to.
+        if setting.partition('=')[0].strip() in (
+                'openssl_conf', 'ssl_conf', 'system_default'):
+            continue
+        if module.takes_effect(descriptor, rest + chain, '') is not None:
+            return place(module.host_openssl_conf(), line, 0), setting
+    return None, None
+
+
+def place(path: str, line: str, depth: int) -> 'str | None':
+    """Return 'FILE: line N' of a line in a file, or in one it includes."""
+    try:
+        with open(path, encoding='latin-1') as file:
+            lines = file.read().replace('\r', '').split('\n')
+    except OSError:
+        return None
+    if line in lines:
+        return '%s: line %d' % (path, lines.index(line) + 1)
+    for included in includes('\n'.join(lines)) if depth < MOST_DEPTH else ():
+        names = ([os.path.join(included, name)
+                  for name in sorted(os.listdir(included))]
+                 if os.path.isdir(included) else [included])
+        for name in names:
+            there = place(name, line, depth + 1)
+            if there:
+                return there
+    return None

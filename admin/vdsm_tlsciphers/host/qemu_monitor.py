@@ -1,0 +1,100 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""Asks running QEMUs, through libvirt: side by side, with one deadline."""
+
+import json
+import queue
+import threading
+import time
+
+from vdsm_tlsciphers import Problem
+from vdsm_tlsciphers.host import domains
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    import libvirt
+
+    # A command of QMP, and its arguments.
+    Command = tuple[str, dict[str, str]]
+
+# How long QEMU may take to answer. One that hangs never does.
+PATIENCE = 5
+# Each occupies one of libvirt's own threads, of which it has 20.
+WORKERS = 12
+
+
+class Answers:
+    """
+    What a QEMU has answered: values (list: what it returned to each command,
+    or the Problem that it had with it), problem (str: why there are no more,
+    or None).
+    """
+
+    def __init__(self) -> None:
+        self.values: list[Any] = []
+        self.problem: str | None = (
+            'it does not answer within %d seconds' % PATIENCE)
+
+
+class Monitor:
+    """The answers of QEMUs by the UUIDs of their VMs."""
+
+    def __init__(self, questions: 'dict[str, list[Command]]') -> None:
+        """
+        Begin to ask, in the order of the questions ({UUID: commands}): those
+        that may hang should be the last. Raises Problem where libvirt cannot
+        be asked.
+        """
+        self._answers = {uuid: Answers() for uuid in questions}
+        self._done: queue.Queue[str] = queue.Queue()
+        self._questions: queue.Queue[tuple[str, list[Command]]] = queue.Queue()
+        self._deadline = time.monotonic() + PATIENCE
+        for item in questions.items():
+            self._questions.put(item)
+        for _ in range(min(WORKERS, len(questions))):
+            # libvirt takes five calls at a time of a connection.
+            threading.Thread(target=self._work, daemon=True, args=(
+                domains.connect(writable=True),)).start()
+
+    def wait(self) -> 'dict[str, Answers]':
+        """Return what there is when all have answered, or at the deadline."""
+        try:
+            for _ in self._answers:
+                self._done.get(timeout=max(
+                    0, self._deadline - time.monotonic()))
+        except queue.Empty:
+            pass
+        return self._answers
+
+    def _work(self, connection: 'libvirt.virConnect') -> None:
+        while True:
+            try:
+                uuid, commands = self._questions.get_nowait()
+            except queue.Empty:
+                return
+            answers = self._answers[uuid]
+            try:
+                for command in commands:
+                    answers.values.append(ask(connection, uuid, *command))
+                answers.problem = None
+            except Exception as error:  # noqa: BLE001 (the other thread's)
+                answers.problem = str(error)
+            self._done.put(uuid)
+
+
+def ask(connection: 'libvirt.virConnect', uuid: str, command: str,
+        arguments: 'dict[str, str]') -> 'Any':
+    """
+    Return what a command of QMP returns, or the Problem that QEMU reports.
+    Raises what libvirt does.
+    """
+    import libvirt_qemu
+    answer = json.loads(libvirt_qemu.qemuMonitorCommand(
+        connection.lookupByUUIDString(uuid), json.dumps({
+            'execute': command, 'arguments': arguments}), 0))
+    if 'error' in answer:
+        return Problem(str(answer['error'].get('desc')))
+    return answer.get('return')

@@ -1,0 +1,600 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""
+The page of a report, in parts: HTML without a script and without anything
+from elsewhere.
+"""
+
+import re
+
+from vdsm_tlsciphers import VERSION
+from vdsm_tlsciphers.audit import scan_files as scans
+from vdsm_tlsciphers.report import stylesheet as style
+from vdsm_tlsciphers.report.markup import (
+    NEWLINE,
+    Markup,
+    count,
+    element,
+    facts,
+    join,
+    opening,
+    table,
+    thousands,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from vdsm_tlsciphers import documents
+    from vdsm_tlsciphers.report import writer as merge
+
+    # Of a VM: (display, Result, earlier Result or None).
+    Consoles = tuple[tuple[documents.ScannedDisplay, scans.Result,
+                           scans.Result | None], ...]
+
+DISPLAYS = {'spice': 'SPICE', 'vnc': 'VNC', 'websocket': 'Websocket (noVNC)',
+            'tls': 'TLS'}
+# Findings of a kind that many servers have, and consoles that are gone: more
+# would say no more.
+LONGEST_LIST = 200
+# Suites in a line of a picture, the width and height of each, and where the
+# first begins.
+PER_LINE, CELL, LINE, LABEL = 20, 15, 20, 50
+
+
+def moment(time: str) -> str:
+    """Return a time of a scan document for people."""
+    match = re.match(r'(\d{4}-\d\d-\d\d)T(\d\d:\d\d)(:\d\d)?(\.\d+)?Z$', time)
+    return '%s %s UTC' % match.group(1, 2) if match else time
+
+
+def period(times: 'Collection[str]') -> str:
+    """Return the first and the last of some times for people."""
+    first, last = moment(min(times)), moment(max(times))
+    return first if first == last else '%s to %s' % (first, last)
+
+
+def badge(verdict: 'scans.Verdict') -> Markup:
+    """Return the mark of a verdict."""
+    return element('span', verdict.capitalize(),
+                   class_='badge ' + verdict.replace(' ', '-'))
+
+
+def share(tally: scans.Tally) -> Markup:
+    """Return a bar of the verdicts; the numbers stand beside it."""
+    width, position, parts = 120, 0.0, []
+    for verdict in scans.VERDICTS:
+        part = width * tally.verdicts[verdict] / max(tally.consoles, 1)
+        if part:
+            parts.append(element(
+                'rect', class_=verdict.replace(' ', '-'),
+                x='%.1f' % position, width='%.1f' % part, height=12))
+        position += part
+    return element('svg', *parts, class_='share', viewBox='0 0 120 12',
+                   width=width, height=12, aria_hidden='true')
+
+
+def tally_row(name: str, tally: scans.Tally) -> 'list[str]':
+    """Return the cells that a row of a summary has."""
+    return [name, thousands(tally.consoles),
+            *[thousands(tally.verdicts[verdict])
+              for verdict in scans.VERDICTS], share(tally)]
+
+
+TALLY = ['#Consoles', '#Passed', '#Partly checked', '#Failed', '#Not scanned',
+         'Share']
+
+
+class Pictures:
+    """
+    What consoles accepted, each drawn once, however many consoles accepted
+    it: a picture of its suites (a <symbol> that is used), and a comparison
+    by name with what was accepted earlier.
+    """
+
+    def __init__(self) -> None:
+        self._symbols: dict[scans.Protocols, int] = {}
+        self._comparisons: (
+            dict[tuple[scans.Protocols | None, scans.Protocols], int]) = {}
+
+    def picture(self, protocols: 'scans.Protocols') -> Markup:
+        """Return the picture of the protocols of a Result."""
+        if not protocols:
+            return Markup('')
+        number = self._symbols.setdefault(protocols, len(self._symbols) + 1)
+        width, height = size(protocols)
+        return element(
+            'svg', element('use', href='#p%d' % number), class_='picture',
+            role='img', width=width * 6 // 5, height=height * 6 // 5,
+            viewBox='0 0 %d %d' % (width, height),
+            aria_label=describe(protocols))
+
+    def comparison(self, earlier: 'scans.Protocols | None',
+                   protocols: 'scans.Protocols') -> Markup:
+        """
+        Return a link to the names of the suites of a Result's protocols, and
+        of those that were accepted earlier (None: nobody looked).
+        """
+        number = self._comparisons.setdefault(
+            (earlier, protocols), len(self._comparisons) + 1)
+        return element('a', 'Result %d' % number, href='#r%d' % number)
+
+    def symbols(self) -> Markup:
+        """Return the pictures, for other parts of the page to use."""
+        cells = [element('symbol', shape, element(
+            'text', strength[0].upper(), x='6.5', y='10'), id=strength,
+            class_=strength) for strength, shape in SHAPES.items()]
+        return element('svg', *cells, *[
+            draw(protocols, number)
+            for protocols, number in self._symbols.items()],
+            class_='symbols', width=0, height=0, aria_hidden='true')
+
+    def comparisons(self) -> 'Iterator[Markup]':
+        """Yield each of the comparisons (Markup)."""
+        for (earlier, now), number in self._comparisons.items():
+            yield element('section', compare(earlier, now, number), NEWLINE,
+                          class_='result', id='r%d' % number)
+
+
+# Told apart by shape and by letter as well as by colour.
+SHAPES = {
+    'strong': Markup('<rect width="13" height="13" rx="3"/>'),
+    'acceptable': Markup('<rect x=".75" y=".75" width="11.5" height="11.5"'
+                         ' rx="3"/>'),
+    'weak': Markup('<rect x=".5" y=".5" width="12" height="12"/>'
+                   '<path d="M0 4 4 0M0 7 7 0M6 13 13 6M9 13 13 9"/>'),
+    'broken': Markup('<path d="M4 0H9L13 4V9L9 13H4L0 9V4Z"/>')}
+
+
+def size(protocols: 'scans.Protocols') -> 'tuple[int, int]':
+    """Return the width and height of a picture."""
+    lines = sum(-(-len(suites) // PER_LINE) for _, suites in protocols)
+    return LABEL + PER_LINE * CELL + 25, lines * LINE
+
+
+def draw(protocols: 'scans.Protocols', number: int) -> Markup:
+    """Return the symbol of a picture: a line for each version of TLS."""
+    width, height = size(protocols)
+    parts: list[Markup] = []
+    line = 0
+    for version, suites in protocols:
+        parts += [element('text', version, y=line * LINE + 12),
+                  element('text', len(suites), y=line * LINE + 12,
+                          x=LABEL + min(len(suites), PER_LINE) * CELL + 4)]
+        for position, suite in enumerate(suites):
+            parts.append(element(
+                'use', href='#' + suite.strength,
+                x=LABEL + position % PER_LINE * CELL,
+                y=(line + position // PER_LINE) * LINE + 2))
+        line += -(-len(suites) // PER_LINE)
+    return element('symbol', *parts, id='p%d' % number,
+                   viewBox='0 0 %d %d' % (width, height))
+
+
+def describe(protocols: 'scans.Protocols') -> str:
+    """Return in words what a picture shows."""
+    return '; '.join('%s: %s' % (version, ', '.join(
+        '%d %s' % (sum(suite.strength == strength for suite in suites),
+                   strength)
+        for strength in scans.STRENGTHS
+        if any(suite.strength == strength for suite in suites)))
+        for version, suites in protocols)
+
+
+def compare(earlier: 'scans.Protocols | None', now: 'scans.Protocols',
+            number: int) -> Markup:
+    """Return the heading and table of a comparison: suites by versions."""
+    here, before = by_version(now), by_version(earlier or ())
+    versions = [version for version in scans.PROTOCOLS
+                if version in here or version in before]
+    accepted = set().union(*here.values())
+    rows = [[element('code', suite), element('code', code), key_exchange,
+             *[cell(before.get(version, {}).get((suite, code, key_exchange)),
+                    here.get(version, {}).get((suite, code, key_exchange)),
+                    earlier is not None) for version in versions]]
+            for suite, code, key_exchange in sorted(
+                accepted.union(*before.values()),
+                key=lambda suite: (suite not in accepted, min(
+                    scans.STRENGTHS.index(suites[suite])
+                    for suites in (*here.values(), *before.values())
+                    if suite in suites), suite))]
+    summary = '%s accepted' % count(sum(map(len, here.values())), 'suite')
+    if earlier is not None:
+        summary += ', %d in the earlier scan' % sum(map(len, before.values()))
+    return join([element('h3', 'Result %d' % number), table(
+        summary,
+        ['Suite', 'Code', 'Key exchange', *versions], rows)])
+
+
+def by_version(protocols: 'scans.Protocols') -> (
+        'dict[str, dict[tuple[str, str, str], documents.Strength]]'):
+    """Return {version: {(suite, code, key exchange): strength}}."""
+    return {version: {
+        (suite.suite, suite.code, suite.key_exchange): suite.strength
+        for suite in suites} for version, suites in protocols}
+
+
+def cell(before: 'str | None', now: 'str | None',
+         is_comparison: bool) -> 'str | None':
+    """Return a comparison's cell: strengths (str), or None."""
+    if not before and not now:
+        return Markup('')
+    if not is_comparison or (before and now):
+        return now
+    if now:
+        return element('ins', 'new: ' + now)
+    return join(['gone: ', element('del', before)])
+
+
+def side(title: str, result: scans.Result, pictures: Pictures,
+         others: 'Collection[scans.Finding] | None' = None) -> Markup:
+    """
+    Return what a scan found out about a console: title (str), result
+    (scans.Result), others (findings that are not new; None: nobody knows).
+    """
+    parts = [element('h5', title, ' ', badge(result.verdict))] if title else []
+    if result.protocols:
+        parts.append(pictures.picture(result.protocols))
+    if result.problem or result.state != 'scanned':
+        state = STATES.get(result.state, result.state)
+        parts.append(element('p', state, ': ' + result.problem
+                             if result.problem else '', class_='problem'))
+    if result.findings:
+        parts.append(element('ul', *[element(
+            'li', element('b', '%s (%s): ' % (AGAINST[finding.against],
+                                              finding.severity)),
+            finding.text, '; ' + finding.remedy if finding.remedy else '',
+            '' if others is None or finding in others
+            else element('ins', ' (new)'))
+            for finding in result.findings], class_='findings'))
+    if result.unchecked:
+        parts.append(element('p', 'Not checked: ' + ', '.join(
+            result.unchecked), class_='problem'))
+    return element('div', *parts, facts([
+        ('Groups', ', '.join(result.groups)),
+        ('Signatures (TLS 1.2)', ', '.join(result.signatures)),
+        ('Extended master secret', YES_OR_NO[result.extended_master_secret]),
+        ('Session tickets (TLS 1.2)', YES_OR_NO[result.session_tickets]),
+        ('Policy', policy(result.policy)),
+        ('Certificate', result.certificate and '%s, %s, until %s' % (
+            result.certificate.subject, result.certificate.key,
+            moment(result.certificate.not_after)))]), class_='side')
+
+
+STATES = {'scanned': 'Scanned', 'no TLS': 'No TLS on this port',
+          'TLS required': 'No TLS on this port, where every SPICE channel '
+          'demands it', 'unreachable': 'Not reached',
+          'incomplete': 'Scan incomplete'}
+YES_OR_NO = {True: 'yes', False: 'no', None: None}
+AGAINST = {'policy': 'Policy', 'baseline': 'Baseline'}
+
+
+def policy(settings: 'tuple[tuple[str, str, bool], ...] | None') -> (
+        'str | None'):
+    """Return the policy of a Result, a line for each key."""
+    if not settings:
+        return None if settings is None else 'none'
+    return join([
+        element('span', key, '=', element('code', breakable(value)),
+                '' if required else ' (best effort)')
+        for key, value, required in settings], Markup('<br>'))
+
+
+def breakable(value: str) -> Markup:
+    """Return text with colons that can be broken after each."""
+    return join(value.split(':'), Markup(':<wbr>'))
+
+
+def console(title: str, result: scans.Result,
+            earlier: 'scans.Result | None', pictures: Pictures) -> Markup:
+    """Return a console's part of a card: what was found, now and before."""
+    before = None
+    if (earlier is not None and earlier != result
+            and earlier.is_whole and result.is_whole):
+        before = earlier.protocols
+    link = ''
+    if result.protocols or before:
+        link = element('p', 'Every suite by name: ', pictures.comparison(
+            before, result.protocols), class_='quiet')
+    if earlier is None or earlier == result:
+        return element(
+            'section', element('h4', title, ' ', badge(result.verdict)),
+            element('p', 'As in the earlier scan.') if earlier else '',
+            side('', result, pictures), link)
+    return element(
+        'section', element('h4', title),
+        element('p', change(earlier, result) if before is not None
+                else 'Not compared: one of the two scans is incomplete.'),
+        element('div', side('Earlier', without_remedies(earlier), pictures),
+                side('Now', result, pictures, earlier.findings),
+                class_='pair'), link)
+
+
+def without_remedies(result: scans.Result) -> scans.Result:
+    """Return a Result as it is told of the past: there is nothing to do."""
+    return result._replace(findings=tuple(
+        finding._replace(remedy='') for finding in result.findings))
+
+
+def change(earlier: scans.Result, now: scans.Result) -> str:
+    """Return in words what has changed between two Results."""
+    line = 'Gone: %s. New: %s.' % (difference(earlier, now),
+                                   difference(now, earlier))
+    if (earlier.certificate and now.certificate
+            and earlier.certificate != now.certificate):
+        line += ' Another certificate.'
+    return line
+
+
+def difference(first: scans.Result, second: scans.Result) -> str:
+    """Return in words what the first Result has and the second has not."""
+    offers = [{(version, suite.code) for version, suite in result.offers}
+              for result in (first, second)]
+    names = [count(len(offers[0] - offers[1]), 'suite')] * bool(
+        offers[0] - offers[1])
+    others = dict(second.protocols)
+    names += [version for version, _ in first.protocols
+              if version not in others]
+    names += [group for group in first.groups if group not in second.groups]
+    return ', '.join(names) or 'nothing'
+
+
+def card(machines: 'list[list[documents.Console]]', consoles: 'Consoles',
+         has_earlier: bool, pictures: Pictures) -> Markup:
+    """
+    Return what was found out about VMs of a host that have the same results:
+    machines (list of lists of consoles of a scan document), consoles (tuple
+    of (display, Result, earlier Result or None)).
+    """
+    verdict = next(verdict for verdict in scans.SEVERITY if any(
+        result.verdict == verdict for _, result, _ in consoles))
+    first = machines[0]
+    if len(machines) > 1:
+        title = count(len(machines), 'VM' if first[0]['vm'] else 'console'
+                      ) + ' with the same results'
+        names: str | None = table(
+            'VMs and their consoles', ['VM', 'UUID', *[
+                DISPLAYS[display] for display, _, _ in consoles]], [
+                [machine[0]['vm'] or '-', machine[0]['uuid'] or '-',
+                 *[scans.endpoint(each) for each in machine]]
+                for machine in machines])
+        titles = [DISPLAYS[display] for display, _, _ in consoles]
+    else:
+        title = first[0]['vm'] or scans.endpoint(first[0])
+        names = first[0]['uuid'] and element(
+            'p', 'UUID ', element('code', first[0]['uuid']), class_='quiet')
+        titles = ['%s %s' % (DISPLAYS[each['display']], scans.endpoint(each))
+                  for each in first]
+    return element(
+        'article', element('h3', title, ' ', badge(verdict)), names or '',
+        element('p', totals(consoles)) if has_earlier else '',
+        *[console(name, result, earlier, pictures)
+          for name, (_, result, earlier) in zip(titles, consoles)],
+        class_='card ' + verdict.replace(' ', '-'))
+
+
+def totals(consoles: 'Consoles') -> str:
+    """Return in words how many suites the consoles of a VM accepted."""
+    missing = [DISPLAYS[display] for display, _, earlier in consoles
+               if not earlier]
+    if len(missing) == len(consoles):
+        return 'Not in the earlier scan.'
+    if missing:
+        return 'Not in the earlier scan: %s.' % ', '.join(missing)
+    pairs = [(earlier, now) for _, now, earlier in consoles if earlier]
+    if not all(earlier.is_whole and now.is_whole for earlier, now in pairs):
+        return ''
+    return 'Suites accepted: %d earlier, %d now.' % (
+        sum(len(earlier.offers) for earlier, _ in pairs),
+        sum(len(now.offers) for _, now in pairs))
+
+
+def fold(is_folded: bool) -> Markup:
+    """Return the start of a host's part."""
+    return Markup('<details class="host"%s>\n' % (
+        '' if is_folded else ' open'))
+
+
+def host(number: int, document: 'documents.Scan', tally: scans.Tally,
+         cards: 'list[Markup]',
+         certificates: 'dict[scans.Certificate, int]') -> Markup:
+    """
+    Return the inside of a host's part: its number (int), document, tally
+    (scans.Tally), cards (list of Markup), certificates ({scans.Certificate:
+    how many consoles have it}).
+    """
+    parts = [element('summary', element('h2', document['host']),
+                     element('span', verdicts(tally), class_='counts'),
+                     share(tally)),
+             element('p', 'Scanned on %s with vdsm-tlsciphers %s; baseline: '
+                     '%s.' % (moment(document['time']), document['tool'],
+                              document['baseline'] or 'none'),
+                     # A link to what is inside opens it.
+                     id='h%d' % number, class_='quiet')]
+    if not cards:
+        parts.append(element('p', 'This scan has no consoles.'))
+    parts += cards
+    parts += [element(
+        'section', element('h3', 'Certificate of %s'
+                           % count(consoles, 'console')),
+        facts([('Subject', each.subject), ('Issuer', each.issuer),
+               ('Valid', '%s to %s' % (moment(each.not_before),
+                                       moment(each.not_after))),
+               ('Key', each.key), ('Signature', each.signature),
+               ('SHA-256', element('code', each.sha256))]),
+        class_='certificate') for each, consoles in certificates.items()]
+    return join(parts, NEWLINE)
+
+
+def verdicts(tally: scans.Tally) -> str:
+    """Return the verdicts of a Tally in words."""
+    return ', '.join('%s %s' % (thousands(tally.verdicts[verdict]), verdict)
+                     for verdict in scans.VERDICTS if tally.verdicts[verdict]
+                     ) or 'no consoles'
+
+
+def conclusion(tally: scans.Tally) -> str:
+    """Return what the whole report says, in a line."""
+    if not tally.consoles:
+        return 'No consoles'
+    passed = '%s of %s passed' % (
+        thousands(tally.verdicts[scans.PASSED]),
+        count(tally.consoles, 'console'))
+    return ', '.join([passed] + [
+        '%s %s' % (thousands(tally.verdicts[verdict]), verdict)
+        for verdict in (scans.PARTLY, scans.FAILED, scans.NOT_SCANNED)
+        if tally.verdicts[verdict]])
+
+
+def front(report: 'merge.Report') -> Markup:
+    """
+    Return the page up to the hosts' parts (Markup), of a finished
+    merge.Report.
+    """
+    tally = report.tally
+    heading = 'TLS of the consoles of ' + report.subject
+    state = next((verdict for verdict in scans.SEVERITY
+                  if tally.verdicts[verdict]), scans.PASSED)
+    return join([
+        Markup('<!DOCTYPE html>\n<html lang="en">\n<head>\n'
+               '<meta charset="utf-8">\n<meta http-equiv='
+               '"Content-Security-Policy" content="default-src \'none\'; '
+               'style-src \'unsafe-inline\'">\n<meta name="viewport" '
+               'content="width=device-width, initial-scale=1">\n'
+               '<meta name="color-scheme" content="light dark">'),
+        element('title', heading), element('style', Markup(style.STYLE)),
+        Markup('</head>\n<body>\n<header>'),
+        element('h1', heading),
+        element('p', conclusion(tally), class_='conclusion '
+                + state.replace(' ', '-')),
+        facts([
+            ('Scanned', report.times and period(report.times)),
+            ('Earlier scan', report.earlier and report.earlier.times
+             and period(report.earlier.times)),
+            ('Checked against', compared_with(report.baselines)),
+            ('Not checked', join([
+                element('span', '%s: %s' % (what, count(consoles, 'console')))
+                for what, consoles in report.unchecked.most_common()],
+                Markup('<br>'))),
+            ('No console on', ', '.join(report.empty)),
+            ('Scanned with', 'vdsm-tlsciphers '
+             + ', '.join(sorted(report.tools))),
+            ('Several scans of', ', '.join(report.repeated))]),
+        Markup('</header>\n<main>'),
+        summary(report), findings(report), hosts(report)], NEWLINE)
+
+
+def compared_with(baselines: 'set[str]') -> str:
+    """Return in words what consoles were checked against."""
+    names = ', '.join(sorted(baselines - {'none'}))
+    return 'the policy of each VM' + (
+        ', and the baseline ' + names if names else ', and no baseline')
+
+
+def summary(report: 'merge.Report') -> Markup:
+    """Return the part that counts over all hosts."""
+    rows = [('Now', report.tally)]
+    if report.earlier is not None:
+        rows.insert(0, ('Earlier', report.earlier.tally))
+    strengths = ['#' + strength.capitalize() for strength in scans.STRENGTHS]
+    return element(
+        'section', element('h2', 'Summary'),
+        element('div', table(
+            'Consoles', ['Scan', *TALLY], [tally_row(*row) for row in rows]),
+            table('Suites that they accepted, in all',
+                  ['Scan', '#All', *strengths],
+                  [[name, thousands(sum(tally.suites.values())),
+                    *[thousands(tally.suites[strength])
+                      for strength in scans.STRENGTHS]]
+                   for name, tally in rows]), class_='beside'),
+        legend())
+
+
+def legend() -> Markup:
+    """Return what the marks of the pictures mean."""
+    return element('ul', *[element(
+        'li', element('svg', element('use', href='#' + strength), width=13,
+                      height=13, aria_hidden='true'), ' ',
+        element('b', strength), ' ', MEANING[strength])
+        for strength in scans.STRENGTHS], class_='legend')
+
+
+MEANING = {
+    'strong': 'as the guidelines recommend',
+    'acceptable': 'not recommended any more',
+    'weak': 'should be disabled',
+    'broken': 'gives no protection'}
+
+
+def findings(report: 'merge.Report') -> Markup:
+    """Return the part that says which findings there are, most first."""
+    if not report.findings:
+        return Markup('')
+    rows = [['%s; %s' % (finding.text, finding.remedy), finding.severity,
+             AGAINST[finding.against], thousands(consoles),
+             thousands(len(report.finding_hosts[finding]))]
+            for finding, consoles
+            in report.findings.most_common(LONGEST_LIST)]
+    rest = len(report.findings) - len(rows)
+    return element(
+        'section', element('h2', 'What was found'),
+        table('Findings, the most frequent first',
+              ['Finding', 'Severity', 'Against', '#Consoles', '#Hosts'], rows),
+        element('p', '%s more: see the hosts.' % count(rest, 'finding'))
+        if rest else '')
+
+
+def hosts(report: 'merge.Report') -> Markup:
+    """Return the table of hosts, where there is more than one."""
+    if len(report.rows) < 2:
+        return Markup('')
+    return element(
+        'section', element('h2', 'Hosts'), table(
+            'Hosts and their consoles', ['Host', 'Scanned', *TALLY],
+            [[element('a', name, href='#h%d' % number), moment(time),
+              *tally_row(name, tally)[1:]]
+             for number, (name, time, tally) in enumerate(report.rows, 1)]),
+        element('p', 'Each host is folded below. Open those that you want to '
+                'read; only open ones are printed.')
+        if report.folded else '')
+
+
+def back(report: 'merge.Report') -> 'Iterator[Markup]':
+    """Yield the page from the hosts' parts on (Markup)."""
+    gone = report.earlier.gone() if report.earlier else []
+    if gone:
+        rest = len(gone) - LONGEST_LIST
+        yield element(
+            'section', element('h2', 'In the earlier scan only'),
+            table('Consoles that are no longer there', ['VM', 'Console',
+                                                        'Host'],
+                  [[vm, DISPLAYS[display], host]
+                   for vm, display, host in gone[:LONGEST_LIST]]),
+            element('p', '%s more.' % count(rest, 'console'))
+            if rest > 0 else '')
+    tables = [table(caption, ['File', 'SHA-256'],
+                    [[source.path, element('code', source.sha256)]
+                     for source in sources]) for caption, sources in (
+        ('Files that this report was made of', report.sources),
+        ('Files of the earlier scan', report.earlier_sources)) if sources]
+    if tables:
+        yield element('section', element('h2', 'Scan files'), *tables)
+    yield opening('section', id='results')
+    yield element('h2', 'Every suite by name')
+    yield from report.pictures.comparisons()
+    yield Markup('</section>\n</main>\n')
+    yield element('footer', element('p', (
+        'Each suite, version and group on this page was accepted in a '
+        'handshake with the console. A console passes if it accepted nothing '
+        'beyond the policy of its VM and beyond the baseline; it is "partly '
+        'checked" if a scan of it lacks some of the facts for that, and "not '
+        'scanned" if it could not be asked. Findings and strengths are those '
+        'of vdsm-tlsciphers %s, by the facts in the scans; certificates are '
+        'looked at as of the scan and of the report. Strengths, and the '
+        'baselines modern and intermediate, follow Mozilla\'s Server Side TLS '
+        'guidelines, version 6.0. Generated by vdsm-tlsciphers %s.'
+        % (VERSION, VERSION))))
+    yield report.pictures.symbols()
+    yield Markup('\n</body>\n</html>\n')

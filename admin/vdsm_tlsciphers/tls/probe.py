@@ -1,0 +1,411 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""What a port accepts, found out by handshakes, one after the other."""
+
+import contextlib
+import re
+import socket
+import struct
+import threading
+import time
+
+from vdsm_tlsciphers.tls import cipher_suites as suites
+from vdsm_tlsciphers.tls import handshake as tls
+from vdsm_tlsciphers.tls import vencrypt as vnc
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from vdsm_tlsciphers import documents
+
+# Seconds for a connection, with all that is said in it, and for a port.
+PATIENCE = 10
+PORT_PATIENCE = 120
+# With whom TLS gets no answer from, and maybe HTTP does.
+HTTP_PATIENCE = 3
+# For a port. Consoles need some 60; who needs more answers in bad faith.
+MOST_CONNECTIONS = 1000
+# Of a name, which whoever has it can give any number of.
+MOST_ADDRESSES = 8
+
+SLOW = 'it, or the network, is overloaded or stopped: scan again'
+HTTP = 'this port speaks HTTP without TLS'
+
+_interrupted = threading.Event()
+_connections: 'set[socket.socket]' = set()
+
+
+class Unreachable(Exception):
+    """Nobody takes connections, with the reason in a line."""
+
+    code = 'unreachable'
+    remedy = 'check the address, and firewalls in between'
+
+
+class NoTLS(Exception):
+    """What listens speaks no TLS, with what is known of it in a line."""
+
+
+class SpicePlaintext(NoTLS):
+    """It is a SPICE port without TLS."""
+
+
+def end_by_reset(connection: socket.socket) -> None:
+    """
+    Have a connection end by a reset: SPICE writes one line to the VM's log
+    instead of two, and none lingers.
+    """
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
+                          struct.pack('ii', 1, 0))
+
+
+def interrupt() -> None:
+    """Have all that is going on here come to an end."""
+    _interrupted.set()
+    for connection in list(_connections):
+        try:
+            connection.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            continue  # It has ended in this very moment.
+
+
+class Port:
+    """
+    A port and what it accepts, as far as examine() has got.
+
+    Attributes:
+        vnc (vnc.Talk): the talk before TLS, or None.
+        suites ({version: {suite: bits of DH or None}}): those accepted.
+        groups (list of int): those accepted, with TLS 1.3 and ECDHE.
+        signatures (list of int): those accepted, with TLS 1.2.
+        extended_master_secret, session_tickets (bool or None): with TLS 1.2
+            and older: whether always, whether ever; None without these.
+        certificate (bytes): the first one of the server, DER, or None.
+        connections (int): how many were made.
+    """
+
+    def __init__(self, host: str, port: int,
+                 display: 'documents.ScannedDisplay' = 'tls') -> None:
+        self.vnc = vnc.Talk() if display == 'vnc' else None
+        self._display = display
+        self.suites: dict[str, dict[int, int | None]] = {}
+        self.groups: list[int] = []
+        self.signatures: list[int] = []
+        self.extended_master_secret: bool | None = None
+        self.session_tickets: bool | None = None
+        self.certificate: bytes | None = None
+        self.connections = 0
+        self._address = (host, port)
+        # A server can have one certificate for each of its names.
+        is_name = re.match('[A-Za-z0-9._-]*[A-Za-z_-][A-Za-z0-9._-]*$', host)
+        self._name = host if is_name else None
+        self._deadline = time.monotonic() + PORT_PATIENCE
+        self._speaks_tls = False
+        # Whether a refusal was just the end of a connection; the last alert.
+        self._silent = False
+        self._refusal = tls.Refused()
+
+    def examine(self) -> None:
+        """
+        Find out all that the attributes hold. Raises Unreachable, NoTLS, and
+        tls.Broken where it could not go on.
+        """
+        # QEMU's websocket without TLS would wait for the end of a request.
+        if self._display == 'websocket' and self._speaks_http():
+            raise NoTLS(HTTP)
+        for version in reversed(list(tls.VERSIONS)):
+            self._find_suites(version)
+        if not self.suites:
+            if self._speaks_tls or self.vnc:
+                raise tls.Broken(
+                    'no common cipher suite', 'no-common-suite', 'its TLS '
+                    'settings or its certificate leave nothing of what the '
+                    'scan offers: look at them, and at its log')
+            raise NoTLS('no TLS response')
+        self._find_groups()
+        self._find_signatures()
+        if self._silent:
+            self._check_it_still_answers()
+        if self.certificate is None and not self._is_anonymous():
+            self.certificate = self._shake_hands()
+
+    def _find_suites(self, version: str) -> None:
+        if version == 'TLSv1.3':
+            self._find_suites_of(version, suites.TLS13, tls.GROUPS)
+            return
+        self._find_suites_of(version, suites.OLDER, tls.CURVES)
+        # Some servers do DHE in the client's groups only (RFC 7919). SSL 3.0
+        # names none.
+        if version in self.suites or not (
+                self._refusal.is_of_version or version == 'SSLv3'):
+            self._find_suites_of(version, [
+                suite for suite in suites.OLDER if suites.is_dhe(suite)
+                and suite not in self.suites.get(version, ())], tls.GROUPS)
+
+    def _find_suites_of(self, version: str, offered: 'Iterable[int]',
+                        groups: 'Iterable[int]', whole: bool = True) -> None:
+        """
+        Find those that a version is accepted with. A server may fail at a
+        suite that it has chosen (it has no prime for DHE, or nothing to sign
+        with), and that would hide what else it accepts: unless its refusal
+        means all of them, each kind is offered again by itself.
+        """
+        left = list(offered)
+        while left:
+            # With TLS 1.3 one whole answer, then requests to go on.
+            answer = self._ask(version, left, groups,
+                               version not in self.suites)
+            if answer is None:
+                break
+            left.remove(answer.suite)
+            self.suites.setdefault(version, {})[
+                answer.suite] = answer.dh_bits
+            self._add_group(answer.group)
+        if not whole or self._refusal.is_of_version:
+            return
+        # Unlike QEMU's libraries, others say so after a choice, too.
+        if self._refusal.is_plain and (self._display != 'tls' or not (
+                version == 'TLSv1.2' or version in self.suites)):
+            return
+        parts = suites.by_kind(left)
+        if len(parts) > 1:
+            for part in parts:
+                self._find_suites_of(version, part, groups, False)
+
+    def _find_groups(self) -> None:
+        if 'TLSv1.3' in self.suites:
+            self._find_groups_of('TLSv1.3', list(self.suites['TLSv1.3']),
+                                 tls.GROUPS)
+        for version in 'TLSv1.2', 'TLSv1.1', 'TLSv1':
+            offered = [suite for suite in self.suites.get(version, ())
+                       if 'ECDHE' in suites.key_exchange(suite)]
+            if offered:
+                self._find_groups_of(version, offered, tls.CURVES)
+                break
+
+    def _find_groups_of(self, version: str, offered: 'list[int]',
+                        groups: 'Iterable[int]') -> None:
+        left = [group for group in groups if group not in self.groups]
+        while left:
+            answer = self._ask(version, offered, left)
+            if answer is None:
+                break
+            if answer.group not in left:
+                raise tls.Broken('it chose a group that was not offered')
+            left.remove(answer.group)
+            self._add_group(answer.group)
+        if len(left) > 1 and not self._refusal.is_plain:
+            for group in left:
+                self._find_groups_of(version, offered, [group])
+
+    def _add_group(self, group: 'int | None') -> None:
+        if group in tls.GROUPS and group not in self.groups:
+            self.groups.append(group)
+
+    def _find_signatures(self) -> None:
+        left = list(tls.SIGNATURE_NAMES)
+        # First to a client that says nothing of signatures.
+        signatures: list[int] = []
+        for exchange in 'ECDHE', 'DHE':
+            offered = [suite for suite in self.suites.get('TLSv1.2', ())
+                       if suites.key_exchange(suite) == exchange]
+            while offered and left:
+                answer = self._ask('TLSv1.2', offered, tls.GROUPS,
+                                   signatures=signatures)
+                if answer is not None:
+                    self._add_signature(answer.signature)
+                    # Some servers pay no heed to what is offered.
+                    if signatures and answer.signature not in signatures:
+                        return
+                    left = [signature for signature in left
+                            if signature != answer.signature]
+                elif signatures:
+                    if len(signatures) > 1 and not self._refusal.is_plain:
+                        self._find_each_signature(offered, signatures)
+                    break
+                signatures = left
+
+    def _find_each_signature(self, offered: 'list[int]',
+                             signatures: 'list[int]') -> None:
+        for signature in signatures:
+            answer = self._ask('TLSv1.2', offered, tls.GROUPS,
+                               signatures=[signature])
+            if answer is not None:
+                self._add_signature(answer.signature)
+
+    def _add_signature(self, signature: 'int | None') -> None:
+        if signature not in tls.SIGNATURE_NAMES:
+            raise tls.Broken('it chose a signature algorithm that was not '
+                             'offered')
+        if signature not in self.signatures:
+            self.signatures.append(signature)
+
+    def _check_it_still_answers(self) -> None:
+        # Whoever only ends a connection may do so for another reason.
+        version, accepted = next(iter(self.suites.items()))
+        if self._ask(version, list(accepted), tls.GROUPS) is None:
+            raise tls.Broken('results not reproducible')
+
+    def _is_anonymous(self) -> bool:
+        return not any(version == 'TLSv1.3' or not suites.key_exchange(
+            suite).startswith(('anonymous', 'PSK'))
+            for version, accepted in self.suites.items()
+            for suite in accepted)
+
+    def _ask(self, version: str, offered: 'list[int]',
+             groups: 'Iterable[int]', shares: bool = False,
+             signatures: 'Iterable[int]' = tls.SIGNATURES) -> (
+                 'tls.Answer | None'):
+        """
+        Return the tls.Answer to an offer, None where it is refused, with the
+        certificate as long as none is known.
+        """
+        try:
+            with self._connection() as connection:
+                stream = tls.Stream(connection,
+                                    time.monotonic() + PATIENCE)
+                self._begin(stream)
+                try:
+                    stream.send(tls.client_hello(version, offered, groups,
+                                                 self._name, shares,
+                                                 signatures))
+                    answer = tls.read_answer(stream, version, offered,
+                                             self.certificate is None)
+                except ConnectionError:
+                    raise tls.Refused
+        except tls.Refused as refusal:
+            self._speaks_tls |= refusal.alert is not None or refusal.chosen
+            self._silent |= refusal.alert is None
+            self._refusal = refusal
+            return None
+        except tls.NotTLS as other:
+            if self.suites or self._speaks_tls or self.vnc:
+                raise tls.Broken('malformed TLS message')
+            if not other.start.startswith(vnc.BANNER):
+                raise _describe(other.start)
+            self.vnc = vnc.Talk()
+            return self._ask(version, offered, groups, shares, signatures)
+        except socket.timeout:
+            if self.connections == 1 and self._speaks_http():
+                raise NoTLS(HTTP)
+            raise tls.Broken('no full answer came within %d seconds'
+                             % PATIENCE, 'scan-timeout', SLOW)
+        except OSError as error:
+            raise tls.Broken('the connection failed: %s'
+                             % (error.strerror or error))
+        self._speaks_tls = True
+        self.certificate = self.certificate or answer.certificate
+        if version in ('TLSv1.2', 'TLSv1.1', 'TLSv1'):
+            self.extended_master_secret = (
+                self.extended_master_secret is not False
+                and answer.extended_master_secret)
+            self.session_tickets = bool(self.session_tickets
+                                        or answer.session_ticket)
+        return answer
+
+    def _speaks_http(self) -> bool:
+        try:
+            with self._connection() as connection:
+                stream = tls.Stream(connection,
+                                    time.monotonic() + HTTP_PATIENCE)
+                stream.send(b'GET / HTTP/1.0\r\n\r\n')
+                return stream.read(5) == b'HTTP/'
+        except OSError:
+            return False
+
+    def _begin(self, stream: tls.Stream) -> None:
+        if self.vnc is None:
+            return
+        if self.vnc.subtypes:
+            self.vnc.again(stream)
+            return
+        try:
+            self.vnc.begin(stream)
+        except vnc.NoTLS as reason:
+            raise NoTLS(str(reason))
+
+    @contextlib.contextmanager
+    def _connection(self) -> 'Iterator[socket.socket]':
+        with self._connect() as connection:
+            _connections.add(connection)
+            try:
+                # From here on interrupt() knows it; before, it did not.
+                if _interrupted.is_set():
+                    raise tls.Broken('interrupted')
+                yield connection
+            finally:
+                _connections.discard(connection)
+
+    def _connect(self) -> socket.socket:
+        if _interrupted.is_set():
+            raise tls.Broken('interrupted')
+        if self.connections >= MOST_CONNECTIONS:
+            raise tls.Broken('connection limit reached: %d'
+                             % MOST_CONNECTIONS)
+        if time.monotonic() > self._deadline:
+            raise tls.Broken('time limit reached: %d seconds'
+                             % PORT_PATIENCE, 'scan-timeout', SLOW)
+        self.connections += 1
+        try:
+            connection = self._open()
+        except (OSError, UnicodeError) as error:
+            reason = 'invalid host name'
+            if isinstance(error, OSError):
+                reason = error.strerror or str(error)
+            if self.connections == 1:
+                raise Unreachable(reason)
+            raise tls.Broken('it takes no more connections: ' + reason)
+        end_by_reset(connection)
+        if self._name:
+            # The same one from now on, without asking for its name again.
+            self._address = connection.getpeername()[:2]
+        return connection
+
+    def _open(self) -> socket.socket:
+        """Connect to the first of some addresses that takes it."""
+        error = OSError('no address')
+        for family, kind, protocol, _, address in socket.getaddrinfo(
+                *self._address, type=socket.SOCK_STREAM)[:MOST_ADDRESSES]:
+            connection = socket.socket(family, kind, protocol)
+            try:
+                connection.settimeout(PATIENCE)
+                connection.connect(address)
+            except OSError as reason:
+                connection.close()
+                error = reason
+            else:
+                return connection
+        raise error
+
+    def _shake_hands(self) -> 'bytes | None':
+        """
+        Return the certificate (bytes, DER), from a whole handshake with TLS
+        1.3, which encrypts it.
+        """
+        import ssl
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        # It is judged elsewhere, and what this host forbids it may have.
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        context.set_ciphers('ALL:@SECLEVEL=0')
+        try:
+            with self._connection() as connection:
+                stream = tls.Stream(connection, time.monotonic() + PATIENCE)
+                self._begin(stream)
+                connection.settimeout(PATIENCE)
+                with context.wrap_socket(
+                        connection, server_hostname=self._name) as secured:
+                    return secured.getpeercert(True)
+        except OSError as error:
+            raise tls.Broken('its certificate cannot be read: %s' % (
+                getattr(error, 'reason', None) or error.strerror or error))
+
+
+def _describe(start: bytes) -> NoTLS:
+    """Return what is known of a server that begins so (bytes)."""
+    if start.startswith(b'REDQ'):
+        return SpicePlaintext('this SPICE port is not encrypted')
+    return NoTLS(HTTP if start.startswith(b'HTTP/') else
+                 'what listens does not speak TLS')

@@ -1,0 +1,93 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""
+SPICE's own protocol on a port without TLS: which channels work in clear
+there. The messages are in spice/protocol.h of spice-protocol.
+"""
+
+import socket
+import struct
+import time
+
+from vdsm_tlsciphers.tls import handshake as tls
+from vdsm_tlsciphers.tls import probe as port
+
+# By their numbers on the wire, which begin with 1.
+CHANNELS = ('main', 'display', 'inputs', 'cursor', 'playback', 'record',
+            'tunnel', 'smartcard', 'usbredir', 'port', 'webdav')
+MAGIC = b'REDQ'
+# An unencrypted connection to a channel that demands TLS.
+NEED_SECURED = 5
+# A reply without capabilities has 178 bytes.
+LONGEST_REPLY = 4096
+PATIENCE = 5
+
+
+def open_channels(address: str, number: int,
+                  patience: float = PATIENCE) -> 'list[str]':
+    """
+    Return those of CHANNELS (list of str) that a port takes without TLS. A
+    channel that the VM does not have is not among them, nor one that demands
+    TLS. Nothing is sent after the message that names the channel: no ticket,
+    so that clients that are connected notice nothing.
+
+    Arguments:
+        address (str), number (int): of the port.
+        patience (float): seconds for all of it.
+
+    Raises port.Unreachable, and tls.Broken where it does not answer as SPICE
+    does.
+    """
+    deadline = time.monotonic() + patience
+    found = []
+    for kind, name in enumerate(CHANNELS, 1):
+        error = _ask(address, number, kind, deadline)
+        # Every SPICE server has a main channel.
+        if error is None and name == 'main':
+            raise tls.Broken('no SPICE response')
+        if error not in (None, NEED_SECURED):
+            found.append(name)
+    return found
+
+
+def link_message(kind: int) -> bytes:
+    """Return what a client begins the channel of a kind (int) with."""
+    message = struct.pack('<IBBIII', 0, kind, 0, 0, 0, 18)
+    return struct.pack('<4sIII', MAGIC, 2, 2, len(message)) + message
+
+
+def _ask(address: str, number: int, kind: int,
+         deadline: float) -> 'int | None':
+    """
+    Return the error (int, 0 for none) that a server replies with to the
+    beginning of a channel; None where it only ends the connection, as it does
+    where there is no such channel.
+    """
+    try:
+        connection = socket.create_connection(
+            (address, number), max(0.001, deadline - time.monotonic()))
+    except OSError as error:
+        raise port.Unreachable(error.strerror or str(error))
+    with connection:
+        port.end_by_reset(connection)
+        stream = tls.Stream(connection, deadline)
+        try:
+            stream.send(link_message(kind))
+            header = stream.read(16)
+            if not header:
+                return None
+            if len(header) < 16 or not header.startswith(MAGIC):
+                raise tls.Broken('no SPICE response')
+            length, = struct.unpack_from('<I', header, 12)
+            reply = stream.read(4) if 4 <= length <= LONGEST_REPLY else b''
+            if len(reply) < 4:
+                raise tls.Broken('malformed SPICE response')
+        except socket.timeout:
+            raise tls.Broken('no SPICE response in time')
+        except ConnectionError:
+            return None
+        except OSError as error:
+            raise tls.Broken('the connection failed: %s'
+                             % (error.strerror or error))
+    return int(struct.unpack('<I', reply)[0])

@@ -1,0 +1,98 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""
+The talk on a VNC port after which TLS begins, called VeNCrypt:
+https://github.com/rfbproto/rfbproto/blob/master/rfbproto.rst#vencrypt
+"""
+
+import re
+import struct
+
+from vdsm_tlsciphers.tls.handshake import Broken
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from vdsm_tlsciphers.tls.handshake import Stream
+
+BANNER = b'RFB '
+VENCRYPT = 19
+# Sub-types, each with and without a password and more: with a certificate
+# (what oVirt's consoles have first), without, and without TLS at all. The
+# numbers are QEMU's.
+X509 = (261, 260, 262, 263)
+ANONYMOUS = (258, 257, 259, 264)
+PLAIN = 256
+
+
+class NoTLS(Exception):
+    """The server has none; the message is a line."""
+
+
+class Talk:
+    """
+    What a VNC server has said: types (list of int: its security types),
+    subtypes (tuple of int: those of VeNCrypt).
+
+    The first talk, begin(), waits for each answer. The following ones,
+    again(), say the same at once: a round trip instead of five.
+    """
+
+    def __init__(self) -> None:
+        self.types: list[int] = []
+        self.subtypes: tuple[int, ...] = ()
+        self._said = b''
+        self._heard = b''
+
+    def begin(self, stream: 'Stream') -> None:
+        """
+        Have the talk with the server of a tls.Stream. Raises NoTLS, Broken
+        and OSError.
+        """
+        version = self._hear(stream, 12)
+        found = re.match(br'RFB (\d{3})\.(\d{3})\n$', version)
+        if not found:
+            raise Broken('no RFB banner')
+        if tuple(map(int, found.groups())) < (3, 7):
+            raise NoTLS('its version of VNC (%s.%s) is too old for TLS'
+                        % tuple(int(part) for part in found.groups()))
+        self._say(stream, b'RFB 003.00%s\n' % (
+            b'7' if version == b'RFB 003.007\n' else b'8'))
+        self.types = list(self._hear(stream, self._hear(stream, 1)[0]))
+        if not self.types:
+            raise Broken('server rejected the client')
+        if VENCRYPT not in self.types:
+            raise NoTLS('this VNC console is not encrypted')
+        self._say(stream, bytes([VENCRYPT]))
+        if tuple(self._hear(stream, 2)) < (0, 2):
+            raise Broken('its VeNCrypt is older than 0.2')
+        self._say(stream, b'\0\2')
+        status, count = self._hear(stream, 2)
+        if status:
+            raise Broken('server rejected VeNCrypt 0.2')
+        self.subtypes = struct.unpack('>%dI' % count,
+                                      self._hear(stream, 4 * count))
+        chosen = [number for number in X509 + ANONYMOUS
+                  if number in self.subtypes]
+        if not chosen:
+            raise NoTLS('its VeNCrypt has no TLS')
+        self._say(stream, struct.pack('>I', chosen[0]))
+        if self._hear(stream, 1) != b'\1':
+            raise Broken('server rejected sub-type %d' % chosen[0])
+
+    def again(self, stream: 'Stream') -> None:
+        """The same for another connection. Raises Broken and OSError."""
+        stream.send(self._said)
+        if stream.read(len(self._heard)) != self._heard:
+            raise Broken('VeNCrypt negotiation changed between connections')
+
+    def _say(self, stream: 'Stream', data: bytes) -> None:
+        stream.send(data)
+        self._said += data
+
+    def _hear(self, stream: 'Stream', length: int) -> bytes:
+        data = stream.read(length)
+        if len(data) < length:
+            raise Broken('it ended the connection before TLS began')
+        self._heard += data
+        return data
