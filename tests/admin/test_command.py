@@ -95,7 +95,7 @@ def test_mistake_in_the_program_is_one_line_that_says_where(
     """Even that: a traceback would frighten who cannot read it."""
     module = tmp_path / 'modules/vdsm_tlsciphers/commands/check.py'
     module.write_text(module.read_text().replace(
-        'return checker.run(options)', 'return options.nothing'))
+        'show_all(checked, options.running)', 'options.nothing'))
     status, said = copy('check', 'modern')
     assert status == 3
     assert re.fullmatch(
@@ -115,7 +115,7 @@ def test_long_argument_does_not_make_a_long_line(
 @pytest.mark.parametrize('missing', [
     'tlsciphers.py', 'vdsm_tlsciphers/cli.py',
     'vdsm_tlsciphers/commands/check.py',
-    'vdsm_tlsciphers/commands/checker.py'])
+    'vdsm_tlsciphers/audit/policy_check.py'])
 def test_damaged_package_is_one_line(copy: RunCopy, tmp_path: pathlib.Path,
                                      missing: str) -> None:
     (tmp_path / 'modules' / missing).unlink()

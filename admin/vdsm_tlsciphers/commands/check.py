@@ -9,9 +9,16 @@ server of this machine's own OpenSSL or GnuTLS under exactly that policy. Needs
 no host: the libraries of the machine that it runs on decide.
 """
 
+from vdsm_tlsciphers import FINDINGS, FINE, Problem
+from vdsm_tlsciphers.output import FORMAT_VERSION, clean, paint, print_json
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterable
+
+    from vdsm_tlsciphers import documents
+    from vdsm_tlsciphers.host import domains
 
 EXAMPLES = """\
 A value without a NAME is taken for that of tlsprofile, tlsprotocols,
@@ -41,6 +48,12 @@ Examples:
   vdsm-tlsciphers check --running
   vdsm-tlsciphers check --xml web1.xml tlsprofile=intermediate
 """
+
+
+# Who has refused a start.
+BY = {'hook': 'by the hook', 'wrapper': 'by the wrapper',
+      'libvirt': 'by libvirt, since nobody has taken the guard out',
+      'QEMU': 'since there was no wrapper of this package'}
 
 
 def add_arguments(parser: 'argparse.ArgumentParser') -> None:
@@ -75,5 +88,216 @@ def add_arguments(parser: 'argparse.ArgumentParser') -> None:
 def run(options: 'argparse.Namespace') -> int:
     """Do the command's work; return its exit status."""
     # What --help does not need.
-    from vdsm_tlsciphers.commands import checker
-    return checker.run(options)
+    from vdsm_tlsciphers.audit import compliance as judge
+    from vdsm_tlsciphers.audit import policy_check
+    from vdsm_tlsciphers.audit import property_guess as guess
+    baseline = judge.read_baseline(options.baseline)
+    given = list(map(guess.parse_value, options.values))
+    properties = dict(given)
+    if len(properties) < len(options.values):
+        raise Problem('a property is given twice; give each once')
+    if options.vm is None:
+        checked = [policy_check.examine(
+            policy_check.wanted(properties, machine), machine,
+            options.engine_ciphers, baseline, options.baseline)
+            for machine in find_machines(options, bool(properties))]
+    else:
+        checked = [check_vm(options, properties, baseline)]
+    for document in checked:
+        if document['refusal'] and document['refusal']['code'] == 'no-suite':
+            document['notes'] += [
+                guess.explain_guess(argument) for argument, (name, value)
+                in zip(options.values, given)
+                if name == guess.CIPHERS and value == argument]
+    if options.json:
+        print_json({'format': 'vdsm-tlsciphers check',
+                    'version': FORMAT_VERSION, 'vms': checked}
+                   if options.running else checked[0])
+    else:
+        show_all(checked, options.running)
+    return FINDINGS if any(
+        document['refused'] or document['findings']
+        or policy_check.refused_before(document)
+        for document in checked) else FINE
+
+
+def check_vm(options: 'argparse.Namespace', properties: 'dict[str, str]',
+             baseline: 'dict[str, str] | None') -> 'documents.Check':
+    """Return the document (dict) of the VM that --vm names."""
+    from vdsm_tlsciphers.audit import policy_check
+    from vdsm_tlsciphers.host import domains, last_start
+    found = domains.look_up(domains.connect(), options.vm)
+    machine, runs = found or (None, False)
+    if runs:
+        return policy_check.examine(
+            policy_check.wanted(properties, machine), machine,
+            options.engine_ciphers, baseline, options.baseline)
+    last = last_start.LastStart(options.vm, machine)
+    # While it fails, libvirt may have a domain that vdsm has not yet filled.
+    if machine is None or not machine.displays:
+        machine = last.machine or machine
+    if machine is None and last.refusal is None:
+        raise Problem('%s: libvirt of this host does not know this VM, and '
+                      'the ends of its logs have no start of it%s; run this '
+                      'on the host that its event names, or give what it has '
+                      'in the engine: check NAME=VALUE' % (
+                          options.vm, ''.join(
+                              ' (%s)' % line for line in last.unread)),
+                      'no-such-vm')
+    document = policy_check.examine(
+        policy_check.wanted(properties, machine), machine,
+        options.engine_ciphers, baseline, options.baseline)
+    document['vm'] = machine.name if machine else options.vm
+    document['notes'] += last.unread
+    if machine is None and not properties:
+        document['displays'] = {}
+        document['findings'], document['details'] = [], []
+        document['notes'].append(
+            'the log has not got what the engine sent for this VM; give its '
+            'properties, as the engine has them: check --vm %s NAME=VALUE'
+            % options.vm)
+    if last.refusal:
+        policy_check.add_last_start(document, last.refusal, machine)
+    return document
+
+
+def find_machines(options: 'argparse.Namespace', has_values: bool,
+                  ) -> 'list[domains.Machine] | list[None]':
+    """Return the Machines that the options name; [None] for none of them."""
+    from vdsm_tlsciphers.host import domains
+    if options.running:
+        return domains.running(domains.connect())
+    if options.xml is not None:
+        return [domains.Machine(domains.read_file(options.xml), of_file=True)]
+    if not has_values and not has_default():
+        raise Problem('there is nothing to check; give [NAME=]VALUE, --vm, '
+                      '--running or --xml')
+    return [None]
+
+
+def has_default() -> bool:
+    """Tell whether this host has a default, or a file that is wrong."""
+    import tlsciphers
+    try:
+        return bool(tlsciphers.read_host_default().get('default'))
+    except tlsciphers.Refused:
+        return True  # resolve() says what is wrong.
+
+
+# For people
+
+
+def show_all(checked: 'list[documents.Check]', with_summary: bool) -> None:
+    """Print such documents for people."""
+    for number, document in enumerate(checked):
+        if number:
+            print()
+        show(document)
+    if with_summary:
+        print('%s%d running VM%s: %d refused at the next start, %d with '
+              'findings' % (
+                  '\n' if checked else '', len(checked),
+                  '' if len(checked) == 1 else 's',
+                  len([document for document in checked
+                       if document['refused']]),
+                  len([document for document in checked
+                       if document['findings']])))
+
+
+def show(document: 'documents.Check') -> None:
+    """Print such a document for people."""
+    if document['vm'] is not None:
+        print('VM %s' % clean(document['vm']))
+    for name, value in document['properties'].items():
+        print('%s=%s' % (name, clean(value)))
+    if not document['properties'] and not document['last_start']:
+        print('no property; only the default of this host counts')
+    for display, described in document['displays'].items():
+        print('\n' + paint(display.upper(), 'bold') + (
+            ' (where the host encrypts it: else a VM with this value does not '
+            'start)' if display == 'vnc' and document['vm'] is None
+            and described['policy'] else ''))
+        if not described['policy']:
+            print('  not covered by these properties: set %s or tlsprofile'
+                  % ('tlspriority' if display == 'vnc' else 'tlsciphers'))
+            continue
+        show_row('enforced', [
+            '%s=%s%s' % (key, setting['value'], '' if setting['required']
+                         else ' (default of the host, best effort)')
+            for key, setting in described['policy'].items()])
+        accepted = described['accepted'] or {'protocols': {}, 'groups': []}
+        for version, suites in described['protocols'].items():
+            strengths = {suite['suite']: suite['strength'] for suite
+                         in accepted['protocols'].get(version, ())}
+            show_row(version, [
+                suite if strengths.get(suite, 'strong') == 'strong' else
+                '%s (%s)' % (suite, strengths[suite]) for suite in suites])
+        show_row('groups', [' '.join(described['groups']
+                                     or accepted['groups']) or 'none'])
+        show_row('clients', [describe_client(client)
+                             for client in described['clients']])
+    for line in document['notes']:
+        print('\nNote: ' + clean(line))
+    for line in document['findings']:
+        print('\n' + paint('Problem: ', 'yellow') + clean(line))
+    if document['refusal']:
+        print('\n' + paint('Refused; the VM does not start: ', 'red')
+              + clean(document['refusal']['finding']))
+    if document['last_start']:
+        show_last_start(document['last_start'], document['refused'])
+    if document['start']:
+        show_remedy(document['start'], document['vm'])
+
+
+def show_last_start(last: 'documents.LastStart',
+                    refused: 'str | None') -> None:
+    """Print how the last start of a VM on this host went."""
+    print('\n' + paint('Its last start here was refused ' + BY[last['by']]
+                       if last['by'] != 'other' else
+                       'Its last start here failed, not by this package', 'red'
+                       ) + ' (%s, %s): %s' % (clean(last['time']), last['log'],
+                                              'for the same reason'
+                                              if last['line'] == refused else
+                                              clean(last['line'])))
+    if last['by'] != 'other':
+        print('Today: ' + {
+            True: 'it would be refused again',
+            False: 'this is no longer so; start it',
+            None: 'this command cannot repeat it'}[last['stands']])
+
+
+def show_remedy(remedy: 'documents.Remedy', vm: 'str | None') -> None:
+    """Print what lets a VM start."""
+    beginning = 'To start %s now' % ('it' if vm else 'such a VM')
+    for way in remedy['ways']:
+        print('\n%s: in the engine, %s > Run > Run Once > Custom Properties '
+              '(or Edit, to keep it):' % (beginning, clean(vm or 'NAME')))
+        for change in way['changes']:
+            print('  %s: %s -> %s' % (
+                change['property'], clean(change['from'] or '(not set)'),
+                change['to'] or '(remove it)'))
+        print('  without a policy of the VM meanwhile: %s%s' % (
+            ' and '.join(display.upper() for display in way['open'])
+            or 'no console', '' if way['guard'] else
+            '; on a host without this package, every console'))
+        beginning = 'Or'
+    if remedy['other_host']:
+        print('\nOr: on another host (Run > Run Once > Host > Specific '
+              'Host(s)), where "vdsm-tlsciphers doctor" finds nothing')
+    if remedy['host']:
+        print('\nOn this host: ' + clean(remedy['host']))
+    print('\nTomorrow: ' + clean(remedy['tomorrow']))
+
+
+def show_row(title: str, lines: 'Iterable[str]') -> None:
+    for line in lines:
+        print('  %-9s %s' % (title, clean(line)))
+        title = ''
+
+
+def describe_client(client: 'documents.Client') -> str:
+    if not client['protocols']:
+        return client['client'] + ': nothing in common'
+    return '%s: in common %s' % (client['client'], ', '.join(
+        '%d of %s' % (len(suites), version)
+        for version, suites in client['protocols'].items()))

@@ -947,7 +947,6 @@ def capabilities() -> Finding:
 def running_vms() -> 'Finding | list[Finding]':
     """Name the VMs that run here and would be refused at their next start."""
     check = 'running VMs'
-    from vdsm_tlsciphers.commands import checker
     from vdsm_tlsciphers.host import domain_consoles as endpoints
     from vdsm_tlsciphers.host import domains
     from vdsm_tlsciphers.host import next_start as starts
@@ -960,7 +959,7 @@ def running_vms() -> 'Finding | list[Finding]':
     refused = []
     for machine in machines:
         try:
-            settings, _ = starts.settle(checker.of_machine(machine), machine)
+            settings, _ = starts.settle(starts.of_machine(machine), machine)
             line = endpoints.refusal(machine, settings)
         except tlsciphers.Refused as refusal:
             line = str(refusal)

@@ -72,6 +72,28 @@ def own_properties(machine: domains.Machine) -> 'dict[str, str]':
     return dict(machine.properties)
 
 
+def of_machine(machine: 'domains.Machine') -> 'dict[str, str]':
+    """
+    Return a Machine's own properties (dict), or the requirements that it was
+    started with.
+    """
+    return own_properties(machine) or properties_of({
+        key: setting for key, setting in machine.policy.items()
+        if setting.required})
+
+
+def properties_of(policy: 'dict[str, domains.Setting]') -> 'dict[str, str]':
+    """Return the properties (dict) that stand for a Machine's policy."""
+    values = {key: setting.value for key, setting in policy.items()}
+    lists = [values[key] for key in ('ciphers', 'ciphersuites')
+             if key in values]
+    properties = {'tlsciphers': ':'.join(lists)} if lists else {}
+    for key in ('protocols', 'groups', 'priority'):
+        if key in values:
+            properties['tls' + key] = values[key]
+    return properties
+
+
 # What lets it start
 
 

@@ -1,50 +1,27 @@
 # SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""What properties do to the consoles of a VM, for people and for JSON."""
+"""What properties do to the consoles of a VM, as a document for JSON."""
 
 import os
 import re
 
-from tlsciphers_values import group_key
-
 import tlsciphers
-from vdsm_tlsciphers import FINDINGS, FINE, Problem
+from vdsm_tlsciphers import Problem
 from vdsm_tlsciphers.audit import compliance as judge
 from vdsm_tlsciphers.audit import local_server as rehearsal
 from vdsm_tlsciphers.host import domain_consoles as endpoints
-from vdsm_tlsciphers.host import domains, last_start
+from vdsm_tlsciphers.host import domains
 from vdsm_tlsciphers.host import next_start as starts
 from vdsm_tlsciphers.host import wrapper as installed
-from vdsm_tlsciphers.output import (
-    FORMAT_VERSION,
-    as_remedy,
-    clean,
-    paint,
-    print_json,
-    without_package,
-)
+from vdsm_tlsciphers.output import FORMAT_VERSION, as_remedy, without_package
 from vdsm_tlsciphers.tls import libraries
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Iterable
-
     from vdsm_tlsciphers import documents
 
-PROFILE, PRIORITY, CIPHERS = 'tlsprofile', 'tlspriority', 'tlsciphers'
-# What a GnuTLS priority string begins with (see "Priority strings" in its
-# manual); a cipher list never does.
-PRIORITY_WORDS = ('NORMAL', 'PERFORMANCE', 'SECURE128', 'SECURE192',
-                  'SECURE256', 'SUITEB128', 'SUITEB192', 'PFS', 'LEGACY',
-                  'NONE', 'SYSTEM')
-# ... and what its other words look like.
-PRIORITY_WORD = r'[-+!](VERS|KX|CIPHER|MAC|GROUP|CURVE|SIGN|COMP|CTYPE)-|%'
-VERSION_WORD = r'((TLS|SSL)[-_ v]*)?\d\.\d$|(TLS|SSL)[-_ v]*\d$'
-# Names of groups, in the form of group_key().
-GROUP_WORD = (r'p\d{3}$|x\d{3,5}$|ffdhe|sec[pt]\d|brainpool|'
-              r'.*(mlkem|kyber)\d')
+PROFILE, PRIORITY = 'tlsprofile', 'tlspriority'
 # What resolve() says of a policy that is as it should be.
 DESCRIPTION = 'tlsciphers: the '
 # ... and of what follows from properties that are as they should be.
@@ -64,80 +41,9 @@ BLAMED = {'protocol-version': 'tlsprotocols', 'cipher-suite': 'tlsciphers',
 # The same in a priority string.
 WORKING_WORDS = ('+ECDHE-RSA, +AES-256-GCM, +GROUP-SECP256R1 and '
                  '+SIGN-RSA-PSS-RSAE-SHA256')
-# Who has refused a start.
-BY = {'hook': 'by the hook', 'wrapper': 'by the wrapper',
-      'libvirt': 'by libvirt, since nobody has taken the guard out',
-      'QEMU': 'since there was no wrapper of this package'}
 # Channels of SPICE that a VM of oVirt can have.
 CHANNELS = ('main', 'display', 'inputs', 'cursor', 'playback', 'record',
             'smartcard', 'usbredir')
-
-
-def run(options: 'argparse.Namespace') -> int:
-    """Do the command's work; return its exit status."""
-    baseline = judge.read_baseline(options.baseline)
-    given = list(map(parse_value, options.values))
-    properties = dict(given)
-    if len(properties) < len(options.values):
-        raise Problem('a property is given twice; give each once')
-    if options.vm is None:
-        checked = [examine(
-            wanted(properties, machine), machine, options.engine_ciphers,
-            baseline, options.baseline)
-            for machine in find_machines(options, bool(properties))]
-    else:
-        checked = [check_vm(options, properties, baseline)]
-    for document in checked:
-        if document['refusal'] and document['refusal']['code'] == 'no-suite':
-            document['notes'] += [
-                explain_guess(argument) for argument, (name, value)
-                in zip(options.values, given)
-                if name == CIPHERS and value == argument]
-    if options.json:
-        print_json({'format': 'vdsm-tlsciphers check',
-                    'version': FORMAT_VERSION, 'vms': checked}
-                   if options.running else checked[0])
-    else:
-        show_all(checked, options.running)
-    return FINDINGS if any(
-        document['refused'] or document['findings'] or refused_before(document)
-        for document in checked) else FINE
-
-
-def check_vm(options: 'argparse.Namespace', properties: 'dict[str, str]',
-             baseline: 'dict[str, str] | None') -> 'documents.Check':
-    """Return the document (dict) of the VM that --vm names."""
-    found = domains.look_up(domains.connect(), options.vm)
-    machine, runs = found or (None, False)
-    if runs:
-        return examine(wanted(properties, machine), machine,
-                       options.engine_ciphers, baseline, options.baseline)
-    last = last_start.LastStart(options.vm, machine)
-    # While it fails, libvirt may have a domain that vdsm has not yet filled.
-    if machine is None or not machine.displays:
-        machine = last.machine or machine
-    if machine is None and last.refusal is None:
-        raise Problem('%s: libvirt of this host does not know this VM, and '
-                      'the ends of its logs have no start of it%s; run this '
-                      'on the host that its event names, or give what it has '
-                      'in the engine: check NAME=VALUE' % (
-                          options.vm, ''.join(
-                              ' (%s)' % line for line in last.unread)),
-                      'no-such-vm')
-    document = examine(wanted(properties, machine), machine,
-                       options.engine_ciphers, baseline, options.baseline)
-    document['vm'] = machine.name if machine else options.vm
-    document['notes'] += last.unread
-    if machine is None and not properties:
-        document['displays'] = {}
-        document['findings'], document['details'] = [], []
-        document['notes'].append(
-            'the log has not got what the engine sent for this VM; give its '
-            'properties, as the engine has them: check --vm %s NAME=VALUE'
-            % options.vm)
-    if last.refusal:
-        add_last_start(document, last.refusal, machine)
-    return document
 
 
 def add_last_start(document: 'documents.Check',
@@ -178,27 +84,6 @@ def refused_before(document: 'documents.Check') -> bool:
                 and last['stands'] is not False)
 
 
-def find_machines(options: 'argparse.Namespace', has_values: bool,
-                  ) -> 'list[domains.Machine] | list[None]':
-    """Return the Machines that the options name; [None] for none of them."""
-    if options.running:
-        return domains.running(domains.connect())
-    if options.xml is not None:
-        return [domains.Machine(domains.read_file(options.xml), of_file=True)]
-    if not has_values and not has_default():
-        raise Problem('there is nothing to check; give [NAME=]VALUE, --vm, '
-                      '--running or --xml')
-    return [None]
-
-
-def has_default() -> bool:
-    """Tell whether this host has a default, or a file that is wrong."""
-    try:
-        return bool(tlsciphers.read_host_default().get('default'))
-    except tlsciphers.Refused:
-        return True  # resolve() says what is wrong.
-
-
 def wanted(properties: 'dict[str, str]',
            machine: 'domains.Machine | None') -> 'dict[str, str]':
     """
@@ -208,20 +93,10 @@ def wanted(properties: 'dict[str, str]',
     if machine is None:
         return properties
     if not properties:
-        return of_machine(machine)
+        return starts.of_machine(machine)
     flags = starts.own_properties(machine).get(domains.FLAGS)
     return properties if flags is None else {domains.FLAGS: flags,
                                              **properties}
-
-
-def of_machine(machine: 'domains.Machine') -> 'dict[str, str]':
-    """
-    Return a Machine's own properties (dict), or the requirements that it was
-    started with.
-    """
-    return starts.own_properties(machine) or properties_of({
-        key: setting for key, setting in machine.policy.items()
-        if setting.required})
 
 
 def carried(machine: 'domains.Machine',
@@ -240,63 +115,6 @@ def carried(machine: 'domains.Machine',
                 continue
             found[key] = {'value': setting.value, 'required': False}
     return found
-
-
-def parse_value(argument: str) -> 'tuple[str, str]':
-    """Return the (name, value) of a property that an argument stands for."""
-    name, equals, value = argument.partition('=')
-    if equals and name in (*tlsciphers.PROPERTIES, domains.FLAGS):
-        return name, value
-    if equals and name.lower().startswith('tls') and name.isalpha():
-        raise Problem('%s: no such property; there are %s, %s' % (
-            name, ', '.join(tlsciphers.PROPERTIES), domains.FLAGS))
-    return guess(argument), argument
-
-
-def guess(value: str) -> str:
-    """
-    Return the property that a value looks like; where it is mistyped, the one
-    whose refusal says what would be right.
-    """
-    words = value.split(':')
-    if all(re.match(VERSION_WORD, word, re.IGNORECASE) for word in words):
-        return 'tlsprotocols'
-    if (value.lstrip('@').split(':')[0].split(',')[0] in PRIORITY_WORDS
-            or any(re.match(PRIORITY_WORD, word) for word in words)):
-        return PRIORITY
-    if any(re.match(GROUP_WORD, group_key(word)) for word in words):
-        return 'tlsgroups'
-    return (PROFILE if value.lower() in map(str.lower, known_profiles())
-            else CIPHERS)
-
-
-def known_profiles() -> 'list[str]':
-    try:
-        return tlsciphers.profile_names(  # type: ignore[no-any-return]
-            tlsciphers.read_host_default())
-    except tlsciphers.Refused:
-        # Where it counts, resolve() says what is wrong with it.
-        return [*sorted(tlsciphers.PROFILES), tlsciphers.NO_PROFILE]
-
-
-def explain_guess(value: str) -> str:
-    """Return why a value that is refused was taken for a cipher list."""
-    return ('%s: taken for %s, since it is no profile, version, group or '
-            'priority string; known profiles are %s; or write NAME=VALUE' % (
-                tlsciphers.printable(value), CIPHERS,
-                ', '.join(known_profiles())))
-
-
-def properties_of(policy: 'dict[str, domains.Setting]') -> 'dict[str, str]':
-    """Return the properties (dict) that stand for a Machine's policy."""
-    values = {key: setting.value for key, setting in policy.items()}
-    lists = [values[key] for key in ('ciphers', 'ciphersuites')
-             if key in values]
-    properties = {'tlsciphers': ':'.join(lists)} if lists else {}
-    for key in ('protocols', 'groups', 'priority'):
-        if key in values:
-            properties['tls' + key] = values[key]
-    return properties
 
 
 def examine(properties: 'dict[str, str]', machine: 'domains.Machine | None',
@@ -344,7 +162,7 @@ def examine(properties: 'dict[str, str]', machine: 'domains.Machine | None',
                        'required': option == tlsciphers.REQUIREMENT}
     add_lines(document, lines)
     defaults = (carried(machine, policy) if machine
-                and properties == of_machine(machine) else {})
+                and properties == starts.of_machine(machine) else {})
     at_start, policy = policy, {**policy, **defaults}
     for display in ('spice', 'vnc'):
         if display in displays:
@@ -610,8 +428,8 @@ def add_endpoint(document: 'documents.Check', machine: 'domains.Machine',
             'default with which the VM was started, and which this host has '
             'not: from its next start here it is not covered' % name,
             'set tlsprofile on the VM')
-    elif machine.runs and document['properties'] == of_machine(machine) and (
-            not set(machine.policy).intersection(keys)):
+    elif machine.runs and document['properties'] == starts.of_machine(
+            machine) and not set(machine.policy).intersection(keys):
         add(document, 'console-not-covered', 'high', '%s: the VM runs without '
             'this policy, which counts from its next start' % name,
             'shut the VM down and start it')
@@ -692,119 +510,3 @@ def describe(display: 'documents.Display', policy: 'documents.Policy',
         described['clients'].append({
             'client': name, 'protocols': libraries.without_empty(common)})
     return described
-
-
-def show_all(checked: 'list[documents.Check]', with_summary: bool) -> None:
-    """Print such documents for people."""
-    for number, document in enumerate(checked):
-        if number:
-            print()
-        show(document)
-    if with_summary:
-        print('%s%d running VM%s: %d refused at the next start, %d with '
-              'findings' % (
-                  '\n' if checked else '', len(checked),
-                  '' if len(checked) == 1 else 's',
-                  len([document for document in checked
-                       if document['refused']]),
-                  len([document for document in checked
-                       if document['findings']])))
-
-
-def show(document: 'documents.Check') -> None:
-    """Print such a document for people."""
-    if document['vm'] is not None:
-        print('VM %s' % clean(document['vm']))
-    for name, value in document['properties'].items():
-        print('%s=%s' % (name, clean(value)))
-    if not document['properties'] and not document['last_start']:
-        print('no property; only the default of this host counts')
-    for display, described in document['displays'].items():
-        print('\n' + paint(display.upper(), 'bold') + (
-            ' (where the host encrypts it: else a VM with this value does not '
-            'start)' if display == 'vnc' and document['vm'] is None
-            and described['policy'] else ''))
-        if not described['policy']:
-            print('  not covered by these properties: set %s or tlsprofile'
-                  % ('tlspriority' if display == 'vnc' else 'tlsciphers'))
-            continue
-        show_row('enforced', [
-            '%s=%s%s' % (key, setting['value'], '' if setting['required']
-                         else ' (default of the host, best effort)')
-            for key, setting in described['policy'].items()])
-        accepted = described['accepted'] or {'protocols': {}, 'groups': []}
-        for version, suites in described['protocols'].items():
-            strengths = {suite['suite']: suite['strength'] for suite
-                         in accepted['protocols'].get(version, ())}
-            show_row(version, [
-                suite if strengths.get(suite, 'strong') == 'strong' else
-                '%s (%s)' % (suite, strengths[suite]) for suite in suites])
-        show_row('groups', [' '.join(described['groups']
-                                     or accepted['groups']) or 'none'])
-        show_row('clients', [describe_client(client)
-                             for client in described['clients']])
-    for line in document['notes']:
-        print('\nNote: ' + clean(line))
-    for line in document['findings']:
-        print('\n' + paint('Problem: ', 'yellow') + clean(line))
-    if document['refusal']:
-        print('\n' + paint('Refused; the VM does not start: ', 'red')
-              + clean(document['refusal']['finding']))
-    if document['last_start']:
-        show_last_start(document['last_start'], document['refused'])
-    if document['start']:
-        show_remedy(document['start'], document['vm'])
-
-
-def show_last_start(last: 'documents.LastStart',
-                    refused: 'str | None') -> None:
-    """Print how the last start of a VM on this host went."""
-    print('\n' + paint('Its last start here was refused ' + BY[last['by']]
-                       if last['by'] != 'other' else
-                       'Its last start here failed, not by this package', 'red'
-                       ) + ' (%s, %s): %s' % (clean(last['time']), last['log'],
-                                              'for the same reason'
-                                              if last['line'] == refused else
-                                              clean(last['line'])))
-    if last['by'] != 'other':
-        print('Today: ' + {
-            True: 'it would be refused again',
-            False: 'this is no longer so; start it',
-            None: 'this command cannot repeat it'}[last['stands']])
-
-
-def show_remedy(remedy: 'documents.Remedy', vm: 'str | None') -> None:
-    """Print what lets a VM start."""
-    beginning = 'To start %s now' % ('it' if vm else 'such a VM')
-    for way in remedy['ways']:
-        print('\n%s: in the engine, %s > Run > Run Once > Custom Properties '
-              '(or Edit, to keep it):' % (beginning, clean(vm or 'NAME')))
-        for change in way['changes']:
-            print('  %s: %s -> %s' % (
-                change['property'], clean(change['from'] or '(not set)'),
-                change['to'] or '(remove it)'))
-        print('  without a policy of the VM meanwhile: %s%s' % (
-            ' and '.join(display.upper() for display in way['open'])
-            or 'no console', '' if way['guard'] else
-            '; on a host without this package, every console'))
-        beginning = 'Or'
-    if remedy['other_host']:
-        print('\nOr: on another host (Run > Run Once > Host > Specific '
-              'Host(s)), where "vdsm-tlsciphers doctor" finds nothing')
-    if remedy['host']:
-        print('\nOn this host: ' + clean(remedy['host']))
-    print('\nTomorrow: ' + clean(remedy['tomorrow']))
-
-
-def show_row(title: str, lines: 'Iterable[str]') -> None:
-    for line in lines:
-        print('  %-9s %s' % (title, clean(line)))
-        title = ''
-
-
-def describe_client(client: 'documents.Client') -> str:
-    if not client['protocols']:
-        return client['client'] + ': nothing in common'
-    return '%s: in common %s' % (client['client'], ', '.join(
-        '%d of %s' % (len(suites), version)
-        for version, suites in client['protocols'].items()))

@@ -1,0 +1,70 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""Which property a value on the command line is meant for."""
+
+import re
+
+from tlsciphers_values import group_key
+
+import tlsciphers
+from vdsm_tlsciphers import Problem
+from vdsm_tlsciphers.host import domains
+
+PROFILE, PRIORITY, CIPHERS = 'tlsprofile', 'tlspriority', 'tlsciphers'
+# What a GnuTLS priority string begins with (see "Priority strings" in its
+# manual); a cipher list never does.
+PRIORITY_WORDS = ('NORMAL', 'PERFORMANCE', 'SECURE128', 'SECURE192',
+                  'SECURE256', 'SUITEB128', 'SUITEB192', 'PFS', 'LEGACY',
+                  'NONE', 'SYSTEM')
+# ... and what its other words look like.
+PRIORITY_WORD = r'[-+!](VERS|KX|CIPHER|MAC|GROUP|CURVE|SIGN|COMP|CTYPE)-|%'
+VERSION_WORD = r'((TLS|SSL)[-_ v]*)?\d\.\d$|(TLS|SSL)[-_ v]*\d$'
+# Names of groups, in the form of group_key().
+GROUP_WORD = (r'p\d{3}$|x\d{3,5}$|ffdhe|sec[pt]\d|brainpool|'
+              r'.*(mlkem|kyber)\d')
+
+
+def parse_value(argument: str) -> 'tuple[str, str]':
+    """Return the (name, value) of a property that an argument stands for."""
+    name, equals, value = argument.partition('=')
+    if equals and name in (*tlsciphers.PROPERTIES, domains.FLAGS):
+        return name, value
+    if equals and name.lower().startswith('tls') and name.isalpha():
+        raise Problem('%s: no such property; there are %s, %s' % (
+            name, ', '.join(tlsciphers.PROPERTIES), domains.FLAGS))
+    return guess(argument), argument
+
+
+def guess(value: str) -> str:
+    """
+    Return the property that a value looks like; where it is mistyped, the one
+    whose refusal says what would be right.
+    """
+    words = value.split(':')
+    if all(re.match(VERSION_WORD, word, re.IGNORECASE) for word in words):
+        return 'tlsprotocols'
+    if (value.lstrip('@').split(':')[0].split(',')[0] in PRIORITY_WORDS
+            or any(re.match(PRIORITY_WORD, word) for word in words)):
+        return PRIORITY
+    if any(re.match(GROUP_WORD, group_key(word)) for word in words):
+        return 'tlsgroups'
+    return (PROFILE if value.lower() in map(str.lower, known_profiles())
+            else CIPHERS)
+
+
+def known_profiles() -> 'list[str]':
+    try:
+        return tlsciphers.profile_names(  # type: ignore[no-any-return]
+            tlsciphers.read_host_default())
+    except tlsciphers.Refused:
+        # Where it counts, resolve() says what is wrong with it.
+        return [*sorted(tlsciphers.PROFILES), tlsciphers.NO_PROFILE]
+
+
+def explain_guess(value: str) -> str:
+    """Return why a value that is refused was taken for a cipher list."""
+    return ('%s: taken for %s, since it is no profile, version, group or '
+            'priority string; known profiles are %s; or write NAME=VALUE' % (
+                tlsciphers.printable(value), CIPHERS,
+                ', '.join(known_profiles())))
