@@ -1,27 +1,24 @@
 # SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""The policies requested and effective of VMs, for people and for JSON."""
+"""The policies requested and effective of VMs, as a document for JSON."""
 
 import concurrent.futures
 import functools
-import os
 
 import tlsciphers
-from vdsm_tlsciphers import FAILED, FINDINGS, FINE, Problem
+from vdsm_tlsciphers import Problem
 from vdsm_tlsciphers.audit import compliance as judge
 from vdsm_tlsciphers.audit import policy_proof as proofs
 from vdsm_tlsciphers.host import consoles, domains, listeners
 from vdsm_tlsciphers.host import qemu_process as emulators
-from vdsm_tlsciphers.output import clean, head, paint, print_json
+from vdsm_tlsciphers.output import clean
 from vdsm_tlsciphers.tls import handshake as tls
 from vdsm_tlsciphers.tls import probe as port
 from vdsm_tlsciphers.tls import spice
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import argparse
-
     import libvirt
 
     from vdsm_tlsciphers import documents
@@ -36,54 +33,13 @@ DIFFERENCE: 'documents.VMState' = 'difference'
 NONE: 'documents.VMState' = 'none'
 UNKNOWN: 'documents.VMState' = 'unknown'
 STATES = (IN_FORCE, DIFFERENCE, NONE, UNKNOWN)
-# What is said of a VM in texts.
-COLOURS: 'dict[documents.Statement, str]' = {
-    'effective': 'green', 'configured': 'yellow', 'different': 'red',
-    'none': 'bold', 'unknown': 'yellow'}
 # Whose settings each property makes.
 KEYS_OF_PROPERTIES = {
     'tlsciphers': ('ciphers', 'ciphersuites'), 'tlsprotocols': ('protocols',),
     'tlsgroups': ('groups',), 'tlspriority': ('priority',)}
-# With the engine's own settings these demand TLS, and there are no others but
-# for "-chardev spiceport".
-SECURED_CHANNELS = ('main', 'display', 'inputs', 'cursor', 'playback',
-                    'record', 'smartcard', 'usbredir')
 RESTART = 'shut the VM down and start it'
 # Characters of a value: no property of the engine has more.
 LONGEST = 4096
-# Of VMs in one line.
-MOST_NAMES = 10
-
-
-def run(options: 'argparse.Namespace') -> int:
-    """Do the command's work; return its exit status."""
-    if os.geteuid():
-        raise Problem('status reads the command lines of emulators, which '
-                      'only root may; run it as root')
-    connection = domains.connect()
-    machines = domains.running(connection)
-    if options.vms:
-        machines = choose(machines, options.vms)
-    vms = [vm for vm in look_at(machines, connection, options.handshake)
-           if vm['state'] != UNKNOWN or is_running(connection, vm['uuid'])]
-    unguarded = [machine.name for machine in machines
-                 if could_have_guard(machine)]
-    document: documents.Status = {
-        **head('status'), 'version': 2, 'vms': vms,
-        'summary': {'vms': len(vms), **{
-            state.replace(' ', '_'): len([vm for vm in vms
-                                          if vm['state'] == state])
-            for state in STATES}, **{
-            statement: len([vm for vm in vms if vm['statement'] == statement])
-            for statement in COLOURS if statement not in STATES}}}
-    if options.json:
-        print_json(document)
-    else:
-        show(document, unguarded)
-    states = {vm['state'] for vm in vms}
-    if UNKNOWN in states:
-        return FAILED
-    return FINDINGS if DIFFERENCE in states else FINE
 
 
 def choose(machines: 'list[domains.Machine]',
@@ -241,17 +197,6 @@ def vnc_configured(vm: consoles.VM) -> 'Configured':
         return {}
     return {'priority': (' and '.join(texts), 'QEMU' if any(
         is_qemu for _, is_qemu in values) else 'arguments')}
-
-
-def open_by_arguments(emulator: emulators.Emulator) -> 'list[str]':
-    """Return the channels that the arguments leave open without TLS."""
-    default = emulator.channels.get('default', False)
-    there = SECURED_CHANNELS + tuple(
-        name for name in ('port', 'webdav') for option, value, _
-        in emulator.options
-        if option == 'chardev' and (value or '').startswith('spiceport'))
-    return [name for name in dict.fromkeys(there)
-            if not emulator.channels.get(name, default)]
 
 
 # What is requested, and what is
@@ -423,7 +368,7 @@ class Description:
             self._add_missing_priority(console)
         elif console.display == SPICE:
             if described['open_channels'] is None:
-                channels = open_by_arguments(self._emulator)
+                channels = emulators.open_by_arguments(self._emulator)
             if channels and isinstance(channels, list):
                 self._add_plaintext(console, channels)
         else:
@@ -621,88 +566,3 @@ def _is_empty_profile(name: str) -> bool:
 def cut(text: str) -> str:
     """Return text of a VM's emulator for a document: in bounds, printable."""
     return clean(text if len(text) <= LONGEST else text[:LONGEST] + '...')
-
-
-# For people
-
-
-def show(document: 'documents.Status', unguarded: 'list[str]') -> None:
-    """Print a document of status, with those that could have a guard."""
-    for vm in document['vms']:
-        statement = vm['statement']
-        print('%s: %s' % (vm['vm'], paint(statement, COLOURS[statement])))
-        for setting in vm['settings']:
-            show_setting(setting)
-        for console in vm['consoles']:
-            show_console(console)
-        if statement == 'configured' and not vm['consoles']:
-            print('  no console listens')
-        if vm['settings'] or vm['guard']:
-            print('  guard        ' + {True: 'yes', False: 'no',
-                                       None: 'unknown'}[vm['guard']])
-        for other in vm['other_listeners']:
-            print('  other port %-8d%s' % (other['port'], other['what']))
-        for difference in vm['differences']:
-            print('  %-6s%s' % ((difference['display'] or '').upper(), paint(
-                difference['difference'], 'red')))
-        if vm['problem']:
-            print('  ' + paint(vm['problem'], 'yellow'))
-    if unguarded:
-        print('\nAdvice: without the guard: %s%s; a host without this package '
-              'would start them without it; set +%s in %s'
-              % (clean(', '.join(unguarded[:MOST_NAMES])), ' and %d more' % (
-                  len(unguarded) - MOST_NAMES)
-                  if len(unguarded) > MOST_NAMES else '', tlsciphers.GUARD,
-                  domains.FLAGS))
-    summary = document['summary']
-    print('%s%d VM%s on %s: %s' % (
-        '\n' if document['vms'] else '', summary['vms'],
-        '' if summary['vms'] == 1 else 's', clean(document['host']),
-        ', '.join('%d %s' % (summary[key], words) for key, words in (
-            ('effective', 'effective'), ('configured', 'configured'),
-            ('difference', 'different'), ('none', 'without a policy'),
-            ('unknown', 'unknown'))
-            if summary[key] or key not in ('configured', 'unknown'))))
-
-
-def show_setting(setting: 'documents.VMSetting') -> None:
-    beginning = '  %-6s%-13s%-10s' % (
-        setting['display'].upper(), setting['key'],
-        {True: 'required', False: 'default', None: '-'}[setting['required']])
-    if setting['asked'] and setting['asked'] == setting['in_force']:
-        print(beginning + setting['asked'])
-    else:
-        print('%srequested   %s' % (beginning, setting['asked'] or 'nothing'))
-        print('%sconfigured  %s' % (' ' * len(beginning), paint(
-            setting['in_force'] or 'nothing', 'red')))
-    if setting['live']:
-        print('%s(set live)' % (' ' * len(beginning)))
-    if setting['note']:
-        print('%s(%s)' % (' ' * len(beginning), setting['note']))
-
-
-def show_console(console: 'documents.VMConsole') -> None:
-    place = ('port %d' % console['port'] if console['port'] else
-             'UNIX socket %s' % console['socket']
-             if console['socket'] is not None else 'no listener')
-    if not console['port']:
-        words = ''
-    elif console['effective'] is None:
-        words = ('configured' if console['covered'] and console['tls'] else
-                 'TLS with the defaults of QEMU' if console['tls'] else
-                 'not encrypted')
-    elif console['tls']:
-        words = 'effective' if console['effective'] else 'not effective'
-    else:
-        words = ('not encrypted' if console['open_channels'] else
-                 'effective: all channels demand TLS')
-    if console['display'] == 'websocket':
-        words += ' (noVNC)'
-    if console['note'] and not console['port']:
-        place = console['note']
-        words = 'TLS' if console['tls'] else 'not encrypted'
-    elif console['note']:
-        words += ' (no proof: %s)' % console['note']
-    print(('  %-6s%-13s%s' % (
-        'SPICE' if console['display'] == SPICE else 'VNC', place,
-        words)).rstrip())

@@ -48,8 +48,6 @@ Examples:
   vdsm-tlsciphers check --running
   vdsm-tlsciphers check --xml web1.xml tlsprofile=intermediate
 """
-
-
 # Who has refused a start.
 BY = {'hook': 'by the hook', 'wrapper': 'by the wrapper',
       'libvirt': 'by libvirt, since nobody has taken the guard out',

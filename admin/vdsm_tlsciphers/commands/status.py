@@ -8,9 +8,16 @@ with, and, by handshakes with each console that listens, whether the policy is
 effective: whatever is outside it is rejected, and something within accepted.
 """
 
+import os
+
+from vdsm_tlsciphers import FAILED, FINDINGS, FINE, Problem
+from vdsm_tlsciphers.output import clean, head, paint, print_json
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
+
+    from vdsm_tlsciphers import documents
 
 EXAMPLES = """\
 Each VM is one of:
@@ -46,6 +53,12 @@ Examples:
   vdsm-tlsciphers status web1 db2
   vdsm-tlsciphers status --json
 """
+# What is said of a VM in texts.
+COLOURS: 'dict[documents.Statement, str]' = {
+    'effective': 'green', 'configured': 'yellow', 'different': 'red',
+    'none': 'bold', 'unknown': 'yellow'}
+# Of VMs in one line.
+MOST_NAMES = 10
 
 
 def add_arguments(parser: 'argparse.ArgumentParser') -> None:
@@ -63,4 +76,119 @@ def run(options: 'argparse.Namespace') -> int:
     """Do the command's work; return its exit status."""
     # What --help does not need.
     from vdsm_tlsciphers.audit import policy_status as states
-    return states.run(options)
+    from vdsm_tlsciphers.host import domains
+    if os.geteuid():
+        raise Problem('status reads the command lines of emulators, which '
+                      'only root may; run it as root')
+    connection = domains.connect()
+    machines = domains.running(connection)
+    if options.vms:
+        machines = states.choose(machines, options.vms)
+    vms = [vm for vm in states.look_at(machines, connection, options.handshake)
+           if vm['state'] != states.UNKNOWN
+           or states.is_running(connection, vm['uuid'])]
+    unguarded = [machine.name for machine in machines
+                 if states.could_have_guard(machine)]
+    document: documents.Status = {
+        **head('status'), 'version': 2, 'vms': vms,
+        'summary': {'vms': len(vms), **{
+            state.replace(' ', '_'): len([vm for vm in vms
+                                          if vm['state'] == state])
+            for state in states.STATES}, **{
+            statement: len([vm for vm in vms if vm['statement'] == statement])
+            for statement in COLOURS if statement not in states.STATES}}}
+    if options.json:
+        print_json(document)
+    else:
+        show(document, unguarded)
+    found = {vm['state'] for vm in vms}
+    if states.UNKNOWN in found:
+        return FAILED
+    return FINDINGS if states.DIFFERENCE in found else FINE
+
+
+# For people
+
+
+def show(document: 'documents.Status', unguarded: 'list[str]') -> None:
+    """Print a document of status, with those that could have a guard."""
+    import tlsciphers
+    from vdsm_tlsciphers.host import domains
+    for vm in document['vms']:
+        statement = vm['statement']
+        print('%s: %s' % (vm['vm'], paint(statement, COLOURS[statement])))
+        for setting in vm['settings']:
+            show_setting(setting)
+        for console in vm['consoles']:
+            show_console(console)
+        if statement == 'configured' and not vm['consoles']:
+            print('  no console listens')
+        if vm['settings'] or vm['guard']:
+            print('  guard        ' + {True: 'yes', False: 'no',
+                                       None: 'unknown'}[vm['guard']])
+        for other in vm['other_listeners']:
+            print('  other port %-8d%s' % (other['port'], other['what']))
+        for difference in vm['differences']:
+            print('  %-6s%s' % ((difference['display'] or '').upper(), paint(
+                difference['difference'], 'red')))
+        if vm['problem']:
+            print('  ' + paint(vm['problem'], 'yellow'))
+    if unguarded:
+        print('\nAdvice: without the guard: %s%s; a host without this package '
+              'would start them without it; set +%s in %s'
+              % (clean(', '.join(unguarded[:MOST_NAMES])), ' and %d more' % (
+                  len(unguarded) - MOST_NAMES)
+                  if len(unguarded) > MOST_NAMES else '', tlsciphers.GUARD,
+                  domains.FLAGS))
+    summary = document['summary']
+    print('%s%d VM%s on %s: %s' % (
+        '\n' if document['vms'] else '', summary['vms'],
+        '' if summary['vms'] == 1 else 's', clean(document['host']),
+        ', '.join('%d %s' % (summary[key], words) for key, words in (
+            ('effective', 'effective'), ('configured', 'configured'),
+            ('difference', 'different'), ('none', 'without a policy'),
+            ('unknown', 'unknown'))
+            if summary[key] or key not in ('configured', 'unknown'))))
+
+
+def show_setting(setting: 'documents.VMSetting') -> None:
+    beginning = '  %-6s%-13s%-10s' % (
+        setting['display'].upper(), setting['key'],
+        {True: 'required', False: 'default', None: '-'}[setting['required']])
+    if setting['asked'] and setting['asked'] == setting['in_force']:
+        print(beginning + setting['asked'])
+    else:
+        print('%srequested   %s' % (beginning, setting['asked'] or 'nothing'))
+        print('%sconfigured  %s' % (' ' * len(beginning), paint(
+            setting['in_force'] or 'nothing', 'red')))
+    if setting['live']:
+        print('%s(set live)' % (' ' * len(beginning)))
+    if setting['note']:
+        print('%s(%s)' % (' ' * len(beginning), setting['note']))
+
+
+def show_console(console: 'documents.VMConsole') -> None:
+    place = ('port %d' % console['port'] if console['port'] else
+             'UNIX socket %s' % console['socket']
+             if console['socket'] is not None else 'no listener')
+    if not console['port']:
+        words = ''
+    elif console['effective'] is None:
+        words = ('configured' if console['covered'] and console['tls'] else
+                 'TLS with the defaults of QEMU' if console['tls'] else
+                 'not encrypted')
+    elif console['tls']:
+        words = 'effective' if console['effective'] else 'not effective'
+    else:
+        words = ('not encrypted' if console['open_channels'] else
+                 'effective: all channels demand TLS')
+    if console['display'] == 'websocket':
+        words += ' (noVNC)'
+    if console['note'] and not console['port']:
+        place = console['note']
+        words = 'TLS' if console['tls'] else 'not encrypted'
+    elif console['note']:
+        words += ' (no proof: %s)' % console['note']
+    print(('  %-6s%-13s%s' % (
+        'SPICE' if console['display'] == 'spice' else 'VNC', place,
+        words)).rstrip())

@@ -147,8 +147,7 @@ def running_channels(machine: domains.Machine) -> 'list[str]':
     emulator = _emulator(machine)
     if emulator is None:
         return []
-    from vdsm_tlsciphers.audit import policy_status as states
-    return states.open_by_arguments(emulator)
+    return emulators.open_by_arguments(emulator)
 
 
 def remedy(machine: domains.Machine, endpoint: Endpoint) -> str:

@@ -34,6 +34,10 @@ VERSIONS = ('TLSv1', 'TLSv1.1', 'TLSv1.2', 'TLSv1.3')
 MOST_CONSOLES = 64
 # The options that QEMU can be asked, and changed, through.
 MONITORS = ('mon', 'monitor', 'qmp', 'qmp-pretty', 'gdb', 's')
+# With the engine's own settings these demand TLS, and there are no others but
+# for "-chardev spiceport".
+SECURED_CHANNELS = ('main', 'display', 'inputs', 'cursor', 'playback',
+                    'record', 'smartcard', 'usbredir')
 
 if TYPE_CHECKING:
     class Given(NamedTuple):
@@ -302,3 +306,14 @@ def protocols(settings: 'dict[str, str]') -> str:
         return '%s to %s' % (lowest, highest)
     return ':'.join(VERSIONS[VERSIONS.index(lowest):
                              VERSIONS.index(highest) + 1])
+
+
+def open_by_arguments(emulator: Emulator) -> 'list[str]':
+    """Return the channels that the arguments leave open without TLS."""
+    default = emulator.channels.get('default', False)
+    there = SECURED_CHANNELS + tuple(
+        name for name in ('port', 'webdav') for option, value, _
+        in emulator.options
+        if option == 'chardev' and (value or '').startswith('spiceport'))
+    return [name for name in dict.fromkeys(there)
+            if not emulator.channels.get(name, default)]
