@@ -3,7 +3,6 @@
 
 """What commands write to a terminal, or to a file."""
 
-import json
 import os
 import re
 import sys
@@ -73,5 +72,6 @@ def head(command: str) -> 'documents.Head':
 
 def print_json(document: object) -> None:
     """Print a document (of dict, list, str, ...) as JSON."""
+    import json
     json.dump(document, sys.stdout, indent=2, sort_keys=False)
     sys.stdout.write('\n')
