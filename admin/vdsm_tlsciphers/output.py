@@ -75,3 +75,13 @@ def print_json(document: object) -> None:
     import json
     json.dump(document, sys.stdout, indent=2, sort_keys=False)
     sys.stdout.write('\n')
+
+
+def count(number: int, noun: str) -> str:
+    """Return '1 suite', '2 suites'."""
+    return '%s %s%s' % (thousands(number), noun, '' if number == 1 else 's')
+
+
+def thousands(number: int) -> str:
+    """Return a number as people write it."""
+    return f'{number:,}'

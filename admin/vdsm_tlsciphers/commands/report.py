@@ -10,9 +10,15 @@ assessed again. What a scan of an older version has not looked at is listed as
 not checked.
 """
 
+from vdsm_tlsciphers import FINDINGS, FINE
+from vdsm_tlsciphers.output import clean, count
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
+
+    from vdsm_tlsciphers.audit import scan_files as scans
+    from vdsm_tlsciphers.report import writer as merge
 
 EXAMPLES = """\
 Examples:
@@ -24,6 +30,8 @@ Exit status: 0 all consoles passed, 1 some did not pass, were checked in part
 only, or were not scanned, 2 it could not be done, such as a file that is no
 scan, or scans without a console: there is no page then.
 """
+# More hosts that did not pass are not printed, but are on the page.
+PRINTED = 20
 
 
 def add_arguments(parser: 'argparse.ArgumentParser') -> None:
@@ -45,5 +53,64 @@ def add_arguments(parser: 'argparse.ArgumentParser') -> None:
 def run(options: 'argparse.Namespace') -> int:
     """Do the command's work; return its exit status."""
     # What --help does not need.
+    from vdsm_tlsciphers.audit import compliance as judge
+    from vdsm_tlsciphers.audit import scan_files as scans
     from vdsm_tlsciphers.report import writer as merge
-    return merge.run(options)
+    baseline = judge.read_baseline(options.baseline)
+    sources: list[scans.Source] = []
+    earlier: list[scans.Source] = []
+    report = merge.write_html(
+        options.html,
+        scans.read(options.scans, baseline, options.baseline, sources),
+        scans.read(options.before, baseline, options.baseline, earlier,
+                   is_earlier=True), sources, earlier)
+    print_summary(report, options.html)
+    passed = report.tally.verdicts[scans.PASSED] == report.tally.consoles
+    return FINE if passed else FINDINGS
+
+
+def print_summary(report: 'merge.Report', path: str) -> None:
+    """Print what a report says, in short, and where the page is."""
+    from vdsm_tlsciphers.audit import scan_files as scans
+    from vdsm_tlsciphers.report import page
+    rows: list[tuple[str, ...]] = [('host', 'consoles', *scans.VERDICTS)]
+    bad = [each for each in report.rows
+           if each[2].verdicts[scans.PASSED] < each[2].consoles]
+    # Each console is in one of the rows.
+    shown = report.rows if len(report.rows) <= PRINTED else bad[:PRINTED]
+    repeated = set(report.repeated)
+    rest = scans.Tally()
+    for host, time, tally in report.rows:
+        if any(tally is other for _, _, other in shown):
+            rows.append(row(clean(
+                '%s, %s' % (host, page.moment(time)) if host in repeated
+                else host), tally))
+        else:
+            rest += tally
+    if len(shown) < len(report.rows):
+        rows.append(row(count(len(report.rows) - len(shown),
+                                     'other scan'), rest))
+    rows.append(row('all of %s' % count(len(report.rows), 'scan'),
+                    report.tally))
+    width = max(len(name) for name, *_ in rows)
+    for name, *numbers in rows:
+        print('%s  %8s  %6s  %14s  %6s  %11s' % (name.ljust(width), *numbers))
+    if len(bad) > PRINTED:
+        print('%s did not pass: see the page'
+              % count(len(bad) - PRINTED, 'more scan'))
+    if report.repeated:
+        print('more than one scan of: %s' % ', '.join(
+            map(clean, report.repeated)))
+    if report.empty:
+        print('no console in the scan of: %s' % ', '.join(
+            map(clean, report.empty)))
+    for what, consoles in report.unchecked.most_common():
+        print('not checked: %s (%s)' % (
+            clean(what), count(consoles, 'console')))
+    print('page: %s' % clean(path))
+
+
+def row(name: str, tally: 'scans.Tally') -> 'tuple[str, ...]':
+    from vdsm_tlsciphers.audit import scan_files as scans
+    return (name, str(tally.consoles),
+            *(str(tally.verdicts[verdict]) for verdict in scans.VERDICTS))

@@ -80,13 +80,3 @@ def facts(pairs: 'Iterable[tuple[str, object]]') -> Markup:
     return element('dl', *[element('div', element('dt', name),
                                    element('dd', value))
                            for name, value in pairs if value])
-
-
-def count(number: int, noun: str) -> str:
-    """Return '1 suite', '2 suites'."""
-    return '%s %s%s' % (thousands(number), noun, '' if number == 1 else 's')
-
-
-def thousands(number: int) -> str:
-    """Return a number as people write it."""
-    return f'{number:,}'

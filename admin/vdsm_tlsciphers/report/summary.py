@@ -1,0 +1,67 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""What a report says of all its scans."""
+
+import collections
+
+from vdsm_tlsciphers.audit import scan_files as scans
+from vdsm_tlsciphers.output import count
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# More hosts than these are folded on the page.
+UNFOLDED = 20
+
+
+class Summary:
+    """
+    Scans of hosts, merged: tally (scans.Tally), rows (list of (host, time,
+    Tally)), findings (Counter of scans.Finding, over consoles), finding_hosts
+    ({scans.Finding: set of str: the hosts that have it}), unchecked (Counter
+    of str, over consoles), times, tools, baselines (sets of str), earlier
+    (scans.Earlier or None), sources and earlier_sources (sequences of
+    scans.Source).
+    """
+
+    def __init__(self, earlier: scans.Earlier) -> None:
+        self.tally = scans.Tally()
+        self.rows: list[tuple[str, str, scans.Tally]] = []
+        self.findings: collections.Counter[scans.Finding] = (
+            collections.Counter())
+        self.finding_hosts: dict[scans.Finding, set[str]] = (
+            collections.defaultdict(set))
+        self.unchecked: collections.Counter[str] = collections.Counter()
+        self.times: set[str] = set()
+        self.tools: set[str] = set()
+        self.baselines: set[str] = set()
+        self.earlier = earlier if earlier.times else None
+        self.sources: Sequence[scans.Source] = ()
+        self.earlier_sources: Sequence[scans.Source] = ()
+
+    @property
+    def subject(self) -> str:
+        """What is reported of (str): a host, or how many hosts and scans."""
+        hosts = {host for host, _, _ in self.rows}
+        names = (self.rows[0][0] if len(hosts) == 1
+                 else count(len(hosts), 'host'))
+        return names if len(hosts) == len(self.rows) else '%s, %s' % (
+            names, count(len(self.rows), 'scan'))
+
+    @property
+    def repeated(self) -> 'list[str]':
+        """Those hosts (list of str) that have more than one scan here."""
+        scanned = collections.Counter(host for host, _, _ in self.rows)
+        return [host for host, times in scanned.items() if times > 1]
+
+    @property
+    def empty(self) -> 'list[str]':
+        """Those hosts (list of str) whose scan has no console."""
+        return [host for host, _, tally in self.rows if not tally.consoles]
+
+    @property
+    def folded(self) -> bool:
+        """Whether the hosts are folded (bool)."""
+        return len(self.rows) > UNFOLDED
