@@ -7,9 +7,16 @@ hook, the wrapper, QEMU, OpenSSL and GnuTLS, libvirt, the host's default, and
 what a manual installation may have left. One line for each, with the remedy.
 """
 
+import os
+
+from vdsm_tlsciphers import FINDINGS, FINE, Problem
+from vdsm_tlsciphers.output import paint, print_json
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
+
+    from vdsm_tlsciphers import documents
 
 EXAMPLES = """\
 FAILED: VMs with a policy do not start here, or would not have it. warning:
@@ -28,6 +35,7 @@ Examples:
   vdsm-tlsciphers doctor --fix
   vdsm-tlsciphers doctor --json
 """
+COLOURS = {'ok': 'green', 'warning': 'yellow', 'FAILED': 'red'}
 
 
 def add_arguments(parser: 'argparse.ArgumentParser') -> None:
@@ -41,5 +49,47 @@ def add_arguments(parser: 'argparse.ArgumentParser') -> None:
 def run(options: 'argparse.Namespace') -> int:
     """Do the command's work; return its exit status."""
     # What --help does not need.
-    from vdsm_tlsciphers.commands import findings
-    return findings.run(options)
+    from vdsm_tlsciphers.host import checks as examinations
+    if os.geteuid():
+        raise Problem('doctor reads what only root may (the policy store, '
+                      'the cache and the configuration of libvirt); run it '
+                      'as root')
+    findings = examinations.examine()
+    fixed: list[str] = []
+    if options.fix:
+        fixed = examinations.fix(findings)
+        if fixed:
+            findings = examinations.examine()
+    document = examinations.describe(findings, fixed)
+    if options.json:
+        print_json(document)
+    else:
+        if options.fix and not fixed:
+            print('fixed    nothing: it is the remedy of no check')
+        show(document)
+    return FINDINGS if document['summary']['failed'] else FINE
+
+
+def show(document: 'documents.Examinations') -> None:
+    """Print a document of doctor."""
+    from vdsm_tlsciphers.host import checks as examinations
+    for line in document['fixed']:
+        print('fixed    ' + line)
+    width = max(len(check['check']) for check in document['checks'])
+    for check in document['checks']:
+        state = {state.lower(): state for state in COLOURS}[check['state']]
+        code = check['code']
+        print('%s%s  %-*s  %s%s%s' % (
+            paint(state, COLOURS[state]), ' ' * (7 - len(state)), width,
+            check['check'], check['text'],
+            '; remedy: ' + check['remedy'] if check['remedy'] else '',
+            '' if code == examinations.code_of(check['check'])
+            else ' [%s]' % code))
+    summary = document['summary']
+    if summary['failed']:
+        verdict = 'this host cannot enforce every policy'
+    else:
+        verdict = 'this host can enforce policies'
+    print('\n%s: %d ok, %d warning%s, %d FAILED' % (
+        verdict, summary['ok'], summary['warnings'],
+        '' if summary['warnings'] == 1 else 's', summary['failed']))

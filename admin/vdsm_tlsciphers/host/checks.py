@@ -17,12 +17,14 @@ import subprocess  # nosec B404 # programs by absolute path, no shell
 import tlsciphers
 from tlsciphers import EMULATOR, HOST_DEFAULT, QEMU_KVM, WRAPPER
 from vdsm_tlsciphers import VERSION, Problem
-from vdsm_tlsciphers.output import as_remedy
+from vdsm_tlsciphers.output import as_remedy, clean, head
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NamedTuple
+
+    from vdsm_tlsciphers import documents
 
 OK, WARNING, FAILED = 'ok', 'warning', 'FAILED'
 if TYPE_CHECKING:
@@ -41,6 +43,8 @@ else:
     Finding = collections.namedtuple('Finding', 'check state text remedy code')
     Finding.__new__.__defaults__ = (None,)
 
+SEVERITIES: 'dict[str, documents.Severity]' = {
+    OK: 'info', WARNING: 'medium', FAILED: 'high'}
 PACKAGE = 'vdsm-hook-tlsciphers'
 REINSTALL = 'dnf reinstall ' + PACKAGE
 FIX = 'vdsm-tlsciphers doctor --fix'
@@ -90,6 +94,30 @@ def examine() -> 'list[Finding]':
         found = tried(examination.__name__.replace('_', ' '), examination)
         findings.extend(found if isinstance(found, list) else [found])
     return [lead_to_tool(finding, findings) for finding in findings]
+
+
+def describe(findings: 'list[Finding]',
+             fixed: 'list[str]') -> 'documents.Examinations':
+    """Return a document (dict) for JSON."""
+    states = [finding.state for finding in findings]
+    return {
+        **head('doctor'),
+        'checks': [{
+            'check': finding.check, 'state': finding.state.lower(),
+            'text': clean(finding.text),
+            'remedy': finding.remedy and clean(finding.remedy),
+            'code': finding.code or code_of(finding.check),
+            'severity': SEVERITIES[finding.state]}
+            for finding in findings],
+        'fixed': [clean(line) for line in fixed],
+        'summary': {'ok': states.count(OK),
+                    'warnings': states.count(WARNING),
+                    'failed': states.count(FAILED)}}
+
+
+def code_of(check: str) -> str:
+    """Return the code (str) of a check, such as openssl-cnf."""
+    return ''.join(c if c.isalnum() else '-' for c in check.lower())
 
 
 def tried(check: str, examination: 'Callable[[], Finding | list[Finding]]',
