@@ -3,9 +3,7 @@
 
 """Scan documents: what "vdsm-tlsciphers scan --json" prints, read again."""
 
-import collections
 import hashlib
-import ipaddress
 import json
 import os
 import re
@@ -14,18 +12,15 @@ import time
 from vdsm_tlsciphers import Problem, files
 from vdsm_tlsciphers import output as terminal
 from vdsm_tlsciphers.audit import compliance as judge
+from vdsm_tlsciphers.audit import results
 from vdsm_tlsciphers.tls import cipher_suites as suites
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from typing import Any, Literal, NamedTuple
-
-    from typing_extensions import Self
+    from typing import Any
 
     from vdsm_tlsciphers import documents
-
-    Verdict = Literal['passed', 'partly checked', 'failed', 'not scanned']
 
 FORMAT = 'vdsm-tlsciphers scan'
 # Those that can be read.
@@ -41,19 +36,7 @@ MOST_KEYS, LONGEST_KEY = 20, 200
 # Of a text; that of a cipher list is the longest.
 LONGEST_TEXT = 20000
 
-PROTOCOLS = ('SSLv3', 'TLSv1', 'TLSv1.1', 'TLSv1.2', 'TLSv1.3')
-STRENGTHS: 'tuple[documents.Strength, ...]' = (
-    'strong', 'acceptable', 'weak', 'broken')
 DISPLAYS = ('spice', 'vnc', 'websocket', 'tls')
-PASSED: 'Verdict' = 'passed'
-PARTLY: 'Verdict' = 'partly checked'
-FAILED: 'Verdict' = 'failed'
-NOT_SCANNED: 'Verdict' = 'not scanned'
-VERDICTS = (PASSED, PARTLY, FAILED, NOT_SCANNED)
-# From the worst on.
-SEVERITY = (FAILED, NOT_SCANNED, PARTLY, PASSED)
-SCANNED: 'documents.ScanState' = 'scanned'
-TLS_REQUIRED: 'documents.ScanState' = 'TLS required'
 
 
 class Maybe:
@@ -114,7 +97,7 @@ CODE = Text('[0-9A-F]{4}')
 # Of a group, an algorithm, a channel.
 NAME = Text(r'[\s\S]{0,200}')
 SUITE: 'Shape' = {'suite': str, 'code': CODE, 'key_exchange': str,
-                  'strength': STRENGTHS, 'dh_bits': Optional(int)}
+                  'strength': results.STRENGTHS, 'dh_bits': Optional(int)}
 CERTIFICATE: 'dict[str, Shape]' = {
     'subject': str, 'issuer': str, 'not_before': TIME, 'not_after': TIME,
     'key': str, 'signature': str, 'sha256': Text('[0-9a-f]{64}')}
@@ -126,7 +109,7 @@ CONSOLE: 'Shape' = {
     # good.
     'state': Text('[A-Za-z ]{1,40}'),
     'problem': Maybe(str),
-    'protocols': Map(PROTOCOLS, Many(len(suites.NAMES), SUITE)),
+    'protocols': Map(results.PROTOCOLS, Many(len(suites.NAMES), SUITE)),
     'groups': Many(MOST_GROUPS, NAME), 'certificate': Maybe(CERTIFICATE),
     'policy': Maybe(Map(None, SETTING)),
     'signatures': Optional(Many(MOST_GROUPS, NAME)),
@@ -240,15 +223,16 @@ def check(document: object, path: str) -> None:
         flaw = contradiction(console)
         if flaw:
             raise Problem('%s: invalid scan file: console %s: %s; scan again'
-                          % (path, endpoint(console), flaw),
+                          % (path, results.endpoint(console), flaw),
                           'scan-contradiction')
 
 
 def contradiction(console: 'documents.Console') -> 'str | None':
     """Return how a console claims what its facts do not bear out, or None."""
-    if console['state'] == SCANNED and not any(console['protocols'].values()):
+    if console['state'] == results.SCANNED and not any(
+            console['protocols'].values()):
         return 'scanned, and no protocol with a cipher suite'
-    if console['state'] == TLS_REQUIRED and (
+    if console['state'] == results.TLS_REQUIRED and (
             console['display'] != 'spice' or console['protocols']
             or console.get('open_channels') != []):
         return 'TLS required, and not a SPICE port whose channels were tried'
@@ -350,241 +334,3 @@ def fits(value: object, shape: 'Shape') -> bool:
     if isinstance(shape, Text):
         return isinstance(value, str) and shape.matches(value) is not None
     return type(value) is type(shape)
-
-
-if TYPE_CHECKING:
-    class Suite(NamedTuple):
-        """As in a document."""
-
-        suite: str
-        code: str
-        key_exchange: str
-        strength: documents.Strength
-
-    class Certificate(NamedTuple):
-        """As in a document."""
-
-        subject: str
-        issuer: str
-        not_before: str
-        not_after: str
-        key: str
-        signature: str
-        sha256: str
-
-    Protocols = tuple[tuple[str, tuple[Suite, ...]], ...]
-    Policy = tuple[tuple[str, str, bool], ...]
-
-    class Finding(NamedTuple):
-        """As in a document."""
-
-        against: documents.Against
-        severity: documents.Severity
-        text: str
-        remedy: str
-
-    class _Result(NamedTuple):
-        verdict: Verdict
-        state: documents.ScanState
-        problem: str | None
-        protocols: Protocols
-        groups: tuple[str, ...]
-        certificate: Certificate | None
-        policy: Policy | None
-        signatures: tuple[str, ...]
-        extended_master_secret: bool | None
-        session_tickets: bool | None
-        open_channels: tuple[str, ...] | None
-        findings: tuple[Finding, ...]
-        unchecked: tuple[str, ...]
-else:
-    Suite = collections.namedtuple('Suite', 'suite code key_exchange strength')
-    Certificate = collections.namedtuple('Certificate', CERTIFICATE)
-    Finding = collections.namedtuple('Finding', 'against severity text remedy')
-    _Result = collections.namedtuple(
-        'Result', 'verdict state problem protocols groups certificate policy '
-        'signatures extended_master_secret session_tickets open_channels '
-        'findings unchecked')
-
-
-class Result(_Result):
-    """
-    What a scan found out about a console, but for who and where it is, so
-    that those with the same result can share a description: verdict (of
-    VERDICTS), state and problem as in the document, protocols (tuple of
-    (version, tuple of Suite)), groups (tuple of str), certificate
-    (Certificate or None), policy (tuple of (key, value, required); None: the
-    VM is not known), signatures (tuple of str), extended_master_secret,
-    session_tickets, open_channels as in the document, findings (tuple of
-    Finding), unchecked (tuple of str).
-    """
-
-    __slots__ = ()
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether the console could be asked all (bool)."""
-        return self.state in (SCANNED, TLS_REQUIRED, judge.NO_TLS)
-
-    @property
-    def offers(self) -> 'list[tuple[str, Suite]]':
-        """The (version, Suite) pairs that the console accepted."""
-        return [(version, suite) for version, suites in self.protocols
-                for suite in suites]
-
-
-def verdict(console: 'documents.Console') -> 'Verdict':
-    """Return that of a console of a scan document (str, of VERDICTS)."""
-    if console['findings']:
-        return FAILED
-    if console['state'] not in (SCANNED, TLS_REQUIRED):
-        return NOT_SCANNED
-    return PARTLY if judge.unchecked(console) else PASSED
-
-
-def result(console: 'documents.Console') -> Result:
-    """Return the Result of a console of a scan document."""
-    certificate = console['certificate']
-    channels = console.get('open_channels')
-    return Result(
-        verdict(console), console['state'], console['problem'],
-        tuple((version, tuple(
-            Suite(suite['suite'], suite['code'], suite['key_exchange'],
-                  suite['strength'])
-            for suite in sorted(console['protocols'][version], key=by_rank)))
-            for version in PROTOCOLS if console['protocols'].get(version)),
-        tuple(console['groups']),
-        certificate and Certificate(
-            certificate['subject'], certificate['issuer'],
-            certificate['not_before'], certificate['not_after'],
-            certificate['key'], certificate['signature'],
-            certificate['sha256']),
-        tuple((key, setting['value'], setting['required'])
-              for key, setting in (console['policy'] or {}).items())
-        if console['vm'] else None,
-        tuple(console.get('signatures') or ()),
-        console.get('extended_master_secret'), console.get('session_tickets'),
-        None if channels is None else tuple(channels),
-        tuple(Finding(finding['against'], finding['severity'],
-                      finding['text'], finding['remedy'])
-              for finding in console['findings']),
-        tuple(judge.unchecked(console))
-        if console['state'] in (SCANNED, TLS_REQUIRED) else ())
-
-
-def by_rank(suite: 'documents.Suite') -> int:
-    """Sort suites (dict) from strong to broken."""
-    return STRENGTHS.index(suite['strength'])
-
-
-class Tally:
-    """
-    Counts over consoles: consoles, verdicts and suites (Counters, by verdict
-    and by strength).
-    """
-
-    def __init__(self) -> None:
-        self.consoles = 0
-        self.verdicts: collections.Counter[Verdict] = collections.Counter()
-        self.suites: collections.Counter[documents.Strength] = (
-            collections.Counter())
-
-    def add(self, found: Result) -> None:
-        """Count the Result of a console."""
-        self.consoles += 1
-        self.verdicts[found.verdict] += 1
-        for _, suite in found.offers:
-            self.suites[suite.strength] += 1
-
-    def __iadd__(self, other: 'Self') -> 'Self':
-        self.consoles += other.consoles
-        self.verdicts += other.verdicts
-        self.suites += other.suites
-        return self
-
-
-if TYPE_CHECKING:
-    # VM or address, display, host.
-    Label = tuple[str, documents.ScannedDisplay, str]
-    Key = tuple[str | int | None, ...]
-
-
-class Entry:
-    """
-    A console of an earlier scan: time (str), result (Result), label (tuple:
-    VM or address, display, host), found (bool: a later scan has it too).
-    """
-
-    def __init__(self, time: str, found: Result, label: 'Label') -> None:
-        self.time = time
-        self.result = found
-        self.label = label
-        self.found = False
-
-
-class Earlier:
-    """
-    The consoles of earlier scans, to compare later ones with: tally (Tally),
-    times (set of str).
-    """
-
-    def __init__(self, documents: 'Iterable[documents.Scan]') -> None:
-        """Take scan documents (iterable of dict) in."""
-        self.tally = Tally()
-        self.times: set[str] = set()
-        self._by_key: dict[Key, Entry] = {}
-        results: dict[Result, Result] = {}
-        for document in documents:
-            self.times.add(document['time'])
-            for console in document['consoles']:
-                found = result(console)
-                self.tally.add(found)
-                entry = Entry(
-                    document['time'], results.setdefault(found, found),
-                    (console['vm'] or endpoint(console), console['display'],
-                     document['host']))
-                for key in keys(console, document['host']):
-                    other = self._by_key.get(key)
-                    if other is None or other.time <= entry.time:
-                        self._by_key[key] = entry
-
-    def find(self, console: 'documents.Console', host: str) -> 'Result | None':
-        """Return the newest Result of the same console, or None."""
-        entries = [self._by_key[key] for key in keys(console, host)
-                   if key in self._by_key]
-        for entry in entries:
-            entry.found = True
-        return entries[0].result if entries else None
-
-    def gone(self) -> 'list[Label]':
-        """Return the labels of consoles that nobody looked for (list)."""
-        return [entry.label for entry in dict.fromkeys(self._by_key.values())
-                if not entry.found]
-
-
-def keys(console: 'documents.Console', host: str) -> 'list[Key]':
-    """
-    Return what a console can be known by again, the surest first. Ports are
-    given to other VMs in the course of time, so an address counts only where
-    there is no VM.
-    """
-    known: list[Key] = [(name, console[name], console['display'])
-                        for name in ('uuid', 'vm') if console[name]]
-    if known:
-        return known
-    # The same address on every host.
-    local = host if is_loopback(console['address']) else None
-    return [(local, console['address'], console['port'])]
-
-
-def is_loopback(address: str) -> bool:
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return address == 'localhost'
-
-
-def endpoint(console: 'documents.Console') -> str:
-    """Return a console's address and port (str)."""
-    return ('[%s]:%d' if ':' in console['address'] else '%s:%d') % (
-        console['address'], console['port'])

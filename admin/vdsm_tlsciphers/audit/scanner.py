@@ -13,6 +13,7 @@ import tlsciphers
 from vdsm_tlsciphers import Problem
 from vdsm_tlsciphers import output as terminal
 from vdsm_tlsciphers.audit import compliance as judge
+from vdsm_tlsciphers.audit import results
 from vdsm_tlsciphers.audit import scan_files as scans
 from vdsm_tlsciphers.host import consoles, domains, listeners
 from vdsm_tlsciphers.tls import certificate, spice
@@ -192,7 +193,7 @@ def scan_target(target: Target, baseline: 'dict[str, str] | None',
         'vm': machine.name if machine else None,
         'uuid': machine.uuid if machine else None,
         'display': target.display, 'address': target.address,
-        'port': target.port, 'state': scans.SCANNED, 'problem': None,
+        'port': target.port, 'state': results.SCANNED, 'problem': None,
         'code': None, 'remedy': None, 'protocols': {}, 'groups': [],
         'signatures': [], 'extended_master_secret': None,
         'session_tickets': None,  # nosec B105 # no password
@@ -236,7 +237,7 @@ def examine(probe: port.Port, console: 'documents.Console | None' = None) -> (
             console['code'], console['remedy'] = reason.code, reason.remedy
         return ('unreachable' if isinstance(reason, port.Unreachable)
                 else 'incomplete'), str(reason)
-    return scans.SCANNED, None
+    return results.SCANNED, None
 
 
 def find_channels(console: 'documents.Console') -> None:
@@ -254,7 +255,7 @@ def find_channels(console: 'documents.Console') -> None:
                               'cannot be tried: %s' % reason)
         return
     console['open_channels'] = channels
-    console['state'] = judge.NO_TLS if channels else scans.TLS_REQUIRED
+    console['state'] = judge.NO_TLS if channels else results.TLS_REQUIRED
     if channels:
         console['problem'] = 'this SPICE port is not encrypted'
 
@@ -278,7 +279,7 @@ def describe(probe: port.Port, console: 'documents.Console') -> None:
         try:
             console['certificate'] = certificate.describe(probe.certificate)
         except Problem as unreadable:
-            if console['state'] == scans.SCANNED:
+            if console['state'] == results.SCANNED:
                 console['state'] = 'incomplete'
                 console['problem'] = str(unreadable)
 
@@ -296,7 +297,7 @@ def list_suites(version: str, accepted: 'dict[int, int | None]') -> (
             suite['dh_bits'] = bits
         found.append(suite)
     return sorted(found, key=lambda suite: (
-        scans.STRENGTHS.index(suite['strength']), suite['suite']))
+        results.STRENGTHS.index(suite['strength']), suite['suite']))
 
 
 def policy_of(machine: domains.Machine,
@@ -335,11 +336,11 @@ def unencrypted_offers(probe: port.Port) -> 'list[str]':
 def make_document(consoles: 'list[documents.Console]',
                   baseline: str) -> 'documents.NewScan':
     """Return the scan (dict) of consoles (list of dict), for JSON."""
-    verdicts = collections.Counter(map(scans.verdict, consoles))
+    verdicts = collections.Counter(map(results.verdict, consoles))
     return {
         **terminal.head('scan'), 'baseline': baseline, 'consoles': consoles,
         'summary': {'consoles': len(consoles),
-                    'passed': verdicts[scans.PASSED],
-                    'partly_checked': verdicts[scans.PARTLY],
-                    'failed': verdicts[scans.FAILED],
-                    'not_scanned': verdicts[scans.NOT_SCANNED]}}
+                    'passed': verdicts[results.PASSED],
+                    'partly_checked': verdicts[results.PARTLY],
+                    'failed': verdicts[results.FAILED],
+                    'not_scanned': verdicts[results.NOT_SCANNED]}}

@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
 
-    from vdsm_tlsciphers.audit import scan_files as scans
+    from vdsm_tlsciphers.audit import results
     from vdsm_tlsciphers.report import writer as merge
 
 EXAMPLES = """\
@@ -54,6 +54,7 @@ def run(options: 'argparse.Namespace') -> int:
     """Do the command's work; return its exit status."""
     # What --help does not need.
     from vdsm_tlsciphers.audit import compliance as judge
+    from vdsm_tlsciphers.audit import results
     from vdsm_tlsciphers.audit import scan_files as scans
     from vdsm_tlsciphers.report import writer as merge
     baseline = judge.read_baseline(options.baseline)
@@ -65,21 +66,21 @@ def run(options: 'argparse.Namespace') -> int:
         scans.read(options.before, baseline, options.baseline, earlier,
                    is_earlier=True), sources, earlier)
     print_summary(report, options.html)
-    passed = report.tally.verdicts[scans.PASSED] == report.tally.consoles
+    passed = report.tally.verdicts[results.PASSED] == report.tally.consoles
     return FINE if passed else FINDINGS
 
 
 def print_summary(report: 'merge.Report', path: str) -> None:
     """Print what a report says, in short, and where the page is."""
-    from vdsm_tlsciphers.audit import scan_files as scans
+    from vdsm_tlsciphers.audit import results
     from vdsm_tlsciphers.report import page
-    rows: list[tuple[str, ...]] = [('host', 'consoles', *scans.VERDICTS)]
+    rows: list[tuple[str, ...]] = [('host', 'consoles', *results.VERDICTS)]
     bad = [each for each in report.rows
-           if each[2].verdicts[scans.PASSED] < each[2].consoles]
+           if each[2].verdicts[results.PASSED] < each[2].consoles]
     # Each console is in one of the rows.
     shown = report.rows if len(report.rows) <= PRINTED else bad[:PRINTED]
     repeated = set(report.repeated)
-    rest = scans.Tally()
+    rest = results.Tally()
     for host, time, tally in report.rows:
         if any(tally is other for _, _, other in shown):
             rows.append(row(clean(
@@ -110,7 +111,7 @@ def print_summary(report: 'merge.Report', path: str) -> None:
     print('page: %s' % clean(path))
 
 
-def row(name: str, tally: 'scans.Tally') -> 'tuple[str, ...]':
-    from vdsm_tlsciphers.audit import scan_files as scans
+def row(name: str, tally: 'results.Tally') -> 'tuple[str, ...]':
+    from vdsm_tlsciphers.audit import results
     return (name, str(tally.consoles),
-            *(str(tally.verdicts[verdict]) for verdict in scans.VERDICTS))
+            *(str(tally.verdicts[verdict]) for verdict in results.VERDICTS))

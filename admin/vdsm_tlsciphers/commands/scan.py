@@ -94,12 +94,12 @@ def exit_status(document: 'documents.NewScan') -> int:
     Return the exit status for a scan. Raises Problem where nothing could be
     scanned.
     """
-    from vdsm_tlsciphers.audit import scan_files as scans
+    from vdsm_tlsciphers.audit import results
     summary = document['summary']
     if summary['consoles'] and summary['not_scanned'] == summary['consoles']:
         console = document['consoles'][0]
         raise Problem('nothing could be scanned: %s: %s; %s' % (
-            scans.endpoint(console), console['problem'],
+            results.endpoint(console), console['problem'],
             console.get('remedy') or 'scan again'), console.get('code'))
     return FINE if summary['passed'] == summary['consoles'] else FINDINGS
 
@@ -109,7 +109,7 @@ def exit_status(document: 'documents.NewScan') -> int:
 
 def show(document: 'documents.NewScan') -> None:
     """Print a scan (dict, as scanner.scan() has it) on standard output."""
-    from vdsm_tlsciphers.audit import scan_files as scans
+    from vdsm_tlsciphers.audit import results
     consoles = document['consoles']
     if not consoles:
         print('No VM with a console runs on this host.')
@@ -122,7 +122,7 @@ def show(document: 'documents.NewScan') -> None:
         line = '  '.join(cell.ljust(width) for cell, width in zip(
             cells[:-1], widths))
         colour = 'bold' if number == 0 else COLOURS[
-            scans.verdict(consoles[number - 1])]
+            results.verdict(consoles[number - 1])]
         print('%s  %s' % (line, paint(cells[-1], colour)))
     print_findings(consoles)
     summary = document['summary']
@@ -137,7 +137,7 @@ def show(document: 'documents.NewScan') -> None:
 def row(console: 'documents.Console') -> 'tuple[str, ...]':
     """Return the cells (tuple of str) of a console."""
     from vdsm_tlsciphers.audit import compliance as judge
-    from vdsm_tlsciphers.audit import scan_files as scans
+    from vdsm_tlsciphers.audit import results
     accepted = [suite['strength']
                 for found in console['protocols'].values() for suite in found]
     unchecked = judge.unchecked(console)
@@ -150,12 +150,12 @@ def row(console: 'documents.Console') -> 'tuple[str, ...]':
         result = '%s: %s' % (console['state'], console['problem'])
     return (
         clean(console['vm'] or '-'), console['display'],
-        clean(scans.endpoint(console)),
+        clean(results.endpoint(console)),
         ', '.join('%s (%d)' % (version, len(found)) for version, found
                   in console['protocols'].items())
-        or (console['state'] if console['state'] == scans.TLS_REQUIRED
+        or (console['state'] if console['state'] == results.TLS_REQUIRED
             else '-'),
-        max(accepted, key=scans.STRENGTHS.index) if accepted else '-',
+        max(accepted, key=results.STRENGTHS.index) if accepted else '-',
         clean(result))
 
 
@@ -193,6 +193,6 @@ def print_row(label: str, text: str) -> None:
 
 
 def place(console: 'documents.Console') -> str:
-    from vdsm_tlsciphers.audit import scan_files as scans
+    from vdsm_tlsciphers.audit import results
     name = console['vm']
-    return '%s%s' % (name + ' ' if name else '', scans.endpoint(console))
+    return '%s%s' % (name + ' ' if name else '', results.endpoint(console))

@@ -9,7 +9,7 @@ from elsewhere.
 import re
 
 from vdsm_tlsciphers import VERSION
-from vdsm_tlsciphers.audit import scan_files as scans
+from vdsm_tlsciphers.audit import results
 from vdsm_tlsciphers.output import count, thousands
 from vdsm_tlsciphers.report import stylesheet as style
 from vdsm_tlsciphers.report.markup import (
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from vdsm_tlsciphers.report.summary import Summary
 
     # Of a VM: (display, Result, earlier Result or None).
-    Consoles = tuple[tuple[documents.ScannedDisplay, scans.Result,
-                           scans.Result | None], ...]
+    Consoles = tuple[tuple[documents.ScannedDisplay, results.Result,
+                           results.Result | None], ...]
 
 DISPLAYS = {'spice': 'SPICE', 'vnc': 'VNC', 'websocket': 'Websocket (noVNC)',
             'tls': 'TLS'}
@@ -55,16 +55,16 @@ def period(times: 'Collection[str]') -> str:
     return first if first == last else '%s to %s' % (first, last)
 
 
-def badge(verdict: 'scans.Verdict') -> Markup:
+def badge(verdict: 'results.Verdict') -> Markup:
     """Return the mark of a verdict."""
     return element('span', verdict.capitalize(),
                    class_='badge ' + verdict.replace(' ', '-'))
 
 
-def share(tally: scans.Tally) -> Markup:
+def share(tally: results.Tally) -> Markup:
     """Return a bar of the verdicts; the numbers stand beside it."""
     width, position, parts = 120, 0.0, []
-    for verdict in scans.VERDICTS:
+    for verdict in results.VERDICTS:
         part = width * tally.verdicts[verdict] / max(tally.consoles, 1)
         if part:
             parts.append(element(
@@ -75,11 +75,11 @@ def share(tally: scans.Tally) -> Markup:
                    width=width, height=12, aria_hidden='true')
 
 
-def tally_row(name: str, tally: scans.Tally) -> 'list[str]':
+def tally_row(name: str, tally: results.Tally) -> 'list[str]':
     """Return the cells that a row of a summary has."""
     return [name, thousands(tally.consoles),
             *[thousands(tally.verdicts[verdict])
-              for verdict in scans.VERDICTS], share(tally)]
+              for verdict in results.VERDICTS], share(tally)]
 
 
 TALLY = ['#Consoles', '#Passed', '#Partly checked', '#Failed', '#Not scanned',
@@ -94,11 +94,11 @@ class Pictures:
     """
 
     def __init__(self) -> None:
-        self._symbols: dict[scans.Protocols, int] = {}
+        self._symbols: dict[results.Protocols, int] = {}
         self._comparisons: (
-            dict[tuple[scans.Protocols | None, scans.Protocols], int]) = {}
+            dict[tuple[results.Protocols | None, results.Protocols], int]) = {}
 
-    def picture(self, protocols: 'scans.Protocols') -> Markup:
+    def picture(self, protocols: 'results.Protocols') -> Markup:
         """Return the picture of the protocols of a Result."""
         if not protocols:
             return Markup('')
@@ -110,8 +110,8 @@ class Pictures:
             viewBox='0 0 %d %d' % (width, height),
             aria_label=describe(protocols))
 
-    def comparison(self, earlier: 'scans.Protocols | None',
-                   protocols: 'scans.Protocols') -> Markup:
+    def comparison(self, earlier: 'results.Protocols | None',
+                   protocols: 'results.Protocols') -> Markup:
         """
         Return a link to the names of the suites of a Result's protocols, and
         of those that were accepted earlier (None: nobody looked).
@@ -147,13 +147,13 @@ SHAPES = {
     'broken': Markup('<path d="M4 0H9L13 4V9L9 13H4L0 9V4Z"/>')}
 
 
-def size(protocols: 'scans.Protocols') -> 'tuple[int, int]':
+def size(protocols: 'results.Protocols') -> 'tuple[int, int]':
     """Return the width and height of a picture."""
     lines = sum(-(-len(suites) // PER_LINE) for _, suites in protocols)
     return LABEL + PER_LINE * CELL + 25, lines * LINE
 
 
-def draw(protocols: 'scans.Protocols', number: int) -> Markup:
+def draw(protocols: 'results.Protocols', number: int) -> Markup:
     """Return the symbol of a picture: a line for each version of TLS."""
     width, height = size(protocols)
     parts: list[Markup] = []
@@ -172,21 +172,21 @@ def draw(protocols: 'scans.Protocols', number: int) -> Markup:
                    viewBox='0 0 %d %d' % (width, height))
 
 
-def describe(protocols: 'scans.Protocols') -> str:
+def describe(protocols: 'results.Protocols') -> str:
     """Return in words what a picture shows."""
     return '; '.join('%s: %s' % (version, ', '.join(
         '%d %s' % (sum(suite.strength == strength for suite in suites),
                    strength)
-        for strength in scans.STRENGTHS
+        for strength in results.STRENGTHS
         if any(suite.strength == strength for suite in suites)))
         for version, suites in protocols)
 
 
-def compare(earlier: 'scans.Protocols | None', now: 'scans.Protocols',
+def compare(earlier: 'results.Protocols | None', now: 'results.Protocols',
             number: int) -> Markup:
     """Return the heading and table of a comparison: suites by versions."""
     here, before = by_version(now), by_version(earlier or ())
-    versions = [version for version in scans.PROTOCOLS
+    versions = [version for version in results.PROTOCOLS
                 if version in here or version in before]
     accepted = set().union(*here.values())
     rows = [[element('code', suite), element('code', code), key_exchange,
@@ -196,7 +196,7 @@ def compare(earlier: 'scans.Protocols | None', now: 'scans.Protocols',
             for suite, code, key_exchange in sorted(
                 accepted.union(*before.values()),
                 key=lambda suite: (suite not in accepted, min(
-                    scans.STRENGTHS.index(suites[suite])
+                    results.STRENGTHS.index(suites[suite])
                     for suites in (*here.values(), *before.values())
                     if suite in suites), suite))]
     summary = '%s accepted' % count(sum(map(len, here.values())), 'suite')
@@ -207,7 +207,7 @@ def compare(earlier: 'scans.Protocols | None', now: 'scans.Protocols',
         ['Suite', 'Code', 'Key exchange', *versions], rows)])
 
 
-def by_version(protocols: 'scans.Protocols') -> (
+def by_version(protocols: 'results.Protocols') -> (
         'dict[str, dict[tuple[str, str, str], documents.Strength]]'):
     """Return {version: {(suite, code, key exchange): strength}}."""
     return {version: {
@@ -227,11 +227,11 @@ def cell(before: 'str | None', now: 'str | None',
     return join(['gone: ', element('del', before)])
 
 
-def side(title: str, result: scans.Result, pictures: Pictures,
-         others: 'Collection[scans.Finding] | None' = None) -> Markup:
+def side(title: str, result: results.Result, pictures: Pictures,
+         others: 'Collection[results.Finding] | None' = None) -> Markup:
     """
     Return what a scan found out about a console: title (str), result
-    (scans.Result), others (findings that are not new; None: nobody knows).
+    (results.Result), others (findings that are not new; None: nobody knows).
     """
     parts = [element('h5', title, ' ', badge(result.verdict))] if title else []
     if result.protocols:
@@ -286,8 +286,8 @@ def breakable(value: str) -> Markup:
     return join(value.split(':'), Markup(':<wbr>'))
 
 
-def console(title: str, result: scans.Result,
-            earlier: 'scans.Result | None', pictures: Pictures) -> Markup:
+def console(title: str, result: results.Result,
+            earlier: 'results.Result | None', pictures: Pictures) -> Markup:
     """Return a console's part of a card: what was found, now and before."""
     before = None
     if (earlier is not None and earlier != result
@@ -311,13 +311,13 @@ def console(title: str, result: scans.Result,
                 class_='pair'), link)
 
 
-def without_remedies(result: scans.Result) -> scans.Result:
+def without_remedies(result: results.Result) -> results.Result:
     """Return a Result as it is told of the past: there is nothing to do."""
     return result._replace(findings=tuple(
         finding._replace(remedy='') for finding in result.findings))
 
 
-def change(earlier: scans.Result, now: scans.Result) -> str:
+def change(earlier: results.Result, now: results.Result) -> str:
     """Return in words what has changed between two Results."""
     line = 'Gone: %s. New: %s.' % (difference(earlier, now),
                                    difference(now, earlier))
@@ -327,7 +327,7 @@ def change(earlier: scans.Result, now: scans.Result) -> str:
     return line
 
 
-def difference(first: scans.Result, second: scans.Result) -> str:
+def difference(first: results.Result, second: results.Result) -> str:
     """Return in words what the first Result has and the second has not."""
     offers = [{(version, suite.code) for version, suite in result.offers}
               for result in (first, second)]
@@ -347,7 +347,7 @@ def card(machines: 'list[list[documents.Console]]', consoles: 'Consoles',
     machines (list of lists of consoles of a scan document), consoles (tuple
     of (display, Result, earlier Result or None)).
     """
-    verdict = next(verdict for verdict in scans.SEVERITY if any(
+    verdict = next(verdict for verdict in results.SEVERITY if any(
         result.verdict == verdict for _, result, _ in consoles))
     first = machines[0]
     if len(machines) > 1:
@@ -357,14 +357,14 @@ def card(machines: 'list[list[documents.Console]]', consoles: 'Consoles',
             'VMs and their consoles', ['VM', 'UUID', *[
                 DISPLAYS[display] for display, _, _ in consoles]], [
                 [machine[0]['vm'] or '-', machine[0]['uuid'] or '-',
-                 *[scans.endpoint(each) for each in machine]]
+                 *[results.endpoint(each) for each in machine]]
                 for machine in machines])
         titles = [DISPLAYS[display] for display, _, _ in consoles]
     else:
-        title = first[0]['vm'] or scans.endpoint(first[0])
+        title = first[0]['vm'] or results.endpoint(first[0])
         names = first[0]['uuid'] and element(
             'p', 'UUID ', element('code', first[0]['uuid']), class_='quiet')
-        titles = ['%s %s' % (DISPLAYS[each['display']], scans.endpoint(each))
+        titles = ['%s %s' % (DISPLAYS[each['display']], results.endpoint(each))
                   for each in first]
     return element(
         'article', element('h3', title, ' ', badge(verdict)), names or '',
@@ -396,13 +396,13 @@ def fold(is_folded: bool) -> Markup:
         '' if is_folded else ' open'))
 
 
-def host(number: int, document: 'documents.Scan', tally: scans.Tally,
+def host(number: int, document: 'documents.Scan', tally: results.Tally,
          cards: 'list[Markup]',
-         certificates: 'dict[scans.Certificate, int]') -> Markup:
+         certificates: 'dict[results.Certificate, int]') -> Markup:
     """
     Return the inside of a host's part: its number (int), document, tally
-    (scans.Tally), cards (list of Markup), certificates ({scans.Certificate:
-    how many consoles have it}).
+    (results.Tally), cards (list of Markup), certificates
+    ({results.Certificate: how many consoles have it}).
     """
     parts = [element('summary', element('h2', document['host']),
                      element('span', verdicts(tally), class_='counts'),
@@ -427,23 +427,23 @@ def host(number: int, document: 'documents.Scan', tally: scans.Tally,
     return join(parts, NEWLINE)
 
 
-def verdicts(tally: scans.Tally) -> str:
+def verdicts(tally: results.Tally) -> str:
     """Return the verdicts of a Tally in words."""
     return ', '.join('%s %s' % (thousands(tally.verdicts[verdict]), verdict)
-                     for verdict in scans.VERDICTS if tally.verdicts[verdict]
+                     for verdict in results.VERDICTS if tally.verdicts[verdict]
                      ) or 'no consoles'
 
 
-def conclusion(tally: scans.Tally) -> str:
+def conclusion(tally: results.Tally) -> str:
     """Return what the whole report says, in a line."""
     if not tally.consoles:
         return 'No consoles'
     passed = '%s of %s passed' % (
-        thousands(tally.verdicts[scans.PASSED]),
+        thousands(tally.verdicts[results.PASSED]),
         count(tally.consoles, 'console'))
     return ', '.join([passed] + [
         '%s %s' % (thousands(tally.verdicts[verdict]), verdict)
-        for verdict in (scans.PARTLY, scans.FAILED, scans.NOT_SCANNED)
+        for verdict in (results.PARTLY, results.FAILED, results.NOT_SCANNED)
         if tally.verdicts[verdict]])
 
 
@@ -454,8 +454,8 @@ def front(report: 'Summary') -> Markup:
     """
     tally = report.tally
     heading = 'TLS of the consoles of ' + report.subject
-    state = next((verdict for verdict in scans.SEVERITY
-                  if tally.verdicts[verdict]), scans.PASSED)
+    state = next((verdict for verdict in results.SEVERITY
+                  if tally.verdicts[verdict]), results.PASSED)
     return join([
         Markup('<!DOCTYPE html>\n<html lang="en">\n<head>\n'
                '<meta charset="utf-8">\n<meta http-equiv='
@@ -497,7 +497,7 @@ def summary(report: 'Summary') -> Markup:
     rows = [('Now', report.tally)]
     if report.earlier is not None:
         rows.insert(0, ('Earlier', report.earlier.tally))
-    strengths = ['#' + strength.capitalize() for strength in scans.STRENGTHS]
+    strengths = ['#' + strength.capitalize() for strength in results.STRENGTHS]
     return element(
         'section', element('h2', 'Summary'),
         element('div', table(
@@ -506,7 +506,7 @@ def summary(report: 'Summary') -> Markup:
                   ['Scan', '#All', *strengths],
                   [[name, thousands(sum(tally.suites.values())),
                     *[thousands(tally.suites[strength])
-                      for strength in scans.STRENGTHS]]
+                      for strength in results.STRENGTHS]]
                    for name, tally in rows]), class_='beside'),
         legend())
 
@@ -517,7 +517,7 @@ def legend() -> Markup:
         'li', element('svg', element('use', href='#' + strength), width=13,
                       height=13, aria_hidden='true'), ' ',
         element('b', strength), ' ', MEANING[strength])
-        for strength in scans.STRENGTHS], class_='legend')
+        for strength in results.STRENGTHS], class_='legend')
 
 
 MEANING = {

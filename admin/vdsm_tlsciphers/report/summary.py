@@ -5,6 +5,7 @@
 
 import collections
 
+from vdsm_tlsciphers.audit import earlier_scans, results
 from vdsm_tlsciphers.audit import scan_files as scans
 from vdsm_tlsciphers.output import count
 
@@ -18,20 +19,20 @@ UNFOLDED = 20
 
 class Summary:
     """
-    Scans of hosts, merged: tally (scans.Tally), rows (list of (host, time,
-    Tally)), findings (Counter of scans.Finding, over consoles), finding_hosts
-    ({scans.Finding: set of str: the hosts that have it}), unchecked (Counter
-    of str, over consoles), times, tools, baselines (sets of str), earlier
-    (scans.Earlier or None), sources and earlier_sources (sequences of
-    scans.Source).
+    Scans of hosts, merged: tally (results.Tally), rows (list of (host, time,
+    Tally)), findings (Counter of results.Finding, over consoles),
+    finding_hosts ({results.Finding: set of str: the hosts that have it}),
+    unchecked (Counter of str, over consoles), times, tools, baselines (sets
+    of str), earlier (earlier_scans.Earlier or None), sources and
+    earlier_sources (sequences of scans.Source).
     """
 
-    def __init__(self, earlier: scans.Earlier) -> None:
-        self.tally = scans.Tally()
-        self.rows: list[tuple[str, str, scans.Tally]] = []
-        self.findings: collections.Counter[scans.Finding] = (
+    def __init__(self, earlier: earlier_scans.Earlier) -> None:
+        self.tally = results.Tally()
+        self.rows: list[tuple[str, str, results.Tally]] = []
+        self.findings: collections.Counter[results.Finding] = (
             collections.Counter())
-        self.finding_hosts: dict[scans.Finding, set[str]] = (
+        self.finding_hosts: dict[results.Finding, set[str]] = (
             collections.defaultdict(set))
         self.unchecked: collections.Counter[str] = collections.Counter()
         self.times: set[str] = set()

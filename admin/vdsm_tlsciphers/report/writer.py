@@ -6,6 +6,7 @@
 import collections
 
 from vdsm_tlsciphers import Problem, files
+from vdsm_tlsciphers.audit import earlier_scans, results
 from vdsm_tlsciphers.audit import scan_files as scans
 from vdsm_tlsciphers.report import page, summary
 
@@ -30,7 +31,7 @@ def write_html(path: str, documents: 'Iterable[documents.Scan]',
     check_name(path)
     with files.place(path) as (folder, name):
         with files.scratch(folder) as parts:
-            report = Report(parts, scans.Earlier(before))
+            report = Report(parts, earlier_scans.Earlier(before))
             for document in documents:
                 report.add(document)
             if sources and not report.tally.consoles:
@@ -63,7 +64,8 @@ def check_name(path: str) -> None:
 class Report(summary.Summary):
     """A page in the making: a Summary, and pictures (page.Pictures)."""
 
-    def __init__(self, parts: 'IO[bytes]', earlier: scans.Earlier) -> None:
+    def __init__(self, parts: 'IO[bytes]',
+                 earlier: earlier_scans.Earlier) -> None:
         """Take a binary file to keep the hosts' parts of the page in."""
         super().__init__(earlier)
         self.pictures = page.Pictures()
@@ -72,26 +74,26 @@ class Report(summary.Summary):
 
     def add(self, document: 'documents.Scan') -> None:
         """Take a scan document in."""
-        tally = scans.Tally()
-        found: collections.Counter[scans.Finding] = collections.Counter()
-        certificates: collections.Counter[scans.Certificate] = (
+        tally = results.Tally()
+        found: collections.Counter[results.Finding] = collections.Counter()
+        certificates: collections.Counter[results.Certificate] = (
             collections.Counter())
         cards: dict[page.Consoles, list[list[documents.Console]]] = (
             collections.OrderedDict())
         for machine in machines(document):
-            results = []
+            consoles = []
             for console in machine:
-                result = scans.result(console)
+                result = results.result(console)
                 tally.add(result)
                 found.update(dict.fromkeys(result.findings, 1))
                 self.unchecked.update(result.unchecked)
                 if result.certificate:
                     certificates[result.certificate] += 1
-                results.append((
+                consoles.append((
                     console['display'], result,
                     self.earlier.find(console, document['host'])
                     if self.earlier else None))
-            cards.setdefault(tuple(results), []).append(machine)
+            cards.setdefault(tuple(consoles), []).append(machine)
         self.rows.append((document['host'], document['time'], tally))
         self.tally += tally
         self.findings.update(found)
@@ -101,8 +103,8 @@ class Report(summary.Summary):
         self.tools.add(document['tool'])
         self.baselines.add(document['baseline'] or 'none')
         self._keep(page.host(len(self.rows), document, tally, [
-            page.card(group, results, self.earlier is not None, self.pictures)
-            for results, group in sorted(cards.items(), key=worst_first)],
+            page.card(group, consoles, self.earlier is not None, self.pictures)
+            for consoles, group in sorted(cards.items(), key=worst_first)],
             certificates))
 
     def _keep(self, part: str) -> None:
@@ -135,6 +137,6 @@ def machines(document: 'documents.Scan') -> 'list[list[documents.Console]]':
 
 def worst_first(item: 'tuple[page.Consoles, object]') -> int:
     """Sort groups of VMs by the worst verdict of their consoles."""
-    results, _ = item
-    return min(scans.SEVERITY.index(result.verdict)
-               for _, result, _ in results)
+    consoles, _ = item
+    return min(results.SEVERITY.index(result.verdict)
+               for _, result, _ in consoles)
