@@ -11,11 +11,11 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, '@PKGDATADIR@')
 
 try:
-    from vdsm_tlsciphers import cli as main
+    from vdsm_tlsciphers import cli
 except ImportError as error:
     sys.stderr.write('vdsm-tlsciphers: a file of it is missing: %s; dnf '
                      'reinstall vdsm-hook-tlsciphers\n' % error)
     sys.exit(2)
 
 if __name__ == '__main__':
-    main.main()
+    cli.main()

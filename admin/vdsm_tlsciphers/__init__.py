@@ -21,7 +21,7 @@ FAILED = 2
 INTERNAL_ERROR = 3
 
 
-class Problem(Exception):
+class UserError(Exception):
     """
     What keeps a command from its work: a line that names the thing, what is
     wrong with it, and the remedy; at its end the code (str or None) in

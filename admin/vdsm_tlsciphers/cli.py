@@ -14,7 +14,7 @@ from vdsm_tlsciphers import (
     FINE,
     INTERNAL_ERROR,
     VERSION,
-    Problem,
+    UserError,
 )
 
 TYPE_CHECKING = False
@@ -74,7 +74,7 @@ def run(arguments: 'list[str]') -> int:
         status: int = options.run(options)
         sys.stdout.flush()
         return status
-    except Problem as problem:
+    except UserError as problem:
         return end('vdsm-tlsciphers: %s' % problem, FAILED)
     except KeyboardInterrupt:
         return end('vdsm-tlsciphers: interrupted', 130)

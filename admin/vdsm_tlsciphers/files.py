@@ -11,7 +11,7 @@ import select
 import stat
 import time
 
-from vdsm_tlsciphers import Problem
+from vdsm_tlsciphers import UserError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def read_bounded(path: str, limit: int, remedy: str) -> bytes:
     """
     Return what a regular file, or a pipe, holds: at most limit bytes. A
     device is not read, and nothing is waited for without an end. Raises
-    Problem, with the remedy (str) where it is another kind of file.
+    UserError, with the remedy (str) where it is another kind of file.
     """
     try:
         # Opening a pipe would wait for somebody to write to it.
@@ -38,46 +38,46 @@ def read_bounded(path: str, limit: int, remedy: str) -> bytes:
         try:
             mode = os.fstat(descriptor).st_mode
             if not stat.S_ISREG(mode) and not stat.S_ISFIFO(mode):
-                raise Problem('%s: not a regular file; %s' % (path, remedy),
-                              'not-a-regular-file')
+                raise UserError('%s: not a regular file; %s' % (path, remedy),
+                                'not-a-regular-file')
             data = _read(descriptor, limit + 1)
         finally:
             os.close(descriptor)
     except OSError as error:
-        raise Problem('%s: cannot be read: %s' % (path, error.strerror),
-                      'file-unreadable')
+        raise UserError('%s: cannot be read: %s' % (path, error.strerror),
+                        'file-unreadable')
     except ValueError:
-        raise Problem('%s: cannot be read: no file can have this name'
-                      % path, 'file-unreadable')
+        raise UserError('%s: cannot be read: no file can have this name'
+                        % path, 'file-unreadable')
     if data is None:
-        raise Problem('%s: not read to its end within %d seconds; %s'
-                      % (path, TIMEOUT, remedy), 'file-timeout')
+        raise UserError('%s: not read to its end within %d seconds; %s'
+                        % (path, TIMEOUT, remedy), 'file-timeout')
     if len(data) > limit:
-        raise Problem('%s: larger than %d MiB; %s' % (path, limit >> 20,
-                                                      remedy),
-                      'file-too-large')
+        raise UserError('%s: larger than %d MiB; %s' % (path, limit >> 20,
+                                                        remedy),
+                        'file-too-large')
     return data
 
 
 def read_end(path: str, limit: int) -> bytes:
-    """Return the end of a file, at most limit bytes. Raises Problem."""
+    """Return the end of a file, at most limit bytes. Raises UserError."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
         try:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
-                raise Problem('%s: not a regular file; look at it'
-                              % path, 'not-a-regular-file')
+                raise UserError('%s: not a regular file; look at it'
+                                % path, 'not-a-regular-file')
             os.lseek(descriptor, max(0, status.st_size - limit), os.SEEK_SET)
             return _read(descriptor, limit) or b''
         finally:
             os.close(descriptor)
     except OSError as error:
-        raise Problem('%s: cannot be read: %s' % (path, error.strerror),
-                      'file-unreadable')
+        raise UserError('%s: cannot be read: %s' % (path, error.strerror),
+                        'file-unreadable')
     except ValueError:
-        raise Problem('%s: cannot be read: no file can have this name'
-                      % path, 'file-unreadable')
+        raise UserError('%s: cannot be read: no file can have this name'
+                        % path, 'file-unreadable')
 
 
 def _read(descriptor: int, limit: int) -> 'bytes | None':
@@ -86,13 +86,13 @@ def _read(descriptor: int, limit: int) -> 'bytes | None':
     left = limit
     deadline = time.monotonic() + TIMEOUT
     while left:
-        patience = deadline - time.monotonic()
-        if patience <= 0:
+        timeout = deadline - time.monotonic()
+        if timeout <= 0:
             return None
         try:
             part = os.read(descriptor, min(left, 1 << 20))
         except BlockingIOError:
-            select.select([descriptor], [], [], patience)
+            select.select([descriptor], [], [], timeout)
             continue
         if not part:
             break
@@ -106,7 +106,7 @@ def place(path: str) -> 'Iterator[tuple[int, str]]':
     """
     Give (descriptor of a folder, name in it) for a file to be written. Links
     on the way there are followed where root, or whoever runs this, made
-    them; nobody can exchange the folder meanwhile. Raises Problem.
+    them; nobody can exchange the folder meanwhile. Raises UserError.
     """
     try:
         folder = os.open('/' if path.startswith('/') else '.', PLACE)
@@ -134,7 +134,7 @@ def place(path: str) -> 'Iterator[tuple[int, str]]':
                 elif not names:
                     os.close(found)
                     if not stat.S_ISREG(status.st_mode):
-                        raise Problem(
+                        raise UserError(
                             '%s: not a regular file; give another name'
                             % path, 'not-a-regular-file')
                     break
@@ -144,11 +144,11 @@ def place(path: str) -> 'Iterator[tuple[int, str]]':
         finally:
             os.close(folder)
     except (FileNotFoundError, NotADirectoryError):
-        raise Problem('%s: its folder does not exist; create it, or give '
-                      'another name' % path, 'no-folder')
+        raise UserError('%s: its folder does not exist; create it, or give '
+                        'another name' % path, 'no-folder')
     except OSError as error:
-        raise Problem('%s: cannot be written: %s; give another name'
-                      % (path, error.strerror), 'file-unwritable')
+        raise UserError('%s: cannot be written: %s; give another name'
+                        % (path, error.strerror), 'file-unwritable')
 
 
 def _open(name: str, folder: int) -> 'int | None':
@@ -160,9 +160,9 @@ def _open(name: str, folder: int) -> 'int | None':
 
 def _check_link(path: str, links: int, owner: int) -> None:
     if owner not in (0, os.geteuid()):
-        raise Problem('%s: a symbolic link of another user (UID %d) leads '
-                      'there; give another name' % (path, owner),
-                      'foreign-link')
+        raise UserError('%s: a symbolic link of another user (UID %d) leads '
+                        'there; give another name' % (path, owner),
+                        'foreign-link')
     if links > MOST_LINKS:
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
 

@@ -497,8 +497,8 @@ def test_nothing_is_left_of_what_was_tried(newest_command: Command,
 LISTENING = """
 import re, sys
 sys.path.insert(0, sys.argv[1])
-from vdsm_tlsciphers.audit import local_server as rehearsal
-with rehearsal.server({sys.argv[2]: sys.argv[3]}) as port:
+from vdsm_tlsciphers.audit import local_server
+with local_server.server({sys.argv[2]: sys.argv[3]}) as port:
     for table in 'tcp', 'tcp6':
         with open('/proc/net/' + table) as lines:
             for address in re.findall(r'(\\w+):%04X \\w+:\\w+ 0A' % port,

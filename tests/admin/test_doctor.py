@@ -84,12 +84,12 @@ def test_machine_without_qemu_is_no_host(command: Command) -> None:
 UNTRIED = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from vdsm_tlsciphers.host import checks as examinations
-from vdsm_tlsciphers.host import openssl_conf as configuration
+from vdsm_tlsciphers.host import checks
+from vdsm_tlsciphers.host import openssl_conf
 def unreadable(path):
     raise LookupError('unknown encoding: latin-1')
-configuration.unreadable = unreadable
-print('\\n'.join(map(str, examinations.openssl()[-1])))
+openssl_conf.unreadable = unreadable
+print('\\n'.join(map(str, checks.openssl()[-1])))
 """
 
 
@@ -112,8 +112,8 @@ REMEDIES = """
 import sys
 sys.path.insert(0, sys.argv[1])
 sys.modules['libvirt'] = None
-from vdsm_tlsciphers.host import checks as examinations
-for finding in examinations.running_vms(), examinations.host_default():
+from vdsm_tlsciphers.host import checks
+for finding in checks.running_vms(), checks.host_default():
     print(finding.text, finding.remedy, sep='\\n')
 """
 

@@ -1128,12 +1128,12 @@ def test_policies_without_number_are_not_all_looked_up(
 REPORTS = """
 import contextlib, io, json, sys
 sys.path.insert(0, sys.argv[1])
-from vdsm_tlsciphers import cli as main
+from vdsm_tlsciphers import cli
 statuses = {}
 for path in sys.argv[3:]:
     with contextlib.redirect_stderr(io.StringIO()) as said, (
             contextlib.redirect_stdout(io.StringIO())):
-        statuses[path] = main.run(['report', '--html', sys.argv[2], path])
+        statuses[path] = cli.run(['report', '--html', sys.argv[2], path])
     assert statuses[path] < 3, said.getvalue()
     assert said.getvalue().count('\\n') == (statuses[path] == 2)
 print(json.dumps(statuses))

@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 PROGRAM = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from vdsm_tlsciphers.tls import handshake as tls
-from vdsm_tlsciphers.tls import probe as port
+from vdsm_tlsciphers.tls import handshake
+from vdsm_tlsciphers.tls import probe
 from vdsm_tlsciphers.tls import spice
 try:
     print(*spice.open_channels('127.0.0.1', *map(int, sys.argv[2:])))
-except (port.Unreachable, tls.Broken) as error:
+except (probe.Unreachable, handshake.ProtocolError) as error:
     print('%s: %s' % (type(error).__name__, error))
 """
 
@@ -93,14 +93,15 @@ def test_other_answer_is_none_of_spice(newest_command: Command, said: bytes,
         client.sendall(said)
 
     with servers.fake(answer) as (_, number):
-        assert open_channels(newest_command, number) == 'Broken: ' + problem
+        assert open_channels(newest_command, number) == (
+            'ProtocolError: ' + problem)
 
 
 def test_server_that_says_nothing_is_given_up(newest_command: Command) -> None:
     with servers.fake(lambda client: client.recv(99, socket.MSG_WAITALL)) as (
             server, number):
         assert open_channels(newest_command, number, 1) == (
-            'Broken: no SPICE response in time')
+            'ProtocolError: no SPICE response in time')
     assert server.connections == 1
     assert open_channels(newest_command, number) == (
         'Unreachable: Connection refused')

@@ -262,9 +262,9 @@ class Targets:
                 answer = tls.read_answer(
                     tls.Stream(answering, float('inf')), version, offered,
                     True)
-            except (tls.Refused, tls.NotTLS) as refusal:
+            except (tls.HandshakeRejected, tls.NotTLS) as refusal:
                 assert getattr(refusal, 'alert', None) in {None, *range(256)}
-            except tls.Broken as broken:
+            except tls.ProtocolError as broken:
                 assert re.fullmatch('[ -~]+', str(broken))
             else:
                 assert answer.version == version
@@ -279,16 +279,16 @@ class Targets:
         tls, vnc = self.admin('tls.handshake'), self.admin('tls.vencrypt')
 
         def check(data: bytes) -> None:
-            talk = vnc.Talk()
+            negotiation = vnc.VeNCryptNegotiation()
             first = Answering(data[1:], data[:1])
             try:
-                talk.begin(tls.Stream(first, float('inf')))
-            except (vnc.NoTLS, tls.Broken) as broken:
+                negotiation.begin(tls.Stream(first, float('inf')))
+            except (vnc.NoTLS, tls.ProtocolError) as broken:
                 assert re.fullmatch('[ -~]+', str(broken))
                 return
-            assert set(talk.subtypes) & {*vnc.X509, *vnc.ANONYMOUS}
+            assert set(negotiation.subtypes) & {*vnc.X509, *vnc.ANONYMOUS}
             again = Answering(data[1:], b'')
-            talk.again(tls.Stream(again, float('inf')))
+            negotiation.again(tls.Stream(again, float('inf')))
             assert first.said == again.said
 
         return check
@@ -298,7 +298,7 @@ class Targets:
         emulators = self.admin('host.qemu_process')
         consoles = self.admin('host.consoles')
         listener = self.admin('host.listeners').Listener
-        problem = self.admin('cli').Problem
+        problem = self.admin('cli').UserError
         files: dict[str, bytes] = {}
         emulators.find_pid = lambda machine: 1
         emulators.read = lambda pid, name: files.get(

@@ -180,8 +180,8 @@ def test_a_websocket_without_encryption_is_known_at_once(
         'import sys; sys.path.insert(0, "/usr/share/vdsm-hook-tlsciphers"); '
         'from vdsm_tlsciphers.audit import scanner; '
         'from vdsm_tlsciphers.tls import probe as port; '
-        'examined = port.Port("127.0.0.1", %d, "websocket"); '
-        'print(scanner.examine(examined), examined.connections)'
+        'examined = probe.ServerProbe("127.0.0.1", %d, "websocket"); '
+        'print(scanner.probe_port(examined), examined.connections)'
         % vm.websocket_port)
     said = subprocess.run(['/usr/bin/python3', '-Bc', script], check=True,
                           capture_output=True, text=True).stdout

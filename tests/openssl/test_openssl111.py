@@ -148,8 +148,8 @@ def test_mistake_in_the_section_stops_the_old_version(
 FAULT = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from vdsm_tlsciphers.host import openssl_conf as configuration
-print(configuration.fault({'protocols': 'TLSv1.2:TLSv1.3'})[1:])
+from vdsm_tlsciphers.host import openssl_conf
+print(openssl_conf.fault({'protocols': 'TLSv1.2:TLSv1.3'})[1:])
 """
 
 

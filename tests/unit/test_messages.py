@@ -31,7 +31,8 @@ NO_MESSAGES = {'Cipher suites for', 'Elliptic curves', 'OpenSSL cipher name',
                'No such file or directory', 'Permission denied',
                'Syntax error'}
 # In the command, messages are what these are called with.
-CALLS_OF_THE_COMMAND = {'ArgumentTypeError', 'Problem', 'end', 'error', 'note'}
+CALLS_OF_THE_COMMAND = {'ArgumentTypeError', 'UserError', 'end', 'error',
+                        'note'}
 SHELL_CODE = ('rpm/scriptlet.sh', 'vdsm-hook-tlsciphers.spec')
 
 

@@ -10,10 +10,13 @@ import re
 from tlsciphers_values import group_key
 
 import tlsciphers
-from vdsm_tlsciphers import Problem
-from vdsm_tlsciphers.tls import certificate, libraries
-from vdsm_tlsciphers.tls import cipher_suites as suites
-from vdsm_tlsciphers.tls import handshake as tls
+from vdsm_tlsciphers import UserError
+from vdsm_tlsciphers.tls import (
+    certificate,
+    cipher_suites,
+    handshake,
+    libraries,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,19 +57,19 @@ UNENCRYPTED = {
                                'certificate is on offer'),
     'no TLS': Violation('unencrypted-offer', 'critical', 'connections '
                         'without encryption are on offer')}
-KNOWN_SIGNATURES = frozenset(tls.SIGNATURE_NAMES.values())
+KNOWN_SIGNATURES = frozenset(handshake.SIGNATURE_NAMES.values())
 # Different values of policies that are looked up, each by a program.
 MOST_VALUES = 1000
 # Longer than any that the hook takes.
 LONGEST_VALUE = 4096
 
 
-class Bounds:
+class AllowedSet:
     """
     What is permitted; None where anything is: versions (set of str), older
     (set of int: suites before TLS 1.3), tls13 (set of int), groups (set of
     str, as group_key() has them), signatures (set of str, as
-    tls.SIGNATURE_NAMES has them; those of TLS 1.2).
+    handshake.SIGNATURE_NAMES has them; those of TLS 1.2).
     """
 
     def __init__(self, versions: 'AbstractSet[str] | None' = None,
@@ -81,7 +84,7 @@ class Bounds:
         self.signatures = signatures
 
     def permits_group(self, name: str) -> bool:
-        """Tell whether a group of tls.GROUPS is within the bounds."""
+        """Tell whether a group of handshake.GROUPS is within the bounds."""
         return self.groups is None or group_key(name) in self.groups
 
     @property
@@ -90,13 +93,14 @@ class Bounds:
         Whether a group for DHE is within the bounds. Where none is, a server
         can do DHE with a prime of its own all the same.
         """
-        return any(self.permits_group(name) for name in tls.GROUPS.values()
+        return any(self.permits_group(name)
+                   for name in handshake.GROUPS.values()
                    if name.startswith('ffdhe'))
 
     def violations(self, protocols: 'dict[str, list[documents.Suite]]',
                    groups: 'Iterable[str]',
                    signatures: 'Iterable[str]') -> 'list[Violation]':
-        """Return what is accepted (as a scan has it) beyond the bounds."""
+        """Return what is accepted (as a scan has it) beyond it."""
         found: list[Violation] = []
         versions = [version for version in protocols
                     if self.versions is None or version in self.versions]
@@ -151,43 +155,43 @@ def governing_keys(display: 'documents.ScannedDisplay') -> 'tuple[str, ...]':
     return tuple(key for key in tlsciphers.KEYS if key != 'priority')
 
 
-def policy_bounds(values: 'dict[str, str]') -> Bounds:
+def policy_bounds(values: 'dict[str, str]') -> AllowedSet:
     """
-    Return the Bounds of a policy ({key of tlsciphers.KEYS: value}). Raises
-    Problem where the libraries of this host do not understand it.
+    Return the AllowedSet of a policy ({key of tlsciphers.KEYS: value}). Raises
+    UserError where the libraries of this host do not understand it.
     """
     for key, value in values.items():
         _check_value(key, value)
     if 'priority' in values:
         return _priority_bounds(values['priority'])
-    bounds = Bounds()
+    bounds = AllowedSet()
     if 'protocols' in values:
         bounds.versions = set(values['protocols'].split(':'))
     if 'ciphers' in values:
         bounds.older = _cipher_list(values['ciphers'])
     if 'ciphersuites' in values:
-        bounds.tls13 = {suites.CODES[name] for name in
+        bounds.tls13 = {cipher_suites.CODES[name] for name in
                         values['ciphersuites'].split(':')
-                        if name in suites.CODES}
+                        if name in cipher_suites.CODES}
     if 'groups' in values:
         bounds.groups = set(map(group_key, values['groups'].split(':')))
     return bounds
 
 
 def _check_value(key: str, value: str) -> None:
-    """Raise Problem unless a value for a key (str) is one of the hook's."""
+    """Raise UserError unless a value for a key (str) is one of the hook's."""
     if (key, value) in _seen:
         return
     name = 'tls' + ('ciphers' if key == 'ciphersuites' else key)
     try:
         tlsciphers.check_characters(name, value[:LONGEST_VALUE])
     except tlsciphers.Refused as refusal:
-        raise Problem(str(refusal).replace('tlsciphers: ', '', 1))
+        raise UserError(str(refusal).replace('tlsciphers: ', '', 1))
     if len(value) > LONGEST_VALUE:
-        raise Problem('%s: a value of %d characters' % (key, len(value)))
+        raise UserError('%s: a value of %d characters' % (key, len(value)))
     if len(_seen) >= MOST_VALUES:
-        raise Problem('%s: more than %d different values' % (key,
-                                                             MOST_VALUES))
+        raise UserError('%s: more than %d different values' % (key,
+                                                               MOST_VALUES))
     _seen.add((key, value))
 
 
@@ -198,33 +202,33 @@ _seen: 'set[tuple[str, str]]' = set()
 def _cipher_list(ciphers: str) -> 'frozenset[int]':
     """Return the suites (frozenset of int) of an OpenSSL cipher list."""
     names = ciphers.split(':')
-    if all(name in suites.CODES for name in names):
+    if all(name in cipher_suites.CODES for name in names):
         # Whatever this host's OpenSSL can do.
-        return frozenset(suites.CODES[name] for name in names)
+        return frozenset(cipher_suites.CODES[name] for name in names)
     codes = re.findall(r'0x(\w\w),0x(\w\w) - ', libraries.ask(
         tlsciphers.OPENSSL, 'ciphers', '-s', '-V', '-tls1_2', '--', ciphers))
     if not codes:
-        raise Problem('OpenSSL of this host knows no suite of %s'
-                      % tlsciphers.printable(ciphers))
+        raise UserError('OpenSSL of this host knows no suite of %s'
+                        % tlsciphers.printable(ciphers))
     return frozenset(int(first + second, 16) for first, second in codes)
 
 
 @functools.lru_cache(maxsize=None)
-def _priority_bounds(priority: str) -> Bounds:
-    """Return the Bounds of a GnuTLS priority string."""
+def _priority_bounds(priority: str) -> AllowedSet:
+    """Return the AllowedSet of a GnuTLS priority string."""
     versions, listed, groups = libraries.list_priority(priority)
     if not versions:
-        raise Problem('GnuTLS of this host does not know %s'
-                      % tlsciphers.printable(priority))
+        raise UserError('GnuTLS of this host does not know %s'
+                        % tlsciphers.printable(priority))
     # It drops the end of a string that has too many elements for it.
     left, _, _ = libraries.list_priority(priority + ':-VERS-TLS-ALL')
     if set(left).intersection(libraries.GNUTLS_VERSIONS):
-        raise Problem('GnuTLS of this host does not read the end of %s'
-                      % tlsciphers.printable(priority))
+        raise UserError('GnuTLS of this host does not read the end of %s'
+                        % tlsciphers.printable(priority))
     codes = {int(code, 16) for _, code in listed}
-    return Bounds(set(versions), codes.difference(suites.TLS13),
-                  codes.intersection(suites.TLS13),
-                  set(map(group_key, groups)), _signatures(priority))
+    return AllowedSet(set(versions), codes.difference(cipher_suites.TLS13),
+                      codes.intersection(cipher_suites.TLS13),
+                      set(map(group_key, groups)), _signatures(priority))
 
 
 def _signatures(priority: str) -> 'set[str]':
@@ -234,7 +238,7 @@ def _signatures(priority: str) -> 'set[str]':
 
 
 def _signature(name: str) -> str:
-    """Return the name in tls.SIGNATURE_NAMES of one of GnuTLS's."""
+    """Return the name in handshake.SIGNATURE_NAMES of one of GnuTLS's."""
     name = name.upper()
     found = re.match('(RSA|DSA|ECDSA)-(?:SECP[0-9]+R1-)?(SHA[0-9]+|MD5)$',
                      name)
@@ -250,7 +254,7 @@ def _signature(name: str) -> str:
 def read_baseline(name: str) -> 'dict[str, str] | None':
     """
     Return the settings ({name of tlsciphers.SETTINGS: value}) of a profile,
-    None for "none". Raises Problem where there is no such profile.
+    None for "none". Raises UserError where there is no such profile.
     """
     if name == NO_BASELINE:
         return None
@@ -259,10 +263,10 @@ def read_baseline(name: str) -> 'dict[str, str] | None':
     try:
         sections = tlsciphers.read_host_default()
     except tlsciphers.Refused as refusal:
-        raise Problem(str(refusal))
+        raise UserError(str(refusal))
     if 'profile ' + name not in sections:
-        raise Problem('--baseline %s: no such profile; known are %s; add '
-                      '[profile %s] to %s or correct the name' % (
+        raise UserError('--baseline %s: no such profile; known are %s; add '
+                        '[profile %s] to %s or correct the name' % (
                           name, ', '.join(tlsciphers.profile_names(sections)),
                           name, tlsciphers.HOST_DEFAULT))
     return {key: value for key, (value, _)
@@ -270,10 +274,10 @@ def read_baseline(name: str) -> 'dict[str, str] | None':
 
 
 def baseline_bounds(settings: 'dict[str, str]',
-                    display: 'documents.ScannedDisplay') -> Bounds:
+                    display: 'documents.ScannedDisplay') -> AllowedSet:
     """
-    Return the Bounds of a baseline (as read_baseline() has it) for a display.
-    Raises Problem where it has none, or is not understood.
+    Return the AllowedSet of a baseline (as read_baseline() has it) for a
+    display. Raises UserError where it has none, or is not understood.
     """
     is_vnc = display in ('vnc', 'websocket')
     # Suites and versions are the same to both libraries. A built-in profile
@@ -285,7 +289,7 @@ def baseline_bounds(settings: 'dict[str, str]',
             is_vnc or not openssl):
         return _priority_bounds(settings['tlspriority'])
     if not openssl:
-        raise Problem('the profile has no setting for this console')
+        raise UserError('the profile has no setting for this console')
     values = {key[len('tls'):]: value for key, value in openssl.items()}
     tokens = [token for token in values.pop('ciphers', '').split(':')
               if token]
@@ -354,14 +358,14 @@ def unchecked(console: 'documents.Console') -> 'list[str]':
     found = []
     offers = [(version, suite) for version, accepted
               in console['protocols'].items() for suite in accepted]
-    exchanges = {(version, suites.key_exchange(int(suite['code'], 16)))
+    exchanges = {(version, cipher_suites.key_exchange(int(suite['code'], 16)))
                  for version, suite in offers}
     kinds = {exchange for _, exchange in exchanges}
     if (not console['groups'] and any(
             kind == 'any' or 'ECDHE' in kind for kind in kinds)):
         found.append('key-exchange groups')
     if any('dh_bits' not in suite for _, suite in offers
-           if suites.is_dhe(int(suite['code'], 16))):
+           if cipher_suites.is_dhe(int(suite['code'], 16))):
         found.append('Diffie-Hellman primes')
     # Under another name SHA-1 would not be known again.
     if exchanges & {('TLSv1.2', 'ECDHE'), ('TLSv1.2', 'DHE')} and (
@@ -383,13 +387,13 @@ def unchecked(console: 'documents.Console') -> 'list[str]':
 
 
 def _compare(against: 'documents.Against', console: 'documents.Console',
-             make_bounds: 'Callable[[], Bounds]',
+             make_bounds: 'Callable[[], AllowedSet]',
              remedy: str) -> 'list[documents.Finding]':
     if not console['protocols']:
         return []
     try:
         bounds = make_bounds()
-    except Problem as problem:
+    except UserError as problem:
         return [_finding(against, Violation(
             'not-evaluated', 'high', 'it cannot be evaluated: %s' % problem),
             'scan from a host that knows it')]
@@ -404,7 +408,7 @@ def _compare(against: 'documents.Against', console: 'documents.Console',
     return [_finding(against, violation, remedy) for violation in found]
 
 
-def _own_primes(bounds: Bounds,
+def _own_primes(bounds: AllowedSet,
                 protocols: 'dict[str, list[documents.Suite]]') -> (
                     'list[Violation]'):
     """Return what is accepted with primes that are none of the groups."""
@@ -414,7 +418,7 @@ def _own_primes(bounds: Bounds,
     names = {suite['suite'] for version, accepted in protocols.items()
              if bounds.versions is None or version in bounds.versions
              for suite in accepted
-             if suites.is_dhe(int(suite['code'], 16)) and (
+             if cipher_suites.is_dhe(int(suite['code'], 16)) and (
                  bounds.older is None
                  or int(suite['code'], 16) in bounds.older)}
     return [Violation(
@@ -428,7 +432,7 @@ def _flaws(console: 'documents.Console', times: 'Sequence[str]') -> (
     """Yield what any baseline forbids, and a remedy (None: the usual)."""
     bits = [suite['dh_bits'] for accepted in console['protocols'].values()
             for suite in accepted if 'dh_bits' in suite]
-    if bits and min(bits) < suites.LEAST_BITS:
+    if bits and min(bits) < cipher_suites.LEAST_BITS:
         yield Violation(
             'dh-prime', 'medium' if min(bits) >= 1024 else 'high',
             'keys are exchanged with a Diffie-Hellman prime of %d bits'

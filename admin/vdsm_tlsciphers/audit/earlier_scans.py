@@ -5,7 +5,7 @@
 
 import ipaddress
 
-from vdsm_tlsciphers.audit.results import Result, Tally, endpoint, result
+from vdsm_tlsciphers.audit.results import Result, Totals, endpoint, result
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,15 +31,15 @@ class Entry:
         self.found = False
 
 
-class Earlier:
+class PreviousScan:
     """
-    The consoles of earlier scans, to compare later ones with: tally (Tally),
+    The consoles of earlier scans, to compare later ones with: totals (Totals),
     times (set of str).
     """
 
     def __init__(self, documents: 'Iterable[documents.Scan]') -> None:
         """Take scan documents (iterable of dict) in."""
-        self.tally = Tally()
+        self.totals = Totals()
         self.times: set[str] = set()
         self._by_key: dict[Key, Entry] = {}
         known: dict[Result, Result] = {}
@@ -47,7 +47,7 @@ class Earlier:
             self.times.add(document['time'])
             for console in document['consoles']:
                 found = result(console)
-                self.tally.add(found)
+                self.totals.add(found)
                 entry = Entry(
                     document['time'], known.setdefault(found, found),
                     (console['vm'] or endpoint(console), console['display'],

@@ -19,10 +19,9 @@ import sys
 import tempfile
 
 import tlsciphers
-from vdsm_tlsciphers import Problem
-from vdsm_tlsciphers.audit import compliance as judge
-from vdsm_tlsciphers.audit import scanner
-from vdsm_tlsciphers.host import openssl_conf as configuration
+from vdsm_tlsciphers import UserError
+from vdsm_tlsciphers.audit import compliance, scanner
+from vdsm_tlsciphers.host import openssl_conf
 from vdsm_tlsciphers.host import wrapper as installed
 
 TYPE_CHECKING = False
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 
 ADDRESS = '127.0.0.1'
 # Seconds, for one program.
-PATIENCE = 20
+TIMEOUT = 20
 # What "openssl req" reads besides its arguments.
 REQUEST = '[req]\ndistinguished_name = name\n[name]\n'
 CLIENT_VERSIONS = {'TLSv1': '-tls1', 'TLSv1.1': '-tls1_1',
@@ -55,7 +54,7 @@ class Dead(Exception):
 def server(policy: 'dict[str, str]') -> 'Iterator[int]':
     """
     The port (int) of a server with a policy ({key of tlsciphers.KEYS:
-    value}), for SPICE or, where it has a priority, for VNC. Raises Problem,
+    value}), for SPICE or, where it has a priority, for VNC. Raises UserError,
     Dead, and wrapper.Refused where the wrapper would refuse it.
     """
     with tempfile.TemporaryDirectory(prefix='vdsm-tlsciphers-') as folder:
@@ -87,9 +86,9 @@ def make_certificate() -> bytes:
             with open(key, 'rb') as file:
                 return pem + file.read()
         except OSError as error:
-            raise Problem('openssl makes no certificate to try a policy with: '
-                          '%s; repair openssl' % error.strerror,
-                          'no-certificate')
+            raise UserError('openssl makes no certificate to try a policy '
+                            'with: %s; repair openssl' % error.strerror,
+                            'no-certificate')
 
 
 def _run(*command: str, **keywords: 'dict[str, str]',
@@ -97,20 +96,20 @@ def _run(*command: str, **keywords: 'dict[str, str]',
     try:
         return subprocess.run(  # type: ignore[call-overload, no-any-return] # nosec B603
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL, timeout=PATIENCE,
+            stderr=subprocess.DEVNULL, timeout=TIMEOUT,
             **{'env': {'LC_ALL': 'C'}, **keywords})
     except OSError as error:
-        raise Problem('%s cannot be run: %s' % (command[0], error.strerror),
-                      'cannot-run')
+        raise UserError('%s cannot be run: %s' % (command[0], error.strerror),
+                        'cannot-run')
     except subprocess.TimeoutExpired:
-        raise Problem('%s timed out after %d seconds' % (command[0], PATIENCE),
-                      'timed-out')
+        raise UserError('%s timed out after %d seconds' % (
+            command[0], TIMEOUT), 'timed-out')
 
 
 def _start_openssl(policy: 'dict[str, str]', certificate: str, folder: str,
                    ) -> 'tuple[subprocess.Popen[bytes], int]':
     environment = {'LC_ALL': 'C'}
-    if any(key in policy for key in configuration.KEYS):
+    if any(key in policy for key in openssl_conf.KEYS):
         environment['OPENSSL_CONF'] = _configure(policy, folder)
     # As libspice has it: no parameters for DHE, no TLS 1.0 (reds.cpp).
     command = [tlsciphers.OPENSSL, 's_server', '-accept', ADDRESS + ':0',
@@ -133,7 +132,7 @@ def _configure(policy: 'dict[str, str]', folder: str) -> str:
     its path.
     """
     path = os.path.join(folder, 'openssl.cnf')
-    with configuration.written(policy, path) as (_, problem):
+    with openssl_conf.written(policy, path) as (_, problem):
         if problem:
             raise installed.Refused(problem[0])
     return path
@@ -163,8 +162,8 @@ def _popen(command: 'list[str]', env: 'dict[str, str]',
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL, env=env, pass_fds=tuple(pass_fds))
     except OSError as error:
-        raise Problem('%s cannot be run: %s' % (command[0], error.strerror),
-                      'cannot-run')
+        raise UserError('%s cannot be run: %s' % (command[0], error.strerror),
+                        'cannot-run')
 
 
 def connects(port: int, version: str, gnutls: bool = False) -> bool:
@@ -191,12 +190,12 @@ def scan(port: int, display: 'documents.Display',
     """
     Return what "scan" says of a console at a port, as a dict for JSON, but
     for its certificate, which is ours; baseline and name are those of
-    judge.findings().
+    compliance.findings().
     """
     console = scanner.scan_target(
         # Behind a websocket's port TLS begins at once.
         scanner.Target('spice' if display == 'spice' else 'websocket',
-                       ADDRESS, port), None, judge.NO_BASELINE)
+                       ADDRESS, port), None, compliance.NO_BASELINE)
     console['certificate'] = None
-    console['findings'] = judge.findings(console, baseline, name, ())
+    console['findings'] = compliance.findings(console, baseline, name, ())
     return console

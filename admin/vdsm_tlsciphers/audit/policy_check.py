@@ -7,12 +7,9 @@ import os
 import re
 
 import tlsciphers
-from vdsm_tlsciphers import Problem
-from vdsm_tlsciphers.audit import compliance as judge
-from vdsm_tlsciphers.audit import local_server as rehearsal
-from vdsm_tlsciphers.host import domain_consoles as endpoints
-from vdsm_tlsciphers.host import domains
-from vdsm_tlsciphers.host import next_start as starts
+from vdsm_tlsciphers import UserError
+from vdsm_tlsciphers.audit import compliance, local_server
+from vdsm_tlsciphers.host import domain_consoles, domains, next_start
 from vdsm_tlsciphers.host import wrapper as installed
 from vdsm_tlsciphers.output import FORMAT_VERSION, as_remedy, without_package
 from vdsm_tlsciphers.tls import libraries
@@ -48,25 +45,25 @@ CHANNELS = ('main', 'display', 'inputs', 'cursor', 'playback', 'record',
 
 def add_last_start(document: 'documents.Check',
                    refusal: 'documents.LastStart',
-                   machine: 'domains.Machine | None') -> None:
+                   machine: 'domains.VM | None') -> None:
     """Add how the last start of a VM was refused, and what to do."""
     document['last_start'] = refusal
     refusal['stands'] = still_stands(document, refusal, machine)
     if document['start'] is None and refusal['by'] != 'other' and (
             refusal['stands'] is not False):
-        document['start'] = starts.remedy(
+        document['start'] = next_start.remedy(
             document['properties'], machine, refusal['line'], refusal['by'])
 
 
 def still_stands(document: 'documents.Check',
                  refusal: 'documents.LastStart',
-                 machine: 'domains.Machine | None') -> 'bool | None':
+                 machine: 'domains.VM | None') -> 'bool | None':
     """Tell whether a refusal would be repeated, None where nothing tells."""
     if refusal['by'] == 'libvirt':
-        from vdsm_tlsciphers.host import checks as examinations
-        found = (examinations.hook_files() if os.geteuid() else
-                 examinations.hook())
-        return found is not None and found.state != examinations.OK
+        from vdsm_tlsciphers.host import checks
+        found = (checks.hook_files() if os.geteuid() else
+                 checks.hook())
+        return found is not None and found.state != checks.OK
     if refusal['by'] != 'hook':
         return None
     if refusal['line'].startswith('tlsciphers: the wrapper'):
@@ -85,24 +82,24 @@ def refused_before(document: 'documents.Check') -> bool:
 
 
 def wanted(properties: 'dict[str, str]',
-           machine: 'domains.Machine | None') -> 'dict[str, str]':
+           machine: 'domains.VM | None') -> 'dict[str, str]':
     """
     Return the properties (dict) to be checked: those that are given, with the
-    guard that the Machine has anyway, or else the Machine's.
+    guard that the VM has anyway, or else the VM's.
     """
     if machine is None:
         return properties
     if not properties:
-        return starts.of_machine(machine)
-    flags = starts.own_properties(machine).get(domains.FLAGS)
+        return next_start.of_machine(machine)
+    flags = next_start.own_properties(machine).get(domains.FLAGS)
     return properties if flags is None else {domains.FLAGS: flags,
                                              **properties}
 
 
-def carried(machine: 'domains.Machine',
+def carried(machine: 'domains.VM',
             policy: 'documents.Policy') -> 'documents.Policy':
     """
-    Return what a Machine was started with by the default of a host, and this
+    Return what a VM was started with by the default of a host, and this
     host's does not have, beside a policy of its next start.
     """
     found: documents.Policy = {}
@@ -110,23 +107,23 @@ def carried(machine: 'domains.Machine',
         if (key in tlsciphers.KEYS and key not in policy
                 and not setting.required):
             try:
-                judge.policy_bounds({key: setting.value})
-            except Problem:
+                compliance.policy_bounds({key: setting.value})
+            except UserError:
                 continue
             found[key] = {'value': setting.value, 'required': False}
     return found
 
 
-def examine(properties: 'dict[str, str]', machine: 'domains.Machine | None',
-            engine_ciphers: str, baseline: 'dict[str, str] | None',
-            name: str) -> 'documents.Check':
+def check(properties: 'dict[str, str]', machine: 'domains.VM | None',
+          engine_ciphers: str, baseline: 'dict[str, str] | None',
+          name: str) -> 'documents.Check':
     """
     Return what properties (dict) do as a document (dict) for JSON: for a
-    Machine, or where it is None for a VM with both displays.
+    VM, or where it is None for a VM with both displays.
 
     Arguments:
         engine_ciphers (str): the cipher list of SPICE clients.
-        baseline (dict or None), name (str): as judge.findings() has them.
+        baseline (dict or None), name (str): as compliance.findings() has them.
     """
     document: documents.Check = {
         'format': 'vdsm-tlsciphers check', 'version': FORMAT_VERSION,
@@ -135,23 +132,24 @@ def examine(properties: 'dict[str, str]', machine: 'domains.Machine | None',
         'refusal': None, 'findings': [], 'details': [], 'notes': [],
         'displays': {}, 'guard': guard_of(properties, machine),
         'last_start': None, 'start': None}
-    displays = starts.displays_of(machine)
+    displays = next_start.displays_of(machine)
     try:
-        settings, lines = starts.settle(properties, machine)
+        settings, lines = next_start.settle(properties, machine)
     except tlsciphers.Refused as refusal:
         if str(refusal).startswith(CANNOT_TELL):
-            raise Problem(without_package(str(refusal)))
+            raise UserError(without_package(str(refusal)))
         document['refused'] = str(refusal)
         document['refusal'] = parts(without_package(str(refusal)),
                                     'hook-refuses', 'high')
-        document['start'] = starts.remedy(properties, machine, str(refusal))
+        document['start'] = next_start.remedy(properties, machine,
+                                              str(refusal))
         return document
     if machine:
-        document['refused'] = endpoints.refusal(machine, settings)
+        document['refused'] = domain_consoles.refusal(machine, settings)
         if document['refused']:
             document['refusal'] = parts(document['refused'],
                                         'wrapper-refuses', 'high')
-            document['start'] = starts.remedy(
+            document['start'] = next_start.remedy(
                 properties, machine,
                 'qemu-kvm-modified: ' + document['refused'], 'wrapper')
             return document
@@ -162,7 +160,7 @@ def examine(properties: 'dict[str, str]', machine: 'domains.Machine | None',
                        'required': option == tlsciphers.REQUIREMENT}
     add_lines(document, lines)
     defaults = (carried(machine, policy) if machine
-                and properties == starts.of_machine(machine) else {})
+                and properties == next_start.of_machine(machine) else {})
     at_start, policy = policy, {**policy, **defaults}
     for display in ('spice', 'vnc'):
         if display in displays:
@@ -176,7 +174,7 @@ def examine(properties: 'dict[str, str]', machine: 'domains.Machine | None',
 
 
 def guard_of(properties: 'dict[str, str]',
-             machine: 'domains.Machine | None') -> 'bool | None':
+             machine: 'domains.VM | None') -> 'bool | None':
     """Tell whether a VM has the guard, None where nothing tells."""
     if domains.FLAGS in properties:
         return bool(tlsciphers.has_guard(properties[domains.FLAGS]))
@@ -239,17 +237,17 @@ def rehearse(document: 'documents.Check', display: 'documents.Display',
               for key, setting in described['policy'].items()}
     versions = permitted_versions(values, described)
     try:
-        with rehearsal.server(values) as port:
-            console = rehearsal.scan(port, display, baseline, name)
+        with local_server.server(values) as port:
+            console = local_server.scan(port, display, baseline, name)
             dead = [version for version in versions
-                    if not rehearsal.connects(port, version,
-                                              display == 'vnc')]
+                    if not local_server.connects(port, version,
+                                                 display == 'vnc')]
     except installed.Refused as refusal:
         add(document, 'wrapper-refuses', 'high', '%s: the wrapper would not '
             'start the VM here: %s' % (display.upper(), refusal),
             'vdsm-tlsciphers doctor tells more')
         return True
-    except rehearsal.Dead:
+    except local_server.Dead:
         add_dead(document, display, values, versions, True)
         return False
     described['accepted'] = {'protocols': console['protocols'],
@@ -318,12 +316,12 @@ def blame(values: 'dict[str, str]', dead: 'list[str]') -> 'list[str]':
         found = []
         for key in keys:
             try:
-                with rehearsal.server(dict(values, **{key: WORKING[key][1]})
-                                      ) as port:
-                    if all(rehearsal.connects(port, version)
+                with local_server.server(dict(values, **{key: WORKING[key][1]})
+                                         ) as port:
+                    if all(local_server.connects(port, version)
                            for version in dead):
                         found.append(key)
-            except (installed.Refused, rehearsal.Dead):
+            except (installed.Refused, local_server.Dead):
                 continue
         if found:
             return found
@@ -363,11 +361,11 @@ def remedy_here(document: 'documents.Check', display: 'documents.Display',
 
 
 def add_consoles(document: 'documents.Check',
-                 machine: 'domains.Machine | None',
+                 machine: 'domains.VM | None',
                  policy: 'documents.Policy',
                  at_start: 'documents.Policy') -> None:
     """
-    Add what the consoles of a Machine lack with a policy, and with that of
+    Add what the consoles of a VM lack with a policy, and with that of
     its next start (at_start).
     """
     if machine is None:
@@ -378,7 +376,7 @@ def add_consoles(document: 'documents.Check',
                               'open' % display.upper(), ', or give --vm for a '
                               'VM without it')
         return
-    for endpoint in endpoints.endpoints(machine):
+    for endpoint in domain_consoles.endpoints(machine):
         add_endpoint(document, machine, endpoint, at_start)
     for other in sorted(machine.displays - tlsciphers.LOCAL_DISPLAYS
                         - {'spice', 'vnc'}):
@@ -398,23 +396,23 @@ def add_uncovered(document: 'documents.Check', display: 'documents.Display',
         % (PRIORITY if display == 'vnc' else 'tlsciphers', more))
 
 
-def add_endpoint(document: 'documents.Check', machine: 'domains.Machine',
-                 endpoint: 'endpoints.Endpoint',
+def add_endpoint(document: 'documents.Check', machine: 'domains.VM',
+                 endpoint: 'domain_consoles.Endpoint',
                  at_start: 'documents.Policy') -> None:
     """
-    Add what a console of a Machine lacks: TLS, or a policy, now or at its
+    Add what a console of a VM lacks: TLS, or a policy, now or at its
     next start with a policy (at_start).
     """
     display = endpoint.display
     name = display.upper()
-    keys = judge.governing_keys(display)
+    keys = compliance.governing_keys(display)
     if not endpoint.place or endpoint.place.startswith('unix'):
         return  # No scanner reaches it.
     if endpoint.tls is False:
         add(document, 'console-not-encrypted', 'critical',
             '%s: this console is not encrypted%s' % (
                 name, ': it has no TLS port' if display == 'spice' else ''),
-            endpoints.remedy(machine, endpoint))
+            domain_consoles.remedy(machine, endpoint))
         return
     if endpoint.tls is None and not machine.of_file:
         add(document, 'not-assessed', 'medium', '%s: cannot tell whether this '
@@ -428,7 +426,7 @@ def add_endpoint(document: 'documents.Check', machine: 'domains.Machine',
             'default with which the VM was started, and which this host has '
             'not: from its next start here it is not covered' % name,
             'set tlsprofile on the VM')
-    elif machine.runs and document['properties'] == starts.of_machine(
+    elif machine.runs and document['properties'] == next_start.of_machine(
             machine) and not set(machine.policy).intersection(keys):
         add(document, 'console-not-covered', 'high', '%s: the VM runs without '
             'this policy, which counts from its next start' % name,
@@ -438,12 +436,12 @@ def add_endpoint(document: 'documents.Check', machine: 'domains.Machine',
 # Ports without TLS
 
 
-def add_unencrypted(document: 'documents.Check', machine: 'domains.Machine',
+def add_unencrypted(document: 'documents.Check', machine: 'domains.VM',
                     policy: 'documents.Policy') -> None:
-    """Add what a Machine has, or will have, of ports without TLS."""
+    """Add what a VM has, or will have, of ports without TLS."""
     required = any(setting['required'] for key, setting in policy.items()
                    if key != 'priority')
-    runs_open = endpoints.running_channels(machine)
+    runs_open = domain_consoles.running_channels(machine)
     for port, channels in domains.plaintext_ports(machine):
         number = 'a port' if port is None else 'port %d' % port
         clear = [channel for channel in CHANNELS

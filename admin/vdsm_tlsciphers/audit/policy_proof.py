@@ -14,25 +14,22 @@ import concurrent.futures
 import socket
 import time
 
-from vdsm_tlsciphers.tls import cipher_suites as suites
-from vdsm_tlsciphers.tls import handshake as tls
-from vdsm_tlsciphers.tls import probe as port
-from vdsm_tlsciphers.tls import vencrypt as vnc
+from vdsm_tlsciphers.tls import cipher_suites, handshake, probe, vencrypt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import NamedTuple
 
-    from vdsm_tlsciphers.audit.compliance import Bounds
+    from vdsm_tlsciphers.audit.compliance import AllowedSet
 
 VERSIONS = ('TLSv1', 'TLSv1.1', 'TLSv1.2', 'TLSv1.3')
 # Ports at the same time; each has one connection at a time.
 WORKERS = 32
 # Seconds for a port, once it is its turn.
-PATIENCE = 5
+TIMEOUT = 5
 # For a port that says nothing to TLS, and maybe something to HTTP.
-HTTP_PATIENCE = 2
+HTTP_TIMEOUT = 2
 UNENCRYPTED = 'connections without encryption'
 
 if TYPE_CHECKING:
@@ -68,21 +65,21 @@ class Proof:
         return None if self.problem else self.usable
 
 
-def offers(bounds: 'Bounds', display: str) -> 'list[Offer]':
+def offers(bounds: 'AllowedSet', display: str) -> 'list[Offer]':
     """
-    Return the offers (list of Offer) that prove the judge.Bounds of a
+    Return the offers (list of Offer) that prove the AllowedSet of a
     console's policy: those from outside, then those within, newest first.
     """
     found = []
     within = []
-    permitted_groups = tuple(code for code, name in tls.GROUPS.items()
+    permitted_groups = tuple(code for code, name in handshake.GROUPS.items()
                              if bounds.permits_group(name))
-    outside_groups = tuple(code for code in tls.GROUPS
+    outside_groups = tuple(code for code in handshake.GROUPS
                            if code not in permitted_groups)
     for version in VERSIONS:
         is_tls13 = version == 'TLSv1.3'
-        every = suites.TLS13 if is_tls13 else suites.OLDER
-        curves = tuple(tls.GROUPS if is_tls13 else tls.CURVES)
+        every = cipher_suites.TLS13 if is_tls13 else cipher_suites.OLDER
+        curves = tuple(handshake.GROUPS if is_tls13 else handshake.CURVES)
         bound = bounds.tls13 if is_tls13 else bounds.older
         permitted = tuple(
             code for code in every if bound is None or code in bound)
@@ -93,17 +90,17 @@ def offers(bounds: 'Bounds', display: str) -> 'list[Offer]':
             found.append(Offer(version, beyond, curves, False))
         # GnuTLS does DHE in a group of its own for clients that name none,
         # and in one of theirs for those that do (RFC 7919).
-        dhe = tuple(filter(suites.is_dhe, beyond))
+        dhe = tuple(filter(cipher_suites.is_dhe, beyond))
         if dhe and display != 'spice' and not is_tls13:
-            found.append(Offer(version, dhe, tuple(tls.GROUPS), False))
+            found.append(Offer(version, dhe, tuple(handshake.GROUPS), False))
         # With a prime of its own, where the policy permits no such group.
-        dhe = tuple(filter(suites.is_dhe, permitted))
+        dhe = tuple(filter(cipher_suites.is_dhe, permitted))
         if dhe and display != 'spice' and not bounds.permits_finite_field:
-            found.append(Offer(version, dhe, tuple(tls.CURVES), False))
+            found.append(Offer(version, dhe, tuple(handshake.CURVES), False))
         # Without a common group the rest would do without one.
         ephemeral = permitted if is_tls13 else tuple(
             code for code in permitted
-            if 'ECDHE' in suites.key_exchange(code))
+            if 'ECDHE' in cipher_suites.key_exchange(code))
         groups = tuple(group for group in outside_groups if group in curves)
         if ephemeral and groups:
             found.append(Offer(version, ephemeral, groups, False))
@@ -130,13 +127,13 @@ def prove(display: str, address: str, number: int,
     the server's answer: the console knows of no client.
     """
     proof = Proof()
-    deadline = time.monotonic() + PATIENCE
-    talk = vnc.Talk() if display == 'vnc' else None
+    deadline = time.monotonic() + TIMEOUT
+    vnc = vencrypt.VeNCryptNegotiation() if display == 'vnc' else None
     try:
         for offer in given:
             if offer.within and proof.usable:
                 break
-            answer = _ask(address, number, talk, offer, deadline)
+            answer = _ask(address, number, vnc, offer, deadline)
             if answer is None:
                 continue
             if offer.within:
@@ -144,62 +141,65 @@ def prove(display: str, address: str, number: int,
             elif answer.suite in offer.suites and (
                     answer.group is None or answer.group in offer.groups):
                 proof.accepted.append(_describe(answer))
-    except (tls.NotTLS, vnc.NoTLS):
+    except (handshake.NotTLS, vencrypt.NoTLS):
         proof.accepted.append(UNENCRYPTED)
-    except (port.Unreachable, tls.Broken) as problem:
+    except (probe.Unreachable, handshake.ProtocolError) as problem:
         proof.problem = str(problem)
     except socket.timeout:
         # Without TLS it waits for the end of a request.
         if display == 'websocket' and _speaks_http(address, number):
             proof.accepted.append(UNENCRYPTED)
-        proof.problem = 'no response within %d seconds' % PATIENCE
+        proof.problem = 'no response within %d seconds' % TIMEOUT
     except OSError as error:
         proof.problem = 'the connection failed: %s' % (
             error.strerror or error)
-    if talk and talk.subtypes:
-        proof.accepted += unencrypted(talk)
+    if vnc and vnc.subtypes:
+        proof.accepted += unencrypted(vnc)
     return proof
 
 
-def unencrypted(talk: vnc.Talk) -> 'list[str]':
+def unencrypted(vnc: vencrypt.VeNCryptNegotiation) -> 'list[str]':
     """Return what a VNC port has on offer beside TLS with a certificate."""
     found = []
-    if any(number in vnc.ANONYMOUS for number in talk.subtypes):
+    if any(number in vencrypt.ANONYMOUS for number in vnc.subtypes):
         found.append('TLS without a certificate')
-    if vnc.PLAIN in talk.subtypes or talk.types != [vnc.VENCRYPT]:
+    if vencrypt.PLAIN in vnc.subtypes or vnc.types != [vencrypt.VENCRYPT]:
         found.append(UNENCRYPTED)
     return found
 
 
-def _ask(address: str, number: int, talk: 'vnc.Talk | None', offer: Offer,
-         deadline: float, whole: bool = True) -> 'tls.Answer | None':
+def _ask(address: str, number: int,
+         vnc: 'vencrypt.VeNCryptNegotiation | None', offer: Offer,
+         deadline: float, whole: bool = True) -> 'handshake.Answer | None':
     """
-    Return the tls.Answer to an offer, None where it is refused. As port.Port
-    does, it offers in parts what a refusal may not mean.
+    Return the handshake.Answer to an offer, None where it is refused. As
+    probe.ServerProbe does, it offers in parts what a refusal may not mean.
     """
     try:
-        return _shake_hands(address, number, talk, offer, deadline)
-    except tls.Refused as refused:
+        return _shake_hands(address, number, vnc, offer, deadline)
+    except handshake.HandshakeRejected as refused:
         refusal = refused
     for part in _parts(offer, refusal, whole):
-        answer = _ask(address, number, talk, part, deadline, False)
+        answer = _ask(address, number, vnc, part, deadline, False)
         if answer is not None:
             return answer
     return None
 
 
-def _parts(offer: Offer, refusal: tls.Refused, whole: bool) -> 'list[Offer]':
+def _parts(offer: Offer, refusal: handshake.HandshakeRejected,
+           whole: bool) -> 'list[Offer]':
     """Return what is to be offered after a refusal."""
     # (QEMU ends without an alert whatever VNC refuses.)
     if not whole or refusal.is_of_version or refusal.is_plain:
         return []
-    parts = suites.by_kind(offer.suites)
+    parts = cipher_suites.by_kind(offer.suites)
     return [offer._replace(suites=tuple(part)) for part in parts
             if len(parts) > 1]
 
 
-def _shake_hands(address: str, number: int, talk: 'vnc.Talk | None',
-                 offer: Offer, deadline: float) -> tls.Answer:
+def _shake_hands(address: str, number: int,
+                 vnc: 'vencrypt.VeNCryptNegotiation | None', offer: Offer,
+                 deadline: float) -> handshake.Answer:
     left = deadline - time.monotonic()
     if left <= 0:
         raise socket.timeout
@@ -208,37 +208,38 @@ def _shake_hands(address: str, number: int, talk: 'vnc.Talk | None',
     except socket.timeout:
         raise
     except OSError as error:
-        raise port.Unreachable(error.strerror or str(error))
+        raise probe.Unreachable(error.strerror or str(error))
     with connection:
-        port.end_by_reset(connection)
-        stream = tls.Stream(connection, deadline)
-        if talk and talk.subtypes:
-            talk.again(stream)
-        elif talk:
-            talk.begin(stream)
+        probe.end_by_reset(connection)
+        stream = handshake.Stream(connection, deadline)
+        if vnc and vnc.subtypes:
+            vnc.again(stream)
+        elif vnc:
+            vnc.begin(stream)
         try:
-            stream.send(tls.client_hello(offer.version, offer.suites,
-                                         offer.groups))
-            return tls.read_answer(stream, offer.version, offer.suites)
+            stream.send(handshake.client_hello(offer.version, offer.suites,
+                                               offer.groups))
+            return handshake.read_answer(stream, offer.version, offer.suites)
         except ConnectionError:
-            raise tls.Refused
+            raise handshake.HandshakeRejected
 
 
 def _speaks_http(address: str, number: int) -> bool:
     try:
         with socket.create_connection((address, number),
-                                      HTTP_PATIENCE) as connection:
-            stream = tls.Stream(connection, time.monotonic() + HTTP_PATIENCE)
+                                      HTTP_TIMEOUT) as connection:
+            stream = handshake.Stream(connection,
+                                      time.monotonic() + HTTP_TIMEOUT)
             stream.send(b'GET / HTTP/1.0\r\n\r\n')
             return stream.read(5) == b'HTTP/'
-    except (OSError, tls.Broken):
+    except (OSError, handshake.ProtocolError):
         return False
 
 
-def _describe(answer: tls.Answer) -> str:
-    group = tls.GROUPS.get(answer.group or 0)
+def _describe(answer: handshake.Answer) -> str:
+    group = handshake.GROUPS.get(answer.group or 0)
     where = ' in the group ' + group if group else ''
     if answer.dh_bits:
         where = ' in a Diffie-Hellman group of %d bits' % answer.dh_bits
-    return '%s with %s%s' % (answer.version, suites.NAMES[answer.suite],
+    return '%s with %s%s' % (answer.version, cipher_suites.NAMES[answer.suite],
                              where)

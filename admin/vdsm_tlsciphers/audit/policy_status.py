@@ -7,15 +7,11 @@ import concurrent.futures
 import functools
 
 import tlsciphers
-from vdsm_tlsciphers import Problem
-from vdsm_tlsciphers.audit import compliance as judge
-from vdsm_tlsciphers.audit import policy_proof as proofs
-from vdsm_tlsciphers.host import consoles, domains, listeners
-from vdsm_tlsciphers.host import qemu_process as emulators
+from vdsm_tlsciphers import UserError
+from vdsm_tlsciphers.audit import compliance, policy_proof
+from vdsm_tlsciphers.host import consoles, domains, listeners, qemu_process
 from vdsm_tlsciphers.output import clean
-from vdsm_tlsciphers.tls import handshake as tls
-from vdsm_tlsciphers.tls import probe as port
-from vdsm_tlsciphers.tls import spice
+from vdsm_tlsciphers.tls import handshake, probe, spice
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,22 +38,22 @@ RESTART = 'shut the VM down and start it'
 LONGEST = 4096
 
 
-def choose(machines: 'list[domains.Machine]',
-           names: 'list[str]') -> 'list[domains.Machine]':
-    """Return those of the Machines that have these names or UUIDs."""
-    chosen: list[domains.Machine] = []
+def choose(machines: 'list[domains.VM]',
+           names: 'list[str]') -> 'list[domains.VM]':
+    """Return those of the VMs that have these names or UUIDs."""
+    chosen: list[domains.VM] = []
     for name in names:
         found = [machine for machine in machines
                  if name in (machine.name, machine.uuid)]
         if not found:
-            raise Problem('%s: no VM with that name or UUID runs on this '
-                          'host; "virsh -r list" shows those that do' % name)
+            raise UserError('%s: no VM with that name or UUID runs on this '
+                            'host; "virsh -r list" shows those that do' % name)
         chosen.extend(machine for machine in found if machine not in chosen)
     return chosen
 
 
-def could_have_guard(machine: domains.Machine) -> bool:
-    """Tell whether a Machine requires a policy, and lacks a guard for it."""
+def could_have_guard(machine: domains.VM) -> bool:
+    """Tell whether a VM requires a policy, and lacks a guard for it."""
     level = machine.cluster_level
     return (machine.guard is False
             and any(setting.required for setting in machine.policy.values())
@@ -80,15 +76,16 @@ def is_running(connection: 'libvirt.virConnect', uuid: str) -> bool:
 class Shown:
     """
     What was found out by connections to consoles: proofs ({Console:
-    proofs.Proof}) of those with TLS, and channels ({Console: list of str}) of
-    SPICE that are open at those without, or the Problem that there was.
+    policy_proof.Proof}) of those with TLS, and channels ({Console: list of
+    str}) of SPICE that are open at those without, or the UserError that there
+    was.
     """
 
     def __init__(self) -> None:
-        self.proofs: dict[consoles.Console, proofs.Proof] = {}
-        self.channels: dict[consoles.Console, list[str] | Problem] = {}
+        self.proofs: dict[consoles.Console, policy_proof.Proof] = {}
+        self.channels: dict[consoles.Console, list[str] | UserError] = {}
 
-    def find_out(self, vms: 'list[consoles.VM]') -> None:
+    def find_out(self, vms: 'list[consoles.RunningVM]') -> None:
         """Connect to the consoles of VMs that are not yet known."""
         tasks = [(vm, console) for vm in vms
                  for console in (vm.consoles.consoles if vm.consoles else ())
@@ -97,73 +94,73 @@ class Shown:
                  and console not in self.channels]
         offers = [offers_for(vm, console) for vm, console in tasks]
         with concurrent.futures.ThreadPoolExecutor(
-                proofs.WORKERS) as executor:
+                policy_proof.WORKERS) as executor:
             found = list(executor.map(self._connect, *zip(*tasks), offers)
                          if tasks else ())
         for (_, console), result in zip(tasks, found):
-            if isinstance(result, proofs.Proof):
+            if isinstance(result, policy_proof.Proof):
                 self.proofs[console] = result
             elif result is not None:
                 self.channels[console] = result
 
     @staticmethod
-    def _connect(vm: consoles.VM, console: consoles.Console,
-                 offers: 'list[proofs.Offer] | Problem') -> (
-                     'proofs.Proof | list[str] | Problem | None'):
+    def _connect(vm: consoles.RunningVM, console: consoles.Console,
+                 offers: 'list[policy_proof.Offer] | UserError') -> (
+                     'policy_proof.Proof | list[str] | UserError | None'):
         if not console.tls and console.display != SPICE:
             return None
-        reason: Problem | None = None
+        reason: UserError | None = None
         if vm.emulator and not listeners.can_be_reached(vm.emulator.pid):
-            reason = Problem('it is in another network namespace')
+            reason = UserError('it is in another network namespace')
         if not console.tls:
             try:
                 return reason or spice.open_channels(
                     console.reachable_address, console.port or 0)
-            except (port.Unreachable, tls.Broken) as problem:
-                return Problem(str(problem))
-        if isinstance(offers, Problem):
+            except (probe.Unreachable, handshake.ProtocolError) as problem:
+                return UserError(str(problem))
+        if isinstance(offers, UserError):
             reason = offers
-        if reason or isinstance(offers, Problem):
-            proof = proofs.Proof()
+        if reason or isinstance(offers, UserError):
+            proof = policy_proof.Proof()
             proof.problem = str(reason)
             return proof
-        return proofs.prove(console.display, console.reachable_address,
-                            console.port or 0, offers)
+        return policy_proof.prove(console.display, console.reachable_address,
+                                  console.port or 0, offers)
 
 
-def policy_for(vm: consoles.VM,
+def policy_for(vm: consoles.RunningVM,
                display: 'documents.ConsoleDisplay') -> 'dict[str, str]':
     """Return the part {key: value} of a VM's policy for a display."""
     policy = vm.machine.policy
     return {key: (not policy[key].required and key == 'priority'
                   and vm.host_priority) or policy[key].value
-            for key in judge.governing_keys(display) if key in policy}
+            for key in compliance.governing_keys(display) if key in policy}
 
 
-def offers_for(vm: consoles.VM, console: consoles.Console) -> (
-        'list[proofs.Offer] | Problem'):
+def offers_for(vm: consoles.RunningVM, console: consoles.Console) -> (
+        'list[policy_proof.Offer] | UserError'):
     """Return the offers that prove a VM's policy, or why there are none."""
     if not console.tls:
         return []
     try:
         return _offers(tuple(policy_for(vm, console.display).items()),
                        console.display)
-    except Problem as problem:
+    except UserError as problem:
         return problem
 
 
 @functools.lru_cache(maxsize=None)
 def _offers(policy: 'tuple[tuple[str, str], ...]',
-            display: 'documents.ConsoleDisplay') -> 'list[proofs.Offer]':
-    return proofs.offers(judge.policy_bounds(dict(policy)), display)
+            display: 'documents.ConsoleDisplay') -> 'list[policy_proof.Offer]':
+    return policy_proof.offers(compliance.policy_bounds(dict(policy)), display)
 
 
-def look_at(machines: 'list[domains.Machine]',
+def look_at(machines: 'list[domains.VM]',
             connection: 'libvirt.virConnect',
             handshake: bool) -> 'list[documents.VM]':
-    """Return a dict for each Machine, as docs/status.schema.json has it."""
+    """Return a dict for each VM, as docs/status.schema.json has it."""
     table = listeners.Listeners()
-    vms = [consoles.VM(machine, table) for machine in machines]
+    vms = [consoles.RunningVM(machine, table) for machine in machines]
     shown = Shown()
     asked = consoles.ask(vms, connection, True)
     if handshake:
@@ -175,7 +172,7 @@ def look_at(machines: 'list[domains.Machine]',
     return [Description(vm, shown).vm for vm in vms]
 
 
-def spice_configured(emulator: emulators.Emulator) -> 'Configured':
+def spice_configured(emulator: qemu_process.Emulator) -> 'Configured':
     """Return {key: (value, source)} for SPICE."""
     found: Configured = {}
     if 'tls-ciphers' in emulator.spice:
@@ -185,11 +182,11 @@ def spice_configured(emulator: emulators.Emulator) -> 'Configured':
         if key in settings:
             found[key] = settings[key], 'OpenSSL file'
     if 'minprotocol' in settings or 'maxprotocol' in settings:
-        found['protocols'] = emulators.protocols(settings), 'OpenSSL file'
+        found['protocols'] = qemu_process.protocols(settings), 'OpenSSL file'
     return found
 
 
-def vnc_configured(vm: consoles.VM) -> 'Configured':
+def vnc_configured(vm: consoles.RunningVM) -> 'Configured':
     """Return {key: (value, source)} for the VNC consoles of a VM."""
     values = set(vm.priorities.values())
     texts = sorted({value for value, _ in values if value})
@@ -205,7 +202,7 @@ def vnc_configured(vm: consoles.VM) -> 'Configured':
 class Description:
     """Makes the dict (vm) of a VM, as docs/status.schema.json has it."""
 
-    def __init__(self, vm: consoles.VM, shown: Shown) -> None:
+    def __init__(self, vm: consoles.RunningVM, shown: Shown) -> None:
         machine = vm.machine
         self.vm: documents.VM = {
             'vm': clean(machine.name), 'uuid': clean(machine.uuid),
@@ -285,7 +282,7 @@ class Description:
                 + self._machine.unencrypted
                 if (known.display == SPICE) == (display == SPICE)]:
             return []
-        return [consoles.Console(emulators.Given(
+        return [consoles.Console(qemu_process.Given(
             display, '', '', 0, 0, None, False, None, None))]
 
     def _add_setting(self, display: 'documents.Display', key: str,
@@ -342,7 +339,7 @@ class Description:
                      display: 'documents.Display', covered: bool) -> None:
         proof = self._shown.proofs.get(console)
         channels = self._shown.channels.get(console)
-        problem = channels if isinstance(channels, Problem) else None
+        problem = channels if isinstance(channels, UserError) else None
         note = str(problem) if problem else proof.problem if proof else None
         effective = proof.effective if proof else None
         if isinstance(channels, list):
@@ -368,7 +365,7 @@ class Description:
             self._add_missing_priority(console)
         elif console.display == SPICE:
             if described['open_channels'] is None:
-                channels = emulators.open_by_arguments(self._emulator)
+                channels = qemu_process.open_by_arguments(self._emulator)
             if channels and isinstance(channels, list):
                 self._add_plaintext(console, channels)
         else:
@@ -376,7 +373,7 @@ class Description:
 
     def _add_proof(self, console: consoles.Console,
                    display: 'documents.Display',
-                   proof: 'proofs.Proof | None') -> None:
+                   proof: 'policy_proof.Proof | None') -> None:
         if proof and proof.accepted:
             self._add(display, 'policy-not-effective', 'critical',
                       '%s: accepted, and outside the policy: %s%s' % (

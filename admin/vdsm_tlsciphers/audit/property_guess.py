@@ -8,7 +8,7 @@ import re
 from tlsciphers_values import group_key
 
 import tlsciphers
-from vdsm_tlsciphers import Problem
+from vdsm_tlsciphers import UserError
 from vdsm_tlsciphers.host import domains
 
 PROFILE, PRIORITY, CIPHERS = 'tlsprofile', 'tlspriority', 'tlsciphers'
@@ -31,7 +31,7 @@ def parse_value(argument: str) -> 'tuple[str, str]':
     if equals and name in (*tlsciphers.PROPERTIES, domains.FLAGS):
         return name, value
     if equals and name.lower().startswith('tls') and name.isalpha():
-        raise Problem('%s: no such property; there are %s, %s' % (
+        raise UserError('%s: no such property; there are %s, %s' % (
             name, ', '.join(tlsciphers.PROPERTIES), domains.FLAGS))
     return guess(argument), argument
 

@@ -5,7 +5,7 @@
 
 import collections
 
-from vdsm_tlsciphers.audit import compliance as judge
+from vdsm_tlsciphers.audit import compliance
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class Result(_Result):
     @property
     def is_whole(self) -> bool:
         """Whether the console could be asked all (bool)."""
-        return self.state in (SCANNED, TLS_REQUIRED, judge.NO_TLS)
+        return self.state in (SCANNED, TLS_REQUIRED, compliance.NO_TLS)
 
     @property
     def offers(self) -> 'list[tuple[str, Suite]]':
@@ -119,7 +119,7 @@ def verdict(console: 'documents.Console') -> 'Verdict':
         return FAILED
     if console['state'] not in (SCANNED, TLS_REQUIRED):
         return NOT_SCANNED
-    return PARTLY if judge.unchecked(console) else PASSED
+    return PARTLY if compliance.unchecked(console) else PASSED
 
 
 def result(console: 'documents.Console') -> Result:
@@ -148,7 +148,7 @@ def result(console: 'documents.Console') -> Result:
         tuple(Finding(finding['against'], finding['severity'],
                       finding['text'], finding['remedy'])
               for finding in console['findings']),
-        tuple(judge.unchecked(console))
+        tuple(compliance.unchecked(console))
         if console['state'] in (SCANNED, TLS_REQUIRED) else ())
 
 
@@ -157,7 +157,7 @@ def by_rank(suite: 'documents.Suite') -> int:
     return STRENGTHS.index(suite['strength'])
 
 
-class Tally:
+class Totals:
     """
     Counts over consoles: consoles, verdicts and suites (Counters, by verdict
     and by strength).

@@ -9,11 +9,9 @@ import os
 import re
 import time
 
-from vdsm_tlsciphers import Problem, files
-from vdsm_tlsciphers import output as terminal
-from vdsm_tlsciphers.audit import compliance as judge
-from vdsm_tlsciphers.audit import results
-from vdsm_tlsciphers.tls import cipher_suites as suites
+from vdsm_tlsciphers import UserError, files, output
+from vdsm_tlsciphers.audit import compliance, results
+from vdsm_tlsciphers.tls import cipher_suites
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -109,7 +107,7 @@ CONSOLE: 'Shape' = {
     # good.
     'state': Text('[A-Za-z ]{1,40}'),
     'problem': Maybe(str),
-    'protocols': Map(results.PROTOCOLS, Many(len(suites.NAMES), SUITE)),
+    'protocols': Map(results.PROTOCOLS, Many(len(cipher_suites.NAMES), SUITE)),
     'groups': Many(MOST_GROUPS, NAME), 'certificate': Maybe(CERTIFICATE),
     'policy': Maybe(Map(None, SETTING)),
     'signatures': Optional(Many(MOST_GROUPS, NAME)),
@@ -137,47 +135,47 @@ def read(paths: 'Iterable[str]', baseline: 'dict[str, str] | None',
     """
     Yield the scan documents (dict) of files and of folders' files *.json,
     one at a time, so that only one is in memory. Their findings are those of
-    now: see assess(). Raises Problem for a file that holds no scan.
+    now: see assess(). Raises UserError for a file that holds no scan.
 
     Arguments:
-        baseline (dict or None), name (str): as judge.findings() has them.
+        baseline (dict or None), name (str): as compliance.findings() has them.
         sources (list): each file is added to it as a Source.
         is_earlier (bool): whether certificates are looked at as of the time
             of the scan alone, and not as of now.
     """
     for number, path in enumerate(find(paths)):
         if number >= MOST_SCANS:
-            raise Problem('%s: more than %d scans; make several reports'
-                          % (path, MOST_SCANS), 'too-many-scans')
+            raise UserError('%s: more than %d scans; make several reports'
+                            % (path, MOST_SCANS), 'too-many-scans')
         data = files.read_bounded(path, LARGEST,
                                   'give what "scan --json" printed')
         if not data:
-            raise Problem('%s: empty scan file; scan again' % path,
-                          'scan-empty')
+            raise UserError('%s: empty scan file; scan again' % path,
+                            'scan-empty')
         document = parse(data, path)
         check(document, path)
         sources.append(Source(path, data))
         times = [document['time']]
         if not is_earlier:
-            times.append(time.strftime(terminal.TIME, time.gmtime()))
+            times.append(time.strftime(output.TIME, time.gmtime()))
         assess(document, baseline, name, times)
         yield document
 
 
 def parse(data: bytes, path: str) -> 'Any':
-    """Return what a file of JSON (bytes) holds. Raises Problem."""
+    """Return what a file of JSON (bytes) holds. Raises UserError."""
     if data[:200].lstrip(b'\xef\xbb\xbf\r\n\t ')[:1] == b'<':
-        raise Problem('%s: this is a page for people, and no scan; give what '
-                      '"scan --json" printed' % path, 'scan-is-a-page')
+        raise UserError('%s: this is a page for people, and no scan; give '
+                        'what "scan --json" printed' % path, 'scan-is-a-page')
     # Before any of it takes up memory as a value.
     if sum(map(data.count, (b',', b'[', b'{'))) > MOST_VALUES:
-        raise Problem('%s: more than %d values; scan fewer consoles at a time'
-                      % (path, MOST_VALUES), 'scan-too-large')
+        raise UserError('%s: more than %d values; scan fewer consoles at a '
+                        'time' % (path, MOST_VALUES), 'scan-too-large')
     try:
         return json.loads(data.decode('utf-8-sig'), parse_int=parse_number)
     except (ValueError, RecursionError) as error:
-        raise Problem('%s: no JSON (%s); give what "scan --json" printed'
-                      % (path, error))
+        raise UserError('%s: no JSON (%s); give what "scan --json" printed'
+                        % (path, error))
 
 
 def parse_number(digits: str) -> int:
@@ -197,34 +195,34 @@ def find(paths: 'Iterable[str]') -> 'Iterator[str]':
             names = sorted(name for name in os.listdir(path)
                            if name.endswith('.json'))
         except OSError as error:
-            raise Problem('%s: cannot be read: %s' % (path, error.strerror))
+            raise UserError('%s: cannot be read: %s' % (path, error.strerror))
         if not names:
-            raise Problem('%s: no file *.json in this folder; put there what '
-                          '"scan --json" printed' % path)
+            raise UserError('%s: no file *.json in this folder; put there '
+                            'what "scan --json" printed' % path)
         for name in names:
             yield os.path.join(path, name)
 
 
 def check(document: object, path: str) -> None:
-    """Raise Problem unless this is a scan document that is complete."""
+    """Raise UserError unless this is a scan document that is complete."""
     if not isinstance(document, dict) or document.get('format') != FORMAT:
-        raise Problem('%s: JSON, but no scan; give what "scan --json" printed'
-                      % path)
+        raise UserError('%s: JSON, but no scan; give what "scan --json" '
+                        'printed' % path)
     version = document.get('version')
     if type(version) is not int or version not in VERSIONS:
-        raise Problem('%s: version %.20s of the scan format, and this '
-                      'vdsm-tlsciphers reads versions 1 and 2; update it'
-                      % (path, version), 'scan-version')
+        raise UserError('%s: version %.20s of the scan format, and this '
+                        'vdsm-tlsciphers reads versions 1 and 2; update it'
+                        % (path, version), 'scan-version')
     flaw = find_flaw(document, DOCUMENT)
     if flaw:
-        raise Problem('%s: invalid scan file: %s; scan again' % (path, flaw),
-                      'scan-invalid')
+        raise UserError('%s: invalid scan file: %s; scan again' % (path, flaw),
+                        'scan-invalid')
     for console in document['consoles']:
         flaw = contradiction(console)
         if flaw:
-            raise Problem('%s: invalid scan file: console %s: %s; scan again'
-                          % (path, results.endpoint(console), flaw),
-                          'scan-contradiction')
+            raise UserError('%s: invalid scan file: console %s: %s; scan again'
+                            % (path, results.endpoint(console), flaw),
+                            'scan-contradiction')
 
 
 def contradiction(console: 'documents.Console') -> 'str | None':
@@ -241,13 +239,13 @@ def contradiction(console: 'documents.Console') -> 'str | None':
         if len(set(codes)) < len(codes):
             return '%s: a cipher suite twice' % version
         for code, suite in zip(codes, accepted):
-            if code not in suites.NAMES:
+            if code not in cipher_suites.NAMES:
                 return 'unknown cipher suite %s' % suite['code']
-            if suite['suite'] not in (suites.NAMES[code],
-                                      'TLS_' + suites.IANA_NAMES[code]):
+            if suite['suite'] not in (cipher_suites.NAMES[code],
+                                      'TLS_' + cipher_suites.IANA_NAMES[code]):
                 return 'cipher suite %s is not %s' % (
                     suite['code'], shorten(suite['suite']))
-            if (code in suites.TLS13) != (version == 'TLSv1.3'):
+            if (code in cipher_suites.TLS13) != (version == 'TLSv1.3'):
                 return '%s with cipher suite %s' % (version, suite['suite'])
     return None
 
@@ -260,7 +258,7 @@ def assess(document: 'documents.Scan', baseline: 'dict[str, str] | None',
            name: str, times: 'list[str]') -> None:
     """
     Put in the place of what a document says of strengths and findings what
-    its facts come to. Arguments as judge.findings() has them.
+    its facts come to. Arguments as compliance.findings() has them.
     """
     version = document['version']
     document['baseline'] = name
@@ -268,13 +266,13 @@ def assess(document: 'documents.Scan', baseline: 'dict[str, str] | None',
         for accepted in console['protocols'].values():
             for suite in accepted:
                 code = int(suite['code'], 16)
-                suite['key_exchange'] = suites.key_exchange(code)
+                suite['key_exchange'] = cipher_suites.key_exchange(code)
         for tls, accepted in console['protocols'].items():
             for suite in accepted:
-                suite['strength'] = suites.strength(
+                suite['strength'] = cipher_suites.strength(
                     int(suite['code'], 16), tls, suite.get('dh_bits'))
         bad = bad_news(console) if version == 1 else []
-        console['findings'] = judge.findings(
+        console['findings'] = compliance.findings(
             {**console, 'unencrypted_offers': bad} if bad else console,
             baseline, name, times)
 
@@ -285,7 +283,7 @@ def bad_news(console: 'documents.Console') -> 'list[str]':
     version 1 has them nowhere else. That there are none is no fact there.
     """
     said = [finding['finding'] for finding in console['findings']]
-    return [offer for offer, violation in judge.UNENCRYPTED.items()
+    return [offer for offer, violation in compliance.UNENCRYPTED.items()
             if any(line.startswith(violation.text) for line in said)]
 
 

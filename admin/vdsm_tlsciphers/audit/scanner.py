@@ -10,17 +10,17 @@ import sys
 import time
 
 import tlsciphers
-from vdsm_tlsciphers import Problem
-from vdsm_tlsciphers import output as terminal
-from vdsm_tlsciphers.audit import compliance as judge
-from vdsm_tlsciphers.audit import results
-from vdsm_tlsciphers.audit import scan_files as scans
+from vdsm_tlsciphers import UserError, output
+from vdsm_tlsciphers.audit import compliance, results, scan_files
 from vdsm_tlsciphers.host import consoles, domains, listeners
-from vdsm_tlsciphers.tls import certificate, spice
-from vdsm_tlsciphers.tls import cipher_suites as suites
-from vdsm_tlsciphers.tls import handshake as tls
-from vdsm_tlsciphers.tls import probe as port
-from vdsm_tlsciphers.tls import vencrypt as vnc
+from vdsm_tlsciphers.tls import (
+    certificate,
+    cipher_suites,
+    handshake,
+    probe,
+    spice,
+    vencrypt,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,13 +37,13 @@ MOST_NAMES = 10
 class Target:
     """
     A port to be scanned: display ('spice', 'vnc', 'websocket', or 'tls' where
-    it is not known), address (str), port (int), machine (domains.Machine or
+    it is not known), address (str), port (int), machine (domains.VM or
     None), plaintext (bool: whether it is a SPICE port without TLS), alone
     (bool: and its VM has none with TLS).
     """
 
     def __init__(self, display: 'documents.ScannedDisplay', address: str,
-                 number: int, machine: 'domains.Machine | None' = None,
+                 number: int, machine: 'domains.VM | None' = None,
                  plaintext: bool = False, alone: bool = False) -> None:
         self.display = display
         self.address = address
@@ -56,7 +56,7 @@ class Target:
 def find_targets(names: 'list[str]') -> 'list[Target]':
     """
     Return what is to be scanned (list of Target) for the names (list of str)
-    of the command line. Raises Problem.
+    of the command line. Raises UserError.
     """
     if not names:
         connection = domains.connect()
@@ -68,8 +68,8 @@ def find_targets(names: 'list[str]') -> 'list[Target]':
         if found:
             number = int(found.group(3))
             if not 0 < number < 65536:
-                raise Problem('%s: there is no such port; give 1 to 65535'
-                              % name)
+                raise UserError('%s: there is no such port; give 1 to 65535'
+                                % name)
             targets.append(Target('tls', found.group(1) or found.group(2),
                                   number))
             continue
@@ -77,16 +77,17 @@ def find_targets(names: 'list[str]') -> 'list[Target]':
             connection = connection or domains.connect()
             found_there = targets_of([domains.find(connection, name)],
                                      connection)
-        except Problem as problem:
+        except UserError as problem:
             if is_address(name):
-                raise Problem(
+                raise UserError(
                     '%s: give HOST:PORT, as in node1.example.com:5900 or '
                     '[fd00::7]:5901; for the name of a VM: %s'
                     % (name, problem), 'no-port')
-            raise Problem('%s; or give a port, as HOST:PORT' % problem)
+            raise UserError('%s; or give a port, as HOST:PORT' % problem)
         if not found_there:
-            raise Problem('%s: it has no console that listens; is it running? '
-                          '"virsh -r domdisplay %s" tells' % (name, name))
+            raise UserError('%s: it has no console that listens; is it '
+                            'running? "virsh -r domdisplay %s" tells'
+                            % (name, name))
         targets.extend(found_there)
     # Never two connections to a port at the same time.
     return list({(target.address, target.port): target
@@ -99,15 +100,15 @@ def is_address(name: str) -> bool:
                 or re.match(r'\d+(\.\d+){3}$', name))
 
 
-def targets_of(machines: 'list[domains.Machine]',
+def targets_of(machines: 'list[domains.VM]',
                connection: 'libvirt.virConnect') -> 'list[Target]':
     """
-    Return the ports (list of Target) of domains.Machines: at which their
+    Return the ports (list of Target) of domains.VMs: at which their
     emulators listen for SPICE and VNC. Where that cannot be found out, they
     are those of the domain XML, and a line on standard error says so.
     """
     table = listeners.Listeners()
-    vms = [consoles.VM(machine, table) for machine in machines]
+    vms = [consoles.RunningVM(machine, table) for machine in machines]
     consoles.hear(vms, consoles.ask(vms, connection, False))
     targets = []
     unseen = []
@@ -136,7 +137,7 @@ def targets_of(machines: 'list[domains.Machine]',
     return sorted(targets, key=lambda target: target.plaintext)
 
 
-def _targets_of_xml(machine: domains.Machine) -> 'list[Target]':
+def _targets_of_xml(machine: domains.VM) -> 'list[Target]':
     alone = 'spice' not in [console.display for console in machine.consoles]
     return [Target(*console, machine) for console in machine.consoles] + [
         Target(*console, machine, True, alone)
@@ -146,7 +147,7 @@ def _targets_of_xml(machine: domains.Machine) -> 'list[Target]':
 def note(line: str, code: str) -> None:
     """Print what is to be known of a scan on standard error."""
     sys.stderr.write('vdsm-tlsciphers: %s [%s]\n' % (
-        terminal.clean(line), code))
+        output.clean(line), code))
 
 
 def scan(targets: 'list[Target]', baseline: 'dict[str, str] | None',
@@ -155,7 +156,7 @@ def scan(targets: 'list[Target]', baseline: 'dict[str, str] | None',
     Scan targets (list of Target), several at a time.
 
     Arguments:
-        baseline (dict or None), name (str): as judge.findings() has them.
+        baseline (dict or None), name (str): as compliance.findings() has them.
 
     Returns a dict for JSON, with the consoles in the order of the targets.
     """
@@ -168,7 +169,7 @@ def scan(targets: 'list[Target]', baseline: 'dict[str, str] | None',
         for done, _ in enumerate(concurrent.futures.as_completed(futures), 1):
             show_progress('scanned %d of %d ports' % (done, len(targets)))
     except BaseException:
-        port.interrupt()
+        probe.interrupt()
         for future in futures:
             future.cancel()
         raise
@@ -200,42 +201,43 @@ def scan_target(target: Target, baseline: 'dict[str, str] | None',
         'certificate': None,
         'unencrypted_offers': [], 'open_channels': None,
         'policy': None, 'findings': []}
-    probe = port.Port(target.address, target.port, target.display)
+    server = probe.ServerProbe(target.address, target.port, target.display)
     try:
         if target.plaintext:
-            raise port.SpicePlaintext
-        console['state'], console['problem'] = examine(probe, console)
-    except port.SpicePlaintext:
+            raise probe.SpicePlaintext
+        console['state'], console['problem'] = probe_port(server, console)
+    except probe.SpicePlaintext:
         console['display'] = 'spice'
         find_channels(console)
-        if target.alone and console['state'] == judge.NO_TLS:
-            console['code'] = judge.NO_TLS_PORT
-    describe(probe, console)
+        if target.alone and console['state'] == compliance.NO_TLS:
+            console['code'] = compliance.NO_TLS_PORT
+    describe(server, console)
     if machine:
         console['policy'] = policy_of(machine, console['display'])
-    console['findings'] = judge.findings(
+    console['findings'] = compliance.findings(
         console, baseline, name,
-        [time.strftime(terminal.TIME, time.gmtime())])
+        [time.strftime(output.TIME, time.gmtime())])
     return console
 
 
-def examine(probe: port.Port, console: 'documents.Console | None' = None) -> (
-        'tuple[documents.ScanState, str | None]'):
+def probe_port(server: probe.ServerProbe,
+               console: 'documents.Console | None' = None) -> (
+                   'tuple[documents.ScanState, str | None]'):
     """
-    Examine a port.Port; return its state, and a problem (str or None). Its
-    code and remedy are added to the console (dict), if one is given. Raises
-    port.SpicePlaintext.
+    Run a probe.ServerProbe; return its state, and a problem (str or None).
+    Its code and remedy are added to the console (dict), if one is given.
+    Raises probe.SpicePlaintext.
     """
     try:
-        probe.examine()
-    except port.SpicePlaintext:
+        server.probe()
+    except probe.SpicePlaintext:
         raise
-    except port.NoTLS as reason:
-        return judge.NO_TLS, str(reason)
-    except (port.Unreachable, tls.Broken) as reason:
+    except probe.NoTLS as reason:
+        return compliance.NO_TLS, str(reason)
+    except (probe.Unreachable, handshake.ProtocolError) as reason:
         if console is not None:
             console['code'], console['remedy'] = reason.code, reason.remedy
-        return ('unreachable' if isinstance(reason, port.Unreachable)
+        return ('unreachable' if isinstance(reason, probe.Unreachable)
                 else 'incomplete'), str(reason)
     return results.SCANNED, None
 
@@ -244,41 +246,41 @@ def find_channels(console: 'documents.Console') -> None:
     """Add to a console (dict) what a SPICE port without TLS has open."""
     try:
         channels = spice.open_channels(console['address'], console['port'])
-    except port.Unreachable as reason:
+    except probe.Unreachable as reason:
         console['state'], console['problem'] = 'unreachable', str(reason)
         console['code'], console['remedy'] = reason.code, reason.remedy
         return
-    except tls.Broken as reason:
+    except handshake.ProtocolError as reason:
         # That all demand TLS is not known.
-        console['state'] = judge.NO_TLS
+        console['state'] = compliance.NO_TLS
         console['problem'] = ('this SPICE port is not encrypted; its channels '
                               'cannot be tried: %s' % reason)
         return
     console['open_channels'] = channels
-    console['state'] = judge.NO_TLS if channels else results.TLS_REQUIRED
+    console['state'] = compliance.NO_TLS if channels else results.TLS_REQUIRED
     if channels:
         console['problem'] = 'this SPICE port is not encrypted'
 
 
-def describe(probe: port.Port, console: 'documents.Console') -> None:
-    """Add to a console (dict) what a port.Port has found out."""
-    if console['display'] == 'tls' and probe.vnc:
+def describe(server: probe.ServerProbe, console: 'documents.Console') -> None:
+    """Add to a console (dict) what a probe.ServerProbe has found out."""
+    if console['display'] == 'tls' and server.vnc:
         console['display'] = 'vnc'
     console['protocols'] = {
-        version: list_suites(version, probe.suites[version])
-        for version in tls.VERSIONS if version in probe.suites}
-    console['groups'] = [group for number, group in tls.GROUPS.items()
-                         if number in probe.groups]
+        version: list_suites(version, server.suites[version])
+        for version in handshake.VERSIONS if version in server.suites}
+    console['groups'] = [group for number, group in handshake.GROUPS.items()
+                         if number in server.groups]
     console['signatures'] = [
-        name for number, name in tls.SIGNATURE_NAMES.items()
-        if number in probe.signatures]
-    console['extended_master_secret'] = probe.extended_master_secret
-    console['session_tickets'] = probe.session_tickets
-    console['unencrypted_offers'] = unencrypted_offers(probe)
-    if probe.certificate:
+        name for number, name in handshake.SIGNATURE_NAMES.items()
+        if number in server.signatures]
+    console['extended_master_secret'] = server.extended_master_secret
+    console['session_tickets'] = server.session_tickets
+    console['unencrypted_offers'] = unencrypted_offers(server)
+    if server.certificate:
         try:
-            console['certificate'] = certificate.describe(probe.certificate)
-        except Problem as unreadable:
+            console['certificate'] = certificate.describe(server.certificate)
+        except UserError as unreadable:
             if console['state'] == results.SCANNED:
                 console['state'] = 'incomplete'
                 console['problem'] = str(unreadable)
@@ -290,9 +292,9 @@ def list_suites(version: str, accepted: 'dict[int, int | None]') -> (
     found = []
     for code, bits in accepted.items():
         suite: documents.Suite = {
-            'suite': suites.NAMES[code], 'code': '%04X' % code,
-            'key_exchange': suites.key_exchange(code),
-            'strength': suites.strength(code, version, bits)}
+            'suite': cipher_suites.NAMES[code], 'code': '%04X' % code,
+            'key_exchange': cipher_suites.key_exchange(code),
+            'strength': cipher_suites.strength(code, version, bits)}
         if bits is not None:
             suite['dh_bits'] = bits
         found.append(suite)
@@ -300,35 +302,36 @@ def list_suites(version: str, accepted: 'dict[int, int | None]') -> (
         results.STRENGTHS.index(suite['strength']), suite['suite']))
 
 
-def policy_of(machine: domains.Machine,
+def policy_of(machine: domains.VM,
               display: 'documents.ScannedDisplay') -> (
                   'documents.Policy | None'):
     """
     Return the part of a VM's policy for a display, or None. What this version
     does not know may be for any.
     """
-    others = set(tlsciphers.KEYS).difference(judge.governing_keys(display))
+    others = set(tlsciphers.KEYS).difference(
+        compliance.governing_keys(display))
     # Known ones first: a domain XML can have any number, and any length.
     keys = sorted(set(machine.policy).difference(others),
                   key=lambda key: (key not in tlsciphers.KEYS, key))
-    return {key[:scans.LONGEST_KEY]: {
-        'value': machine.policy[key].value[:scans.LONGEST_TEXT],
+    return {key[:scan_files.LONGEST_KEY]: {
+        'value': machine.policy[key].value[:scan_files.LONGEST_TEXT],
         'required': machine.policy[key].required}
-        for key in keys[:scans.MOST_KEYS]} or None
+        for key in keys[:scan_files.MOST_KEYS]} or None
 
 
-def unencrypted_offers(probe: port.Port) -> 'list[str]':
+def unencrypted_offers(server: probe.ServerProbe) -> 'list[str]':
     """
     Return what a VNC port has open beside TLS with a certificate (list of
-    keys of judge.UNENCRYPTED).
+    keys of compliance.UNENCRYPTED).
     """
-    if probe.vnc is None or not probe.vnc.subtypes:
+    if server.vnc is None or not server.vnc.subtypes:
         return []
     found = []
-    if any(number in vnc.ANONYMOUS for number in probe.vnc.subtypes):
+    if any(number in vencrypt.ANONYMOUS for number in server.vnc.subtypes):
         found.append('anonymous TLS')
-    if (vnc.PLAIN in probe.vnc.subtypes
-            or probe.vnc.types != [vnc.VENCRYPT]):
+    if (vencrypt.PLAIN in server.vnc.subtypes
+            or server.vnc.types != [vencrypt.VENCRYPT]):
         found.append('no TLS')
     return found
 
@@ -338,7 +341,7 @@ def make_document(consoles: 'list[documents.Console]',
     """Return the scan (dict) of consoles (list of dict), for JSON."""
     verdicts = collections.Counter(map(results.verdict, consoles))
     return {
-        **terminal.head('scan'), 'baseline': baseline, 'consoles': consoles,
+        **output.head('scan'), 'baseline': baseline, 'consoles': consoles,
         'summary': {'consoles': len(consoles),
                     'passed': verdicts[results.PASSED],
                     'partly_checked': verdicts[results.PARTLY],

@@ -9,7 +9,7 @@ server of this machine's own OpenSSL or GnuTLS under exactly that policy. Needs
 no host: the libraries of the machine that it runs on decide.
 """
 
-from vdsm_tlsciphers import FINDINGS, FINE, Problem
+from vdsm_tlsciphers import FINDINGS, FINE, UserError
 from vdsm_tlsciphers.output import FORMAT_VERSION, clean, paint, print_json
 
 TYPE_CHECKING = False
@@ -86,16 +86,14 @@ def add_arguments(parser: 'argparse.ArgumentParser') -> None:
 def run(options: 'argparse.Namespace') -> int:
     """Do the command's work; return its exit status."""
     # What --help does not need.
-    from vdsm_tlsciphers.audit import compliance as judge
-    from vdsm_tlsciphers.audit import policy_check
-    from vdsm_tlsciphers.audit import property_guess as guess
-    baseline = judge.read_baseline(options.baseline)
-    given = list(map(guess.parse_value, options.values))
+    from vdsm_tlsciphers.audit import compliance, policy_check, property_guess
+    baseline = compliance.read_baseline(options.baseline)
+    given = list(map(property_guess.parse_value, options.values))
     properties = dict(given)
     if len(properties) < len(options.values):
-        raise Problem('a property is given twice; give each once')
+        raise UserError('a property is given twice; give each once')
     if options.vm is None:
-        checked = [policy_check.examine(
+        checked = [policy_check.check(
             policy_check.wanted(properties, machine), machine,
             options.engine_ciphers, baseline, options.baseline)
             for machine in find_machines(options, bool(properties))]
@@ -104,9 +102,9 @@ def run(options: 'argparse.Namespace') -> int:
     for document in checked:
         if document['refusal'] and document['refusal']['code'] == 'no-suite':
             document['notes'] += [
-                guess.explain_guess(argument) for argument, (name, value)
-                in zip(options.values, given)
-                if name == guess.CIPHERS and value == argument]
+                property_guess.explain_guess(argument)
+                for argument, (name, value) in zip(options.values, given)
+                if name == property_guess.CIPHERS and value == argument]
     if options.json:
         print_json({'format': 'vdsm-tlsciphers check',
                     'version': FORMAT_VERSION, 'vms': checked}
@@ -127,7 +125,7 @@ def check_vm(options: 'argparse.Namespace', properties: 'dict[str, str]',
     found = domains.look_up(domains.connect(), options.vm)
     machine, runs = found or (None, False)
     if runs:
-        return policy_check.examine(
+        return policy_check.check(
             policy_check.wanted(properties, machine), machine,
             options.engine_ciphers, baseline, options.baseline)
     last = last_start.LastStart(options.vm, machine)
@@ -135,14 +133,14 @@ def check_vm(options: 'argparse.Namespace', properties: 'dict[str, str]',
     if machine is None or not machine.displays:
         machine = last.machine or machine
     if machine is None and last.refusal is None:
-        raise Problem('%s: libvirt of this host does not know this VM, and '
-                      'the ends of its logs have no start of it%s; run this '
-                      'on the host that its event names, or give what it has '
-                      'in the engine: check NAME=VALUE' % (
-                          options.vm, ''.join(
-                              ' (%s)' % line for line in last.unread)),
-                      'no-such-vm')
-    document = policy_check.examine(
+        raise UserError('%s: libvirt of this host does not know this VM, and '
+                        'the ends of its logs have no start of it%s; run this '
+                        'on the host that its event names, or give what it '
+                        'has in the engine: check NAME=VALUE' % (
+                            options.vm, ''.join(
+                                ' (%s)' % line for line in last.unread)),
+                        'no-such-vm')
+    document = policy_check.check(
         policy_check.wanted(properties, machine), machine,
         options.engine_ciphers, baseline, options.baseline)
     document['vm'] = machine.name if machine else options.vm
@@ -160,16 +158,16 @@ def check_vm(options: 'argparse.Namespace', properties: 'dict[str, str]',
 
 
 def find_machines(options: 'argparse.Namespace', has_values: bool,
-                  ) -> 'list[domains.Machine] | list[None]':
-    """Return the Machines that the options name; [None] for none of them."""
+                  ) -> 'list[domains.VM] | list[None]':
+    """Return the VMs that the options name; [None] for none of them."""
     from vdsm_tlsciphers.host import domains
     if options.running:
         return domains.running(domains.connect())
     if options.xml is not None:
-        return [domains.Machine(domains.read_file(options.xml), of_file=True)]
+        return [domains.VM(domains.read_file(options.xml), of_file=True)]
     if not has_values and not has_default():
-        raise Problem('there is nothing to check; give [NAME=]VALUE, --vm, '
-                      '--running or --xml')
+        raise UserError('there is nothing to check; give [NAME=]VALUE, --vm, '
+                        '--running or --xml')
     return [None]
 
 

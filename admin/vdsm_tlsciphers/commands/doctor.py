@@ -9,7 +9,7 @@ what a manual installation may have left. One line for each, with the remedy.
 
 import os
 
-from vdsm_tlsciphers import FINDINGS, FINE, Problem
+from vdsm_tlsciphers import FINDINGS, FINE, UserError
 from vdsm_tlsciphers.output import paint, print_json
 
 TYPE_CHECKING = False
@@ -49,18 +49,18 @@ def add_arguments(parser: 'argparse.ArgumentParser') -> None:
 def run(options: 'argparse.Namespace') -> int:
     """Do the command's work; return its exit status."""
     # What --help does not need.
-    from vdsm_tlsciphers.host import checks as examinations
+    from vdsm_tlsciphers.host import checks
     if os.geteuid():
-        raise Problem('doctor reads what only root may (the policy store, '
-                      'the cache and the configuration of libvirt); run it '
-                      'as root')
-    findings = examinations.examine()
+        raise UserError('doctor reads what only root may (the policy store, '
+                        'the cache and the configuration of libvirt); run it '
+                        'as root')
+    findings = checks.check_host()
     fixed: list[str] = []
     if options.fix:
-        fixed = examinations.fix(findings)
+        fixed = checks.fix(findings)
         if fixed:
-            findings = examinations.examine()
-    document = examinations.describe(findings, fixed)
+            findings = checks.check_host()
+    document = checks.describe(findings, fixed)
     if options.json:
         print_json(document)
     else:
@@ -72,7 +72,7 @@ def run(options: 'argparse.Namespace') -> int:
 
 def show(document: 'documents.Examinations') -> None:
     """Print a document of doctor."""
-    from vdsm_tlsciphers.host import checks as examinations
+    from vdsm_tlsciphers.host import checks
     for line in document['fixed']:
         print('fixed    ' + line)
     width = max(len(check['check']) for check in document['checks'])
@@ -83,7 +83,7 @@ def show(document: 'documents.Examinations') -> None:
             paint(state, COLOURS[state]), ' ' * (7 - len(state)), width,
             check['check'], check['text'],
             '; remedy: ' + check['remedy'] if check['remedy'] else '',
-            '' if code == examinations.code_of(check['check'])
+            '' if code == checks.code_of(check['check'])
             else ' [%s]' % code))
     summary = document['summary']
     if summary['failed']:

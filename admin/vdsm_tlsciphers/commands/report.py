@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import argparse
 
     from vdsm_tlsciphers.audit import results
-    from vdsm_tlsciphers.report import writer as merge
+    from vdsm_tlsciphers.report import writer
 
 EXAMPLES = """\
 Examples:
@@ -53,24 +53,22 @@ def add_arguments(parser: 'argparse.ArgumentParser') -> None:
 def run(options: 'argparse.Namespace') -> int:
     """Do the command's work; return its exit status."""
     # What --help does not need.
-    from vdsm_tlsciphers.audit import compliance as judge
-    from vdsm_tlsciphers.audit import results
-    from vdsm_tlsciphers.audit import scan_files as scans
-    from vdsm_tlsciphers.report import writer as merge
-    baseline = judge.read_baseline(options.baseline)
-    sources: list[scans.Source] = []
-    earlier: list[scans.Source] = []
-    report = merge.write_html(
+    from vdsm_tlsciphers.audit import compliance, results, scan_files
+    from vdsm_tlsciphers.report import writer
+    baseline = compliance.read_baseline(options.baseline)
+    sources: list[scan_files.Source] = []
+    earlier: list[scan_files.Source] = []
+    report = writer.write_html(
         options.html,
-        scans.read(options.scans, baseline, options.baseline, sources),
-        scans.read(options.before, baseline, options.baseline, earlier,
-                   is_earlier=True), sources, earlier)
+        scan_files.read(options.scans, baseline, options.baseline, sources),
+        scan_files.read(options.before, baseline, options.baseline, earlier,
+                        is_earlier=True), sources, earlier)
     print_summary(report, options.html)
-    passed = report.tally.verdicts[results.PASSED] == report.tally.consoles
+    passed = report.totals.verdicts[results.PASSED] == report.totals.consoles
     return FINE if passed else FINDINGS
 
 
-def print_summary(report: 'merge.Report', path: str) -> None:
+def print_summary(report: 'writer.Report', path: str) -> None:
     """Print what a report says, in short, and where the page is."""
     from vdsm_tlsciphers.audit import results
     from vdsm_tlsciphers.report import page
@@ -80,19 +78,19 @@ def print_summary(report: 'merge.Report', path: str) -> None:
     # Each console is in one of the rows.
     shown = report.rows if len(report.rows) <= PRINTED else bad[:PRINTED]
     repeated = set(report.repeated)
-    rest = results.Tally()
-    for host, time, tally in report.rows:
-        if any(tally is other for _, _, other in shown):
+    rest = results.Totals()
+    for host, time, totals in report.rows:
+        if any(totals is other for _, _, other in shown):
             rows.append(row(clean(
                 '%s, %s' % (host, page.moment(time)) if host in repeated
-                else host), tally))
+                else host), totals))
         else:
-            rest += tally
+            rest += totals
     if len(shown) < len(report.rows):
         rows.append(row(count(len(report.rows) - len(shown),
                                      'other scan'), rest))
     rows.append(row('all of %s' % count(len(report.rows), 'scan'),
-                    report.tally))
+                    report.totals))
     width = max(len(name) for name, *_ in rows)
     for name, *numbers in rows:
         print('%s  %8s  %6s  %14s  %6s  %11s' % (name.ljust(width), *numbers))
@@ -111,7 +109,7 @@ def print_summary(report: 'merge.Report', path: str) -> None:
     print('page: %s' % clean(path))
 
 
-def row(name: str, tally: 'results.Tally') -> 'tuple[str, ...]':
+def row(name: str, totals: 'results.Totals') -> 'tuple[str, ...]':
     from vdsm_tlsciphers.audit import results
-    return (name, str(tally.consoles),
-            *(str(tally.verdicts[verdict]) for verdict in results.VERDICTS))
+    return (name, str(totals.consoles),
+            *(str(totals.verdicts[verdict]) for verdict in results.VERDICTS))

@@ -8,7 +8,7 @@ the policy of the VM and against a baseline. No password is needed, and users
 who are connected are not disturbed.
 """
 
-from vdsm_tlsciphers import FINDINGS, FINE, Problem
+from vdsm_tlsciphers import FINDINGS, FINE, UserError
 from vdsm_tlsciphers.output import clean, count, paint, print_json
 
 TYPE_CHECKING = False
@@ -55,28 +55,26 @@ def add_arguments(parser: 'argparse.ArgumentParser') -> None:
 def run(options: 'argparse.Namespace') -> int:
     """Do the command's work; return its exit status."""
     # What --help does not need.
-    from vdsm_tlsciphers.audit import compliance as judge
-    from vdsm_tlsciphers.audit import scan_files as scans
-    from vdsm_tlsciphers.audit import scanner
-    baseline = judge.read_baseline(options.baseline)
+    from vdsm_tlsciphers.audit import compliance, scan_files, scanner
+    baseline = compliance.read_baseline(options.baseline)
     if options.before and not options.html:
-        raise Problem('--before FILE is for the page; give --html FILE too')
-    earlier: list[scans.Source] = []
-    before = list(scans.read(
+        raise UserError('--before FILE is for the page; give --html FILE too')
+    earlier: list[scan_files.Source] = []
+    before = list(scan_files.read(
         [options.before] if options.before else [], baseline,
         options.baseline, earlier, is_earlier=True))
     if options.html is not None:
-        from vdsm_tlsciphers.report import writer as merge
-        merge.check_path(options.html)
+        from vdsm_tlsciphers.report import writer
+        writer.check_path(options.html)
     document = scanner.scan(scanner.find_targets(options.targets), baseline,
                             options.baseline)
     if options.html and not document['consoles']:
-        raise Problem('no VM with a console runs on this host, so there is '
-                      'nothing for the page; scan when VMs run',
-                      'no-consoles')
+        raise UserError('no VM with a console runs on this host, so there is '
+                        'nothing for the page; scan when VMs run',
+                        'no-consoles')
     if options.html:
-        merge.write_html(options.html, [document], before,
-                         earlier_sources=earlier)
+        writer.write_html(options.html, [document], before,
+                          earlier_sources=earlier)
     if options.json:
         print_json(document)
     else:
@@ -91,14 +89,14 @@ def run(options: 'argparse.Namespace') -> int:
 
 def exit_status(document: 'documents.NewScan') -> int:
     """
-    Return the exit status for a scan. Raises Problem where nothing could be
+    Return the exit status for a scan. Raises UserError where nothing could be
     scanned.
     """
     from vdsm_tlsciphers.audit import results
     summary = document['summary']
     if summary['consoles'] and summary['not_scanned'] == summary['consoles']:
         console = document['consoles'][0]
-        raise Problem('nothing could be scanned: %s: %s; %s' % (
+        raise UserError('nothing could be scanned: %s: %s; %s' % (
             results.endpoint(console), console['problem'],
             console.get('remedy') or 'scan again'), console.get('code'))
     return FINE if summary['passed'] == summary['consoles'] else FINDINGS
@@ -136,11 +134,10 @@ def show(document: 'documents.NewScan') -> None:
 
 def row(console: 'documents.Console') -> 'tuple[str, ...]':
     """Return the cells (tuple of str) of a console."""
-    from vdsm_tlsciphers.audit import compliance as judge
-    from vdsm_tlsciphers.audit import results
+    from vdsm_tlsciphers.audit import compliance, results
     accepted = [suite['strength']
                 for found in console['protocols'].values() for suite in found]
-    unchecked = judge.unchecked(console)
+    unchecked = compliance.unchecked(console)
     result = 'passed'
     if unchecked:
         result = 'not checked: ' + ', '.join(unchecked)

@@ -10,7 +10,7 @@ effective: whatever is outside it is rejected, and something within accepted.
 
 import os
 
-from vdsm_tlsciphers import FAILED, FINDINGS, FINE, Problem
+from vdsm_tlsciphers import FAILED, FINDINGS, FINE, UserError
 from vdsm_tlsciphers.output import clean, head, paint, print_json
 
 TYPE_CHECKING = False
@@ -75,36 +75,38 @@ def add_arguments(parser: 'argparse.ArgumentParser') -> None:
 def run(options: 'argparse.Namespace') -> int:
     """Do the command's work; return its exit status."""
     # What --help does not need.
-    from vdsm_tlsciphers.audit import policy_status as states
+    from vdsm_tlsciphers.audit import policy_status
     from vdsm_tlsciphers.host import domains
     if os.geteuid():
-        raise Problem('status reads the command lines of emulators, which '
-                      'only root may; run it as root')
+        raise UserError('status reads the command lines of emulators, which '
+                        'only root may; run it as root')
     connection = domains.connect()
     machines = domains.running(connection)
     if options.vms:
-        machines = states.choose(machines, options.vms)
-    vms = [vm for vm in states.look_at(machines, connection, options.handshake)
-           if vm['state'] != states.UNKNOWN
-           or states.is_running(connection, vm['uuid'])]
+        machines = policy_status.choose(machines, options.vms)
+    vms = [vm for vm in policy_status.look_at(machines, connection,
+                                              options.handshake)
+           if vm['state'] != policy_status.UNKNOWN
+           or policy_status.is_running(connection, vm['uuid'])]
     unguarded = [machine.name for machine in machines
-                 if states.could_have_guard(machine)]
+                 if policy_status.could_have_guard(machine)]
     document: documents.Status = {
         **head('status'), 'version': 2, 'vms': vms,
         'summary': {'vms': len(vms), **{
             state.replace(' ', '_'): len([vm for vm in vms
                                           if vm['state'] == state])
-            for state in states.STATES}, **{
+            for state in policy_status.STATES}, **{
             statement: len([vm for vm in vms if vm['statement'] == statement])
-            for statement in COLOURS if statement not in states.STATES}}}
+            for statement in COLOURS
+            if statement not in policy_status.STATES}}}
     if options.json:
         print_json(document)
     else:
         show(document, unguarded)
     found = {vm['state'] for vm in vms}
-    if states.UNKNOWN in found:
+    if policy_status.UNKNOWN in found:
         return FAILED
-    return FINDINGS if states.DIFFERENCE in found else FINE
+    return FINDINGS if policy_status.DIFFERENCE in found else FINE
 
 
 # For people

@@ -16,7 +16,7 @@ import subprocess  # nosec B404 # programs by absolute path, no shell
 
 import tlsciphers
 from tlsciphers import EMULATOR, HOST_DEFAULT, QEMU_KVM, WRAPPER
-from vdsm_tlsciphers import VERSION, Problem
+from vdsm_tlsciphers import VERSION, UserError
 from vdsm_tlsciphers.output import as_remedy, clean, head
 
 TYPE_CHECKING = False
@@ -53,7 +53,7 @@ HOOKS = os.path.dirname(os.path.dirname(HOOK))
 PKGDATADIR = '@PKGDATADIR@'
 SCRIPTLET = PKGDATADIR + '/scriptlet'
 MISPLACED = '@LIBEXECDIR@/vdsm/qemu-kvm-wrapper'
-KEPT = '/etc/vdsm/tlsciphers-manual'
+BACKUP_DIR = '/etc/vdsm/tlsciphers-manual'
 QEMU_CONF = '/etc/libvirt/qemu.conf'
 CAPABILITIES = '/var/cache/libvirt/qemu/capabilities/*.xml'
 SELINUXFS = '/sys/fs/selinux/enforce'
@@ -84,14 +84,14 @@ class NotTried(Exception):
     """What a user was to be asked for could not be tried: who, and why."""
 
 
-def examine() -> 'list[Finding]':
+def check_host() -> 'list[Finding]':
     """Return the Findings (list), in the order in which they matter."""
     findings: list[Finding] = []
-    for examination in (package, labels, module, users, hook, other_hooks,
-                        emulator, wrapper, openssl, gnutls, profiles,
-                        host_default, encryption, capabilities, running_vms,
-                        leftovers):
-        found = tried(examination.__name__.replace('_', ' '), examination)
+    for function in (package, labels, module, users, hook, other_hooks,
+                     emulator, wrapper, openssl, gnutls, profiles,
+                     host_default, encryption, capabilities, running_vms,
+                     leftovers):
+        found = tried(function.__name__.replace('_', ' '), function)
         findings.extend(found if isinstance(found, list) else [found])
     return [lead_to_tool(finding, findings) for finding in findings]
 
@@ -120,11 +120,11 @@ def code_of(check: str) -> str:
     return ''.join(c if c.isalnum() else '-' for c in check.lower())
 
 
-def tried(check: str, examination: 'Callable[[], Finding | list[Finding]]',
+def tried(check: str, function: 'Callable[[], Finding | list[Finding]]',
           ) -> 'Finding | list[Finding]':
-    """Return what an examination finds, or that it could not be made."""
+    """Return what a check finds, or that it could not be made."""
     try:
-        return examination()
+        return function()
     except NotTried as error:
         return Finding(check, FAILED, 'could not be tried as user %s: %s'
                        % error.args, 'run the installed vdsm-tlsciphers '
@@ -157,15 +157,15 @@ def fix(findings: 'list[Finding]') -> 'list[str]':
         paths = labelled_files()
         answer = ask('restorecon', '-F', '-v', *paths)
         if answer.returncode:
-            raise Problem('restorecon has failed: %s; mend that and run it '
-                          'again' % first_line(answer.stderr))
+            raise UserError('restorecon has failed: %s; mend that and run it '
+                            'again' % first_line(answer.stderr))
         done.append('labels: restorecon -F on %d files of the package'
                     % len(paths))
     if 'capabilities' in failed:
         # The same as when rpm updates qemu-kvm.
         answer = ask('/bin/sh', SCRIPTLET, 'emulator-changed')
         if answer.stderr:
-            raise Problem(first_line(answer.stderr))
+            raise UserError(first_line(answer.stderr))
         done.append('capabilities: renewed the change time of ' + WRAPPER)
     return done
 
@@ -712,8 +712,8 @@ def no_answer(check: str, program: str, package_name: str) -> Finding:
 def openssl_conf() -> Finding:
     """Try whether OpenSSL takes the host's file together with a policy."""
     check = 'openssl.cnf'
-    from vdsm_tlsciphers.host import openssl_conf as configuration
-    path = configuration.host_file()
+    from vdsm_tlsciphers.host import openssl_conf
+    path = openssl_conf.host_file()
     try:
         status = os.stat(path)
     except OSError as error:
@@ -723,8 +723,8 @@ def openssl_conf() -> Finding:
             check, WARNING, '%s cannot be read: %s: only the policies count'
             % (path, error.strerror), 'dnf reinstall openssl-libs')
     try:
-        reason, place, line = configuration.fault(TRIAL_SPICE)
-    except Problem as problem:
+        reason, place, line = openssl_conf.fault(TRIAL_SPICE)
+    except UserError as problem:
         text, remedy, code = split(str(problem))
         return Finding(check, FAILED, text, remedy or REINSTALL, code)
     if place:
@@ -746,7 +746,7 @@ def openssl_conf() -> Finding:
             'correct %s, or the files that it includes' % path,
             'host-openssl-cnf')
     user = qemu_user()
-    hidden = as_user(user, lambda: configuration.unreadable(path))
+    hidden = as_user(user, lambda: openssl_conf.unreadable(path))
     # Where there is no such user, its mode has to tell.
     if not hidden and not status.st_mode & stat.S_IROTH:
         hidden = path
@@ -826,10 +826,10 @@ def host_default() -> Finding:
                            'starts that needs it: ' + refused,
                            'chmod a+rx ' + folder if folder else
                            'chmod 644 ' + HOST_DEFAULT)
-        lines = judge({})
+        lines = validate({})
         for section in sorted(sections):
             if section.startswith('profile '):
-                lines += judge({'tlsprofile': section[len('profile '):]})
+                lines += validate({'tlsprofile': section[len('profile '):]})
     except tlsciphers.Refused as refusal:
         text, remedy, code = split(message(refusal))
         return Finding(check, FAILED, text, see_tools(
@@ -848,7 +848,7 @@ def read_as_vdsm() -> 'str | None':
     return None
 
 
-def judge(properties: 'dict[str, str]') -> 'list[str]':
+def validate(properties: 'dict[str, str]') -> 'list[str]':
     """Return what there is to say of a policy (list of str)."""
     return [line for line in tlsciphers.resolve(
                 properties, ('spice', 'vnc'))[1]
@@ -975,20 +975,19 @@ def capabilities() -> Finding:
 def running_vms() -> 'Finding | list[Finding]':
     """Name the VMs that run here and would be refused at their next start."""
     check = 'running VMs'
-    from vdsm_tlsciphers.host import domain_consoles as endpoints
-    from vdsm_tlsciphers.host import domains
-    from vdsm_tlsciphers.host import next_start as starts
+    from vdsm_tlsciphers.host import domain_consoles, domains, next_start
     try:
         machines = domains.running(domains.connect())
-    except Problem as problem:
+    except UserError as problem:
         text, remedy, _ = split(str(problem))
         return Finding(check, WARNING, 'not looked at: ' + text,
                        remedy or None)
     refused = []
     for machine in machines:
         try:
-            settings, _ = starts.settle(starts.of_machine(machine), machine)
-            line = endpoints.refusal(machine, settings)
+            settings, _ = next_start.settle(
+                next_start.of_machine(machine), machine)
+            line = domain_consoles.refusal(machine, settings)
         except tlsciphers.Refused as refusal:
             line = str(refusal)
             refused.append((machine.name, line, see_tools(
@@ -1012,9 +1011,10 @@ def running_vms() -> 'Finding | list[Finding]':
 def leftovers() -> 'Finding | list[Finding]':
     check = 'leftovers'
     found = []
-    if os.path.isdir(KEPT):
-        found.append(('files of a manual installation are kept in ' + KEPT,
-                      'rm -r %s, when you need them no more' % KEPT))
+    if os.path.isdir(BACKUP_DIR):
+        found.append(('files of a manual installation are kept in '
+                      + BACKUP_DIR, 'rm -r %s, when you need them no more'
+                      % BACKUP_DIR))
     if os.path.lexists(MISPLACED):
         found.append(('%s is of no use' % MISPLACED,
                       'rm -r %s, when no VM runs through it' % MISPLACED))

@@ -9,10 +9,8 @@ SPICE, VNC or a websocket, as its arguments say, or QEMU where they do not.
 import ipaddress
 import re
 
-from vdsm_tlsciphers import Problem
-from vdsm_tlsciphers.host import domains, listeners
-from vdsm_tlsciphers.host import qemu_monitor as monitor
-from vdsm_tlsciphers.host import qemu_process as emulators
+from vdsm_tlsciphers import UserError
+from vdsm_tlsciphers.host import domains, listeners, qemu_monitor, qemu_process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,7 +67,7 @@ class Console:
     which it connects by itself, or None).
     """
 
-    def __init__(self, given: emulators.Given,
+    def __init__(self, given: qemu_process.Given,
                  listener: 'listeners.Listener | None' = None) -> None:
         self.display: documents.ConsoleDisplay = given.display
         self.name: str = given.name
@@ -99,13 +97,13 @@ class Console:
 
 class Consoles:
     """
-    What an emulators.Emulator listens at: consoles (list of Console), others
-    (list of (listeners.Listener, what it is)), and unclear (list of
+    What a qemu_process.Emulator listens at: consoles (list of Console),
+    others (list of (listeners.Listener, what it is)), and unclear (list of
     listeners.Listener), which its arguments do not tell; they are among the
     others once resolve() was called.
     """
 
-    def __init__(self, emulator: emulators.Emulator,
+    def __init__(self, emulator: qemu_process.Emulator,
                  found: 'list[listeners.Listener]') -> None:
         self.consoles: list[Console] = []
         self.others: list[tuple[listeners.Listener, str]] = []
@@ -124,9 +122,9 @@ class Consoles:
             Console(given) for given in emulator.consoles
             if not given.port)
         # More than one listens where it may choose its port.
-        if len(self.consoles) > emulators.MOST_CONSOLES:
-            raise Problem('its emulator listens at more than %d consoles'
-                          % emulators.MOST_CONSOLES, 'too-many-consoles')
+        if len(self.consoles) > qemu_process.MOST_CONSOLES:
+            raise UserError('its emulator listens at more than %d consoles'
+                            % qemu_process.MOST_CONSOLES, 'too-many-consoles')
         self._sort()
 
     def set_aside(self, what: str) -> None:
@@ -141,16 +139,16 @@ class Consoles:
     def resolve(self, vnc_servers: 'Any', spice: 'Any') -> None:
         """
         Tell consoles from the unclear by what QEMU returned to QUESTIONS.
-        Raises Problem where that is none of its answers.
+        Raises UserError where that is none of its answers.
         """
         try:
             # A QEMU without VNC, or without SPICE, has not the command.
-            told = [*([] if isinstance(vnc_servers, Problem) else
+            told = [*([] if isinstance(vnc_servers, UserError) else
                       _told_vnc(vnc_servers)),
-                    *([] if isinstance(spice, Problem) else
+                    *([] if isinstance(spice, UserError) else
                       _told_spice(spice))]
         except (AttributeError, KeyError, TypeError, ValueError):
-            raise Problem('its answer is not that of QEMU')
+            raise UserError('its answer is not that of QEMU')
         for listener in self.unclear:
             known = _choose(told, listener)
             if known is None:
@@ -169,31 +167,31 @@ class Consoles:
         self._sort()
 
 
-class VM:
+class RunningVM:
     """
-    A domains.Machine and its emulator, with what this listens at: emulator
-    (emulators.Emulator) and consoles (Consoles), None where problem (str)
+    A domains.VM and its emulator, with what this listens at: emulator
+    (qemu_process.Emulator) and consoles (Consoles), None where problem (str)
     says why; and priorities ({name of VNC credentials: (value or None,
     whether QEMU said so)}), with note (str) why QEMU could not be asked.
     """
 
-    def __init__(self, machine: domains.Machine,
+    def __init__(self, machine: domains.VM,
                  table: listeners.Listeners) -> None:
         self.machine = machine
-        self.emulator: emulators.Emulator | None = None
+        self.emulator: qemu_process.Emulator | None = None
         self.consoles: Consoles | None = None
         self.priorities: dict[str, tuple[str | None, bool]] = {}
         self.problem: str | None = None
         self.note: str | None = None
         self._credentials: list[str] = []
         try:
-            emulator = emulators.Emulator(machine)
+            emulator = qemu_process.Emulator(machine)
             self.consoles = Consoles(emulator, table.find(emulator.pid))
             self.emulator = emulator
             self.priorities = {
                 name: (emulator.priorities.get(name), False)
                 for name in emulator.credentials}
-        except Problem as problem:
+        except UserError as problem:
             self.problem = str(problem)
 
     def questions(self, connection: 'libvirt.virConnect',
@@ -235,12 +233,12 @@ class VM:
         configured = {value for value, _ in self.priorities.values()}
         return known if known and configured == {known} else None
 
-    def take(self, answers: monitor.Answers) -> None:
+    def take(self, answers: qemu_monitor.Answers) -> None:
         """Take what QEMU has answered to the questions()."""
         self.note = answers.problem
         values = answers.values
         for name, value in zip(self._credentials, values):
-            if isinstance(value, Problem):
+            if isinstance(value, UserError):
                 self.note = str(value)
             elif not isinstance(value, str) or len(value) > LONGEST:
                 self.note = 'its answer is not that of QEMU'
@@ -250,12 +248,12 @@ class VM:
         if len(values) == len(QUESTIONS) and self.consoles:
             try:
                 self.consoles.resolve(*values)
-            except Problem as problem:
+            except UserError as problem:
                 self.note = str(problem)
 
 
-def ask(vms: 'list[VM]', connection: 'libvirt.virConnect',
-        priorities: bool) -> 'monitor.Monitor | None':
+def ask(vms: 'list[RunningVM]', connection: 'libvirt.virConnect',
+        priorities: bool) -> 'qemu_monitor.Monitor | None':
     """
     Begin to ask the QEMUs of VMs what their arguments do not tell, and for
     the priorities of VNC; return None where there is nothing to ask.
@@ -267,10 +265,10 @@ def ask(vms: 'list[VM]', connection: 'libvirt.virConnect',
         commands = vm.questions(connection, priorities)
         if commands:
             questions[vm.machine.uuid] = commands
-    return monitor.Monitor(questions) if questions else None
+    return qemu_monitor.Monitor(questions) if questions else None
 
 
-def hear(vms: 'list[VM]', asked: 'monitor.Monitor | None') -> None:
+def hear(vms: 'list[RunningVM]', asked: 'qemu_monitor.Monitor | None') -> None:
     """Wait for the answers to ask(), and let the VMs take them."""
     answers = asked.wait() if asked else {}
     for vm in vms:
@@ -278,8 +276,8 @@ def hear(vms: 'list[VM]', asked: 'monitor.Monitor | None') -> None:
             vm.take(answers[vm.machine.uuid])
 
 
-def _choose(known: 'list[emulators.Given]',
-            listener: 'listeners.Listener') -> 'emulators.Given | None':
+def _choose(known: 'list[qemu_process.Given]',
+            listener: 'listeners.Listener') -> 'qemu_process.Given | None':
     """Return which of the consoles listens there, or None."""
     fitting = [given for given in known
                if given.port and given.port <= listener.port <= given.last
@@ -296,7 +294,7 @@ def _is_at(host: str, address: str) -> bool:
         return True  # A name, or any address.
 
 
-def _named(emulator: emulators.Emulator) -> 'dict[int, str]':
+def _named(emulator: qemu_process.Emulator) -> 'dict[int, str]':
     """Return {port: what it is} of those that other options have."""
     found = {}
     for name, value, _ in emulator.options:
@@ -315,26 +313,26 @@ def _named(emulator: emulators.Emulator) -> 'dict[int, str]':
     return found
 
 
-def _told_vnc(servers: 'Any') -> 'list[emulators.Given]':
+def _told_vnc(servers: 'Any') -> 'list[qemu_process.Given]':
     told = []
     for display in servers:
         for server in display['server']:
             if server['family'] == 'unix':
                 continue
-            number = emulators.number_of(str(server['service']))
-            told.append(emulators.Given(
+            number = qemu_process.number_of(str(server['service']))
+            told.append(qemu_process.Given(
                 'websocket' if server.get('websocket') else 'vnc',
                 str(display['id']), str(server['host']), number, number, None,
                 server.get('auth') == 'vencrypt', None, None))
     return told
 
 
-def _told_spice(spice: 'Any') -> 'list[emulators.Given]':
+def _told_spice(spice: 'Any') -> 'list[qemu_process.Given]':
     told = []
     for key in 'tls-port', 'port':
-        number = emulators.number_of(str(spice.get(key)))
+        number = qemu_process.number_of(str(spice.get(key)))
         if number:
-            told.append(emulators.Given(
+            told.append(qemu_process.Given(
                 'spice', '', str(spice.get('host', '')), number, number, None,
                 key == 'tls-port', None, None))
     return told

@@ -11,9 +11,8 @@ import collections
 import re
 
 import tlsciphers
-from vdsm_tlsciphers import Problem
-from vdsm_tlsciphers.host import domains
-from vdsm_tlsciphers.host import qemu_process as emulators
+from vdsm_tlsciphers import UserError
+from vdsm_tlsciphers.host import domains, qemu_process
 from vdsm_tlsciphers.host import wrapper as installed
 
 TYPE_CHECKING = False
@@ -47,9 +46,9 @@ SPICE_TLS_OFF = (
     % domains.QEMU_CONF)
 
 
-def host_tls(machine: domains.Machine) -> 'dict[str, bool | None]':
+def host_tls(machine: domains.VM) -> 'dict[str, bool | None]':
     """
-    Return whether libvirt of the host of a Machine gives {display} TLS; None
+    Return whether libvirt of the host of a VM gives {display} TLS; None
     where that cannot be told here.
     """
     unknown: dict[str, bool | None] = dict.fromkeys(SETTINGS)
@@ -69,8 +68,8 @@ def host_tls(machine: domains.Machine) -> 'dict[str, bool | None]':
         )[-1] == '1' for display, name in SETTINGS.items()}
 
 
-def endpoints(machine: domains.Machine) -> 'list[Endpoint]':
-    """Return the consoles (SPICE and VNC) of a Machine."""
+def endpoints(machine: domains.VM) -> 'list[Endpoint]':
+    """Return the consoles (SPICE and VNC) of a VM."""
     host = host_tls(machine)
     found = [_spice(graphics, machine, host['spice'])
              for graphics in domains.spice_graphics(machine.document)]
@@ -88,7 +87,7 @@ def endpoints(machine: domains.Machine) -> 'list[Endpoint]':
     return found
 
 
-def _spice(graphics: 'minidom.Element', machine: domains.Machine,
+def _spice(graphics: 'minidom.Element', machine: domains.VM,
            host: 'bool | None') -> Endpoint:
     listens = domains.listen_types(graphics)
     if listens & {'none', 'socket'}:
@@ -121,17 +120,17 @@ def is_number(port: str) -> bool:
     return bool(re.match('[1-9][0-9]{0,4}$', port))
 
 
-def _emulator(machine: domains.Machine) -> 'emulators.Emulator | None':
-    """Return what a Machine runs as, None where it does not, or hides it."""
+def _emulator(machine: domains.VM) -> 'qemu_process.Emulator | None':
+    """Return what a VM runs as, None where it does not, or hides it."""
     if not machine.runs:
         return None
     try:
-        return emulators.Emulator(machine)
-    except Problem:
+        return qemu_process.Emulator(machine)
+    except UserError:
         return None  # It ends in this moment, or we are not root.
 
 
-def _runs_open(machine: domains.Machine) -> bool:
+def _runs_open(machine: domains.VM) -> bool:
     """Tell whether a VNC console of a running VM has no TLS."""
     emulator = _emulator(machine)
     return emulator is not None and any(
@@ -139,7 +138,7 @@ def _runs_open(machine: domains.Machine) -> bool:
         if console.display != 'spice' and console.port)
 
 
-def running_channels(machine: domains.Machine) -> 'list[str]':
+def running_channels(machine: domains.VM) -> 'list[str]':
     """
     Return the channels of SPICE (list of str) that work without TLS in a VM
     that runs, as its arguments have it.
@@ -147,10 +146,10 @@ def running_channels(machine: domains.Machine) -> 'list[str]':
     emulator = _emulator(machine)
     if emulator is None:
         return []
-    return emulators.open_by_arguments(emulator)
+    return qemu_process.open_by_arguments(emulator)
 
 
-def remedy(machine: domains.Machine, endpoint: Endpoint) -> str:
+def remedy(machine: domains.VM, endpoint: Endpoint) -> str:
     """Return how a console gets TLS."""
     if endpoint.at_start:
         return 'shut the VM down and start it'
@@ -164,11 +163,11 @@ def remedy(machine: domains.Machine, endpoint: Endpoint) -> str:
             'autoport="yes" in the domain XML')
 
 
-def refusal(machine: domains.Machine,
+def refusal(machine: domains.VM,
             settings: 'Iterable[tuple[str, str]]') -> 'str | None':
     """
     Return the line with which the wrapper, or libvirt, would refuse to start
-    a Machine whose policy are settings, as tlsciphers.resolve() returns them;
+    a VM whose policy are settings, as tlsciphers.resolve() returns them;
     None where neither would.
     """
     listens = [graphics for graphics in domains.spice_graphics(

@@ -10,7 +10,7 @@ from xml.dom import minidom  # nosec B408 # see where it is used
 from xml.parsers import expat
 
 import tlsciphers
-from vdsm_tlsciphers import Problem, files
+from vdsm_tlsciphers import UserError, files
 from vdsm_tlsciphers.output import without_package
 
 TYPE_CHECKING = False
@@ -55,7 +55,7 @@ else:
     Setting = collections.namedtuple('Setting', 'value required')
 
 
-class Machine:
+class VM:
     """
     A VM: name, uuid (str), document (xml.dom.minidom.Document), displays
     (frozenset: its types of graphics), consoles (list of Console: those that
@@ -70,7 +70,7 @@ class Machine:
 
     def __init__(self, xml: 'str | bytes', of_file: bool = False) -> None:
         """
-        Read a domain XML (str or bytes). Raises Problem where it is none, or
+        Read a domain XML (str or bytes). Raises UserError where it is none, or
         none that the hook would take.
         """
         try:
@@ -82,19 +82,19 @@ class Machine:
         except (expat.ExpatError, LookupError, UnicodeError,
                 ValueError) as error:
             # An encoding that there is not is a LookupError or ValueError.
-            raise Problem('the domain XML is not well-formed: %s; "virsh -r '
-                          'dumpxml NAME" prints one'
-                          % tlsciphers.printable(str(error), 100),
-                          'xml-malformed')
+            raise UserError('the domain XML is not well-formed: %s; "virsh -r '
+                            'dumpxml NAME" prints one'
+                            % tlsciphers.printable(str(error), 100),
+                            'xml-malformed')
         except tlsciphers.Refused as refusal:
-            raise Problem(without_package(str(refusal)))
+            raise UserError(without_package(str(refusal)))
         domain = self.document.documentElement
         if domain is None or domain.tagName != 'domain':
-            raise Problem('this is no domain XML: it begins with <%s>; '
-                          '"virsh -r dumpxml NAME" prints one'
-                          % (domain and tlsciphers.printable(
+            raise UserError('this is no domain XML: it begins with <%s>; '
+                            '"virsh -r dumpxml NAME" prints one'
+                            % (domain and tlsciphers.printable(
                               domain.tagName)),
-                          'xml-no-domain')
+                            'xml-no-domain')
         self.of_file = of_file
         self.runs = not of_file and domain.hasAttribute('id')
         self.name = child_text(domain, 'name')
@@ -203,15 +203,15 @@ MOST_NODES = 100 * 1000
 
 
 def read_file(path: str) -> bytes:
-    """Return a domain XML (bytes) that is in a file. Raises Problem."""
+    """Return a domain XML (bytes) that is in a file. Raises UserError."""
     return files.read_bounded(path, MOST_BYTES,
                               '"virsh -r dumpxml NAME" prints a domain XML')
 
 
 def check_bounds(xml: 'str | bytes') -> None:
     """
-    Refuse (Problem) what no domain is: elements that are nested too deep, too
-    many of them, or entities. The parser that makes a tree of them comes
+    Refuse (UserError) what no domain is: elements that are nested too deep,
+    too many of them, or entities. The parser that makes a tree of them comes
     later. Raises what expat does.
     """
     depth = nodes = 0
@@ -221,8 +221,8 @@ def check_bounds(xml: 'str | bytes') -> None:
         depth += 1
         nodes += 1 + len(attributes)
         if depth > MOST_DEPTH or nodes > MOST_NODES:
-            raise Problem('the domain XML has %s; "virsh -r dumpxml NAME" '
-                          'prints one' % (
+            raise UserError('the domain XML has %s; "virsh -r dumpxml NAME" '
+                            'prints one' % (
                               'more than %d elements and attributes'
                               % MOST_NODES if nodes > MOST_NODES else
                               'elements nested more than %d deep'
@@ -233,9 +233,9 @@ def check_bounds(xml: 'str | bytes') -> None:
         depth -= 1
 
     def doctype(*_: object) -> None:
-        raise Problem('the domain XML has a document type declaration '
-                      '(DOCTYPE), which libvirt never writes; remove it',
-                      'xml-doctype')
+        raise UserError('the domain XML has a document type declaration '
+                        '(DOCTYPE), which libvirt never writes; remove it',
+                        'xml-doctype')
 
     parser = expat.ParserCreate()
     parser.StartElementHandler = start
@@ -244,10 +244,10 @@ def check_bounds(xml: 'str | bytes') -> None:
     parser.Parse(xml, True)
 
 
-def plaintext_ports(machine: Machine) -> (
+def plaintext_ports(machine: VM) -> (
         'list[tuple[int | None, dict[str, str]]]'):
     """
-    Return the ports without TLS that the SPICE consoles of a Machine have, or
+    Return the ports without TLS that the SPICE consoles of a VM have, or
     get at its start (None for one that libvirt will choose), each with the
     modes of its channels ({name: mode}, '' for all others).
     """
@@ -287,9 +287,9 @@ def spice_graphics(
             if graphics.getAttribute('type') == 'spice']
 
 
-def is_tainted(connection: 'libvirt.virConnect', machine: Machine) -> bool:
+def is_tainted(connection: 'libvirt.virConnect', machine: VM) -> bool:
     """
-    Tell whether somebody has asked, or changed, the QEMU of a Machine through
+    Tell whether somebody has asked, or changed, the QEMU of a VM through
     libvirt's monitor, as far as libvirt tells.
     """
     import libvirt
@@ -303,8 +303,8 @@ def is_tainted(connection: 'libvirt.virConnect', machine: Machine) -> bool:
         return False  # It has ended, or left, in this very moment.
 
 
-def arrives(connection: 'libvirt.virConnect', machine: Machine) -> bool:
-    """Tell whether a Machine has not yet arrived, in a migration to here."""
+def arrives(connection: 'libvirt.virConnect', machine: VM) -> bool:
+    """Tell whether a VM has not yet arrived, in a migration to here."""
     import libvirt
     try:
         return connection.lookupByUUIDString(machine.uuid).state() in (
@@ -314,7 +314,7 @@ def arrives(connection: 'libvirt.virConnect', machine: Machine) -> bool:
         return False  # It has ended, or left, in this very moment.
 
 
-def _log_says_tainted(machine: Machine) -> bool:
+def _log_says_tainted(machine: VM) -> bool:
     try:
         with open(LOG % machine.name, 'rb') as log:
             log.seek(max(0, log.seek(0, 2) - LONGEST_LOG))
@@ -383,13 +383,13 @@ UNENCRYPTED_PORTS: 'Ports' = {'spice': (('spice', 'port'),)}
 def connect(writable: bool = False) -> 'libvirt.virConnect':
     """
     Return a libvirt connection to this host, which can only read unless it
-    is to be writable: libvirt then lets QEMU be asked. Raises Problem.
+    is to be writable: libvirt then lets QEMU be asked. Raises UserError.
     """
     try:
         import libvirt
     except ImportError:
-        raise Problem('the Python module libvirt is missing; install '
-                      'python3-libvirt')
+        raise UserError('the Python module libvirt is missing; install '
+                        'python3-libvirt')
     # It would print each error by itself.
     libvirt.registerErrorHandler(lambda *_: None, None)
     try:
@@ -399,8 +399,8 @@ def connect(writable: bool = False) -> 'libvirt.virConnect':
             [libvirt.VIR_CRED_AUTHNAME, libvirt.VIR_CRED_PASSPHRASE],
             _answer, None], 0)
     except libvirt.libvirtError as error:
-        raise Problem('cannot ask libvirt for the VMs of this host: %s; run '
-                      'it as root, on a host where libvirt runs' % error)
+        raise UserError('cannot ask libvirt for the VMs of this host: %s; run '
+                        'it as root, on a host where libvirt runs' % error)
 
 
 def _answer(credentials: 'list[list[Any]]', _: object) -> int:
@@ -417,41 +417,41 @@ def _answer(credentials: 'list[list[Any]]', _: object) -> int:
     return 0
 
 
-def running(connection: 'libvirt.virConnect') -> 'list[Machine]':
-    """Return the Machines that run on this host, by name."""
+def running(connection: 'libvirt.virConnect') -> 'list[VM]':
+    """Return the VMs that run on this host, by name."""
     import libvirt
     machines = []
     for domain in connection.listAllDomains(
             libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE):
         try:
-            machines.append(Machine(domain.XMLDesc()))
+            machines.append(VM(domain.XMLDesc()))
         except libvirt.libvirtError:
             continue  # It has ended, or left, in this very moment.
-        except Problem as problem:
-            raise Problem('%s: %s' % (domain.name(), problem))
+        except UserError as problem:
+            raise UserError('%s: %s' % (domain.name(), problem))
     return sorted(machines, key=lambda machine: machine.name)
 
 
 def look_up(connection: 'libvirt.virConnect',
-            name: str) -> 'tuple[Machine, bool] | None':
-    """Return the Machine of that name or UUID and whether it runs, or None."""
+            name: str) -> 'tuple[VM, bool] | None':
+    """Return the VM of that name or UUID and whether it runs, or None."""
     import libvirt
     for look in (connection.lookupByName, connection.lookupByUUIDString):
         try:
             domain = look(name)
-            return Machine(domain.XMLDesc()), bool(domain.isActive())
+            return VM(domain.XMLDesc()), bool(domain.isActive())
         except libvirt.libvirtError:
             continue
     return None
 
 
-def find(connection: 'libvirt.virConnect', name: str) -> Machine:
+def find(connection: 'libvirt.virConnect', name: str) -> VM:
     """
-    Return the Machine (running or not) with that name or UUID. Raises
-    Problem where there is none.
+    Return the VM (running or not) with that name or UUID. Raises
+    UserError where there is none.
     """
     found = look_up(connection, name)
     if found is None:
-        raise Problem('%s: no VM of this host has that name; "virsh -r list '
-                      '--all" has those that there are' % name)
+        raise UserError('%s: no VM of this host has that name; "virsh -r list '
+                        '--all" has those that there are' % name)
     return found[0]

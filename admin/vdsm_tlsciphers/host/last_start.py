@@ -11,7 +11,7 @@ import re
 from xml.sax import saxutils  # nosec B406 # escapes only
 
 import tlsciphers
-from vdsm_tlsciphers import Problem, files
+from vdsm_tlsciphers import UserError, files
 from vdsm_tlsciphers.host import domains
 
 TYPE_CHECKING = False
@@ -53,15 +53,15 @@ SECRET = re.compile(r'(?i)((?:passw(?:or)?d?|ticket|secret)[\w-]*["\']?\s*'
 
 class LastStart:
     """
-    The last start of a VM on this host: machine (domains.Machine: as the
+    The last start of a VM on this host: machine (domains.VM: as the
     engine sent it, or None), refusal (dict for JSON, or None where nothing
     was refused), and unread (list of str: why a log was not read).
     """
 
     def __init__(self, name: str,
-                 known: 'domains.Machine | None' = None) -> None:
+                 known: 'domains.VM | None' = None) -> None:
         """Look for a name or UUID; known is what libvirt has of the VM."""
-        self.machine: domains.Machine | None = None
+        self.machine: domains.VM | None = None
         self.refusal: documents.LastStart | None = None
         self.unread: list[str] = []
         self._uuid = known.uuid if known else ''
@@ -78,7 +78,7 @@ class LastStart:
     def _read(self, path: str, limit: int) -> bytes:
         try:
             return files.read_end(path, limit)
-        except Problem as problem:
+        except UserError as problem:
             self.unread.append(str(problem))
             return b''
 
@@ -176,7 +176,7 @@ def records(text: bytes, token: bytes) -> 'Iterator[str]':
         position = start
 
 
-def machine_in(record: str) -> 'domains.Machine | None':
+def machine_in(record: str) -> 'domains.VM | None':
     """Return the VM whose domain XML a record of vdsm's log has, or None."""
     found = [record]
     if len(record) > LONGEST_RECORD:
@@ -190,9 +190,9 @@ def machine_in(record: str) -> 'domains.Machine | None':
         xml = XML.search(text)
         if xml:
             try:
-                return domains.Machine(xml.group(0).encode(
+                return domains.VM(xml.group(0).encode(
                     errors='surrogateescape'))
-            except Problem:
+            except UserError:
                 continue
     return None
 

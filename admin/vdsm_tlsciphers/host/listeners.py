@@ -9,7 +9,7 @@ import re
 import socket
 import struct
 
-from vdsm_tlsciphers import Problem
+from vdsm_tlsciphers import UserError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Listeners:
 
     def find(self, pid: int) -> 'list[Listener]':
         """
-        Return those (list of Listener, by port) of a process. Raises Problem
+        Return those (list of Listener, by port) of a process. Raises UserError
         where they cannot be read.
         """
         try:
@@ -50,11 +50,12 @@ class Listeners:
             found = {known[inode] for inode in _sockets(pid)
                      if inode in known}
         except OSError as error:
-            raise Problem('what its emulator listens at cannot be read: %s'
-                          % (error.strerror or error), 'listeners-unreadable')
+            raise UserError('what its emulator listens at cannot be read: %s'
+                            % (error.strerror or error),
+                            'listeners-unreadable')
         if len(found) > MOST_LISTENERS:
-            raise Problem('its emulator listens at more than %d ports'
-                          % MOST_LISTENERS, 'too-many-listeners')
+            raise UserError('its emulator listens at more than %d ports'
+                            % MOST_LISTENERS, 'too-many-listeners')
         return sorted(found, key=lambda listener: (listener.port,
                                                    listener.address))
 
@@ -97,8 +98,8 @@ def _sockets(pid: int) -> 'Iterator[str]':
     folder = '/proc/%d/fd' % pid
     for count, name in enumerate(os.listdir(folder)):
         if count >= MOST_DESCRIPTORS:
-            raise Problem('its emulator has more than %d files open'
-                          % MOST_DESCRIPTORS, 'too-many-files')
+            raise UserError('its emulator has more than %d files open'
+                            % MOST_DESCRIPTORS, 'too-many-files')
         try:
             found = re.match(r'socket:\[(\d+)\]$', os.readlink(
                 '%s/%s' % (folder, name)))

@@ -7,8 +7,7 @@ import re
 from xml.dom import minidom  # nosec B408 # a constant
 
 import tlsciphers
-from vdsm_tlsciphers.host import domain_consoles as endpoints
-from vdsm_tlsciphers.host import domains
+from vdsm_tlsciphers.host import domain_consoles, domains
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,11 +34,11 @@ GUARD_AGAIN = ('set tlsprofile on the VM (if the engine does not offer it: '
                'vdsm-tlsciphers engine-line), then +vdsm-tls again')
 
 
-def settle(properties: 'dict[str, str]', machine: 'domains.Machine | None',
+def settle(properties: 'dict[str, str]', machine: 'domains.VM | None',
            ) -> 'tuple[list[tuple[str, str]], list[str]]':
     """
     Return what the hook would make of properties (dict, maybe with
-    extra_cpu_flags) for a Machine, or where it is None for a VM with both
+    extra_cpu_flags) for a VM, or where it is None for a VM with both
     consoles: (settings, lines) as tlsciphers.resolve() does. Raises
     tlsciphers.Refused.
     """
@@ -57,13 +56,13 @@ def settle(properties: 'dict[str, str]', machine: 'domains.Machine | None',
     return settings, lines
 
 
-def displays_of(machine: 'domains.Machine | None') -> 'Collection[str]':
+def displays_of(machine: 'domains.VM | None') -> 'Collection[str]':
     return machine.displays if machine else ('spice', 'vnc')
 
 
-def own_properties(machine: domains.Machine) -> 'dict[str, str]':
+def own_properties(machine: domains.VM) -> 'dict[str, str]':
     """
-    Return a Machine's own properties (dict), with extra_cpu_flags where that
+    Return a VM's own properties (dict), with extra_cpu_flags where that
     has the guard.
     """
     flags = machine.flags
@@ -72,9 +71,9 @@ def own_properties(machine: domains.Machine) -> 'dict[str, str]':
     return dict(machine.properties)
 
 
-def of_machine(machine: 'domains.Machine') -> 'dict[str, str]':
+def of_machine(machine: 'domains.VM') -> 'dict[str, str]':
     """
-    Return a Machine's own properties (dict), or the requirements that it was
+    Return a VM's own properties (dict), or the requirements that it was
     started with.
     """
     return own_properties(machine) or properties_of({
@@ -83,7 +82,7 @@ def of_machine(machine: 'domains.Machine') -> 'dict[str, str]':
 
 
 def properties_of(policy: 'dict[str, domains.Setting]') -> 'dict[str, str]':
-    """Return the properties (dict) that stand for a Machine's policy."""
+    """Return the properties (dict) that stand for a VM's policy."""
     values = {key: setting.value for key, setting in policy.items()}
     lists = [values[key] for key in ('ciphers', 'ciphersuites')
              if key in values]
@@ -97,7 +96,7 @@ def properties_of(policy: 'dict[str, domains.Setting]') -> 'dict[str, str]':
 # What lets it start
 
 
-def remedy(properties: 'dict[str, str]', machine: 'domains.Machine | None',
+def remedy(properties: 'dict[str, str]', machine: 'domains.VM | None',
            line: str, by: 'documents.RefusedBy' = 'hook',
            ) -> 'documents.Remedy':
     """
@@ -131,7 +130,7 @@ def remedy(properties: 'dict[str, str]', machine: 'domains.Machine | None',
             'host': host, 'other_host': elsewhere, 'tomorrow': tomorrow}
 
 
-def _ways(properties: 'dict[str, str]', machine: 'domains.Machine | None',
+def _ways(properties: 'dict[str, str]', machine: 'domains.VM | None',
           line: str, by: 'documents.RefusedBy',
           blamed: 'list[str]') -> 'Iterator[documents.Way]':
     """
@@ -157,7 +156,7 @@ def _ways(properties: 'dict[str, str]', machine: 'domains.Machine | None',
                 settings, _ = settle(new, machine)
             except tlsciphers.Refused:
                 continue
-            if machine and by != 'libvirt' and endpoints.refusal(
+            if machine and by != 'libvirt' and domain_consoles.refusal(
                     machine, settings):
                 continue
             seen.append(changes)

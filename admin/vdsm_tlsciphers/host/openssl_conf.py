@@ -12,7 +12,7 @@ import re
 import tempfile
 
 import tlsciphers
-from vdsm_tlsciphers import Problem
+from vdsm_tlsciphers import UserError
 from vdsm_tlsciphers.host import wrapper as installed
 from vdsm_tlsciphers.output import without_package
 
@@ -35,7 +35,7 @@ def written(policy: 'dict[str, str]', path: str,
     Write the configuration that the wrapper gives to QEMU's OpenSSL into a new
     file; give its descriptor, and why it would not take effect (as the
     wrapper's write_configuration() has it) or None; note is called with what
-    it says. Raises Problem.
+    it says. Raises UserError.
     """
     module = installed.load(note)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
@@ -44,9 +44,9 @@ def written(policy: 'dict[str, str]', path: str,
         yield descriptor, module.write_configuration(
             descriptor, *(policy.get(key, '') for key in KEYS))[1]
     except tlsciphers.Refused as refusal:
-        raise Problem(without_package(str(refusal)))
+        raise UserError(without_package(str(refusal)))
     except OSError as error:
-        raise Problem('%s: %s' % (error.filename or path, error.strerror))
+        raise UserError('%s: %s' % (error.filename or path, error.strerror))
     finally:
         os.close(descriptor)
         # What the programs are asked from here on is as it was.
@@ -59,7 +59,7 @@ def fault(policy: 'dict[str, str]') -> (
     """
     Return why OpenSSL would not take a policy ({key of tlsciphers.KEYS:
     value}) on this host, or None; and where it is a line of the host's that
-    it does not take, 'FILE: line N' and that line. Raises Problem.
+    it does not take, 'FILE: line N' and that line. Raises UserError.
     """
     notes: list[str] = []
     with tempfile.TemporaryDirectory(

@@ -8,7 +8,7 @@ import queue
 import threading
 import time
 
-from vdsm_tlsciphers import Problem
+from vdsm_tlsciphers import UserError
 from vdsm_tlsciphers.host import domains
 
 TYPE_CHECKING = False
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Command = tuple[str, dict[str, str]]
 
 # How long QEMU may take to answer. One that hangs never does.
-PATIENCE = 5
+TIMEOUT = 5
 # Each occupies one of libvirt's own threads, of which it has 20.
 WORKERS = 12
 
@@ -29,14 +29,14 @@ WORKERS = 12
 class Answers:
     """
     What a QEMU has answered: values (list: what it returned to each command,
-    or the Problem that it had with it), problem (str: why there are no more,
+    or the UserError that it had with it), problem (str: why there are no more,
     or None).
     """
 
     def __init__(self) -> None:
         self.values: list[Any] = []
         self.problem: str | None = (
-            'it does not answer within %d seconds' % PATIENCE)
+            'it does not answer within %d seconds' % TIMEOUT)
 
 
 class Monitor:
@@ -45,13 +45,13 @@ class Monitor:
     def __init__(self, questions: 'dict[str, list[Command]]') -> None:
         """
         Begin to ask, in the order of the questions ({UUID: commands}): those
-        that may hang should be the last. Raises Problem where libvirt cannot
+        that may hang should be the last. Raises UserError where libvirt cannot
         be asked.
         """
         self._answers = {uuid: Answers() for uuid in questions}
         self._done: queue.Queue[str] = queue.Queue()
         self._questions: queue.Queue[tuple[str, list[Command]]] = queue.Queue()
-        self._deadline = time.monotonic() + PATIENCE
+        self._deadline = time.monotonic() + TIMEOUT
         for item in questions.items():
             self._questions.put(item)
         for _ in range(min(WORKERS, len(questions))):
@@ -88,7 +88,7 @@ class Monitor:
 def ask(connection: 'libvirt.virConnect', uuid: str, command: str,
         arguments: 'dict[str, str]') -> 'Any':
     """
-    Return what a command of QMP returns, or the Problem that QEMU reports.
+    Return what a command of QMP returns, or the UserError that QEMU reports.
     Raises what libvirt does.
     """
     import libvirt_qemu
@@ -96,5 +96,5 @@ def ask(connection: 'libvirt.virConnect', uuid: str, command: str,
         connection.lookupByUUIDString(uuid), json.dumps({
             'execute': command, 'arguments': arguments}), 0))
     if 'error' in answer:
-        return Problem(str(answer['error'].get('desc')))
+        return UserError(str(answer['error'].get('desc')))
     return answer.get('return')

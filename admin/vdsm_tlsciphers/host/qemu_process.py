@@ -11,7 +11,7 @@ import os
 import re
 import stat
 
-from vdsm_tlsciphers import Problem
+from vdsm_tlsciphers import UserError
 from vdsm_tlsciphers.host import wrapper
 
 TYPE_CHECKING = False
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import NamedTuple
 
     from vdsm_tlsciphers import documents
-    from vdsm_tlsciphers.host.domains import Machine
+    from vdsm_tlsciphers.host.domains import VM
 
     # The parameters of an option: (key, text), as the wrapper splits them.
     Parameters = list[tuple[str, str]]
@@ -72,10 +72,10 @@ class Emulator:
     priorities ({name of a credentials object: its priority, or None}), and
     consoles (list of Given).
 
-    Raises Problem where it cannot be found, or its command line not be read.
+    Raises UserError where it cannot be found, or its command line not be read.
     """
 
-    def __init__(self, machine: 'Machine') -> None:
+    def __init__(self, machine: 'VM') -> None:
         self.pid = find_pid(machine)
         arguments = [os.fsdecode(argument) for argument in read(
             self.pid, 'cmdline').split(b'\0')[1:-1]]
@@ -90,7 +90,7 @@ class Emulator:
                 credentials(value) for name, value, _ in self.options
                 if name == 'object' and value and 'tls-creds-x509' in value)
         except wrapper.Refused as refusal:
-            raise Problem('its command line cannot be read: %s' % refusal)
+            raise UserError('its command line cannot be read: %s' % refusal)
         self.spice = plain(spice)
         self.channels = {
             value_of(text) or 'default': key == 'tls-channel'
@@ -101,8 +101,8 @@ class Emulator:
         for display in displays:
             self.consoles.extend(_vnc_consoles(display, names))
             if len(self.consoles) > MOST_CONSOLES:
-                raise Problem('its command line has more than %d consoles'
-                              % MOST_CONSOLES, 'too-many-consoles')
+                raise UserError('its command line has more than %d consoles'
+                                % MOST_CONSOLES, 'too-many-consoles')
         self.openssl = self._read_openssl()
 
     def _read_openssl(self) -> 'dict[str, str] | None':
@@ -136,14 +136,14 @@ class Emulator:
         """Whether the process is stopped by a signal, and cannot answer."""
         try:
             state = read(self.pid, 'stat').rpartition(b') ')[2][:1]
-        except Problem:
+        except UserError:
             return False
         return state in (b'T', b't')
 
 
-def find_pid(machine: 'Machine') -> int:
+def find_pid(machine: 'VM') -> int:
     """
-    Return the PID of a Machine's emulator. Raises Problem where libvirt names
+    Return the PID of a VM's emulator. Raises UserError where libvirt names
     a process that is not, or not yet, that.
     """
     path = PID_FILE % machine.name
@@ -152,15 +152,15 @@ def find_pid(machine: 'Machine') -> int:
             pid = int(pid_file.read(20))
         program = os.readlink('/proc/%d/exe' % pid)
     except (OSError, ValueError) as error:
-        raise Problem('its emulator cannot be found: %s: %s'
-                      % (path, getattr(error, 'strerror', None) or error))
+        raise UserError('its emulator cannot be found: %s: %s'
+                        % (path, getattr(error, 'strerror', None) or error))
     arguments = read(pid, 'cmdline').split(b'\0')
     if not os.path.basename(program).startswith('qemu-') or (
             machine.uuid.encode() not in [
                 value for option, value in zip(arguments, arguments[1:])
                 if option == b'-uuid']):
-        raise Problem('process %d is not the emulator of this VM; does it '
-                      'just start or end? then ask again' % pid)
+        raise UserError('process %d is not the emulator of this VM; does it '
+                        'just start or end? then ask again' % pid)
     return pid
 
 
@@ -171,7 +171,7 @@ def read(pid: int, name: str) -> bytes:
         # Behind a descriptor could be a pipe, on which we would wait, or a
         # device, which may act when it is opened.
         if not stat.S_ISREG(os.stat(path).st_mode):
-            raise Problem('%s is no regular file' % path)
+            raise UserError('%s is no regular file' % path)
         with open(path, 'rb', 0) as file:
             content = b''
             while len(content) <= LONGEST:
@@ -180,8 +180,8 @@ def read(pid: int, name: str) -> bytes:
                     return content
                 content += part
     except OSError as error:
-        raise Problem('%s cannot be read: %s' % (path, error.strerror))
-    raise Problem('%s is too long to be read' % path)
+        raise UserError('%s cannot be read: %s' % (path, error.strerror))
+    raise UserError('%s is too long to be read' % path)
 
 
 def plain(pairs: 'Iterable[tuple[str, str]]') -> 'dict[str, str]':

@@ -8,7 +8,7 @@ input, so all that is not Markup is text.
 
 import html
 
-from vdsm_tlsciphers import output as terminal
+from vdsm_tlsciphers import output
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def text(value: object) -> Markup:
     """Return anything as Markup."""
     if isinstance(value, Markup):
         return value
-    return Markup(html.escape(terminal.clean(str(value))))
+    return Markup(html.escape(output.clean(str(value))))
 
 
 def join(items: 'Iterable[object]', separator: str = '') -> Markup:

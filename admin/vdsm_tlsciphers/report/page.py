@@ -11,7 +11,7 @@ import re
 from vdsm_tlsciphers import VERSION
 from vdsm_tlsciphers.audit import results
 from vdsm_tlsciphers.output import count, thousands
-from vdsm_tlsciphers.report import stylesheet as style
+from vdsm_tlsciphers.report import stylesheet
 from vdsm_tlsciphers.report.markup import (
     NEWLINE,
     Markup,
@@ -61,11 +61,11 @@ def badge(verdict: 'results.Verdict') -> Markup:
                    class_='badge ' + verdict.replace(' ', '-'))
 
 
-def share(tally: results.Tally) -> Markup:
+def share(totals: results.Totals) -> Markup:
     """Return a bar of the verdicts; the numbers stand beside it."""
     width, position, parts = 120, 0.0, []
     for verdict in results.VERDICTS:
-        part = width * tally.verdicts[verdict] / max(tally.consoles, 1)
+        part = width * totals.verdicts[verdict] / max(totals.consoles, 1)
         if part:
             parts.append(element(
                 'rect', class_=verdict.replace(' ', '-'),
@@ -75,15 +75,15 @@ def share(tally: results.Tally) -> Markup:
                    width=width, height=12, aria_hidden='true')
 
 
-def tally_row(name: str, tally: results.Tally) -> 'list[str]':
+def totals_row(name: str, totals: results.Totals) -> 'list[str]':
     """Return the cells that a row of a summary has."""
-    return [name, thousands(tally.consoles),
-            *[thousands(tally.verdicts[verdict])
-              for verdict in results.VERDICTS], share(tally)]
+    return [name, thousands(totals.consoles),
+            *[thousands(totals.verdicts[verdict])
+              for verdict in results.VERDICTS], share(totals)]
 
 
-TALLY = ['#Consoles', '#Passed', '#Partly checked', '#Failed', '#Not scanned',
-         'Share']
+TOTALS = ['#Consoles', '#Passed', '#Partly checked', '#Failed', '#Not scanned',
+          'Share']
 
 
 class Pictures:
@@ -396,17 +396,17 @@ def fold(is_folded: bool) -> Markup:
         '' if is_folded else ' open'))
 
 
-def host(number: int, document: 'documents.Scan', tally: results.Tally,
+def host(number: int, document: 'documents.Scan', totals: results.Totals,
          cards: 'list[Markup]',
          certificates: 'dict[results.Certificate, int]') -> Markup:
     """
-    Return the inside of a host's part: its number (int), document, tally
-    (results.Tally), cards (list of Markup), certificates
+    Return the inside of a host's part: its number (int), document, totals
+    (results.Totals), cards (list of Markup), certificates
     ({results.Certificate: how many consoles have it}).
     """
     parts = [element('summary', element('h2', document['host']),
-                     element('span', verdicts(tally), class_='counts'),
-                     share(tally)),
+                     element('span', verdicts(totals), class_='counts'),
+                     share(totals)),
              element('p', 'Scanned on %s with vdsm-tlsciphers %s; baseline: '
                      '%s.' % (moment(document['time']), document['tool'],
                               document['baseline'] or 'none'),
@@ -427,24 +427,25 @@ def host(number: int, document: 'documents.Scan', tally: results.Tally,
     return join(parts, NEWLINE)
 
 
-def verdicts(tally: results.Tally) -> str:
-    """Return the verdicts of a Tally in words."""
-    return ', '.join('%s %s' % (thousands(tally.verdicts[verdict]), verdict)
-                     for verdict in results.VERDICTS if tally.verdicts[verdict]
+def verdicts(totals: results.Totals) -> str:
+    """Return the verdicts of a Totals in words."""
+    return ', '.join('%s %s' % (thousands(totals.verdicts[verdict]), verdict)
+                     for verdict in results.VERDICTS
+                     if totals.verdicts[verdict]
                      ) or 'no consoles'
 
 
-def conclusion(tally: results.Tally) -> str:
+def conclusion(totals: results.Totals) -> str:
     """Return what the whole report says, in a line."""
-    if not tally.consoles:
+    if not totals.consoles:
         return 'No consoles'
     passed = '%s of %s passed' % (
-        thousands(tally.verdicts[results.PASSED]),
-        count(tally.consoles, 'console'))
+        thousands(totals.verdicts[results.PASSED]),
+        count(totals.consoles, 'console'))
     return ', '.join([passed] + [
-        '%s %s' % (thousands(tally.verdicts[verdict]), verdict)
+        '%s %s' % (thousands(totals.verdicts[verdict]), verdict)
         for verdict in (results.PARTLY, results.FAILED, results.NOT_SCANNED)
-        if tally.verdicts[verdict]])
+        if totals.verdicts[verdict]])
 
 
 def front(report: 'Summary') -> Markup:
@@ -452,10 +453,10 @@ def front(report: 'Summary') -> Markup:
     Return the page up to the hosts' parts (Markup), of a finished
     Summary.
     """
-    tally = report.tally
+    totals = report.totals
     heading = 'TLS of the consoles of ' + report.subject
     state = next((verdict for verdict in results.SEVERITY
-                  if tally.verdicts[verdict]), results.PASSED)
+                  if totals.verdicts[verdict]), results.PASSED)
     return join([
         Markup('<!DOCTYPE html>\n<html lang="en">\n<head>\n'
                '<meta charset="utf-8">\n<meta http-equiv='
@@ -463,10 +464,10 @@ def front(report: 'Summary') -> Markup:
                'style-src \'unsafe-inline\'">\n<meta name="viewport" '
                'content="width=device-width, initial-scale=1">\n'
                '<meta name="color-scheme" content="light dark">'),
-        element('title', heading), element('style', Markup(style.STYLE)),
+        element('title', heading), element('style', Markup(stylesheet.STYLE)),
         Markup('</head>\n<body>\n<header>'),
         element('h1', heading),
-        element('p', conclusion(tally), class_='conclusion '
+        element('p', conclusion(totals), class_='conclusion '
                 + state.replace(' ', '-')),
         facts([
             ('Scanned', report.times and period(report.times)),
@@ -494,20 +495,20 @@ def compared_with(baselines: 'set[str]') -> str:
 
 def summary(report: 'Summary') -> Markup:
     """Return the part that counts over all hosts."""
-    rows = [('Now', report.tally)]
+    rows = [('Now', report.totals)]
     if report.earlier is not None:
-        rows.insert(0, ('Earlier', report.earlier.tally))
+        rows.insert(0, ('Earlier', report.earlier.totals))
     strengths = ['#' + strength.capitalize() for strength in results.STRENGTHS]
     return element(
         'section', element('h2', 'Summary'),
         element('div', table(
-            'Consoles', ['Scan', *TALLY], [tally_row(*row) for row in rows]),
+            'Consoles', ['Scan', *TOTALS], [totals_row(*row) for row in rows]),
             table('Suites that they accepted, in all',
                   ['Scan', '#All', *strengths],
-                  [[name, thousands(sum(tally.suites.values())),
-                    *[thousands(tally.suites[strength])
+                  [[name, thousands(sum(totals.suites.values())),
+                    *[thousands(totals.suites[strength])
                       for strength in results.STRENGTHS]]
-                   for name, tally in rows]), class_='beside'),
+                   for name, totals in rows]), class_='beside'),
         legend())
 
 
@@ -551,10 +552,10 @@ def hosts(report: 'Summary') -> Markup:
         return Markup('')
     return element(
         'section', element('h2', 'Hosts'), table(
-            'Hosts and their consoles', ['Host', 'Scanned', *TALLY],
+            'Hosts and their consoles', ['Host', 'Scanned', *TOTALS],
             [[element('a', name, href='#h%d' % number), moment(time),
-              *tally_row(name, tally)[1:]]
-             for number, (name, time, tally) in enumerate(report.rows, 1)]),
+              *totals_row(name, totals)[1:]]
+             for number, (name, time, totals) in enumerate(report.rows, 1)]),
         element('p', 'Each host is folded below. Open those that you want to '
                 'read; only open ones are printed.')
         if report.folded else '')

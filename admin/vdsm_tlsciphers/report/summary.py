@@ -5,8 +5,7 @@
 
 import collections
 
-from vdsm_tlsciphers.audit import earlier_scans, results
-from vdsm_tlsciphers.audit import scan_files as scans
+from vdsm_tlsciphers.audit import earlier_scans, results, scan_files
 from vdsm_tlsciphers.output import count
 
 TYPE_CHECKING = False
@@ -19,17 +18,17 @@ UNFOLDED = 20
 
 class Summary:
     """
-    Scans of hosts, merged: tally (results.Tally), rows (list of (host, time,
-    Tally)), findings (Counter of results.Finding, over consoles),
+    Scans of hosts, merged: totals (results.Totals), rows (list of (host, time,
+    Totals)), findings (Counter of results.Finding, over consoles),
     finding_hosts ({results.Finding: set of str: the hosts that have it}),
     unchecked (Counter of str, over consoles), times, tools, baselines (sets
-    of str), earlier (earlier_scans.Earlier or None), sources and
-    earlier_sources (sequences of scans.Source).
+    of str), earlier (earlier_scans.PreviousScan or None), sources and
+    earlier_sources (sequences of scan_files.Source).
     """
 
-    def __init__(self, earlier: earlier_scans.Earlier) -> None:
-        self.tally = results.Tally()
-        self.rows: list[tuple[str, str, results.Tally]] = []
+    def __init__(self, earlier: earlier_scans.PreviousScan) -> None:
+        self.totals = results.Totals()
+        self.rows: list[tuple[str, str, results.Totals]] = []
         self.findings: collections.Counter[results.Finding] = (
             collections.Counter())
         self.finding_hosts: dict[results.Finding, set[str]] = (
@@ -39,8 +38,8 @@ class Summary:
         self.tools: set[str] = set()
         self.baselines: set[str] = set()
         self.earlier = earlier if earlier.times else None
-        self.sources: Sequence[scans.Source] = ()
-        self.earlier_sources: Sequence[scans.Source] = ()
+        self.sources: Sequence[scan_files.Source] = ()
+        self.earlier_sources: Sequence[scan_files.Source] = ()
 
     @property
     def subject(self) -> str:
@@ -60,7 +59,7 @@ class Summary:
     @property
     def empty(self) -> 'list[str]':
         """Those hosts (list of str) whose scan has no console."""
-        return [host for host, _, tally in self.rows if not tally.consoles]
+        return [host for host, _, totals in self.rows if not totals.consoles]
 
     @property
     def folded(self) -> bool:

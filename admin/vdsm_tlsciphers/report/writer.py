@@ -5,9 +5,8 @@
 
 import collections
 
-from vdsm_tlsciphers import Problem, files
-from vdsm_tlsciphers.audit import earlier_scans, results
-from vdsm_tlsciphers.audit import scan_files as scans
+from vdsm_tlsciphers import UserError, files
+from vdsm_tlsciphers.audit import earlier_scans, results, scan_files
 from vdsm_tlsciphers.report import page, summary
 
 TYPE_CHECKING = False
@@ -20,24 +19,25 @@ if TYPE_CHECKING:
 
 def write_html(path: str, documents: 'Iterable[documents.Scan]',
                before: 'Iterable[documents.Scan]' = (),
-               sources: 'Sequence[scans.Source]' = (),
-               earlier_sources: 'Sequence[scans.Source]' = ()) -> 'Report':
+               sources: 'Sequence[scan_files.Source]' = (),
+               earlier_sources: 'Sequence[scan_files.Source]' = ()) -> (
+                   'Report'):
     """
     Write the page of scan documents (iterable of dict; one at a time is in
     memory), compared with those of earlier scans, and the Sources that both
     are read from. It is there as a whole or not at all. Returns the Report.
-    Raises Problem.
+    Raises UserError.
     """
     check_name(path)
     with files.place(path) as (folder, name):
         with files.scratch(folder) as parts:
-            report = Report(parts, earlier_scans.Earlier(before))
+            report = Report(parts, earlier_scans.PreviousScan(before))
             for document in documents:
                 report.add(document)
-            if sources and not report.tally.consoles:
-                raise Problem('%s: no console in any of these scans; scan '
-                              'where VMs run' % sources[0].path,
-                              'no-consoles')
+            if sources and not report.totals.consoles:
+                raise UserError('%s: no console in any of these scans; scan '
+                                'where VMs run' % sources[0].path,
+                                'no-consoles')
             report.sources = sources
             report.earlier_sources = earlier_sources
             with files.replacement(folder, name) as target:
@@ -47,7 +47,7 @@ def write_html(path: str, documents: 'Iterable[documents.Scan]',
 
 def check_path(path: str) -> None:
     """
-    Raise Problem where a page cannot be written: to be called before the
+    Raise UserError where a page cannot be written: to be called before the
     work of a scan is done in vain.
     """
     check_name(path)
@@ -58,14 +58,14 @@ def check_path(path: str) -> None:
 def check_name(path: str) -> None:
     # Whoever names a scan here by mistake shall not lose it.
     if not path.endswith('.html'):
-        raise Problem('%s: give the page a name that ends in .html' % path)
+        raise UserError('%s: give the page a name that ends in .html' % path)
 
 
 class Report(summary.Summary):
     """A page in the making: a Summary, and pictures (page.Pictures)."""
 
     def __init__(self, parts: 'IO[bytes]',
-                 earlier: earlier_scans.Earlier) -> None:
+                 earlier: earlier_scans.PreviousScan) -> None:
         """Take a binary file to keep the hosts' parts of the page in."""
         super().__init__(earlier)
         self.pictures = page.Pictures()
@@ -74,7 +74,7 @@ class Report(summary.Summary):
 
     def add(self, document: 'documents.Scan') -> None:
         """Take a scan document in."""
-        tally = results.Tally()
+        totals = results.Totals()
         found: collections.Counter[results.Finding] = collections.Counter()
         certificates: collections.Counter[results.Certificate] = (
             collections.Counter())
@@ -84,7 +84,7 @@ class Report(summary.Summary):
             consoles = []
             for console in machine:
                 result = results.result(console)
-                tally.add(result)
+                totals.add(result)
                 found.update(dict.fromkeys(result.findings, 1))
                 self.unchecked.update(result.unchecked)
                 if result.certificate:
@@ -94,17 +94,17 @@ class Report(summary.Summary):
                     self.earlier.find(console, document['host'])
                     if self.earlier else None))
             cards.setdefault(tuple(consoles), []).append(machine)
-        self.rows.append((document['host'], document['time'], tally))
-        self.tally += tally
+        self.rows.append((document['host'], document['time'], totals))
+        self.totals += totals
         self.findings.update(found)
         for finding in found:
             self.finding_hosts[finding].add(document['host'])
         self.times.add(document['time'])
         self.tools.add(document['tool'])
         self.baselines.add(document['baseline'] or 'none')
-        self._keep(page.host(len(self.rows), document, tally, [
+        self._keep(page.host(len(self.rows), document, totals, [
             page.card(group, consoles, self.earlier is not None, self.pictures)
-            for consoles, group in sorted(cards.items(), key=worst_first)],
+            for consoles, group in sorted(cards.items(), key=by_severity)],
             certificates))
 
     def _keep(self, part: str) -> None:
@@ -135,7 +135,7 @@ def machines(document: 'documents.Scan') -> 'list[list[documents.Console]]':
     return list(found.values())
 
 
-def worst_first(item: 'tuple[page.Consoles, object]') -> int:
+def by_severity(item: 'tuple[page.Consoles, object]') -> int:
     """Sort groups of VMs by the worst verdict of their consoles."""
     consoles, _ = item
     return min(results.SEVERITY.index(result.verdict)

@@ -10,7 +10,7 @@ import subprocess  # nosec B404 # programs by absolute path, no shell
 import time
 
 import tlsciphers
-from vdsm_tlsciphers import Problem
+from vdsm_tlsciphers import UserError
 from vdsm_tlsciphers.output import TIME, clean
 
 TYPE_CHECKING = False
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 OPTIONS = ('no_header,no_version,no_serial,no_issuer,no_validity,no_subject,'
            'no_extensions,no_sigdump,no_aux')
 # Seconds.
-PATIENCE = 10
+TIMEOUT = 10
 # Characters of a name, which its owner chose.
 LONGEST = 1000
 
@@ -48,7 +48,7 @@ KEY_KINDS = {
 @functools.lru_cache(maxsize=1024)
 def describe(der: bytes) -> 'documents.Certificate':
     """
-    Return what a certificate (bytes, DER) says. Raises Problem where OpenSSL
+    Return what a certificate (bytes, DER) says. Raises UserError where OpenSSL
     cannot read it.
     """
     try:
@@ -58,12 +58,12 @@ def describe(der: bytes) -> 'documents.Certificate':
              '-subject', '-issuer', '-dates', '-nameopt', 'RFC2253',
              '-text', '-certopt', OPTIONS], input=der, env={'LC_ALL': 'C'},
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            timeout=PATIENCE)
+            timeout=TIMEOUT)
     except OSError as error:
-        raise Problem('%s cannot be run: %s; install or repair openssl' % (
+        raise UserError('%s cannot be run: %s; install or repair openssl' % (
             tlsciphers.OPENSSL, error.strerror), 'cannot-run')
     except subprocess.TimeoutExpired:
-        raise Problem('openssl does not come to an end with its certificate')
+        raise UserError('openssl does not come to an end with its certificate')
     text = clean_lines(process.stdout)
     try:
         return {
@@ -75,7 +75,7 @@ def describe(der: bytes) -> 'documents.Certificate':
             'signature': _find(' *Signature Algorithm: (.*)', text),
             'sha256': hashlib.sha256(der).hexdigest()}
     except ValueError:
-        raise Problem('OpenSSL cannot read its certificate')
+        raise UserError('OpenSSL cannot read its certificate')
 
 
 def clean_lines(output: bytes) -> str:

@@ -15,7 +15,7 @@ import socket
 import struct
 import time
 
-from vdsm_tlsciphers.tls import cipher_suites as suites
+from vdsm_tlsciphers.tls import cipher_suites
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ else:
         'extended_master_secret session_ticket')
 
 
-class Refused(Exception):
+class HandshakeRejected(Exception):
     """
     The server makes no handshake of what it was offered. alert (int or None):
     what it says to that in TLS; it may just end the connection. chosen (bool):
@@ -146,7 +146,7 @@ class NotTLS(Exception):
         self.start = start
 
 
-class Broken(Exception):
+class ProtocolError(Exception):
     """
     What keeps a scan from going on with a port, in a line; a code (str) of
     it, and the remedy (str).
@@ -180,7 +180,7 @@ class Stream:
     def read(self, length: int) -> bytes:
         """
         Return so many bytes, or fewer at the end of the connection. Raises
-        Broken and OSError (socket.timeout among them).
+        ProtocolError and OSError (socket.timeout among them).
         """
         while len(self.buffer) < length:
             self._set_timeout()
@@ -189,7 +189,7 @@ class Stream:
                 break
             self.total += len(data)
             if self.total > LONGEST_ANSWER:
-                raise Broken('its answer is longer than TLS permits')
+                raise ProtocolError('its answer is longer than TLS permits')
             self.buffer += data
         data, self.buffer = self.buffer[:length], self.buffer[length:]
         return data
@@ -275,15 +275,16 @@ def read_answer(stream: Stream, version: str, offered: 'Collection[int]',
         version (str), offered (collection of int): as in the hello.
         certificate (bool): whether to read up to it, before TLS 1.3.
 
-    Returns an Answer. Raises Refused, NotTLS, Broken, and OSError.
+    Returns an Answer. Raises HandshakeRejected, NotTLS, ProtocolError, and
+    OSError.
     """
     chosen: list[Answer] = []
     try:
         return _read_answer(stream, version, offered, certificate, chosen)
-    except (ConnectionError, Refused) as refusal:
-        raise Refused(getattr(refusal, 'alert', None), bool(chosen))
+    except (ConnectionError, HandshakeRejected) as refusal:
+        raise HandshakeRejected(getattr(refusal, 'alert', None), bool(chosen))
     except (IndexError, struct.error):
-        raise Broken('malformed TLS message')
+        raise ProtocolError('malformed TLS message')
 
 
 def _read_answer(stream: Stream, version: str, offered: 'Collection[int]',
@@ -292,14 +293,15 @@ def _read_answer(stream: Stream, version: str, offered: 'Collection[int]',
     for kind, body in _messages(stream):
         if answer is None:
             if kind != SERVER_HELLO:
-                raise Broken('its answer begins with TLS message %d' % kind)
+                raise ProtocolError('its answer begins with TLS message %d'
+                                    % kind)
             answer = _server_hello(body)
             if answer.version != version:
                 # It would do with an older one, which is asked for later.
-                raise Refused(PROTOCOL_VERSION)
+                raise HandshakeRejected(PROTOCOL_VERSION)
             if answer.suite not in offered:
-                raise Broken('it chose suite %04X, which was not offered'
-                             % answer.suite)
+                raise ProtocolError('it chose suite %04X, which was not '
+                                    'offered' % answer.suite)
             chosen.append(answer)
         elif kind == CERTIFICATE:
             answer = answer._replace(certificate=_first_certificate(body))
@@ -309,9 +311,9 @@ def _read_answer(stream: Stream, version: str, offered: 'Collection[int]',
             return answer
         if version == 'TLSv1.3' or not (
                 (certificate and answer.certificate is None)
-                or suites.is_ephemeral(answer.suite)):
+                or cipher_suites.is_ephemeral(answer.suite)):
             return answer
-    raise Refused
+    raise HandshakeRejected
 
 
 def _messages(stream: Stream) -> 'Iterator[tuple[int, bytes]]':
@@ -337,18 +339,18 @@ def _records(stream: Stream) -> 'Iterator[bytes]':
                 or header[1] != 3):
             if first:
                 raise NotTLS(header + stream.buffer[:59])
-            raise Broken('malformed TLS message')
+            raise ProtocolError('malformed TLS message')
         length = struct.unpack('>H', header[3:])[0]
         if not 0 < length <= LONGEST_RECORD:
-            raise Broken('malformed TLS message')
+            raise ProtocolError('malformed TLS message')
         data = stream.read(length)
         if len(data) < length:
             return
         if header[0] == HANDSHAKE:
             yield data
         elif data[0] != WARNING or data[1] == CLOSE_NOTIFY:
-            raise Refused(data[1])
-    raise Broken('its answer has more records than TLS permits')
+            raise HandshakeRejected(data[1])
+    raise ProtocolError('its answer has more records than TLS permits')
 
 
 def _server_hello(body: bytes) -> Answer:
@@ -364,14 +366,14 @@ def _server_hello(body: bytes) -> Answer:
         elif extension == 51:
             group, = struct.unpack_from('>H', data)
             if random == RETRY and len(data) != 2:
-                raise Broken('malformed TLS message')
+                raise ProtocolError('malformed TLS message')
     for version, value in VERSIONS.items():
         if value == number:
             return Answer(version, suite, group, None, None, None,
                           EXTENDED_MASTER_SECRET in extensions,
                           TICKET in extensions)
-    raise Broken('it chose version %04X of TLS, which was not offered'
-                 % number)
+    raise ProtocolError('it chose version %04X of TLS, which was not offered'
+                        % number)
 
 
 def _read_extensions(data: bytes) -> 'Iterator[tuple[int, bytes]]':
@@ -386,12 +388,12 @@ def _first_certificate(body: bytes) -> bytes:
     length = int.from_bytes(body[3:6], 'big')
     certificate = body[6:6 + length]
     if not certificate or len(certificate) < length:
-        raise Broken('its certificate is cut off')
+        raise ProtocolError('its certificate is cut off')
     return certificate
 
 
 def _add_key_exchange(answer: Answer, body: bytes) -> Answer:
-    exchange = suites.key_exchange(answer.suite)
+    exchange = cipher_suites.key_exchange(answer.suite)
     at = 0
     if 'PSK' in exchange:
         at = 2 + struct.unpack_from('>H', body)[0]

@@ -15,7 +15,7 @@ import subprocess  # nosec B404 # programs by absolute path, no shell
 import tlsciphers_values
 from tlsciphers_values import GNUTLS_CLI, OPENSSL
 
-from vdsm_tlsciphers import Problem
+from vdsm_tlsciphers import UserError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ EVERY_TLS13_SUITE = (
 def ask(*command: str) -> str:
     """
     Return the standard output (str) of a program, also where it says that it
-    failed. Raises Problem where it cannot be run.
+    failed. Raises UserError where it cannot be run.
     """
     try:
         # OpenSSL or GnuTLS; the hook's rules hold for what they are asked.
@@ -43,7 +43,7 @@ def ask(*command: str) -> str:
             stderr=subprocess.DEVNULL, env={'LC_ALL': 'C'}).stdout
     except OSError as error:
         package = 'openssl' if command[0] == OPENSSL else 'gnutls-utils'
-        raise Problem('%s cannot be run: %s; %s' % (
+        raise UserError('%s cannot be run: %s; %s' % (
             command[0], error.strerror, 'install ' + package
             if error.errno == errno.ENOENT else
             'make it executable for everybody, or reinstall ' + package),
@@ -92,15 +92,15 @@ def permits(cipher_list: str, version: str) -> bool:
 def spice_client_suites(cipher_list: str) -> 'Protocols':
     """
     Return what a SPICE client with a cipher list for TLS 1.2 can use. Raises
-    Problem where that list leaves nothing.
+    UserError where that list leaves nothing.
     """
     suites = without_empty({
         version: [words[0] for words in list_suites(cipher_list, option)]
         for version, option in OPENSSL_VERSIONS.items()})
     if not suites:
-        raise Problem('%s: a client with this list has no suite at all; give '
-                      'what "engine-config -g CipherSuite" prints on the '
-                      'engine' % cipher_list)
+        raise UserError('%s: a client with this list has no suite at all; '
+                        'give what "engine-config -g CipherSuite" prints on '
+                        'the engine' % cipher_list)
     return dict(suites, **{'TLSv1.3': tls13_suites()})
 
 

@@ -10,9 +10,7 @@ import struct
 import threading
 import time
 
-from vdsm_tlsciphers.tls import cipher_suites as suites
-from vdsm_tlsciphers.tls import handshake as tls
-from vdsm_tlsciphers.tls import vencrypt as vnc
+from vdsm_tlsciphers.tls import cipher_suites, handshake, vencrypt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,10 +19,10 @@ if TYPE_CHECKING:
     from vdsm_tlsciphers import documents
 
 # Seconds for a connection, with all that is said in it, and for a port.
-PATIENCE = 10
-PORT_PATIENCE = 120
+TIMEOUT = 10
+PORT_TIMEOUT = 120
 # With whom TLS gets no answer from, and maybe HTTP does.
-HTTP_PATIENCE = 3
+HTTP_TIMEOUT = 3
 # For a port. Consoles need some 60; who needs more answers in bad faith.
 MOST_CONNECTIONS = 1000
 # Of a name, which whoever has it can give any number of.
@@ -71,12 +69,12 @@ def interrupt() -> None:
             continue  # It has ended in this very moment.
 
 
-class Port:
+class ServerProbe:
     """
-    A port and what it accepts, as far as examine() has got.
+    A port and what it accepts, as far as probe() has got.
 
     Attributes:
-        vnc (vnc.Talk): the talk before TLS, or None.
+        vnc (vencrypt.VeNCryptNegotiation): what comes before TLS, or None.
         suites ({version: {suite: bits of DH or None}}): those accepted.
         groups (list of int): those accepted, with TLS 1.3 and ECDHE.
         signatures (list of int): those accepted, with TLS 1.2.
@@ -88,7 +86,7 @@ class Port:
 
     def __init__(self, host: str, port: int,
                  display: 'documents.ScannedDisplay' = 'tls') -> None:
-        self.vnc = vnc.Talk() if display == 'vnc' else None
+        self.vnc = vencrypt.VeNCryptNegotiation() if display == 'vnc' else None
         self._display = display
         self.suites: dict[str, dict[int, int | None]] = {}
         self.groups: list[int] = []
@@ -101,25 +99,25 @@ class Port:
         # A server can have one certificate for each of its names.
         is_name = re.match('[A-Za-z0-9._-]*[A-Za-z_-][A-Za-z0-9._-]*$', host)
         self._name = host if is_name else None
-        self._deadline = time.monotonic() + PORT_PATIENCE
+        self._deadline = time.monotonic() + PORT_TIMEOUT
         self._speaks_tls = False
         # Whether a refusal was just the end of a connection; the last alert.
         self._silent = False
-        self._refusal = tls.Refused()
+        self._refusal = handshake.HandshakeRejected()
 
-    def examine(self) -> None:
+    def probe(self) -> None:
         """
         Find out all that the attributes hold. Raises Unreachable, NoTLS, and
-        tls.Broken where it could not go on.
+        handshake.ProtocolError where it could not go on.
         """
         # QEMU's websocket without TLS would wait for the end of a request.
         if self._display == 'websocket' and self._speaks_http():
             raise NoTLS(HTTP)
-        for version in reversed(list(tls.VERSIONS)):
+        for version in reversed(list(handshake.VERSIONS)):
             self._find_suites(version)
         if not self.suites:
             if self._speaks_tls or self.vnc:
-                raise tls.Broken(
+                raise handshake.ProtocolError(
                     'no common cipher suite', 'no-common-suite', 'its TLS '
                     'settings or its certificate leave nothing of what the '
                     'scan offers: look at them, and at its log')
@@ -133,16 +131,19 @@ class Port:
 
     def _find_suites(self, version: str) -> None:
         if version == 'TLSv1.3':
-            self._find_suites_of(version, suites.TLS13, tls.GROUPS)
+            self._find_suites_of(version, cipher_suites.TLS13,
+                                 handshake.GROUPS)
             return
-        self._find_suites_of(version, suites.OLDER, tls.CURVES)
+        self._find_suites_of(version, cipher_suites.OLDER, handshake.CURVES)
         # Some servers do DHE in the client's groups only (RFC 7919). SSL 3.0
         # names none.
         if version in self.suites or not (
                 self._refusal.is_of_version or version == 'SSLv3'):
             self._find_suites_of(version, [
-                suite for suite in suites.OLDER if suites.is_dhe(suite)
-                and suite not in self.suites.get(version, ())], tls.GROUPS)
+                suite for suite in cipher_suites.OLDER
+                if cipher_suites.is_dhe(suite)
+                and suite not in self.suites.get(version, ())],
+                handshake.GROUPS)
 
     def _find_suites_of(self, version: str, offered: 'Iterable[int]',
                         groups: 'Iterable[int]', whole: bool = True) -> None:
@@ -169,7 +170,7 @@ class Port:
         if self._refusal.is_plain and (self._display != 'tls' or not (
                 version == 'TLSv1.2' or version in self.suites)):
             return
-        parts = suites.by_kind(left)
+        parts = cipher_suites.by_kind(left)
         if len(parts) > 1:
             for part in parts:
                 self._find_suites_of(version, part, groups, False)
@@ -177,12 +178,12 @@ class Port:
     def _find_groups(self) -> None:
         if 'TLSv1.3' in self.suites:
             self._find_groups_of('TLSv1.3', list(self.suites['TLSv1.3']),
-                                 tls.GROUPS)
+                                 handshake.GROUPS)
         for version in 'TLSv1.2', 'TLSv1.1', 'TLSv1':
             offered = [suite for suite in self.suites.get(version, ())
-                       if 'ECDHE' in suites.key_exchange(suite)]
+                       if 'ECDHE' in cipher_suites.key_exchange(suite)]
             if offered:
-                self._find_groups_of(version, offered, tls.CURVES)
+                self._find_groups_of(version, offered, handshake.CURVES)
                 break
 
     def _find_groups_of(self, version: str, offered: 'list[int]',
@@ -193,7 +194,8 @@ class Port:
             if answer is None:
                 break
             if answer.group not in left:
-                raise tls.Broken('it chose a group that was not offered')
+                raise handshake.ProtocolError(
+                    'it chose a group that was not offered')
             left.remove(answer.group)
             self._add_group(answer.group)
         if len(left) > 1 and not self._refusal.is_plain:
@@ -201,18 +203,18 @@ class Port:
                 self._find_groups_of(version, offered, [group])
 
     def _add_group(self, group: 'int | None') -> None:
-        if group in tls.GROUPS and group not in self.groups:
+        if group in handshake.GROUPS and group not in self.groups:
             self.groups.append(group)
 
     def _find_signatures(self) -> None:
-        left = list(tls.SIGNATURE_NAMES)
+        left = list(handshake.SIGNATURE_NAMES)
         # First to a client that says nothing of signatures.
         signatures: list[int] = []
         for exchange in 'ECDHE', 'DHE':
             offered = [suite for suite in self.suites.get('TLSv1.2', ())
-                       if suites.key_exchange(suite) == exchange]
+                       if cipher_suites.key_exchange(suite) == exchange]
             while offered and left:
-                answer = self._ask('TLSv1.2', offered, tls.GROUPS,
+                answer = self._ask('TLSv1.2', offered, handshake.GROUPS,
                                    signatures=signatures)
                 if answer is not None:
                     self._add_signature(answer.signature)
@@ -230,71 +232,72 @@ class Port:
     def _find_each_signature(self, offered: 'list[int]',
                              signatures: 'list[int]') -> None:
         for signature in signatures:
-            answer = self._ask('TLSv1.2', offered, tls.GROUPS,
+            answer = self._ask('TLSv1.2', offered, handshake.GROUPS,
                                signatures=[signature])
             if answer is not None:
                 self._add_signature(answer.signature)
 
     def _add_signature(self, signature: 'int | None') -> None:
-        if signature not in tls.SIGNATURE_NAMES:
-            raise tls.Broken('it chose a signature algorithm that was not '
-                             'offered')
+        if signature not in handshake.SIGNATURE_NAMES:
+            raise handshake.ProtocolError(
+                'it chose a signature algorithm that was not offered')
         if signature not in self.signatures:
             self.signatures.append(signature)
 
     def _check_it_still_answers(self) -> None:
         # Whoever only ends a connection may do so for another reason.
         version, accepted = next(iter(self.suites.items()))
-        if self._ask(version, list(accepted), tls.GROUPS) is None:
-            raise tls.Broken('results not reproducible')
+        if self._ask(version, list(accepted), handshake.GROUPS) is None:
+            raise handshake.ProtocolError('results not reproducible')
 
     def _is_anonymous(self) -> bool:
-        return not any(version == 'TLSv1.3' or not suites.key_exchange(
+        return not any(version == 'TLSv1.3' or not cipher_suites.key_exchange(
             suite).startswith(('anonymous', 'PSK'))
             for version, accepted in self.suites.items()
             for suite in accepted)
 
     def _ask(self, version: str, offered: 'list[int]',
              groups: 'Iterable[int]', shares: bool = False,
-             signatures: 'Iterable[int]' = tls.SIGNATURES) -> (
-                 'tls.Answer | None'):
+             signatures: 'Iterable[int]' = handshake.SIGNATURES) -> (
+                 'handshake.Answer | None'):
         """
-        Return the tls.Answer to an offer, None where it is refused, with the
-        certificate as long as none is known.
+        Return the handshake.Answer to an offer, None where it is refused, with
+        the certificate as long as none is known.
         """
         try:
             with self._connection() as connection:
-                stream = tls.Stream(connection,
-                                    time.monotonic() + PATIENCE)
+                stream = handshake.Stream(connection,
+                                          time.monotonic() + TIMEOUT)
                 self._begin(stream)
                 try:
-                    stream.send(tls.client_hello(version, offered, groups,
-                                                 self._name, shares,
-                                                 signatures))
-                    answer = tls.read_answer(stream, version, offered,
-                                             self.certificate is None)
+                    stream.send(handshake.client_hello(
+                        version, offered, groups, self._name, shares,
+                        signatures))
+                    answer = handshake.read_answer(stream, version, offered,
+                                                   self.certificate is None)
                 except ConnectionError:
-                    raise tls.Refused
-        except tls.Refused as refusal:
+                    raise handshake.HandshakeRejected
+        except handshake.HandshakeRejected as refusal:
             self._speaks_tls |= refusal.alert is not None or refusal.chosen
             self._silent |= refusal.alert is None
             self._refusal = refusal
             return None
-        except tls.NotTLS as other:
+        except handshake.NotTLS as other:
             if self.suites or self._speaks_tls or self.vnc:
-                raise tls.Broken('malformed TLS message')
-            if not other.start.startswith(vnc.BANNER):
+                raise handshake.ProtocolError('malformed TLS message')
+            if not other.start.startswith(vencrypt.BANNER):
                 raise _describe(other.start)
-            self.vnc = vnc.Talk()
+            self.vnc = vencrypt.VeNCryptNegotiation()
             return self._ask(version, offered, groups, shares, signatures)
         except socket.timeout:
             if self.connections == 1 and self._speaks_http():
                 raise NoTLS(HTTP)
-            raise tls.Broken('no full answer came within %d seconds'
-                             % PATIENCE, 'scan-timeout', SLOW)
+            raise handshake.ProtocolError(
+                'no full answer came within %d seconds' % TIMEOUT,
+                'scan-timeout', SLOW)
         except OSError as error:
-            raise tls.Broken('the connection failed: %s'
-                             % (error.strerror or error))
+            raise handshake.ProtocolError('the connection failed: %s'
+                                          % (error.strerror or error))
         self._speaks_tls = True
         self.certificate = self.certificate or answer.certificate
         if version in ('TLSv1.2', 'TLSv1.1', 'TLSv1'):
@@ -308,14 +311,14 @@ class Port:
     def _speaks_http(self) -> bool:
         try:
             with self._connection() as connection:
-                stream = tls.Stream(connection,
-                                    time.monotonic() + HTTP_PATIENCE)
+                stream = handshake.Stream(connection,
+                                          time.monotonic() + HTTP_TIMEOUT)
                 stream.send(b'GET / HTTP/1.0\r\n\r\n')
                 return stream.read(5) == b'HTTP/'
         except OSError:
             return False
 
-    def _begin(self, stream: tls.Stream) -> None:
+    def _begin(self, stream: handshake.Stream) -> None:
         if self.vnc is None:
             return
         if self.vnc.subtypes:
@@ -323,7 +326,7 @@ class Port:
             return
         try:
             self.vnc.begin(stream)
-        except vnc.NoTLS as reason:
+        except vencrypt.NoTLS as reason:
             raise NoTLS(str(reason))
 
     @contextlib.contextmanager
@@ -333,20 +336,20 @@ class Port:
             try:
                 # From here on interrupt() knows it; before, it did not.
                 if _interrupted.is_set():
-                    raise tls.Broken('interrupted')
+                    raise handshake.ProtocolError('interrupted')
                 yield connection
             finally:
                 _connections.discard(connection)
 
     def _connect(self) -> socket.socket:
         if _interrupted.is_set():
-            raise tls.Broken('interrupted')
+            raise handshake.ProtocolError('interrupted')
         if self.connections >= MOST_CONNECTIONS:
-            raise tls.Broken('connection limit reached: %d'
-                             % MOST_CONNECTIONS)
+            raise handshake.ProtocolError('connection limit reached: %d'
+                                          % MOST_CONNECTIONS)
         if time.monotonic() > self._deadline:
-            raise tls.Broken('time limit reached: %d seconds'
-                             % PORT_PATIENCE, 'scan-timeout', SLOW)
+            raise handshake.ProtocolError('time limit reached: %d seconds'
+                                          % PORT_TIMEOUT, 'scan-timeout', SLOW)
         self.connections += 1
         try:
             connection = self._open()
@@ -356,7 +359,8 @@ class Port:
                 reason = error.strerror or str(error)
             if self.connections == 1:
                 raise Unreachable(reason)
-            raise tls.Broken('it takes no more connections: ' + reason)
+            raise handshake.ProtocolError(
+                'it takes no more connections: ' + reason)
         end_by_reset(connection)
         if self._name:
             # The same one from now on, without asking for its name again.
@@ -370,7 +374,7 @@ class Port:
                 *self._address, type=socket.SOCK_STREAM)[:MOST_ADDRESSES]:
             connection = socket.socket(family, kind, protocol)
             try:
-                connection.settimeout(PATIENCE)
+                connection.settimeout(TIMEOUT)
                 connection.connect(address)
             except OSError as reason:
                 connection.close()
@@ -392,15 +396,17 @@ class Port:
         context.set_ciphers('ALL:@SECLEVEL=0')
         try:
             with self._connection() as connection:
-                stream = tls.Stream(connection, time.monotonic() + PATIENCE)
+                stream = handshake.Stream(connection,
+                                          time.monotonic() + TIMEOUT)
                 self._begin(stream)
-                connection.settimeout(PATIENCE)
+                connection.settimeout(TIMEOUT)
                 with context.wrap_socket(
                         connection, server_hostname=self._name) as secured:
                     return secured.getpeercert(True)
         except OSError as error:
-            raise tls.Broken('its certificate cannot be read: %s' % (
-                getattr(error, 'reason', None) or error.strerror or error))
+            raise handshake.ProtocolError(
+                'its certificate cannot be read: %s' % (
+                    getattr(error, 'reason', None) or error.strerror or error))
 
 
 def _describe(start: bytes) -> NoTLS:

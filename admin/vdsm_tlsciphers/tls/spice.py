@@ -10,8 +10,7 @@ import socket
 import struct
 import time
 
-from vdsm_tlsciphers.tls import handshake as tls
-from vdsm_tlsciphers.tls import probe as port
+from vdsm_tlsciphers.tls import handshake, probe
 
 # By their numbers on the wire, which begin with 1.
 CHANNELS = ('main', 'display', 'inputs', 'cursor', 'playback', 'record',
@@ -21,11 +20,11 @@ MAGIC = b'REDQ'
 NEED_SECURED = 5
 # A reply without capabilities has 178 bytes.
 LONGEST_REPLY = 4096
-PATIENCE = 5
+TIMEOUT = 5
 
 
 def open_channels(address: str, number: int,
-                  patience: float = PATIENCE) -> 'list[str]':
+                  timeout: float = TIMEOUT) -> 'list[str]':
     """
     Return those of CHANNELS (list of str) that a port takes without TLS. A
     channel that the VM does not have is not among them, nor one that demands
@@ -34,18 +33,18 @@ def open_channels(address: str, number: int,
 
     Arguments:
         address (str), number (int): of the port.
-        patience (float): seconds for all of it.
+        timeout (float): seconds for all of it.
 
-    Raises port.Unreachable, and tls.Broken where it does not answer as SPICE
-    does.
+    Raises probe.Unreachable, and handshake.ProtocolError where it does not
+    answer as SPICE does.
     """
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + timeout
     found = []
     for kind, name in enumerate(CHANNELS, 1):
         error = _ask(address, number, kind, deadline)
         # Every SPICE server has a main channel.
         if error is None and name == 'main':
-            raise tls.Broken('no SPICE response')
+            raise handshake.ProtocolError('no SPICE response')
         if error not in (None, NEED_SECURED):
             found.append(name)
     return found
@@ -68,26 +67,26 @@ def _ask(address: str, number: int, kind: int,
         connection = socket.create_connection(
             (address, number), max(0.001, deadline - time.monotonic()))
     except OSError as error:
-        raise port.Unreachable(error.strerror or str(error))
+        raise probe.Unreachable(error.strerror or str(error))
     with connection:
-        port.end_by_reset(connection)
-        stream = tls.Stream(connection, deadline)
+        probe.end_by_reset(connection)
+        stream = handshake.Stream(connection, deadline)
         try:
             stream.send(link_message(kind))
             header = stream.read(16)
             if not header:
                 return None
             if len(header) < 16 or not header.startswith(MAGIC):
-                raise tls.Broken('no SPICE response')
+                raise handshake.ProtocolError('no SPICE response')
             length, = struct.unpack_from('<I', header, 12)
             reply = stream.read(4) if 4 <= length <= LONGEST_REPLY else b''
             if len(reply) < 4:
-                raise tls.Broken('malformed SPICE response')
+                raise handshake.ProtocolError('malformed SPICE response')
         except socket.timeout:
-            raise tls.Broken('no SPICE response in time')
+            raise handshake.ProtocolError('no SPICE response in time')
         except ConnectionError:
             return None
         except OSError as error:
-            raise tls.Broken('the connection failed: %s'
-                             % (error.strerror or error))
+            raise handshake.ProtocolError('the connection failed: %s'
+                                          % (error.strerror or error))
     return int(struct.unpack('<I', reply)[0])

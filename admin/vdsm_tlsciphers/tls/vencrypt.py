@@ -2,14 +2,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
 """
-The talk on a VNC port after which TLS begins, called VeNCrypt:
+The negotiation on a VNC port after which TLS begins, called VeNCrypt:
 https://github.com/rfbproto/rfbproto/blob/master/rfbproto.rst#vencrypt
 """
 
 import re
 import struct
 
-from vdsm_tlsciphers.tls.handshake import Broken
+from vdsm_tlsciphers.tls.handshake import ProtocolError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,12 +29,12 @@ class NoTLS(Exception):
     """The server has none; the message is a line."""
 
 
-class Talk:
+class VeNCryptNegotiation:
     """
     What a VNC server has said: types (list of int: its security types),
     subtypes (tuple of int: those of VeNCrypt).
 
-    The first talk, begin(), waits for each answer. The following ones,
+    The first negotiation, begin(), waits for each answer. The following ones,
     again(), say the same at once: a round trip instead of five.
     """
 
@@ -46,13 +46,13 @@ class Talk:
 
     def begin(self, stream: 'Stream') -> None:
         """
-        Have the talk with the server of a tls.Stream. Raises NoTLS, Broken
-        and OSError.
+        Negotiate with the server of a handshake.Stream. Raises NoTLS,
+        ProtocolError and OSError.
         """
         version = self._hear(stream, 12)
         found = re.match(br'RFB (\d{3})\.(\d{3})\n$', version)
         if not found:
-            raise Broken('no RFB banner')
+            raise ProtocolError('no RFB banner')
         if tuple(map(int, found.groups())) < (3, 7):
             raise NoTLS('its version of VNC (%s.%s) is too old for TLS'
                         % tuple(int(part) for part in found.groups()))
@@ -60,16 +60,16 @@ class Talk:
             b'7' if version == b'RFB 003.007\n' else b'8'))
         self.types = list(self._hear(stream, self._hear(stream, 1)[0]))
         if not self.types:
-            raise Broken('server rejected the client')
+            raise ProtocolError('server rejected the client')
         if VENCRYPT not in self.types:
             raise NoTLS('this VNC console is not encrypted')
         self._say(stream, bytes([VENCRYPT]))
         if tuple(self._hear(stream, 2)) < (0, 2):
-            raise Broken('its VeNCrypt is older than 0.2')
+            raise ProtocolError('its VeNCrypt is older than 0.2')
         self._say(stream, b'\0\2')
         status, count = self._hear(stream, 2)
         if status:
-            raise Broken('server rejected VeNCrypt 0.2')
+            raise ProtocolError('server rejected VeNCrypt 0.2')
         self.subtypes = struct.unpack('>%dI' % count,
                                       self._hear(stream, 4 * count))
         chosen = [number for number in X509 + ANONYMOUS
@@ -78,13 +78,14 @@ class Talk:
             raise NoTLS('its VeNCrypt has no TLS')
         self._say(stream, struct.pack('>I', chosen[0]))
         if self._hear(stream, 1) != b'\1':
-            raise Broken('server rejected sub-type %d' % chosen[0])
+            raise ProtocolError('server rejected sub-type %d' % chosen[0])
 
     def again(self, stream: 'Stream') -> None:
-        """The same for another connection. Raises Broken and OSError."""
+        """The same for another connection; raises as begin() does."""
         stream.send(self._said)
         if stream.read(len(self._heard)) != self._heard:
-            raise Broken('VeNCrypt negotiation changed between connections')
+            raise ProtocolError('VeNCrypt negotiation changed between '
+                                'connections')
 
     def _say(self, stream: 'Stream', data: bytes) -> None:
         stream.send(data)
@@ -93,6 +94,6 @@ class Talk:
     def _hear(self, stream: 'Stream', length: int) -> bytes:
         data = stream.read(length)
         if len(data) < length:
-            raise Broken('it ended the connection before TLS began')
+            raise ProtocolError('it ended the connection before TLS began')
         self._heard += data
         return data

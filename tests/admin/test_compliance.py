@@ -19,11 +19,12 @@ import support
 SCRIPT = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
-from vdsm_tlsciphers.audit import compliance as judge
+from vdsm_tlsciphers.audit import compliance
 from vdsm_tlsciphers.tls import certificate
-from vdsm_tlsciphers.tls import handshake as tls
+from vdsm_tlsciphers.tls import handshake
 print(json.dumps(eval(sys.argv[2], {
-    'certificate': certificate, 'judge': judge, 'tls': tls,
+    'certificate': certificate, 'compliance': compliance,
+    'handshake': handshake,
     'given': json.loads(sys.argv[3])})))
 """
 
@@ -55,15 +56,16 @@ def evaluate(installation: support.Installation, expression: str,
 def test_all_spellings_of_a_group_are_the_same(
         newest_installation: support.Installation,
         names: Sequence[str]) -> None:
-    keys = evaluate(newest_installation, 'list(map(judge.group_key, given))',
-                    names)
+    keys = evaluate(newest_installation,
+                    'list(map(compliance.group_key, given))', names)
     assert len(set(keys)) == 1
 
 
 def test_groups_that_a_scan_knows_are_different_ones(
         newest_installation: support.Installation) -> None:
-    keys = evaluate(newest_installation,
-                    'list(map(judge.group_key, tls.GROUPS.values()))')
+    keys = evaluate(
+        newest_installation,
+        'list(map(compliance.group_key, handshake.GROUPS.values()))')
     assert len(keys) > 50
     assert len(set(keys)) == len(keys)
 
@@ -72,7 +74,8 @@ def test_hybrid_groups_of_gnutls_are_those_of_a_scan(
         newest_installation: support.Installation) -> None:
     """Such as a GnuTLS with leancrypto lists: none that is here."""
     bounds = (
-        "judge.Bounds(groups=set(map(judge.group_key, given[0].split(', '))))"
+        "compliance.AllowedSet(groups=set(map("
+        "compliance.group_key, given[0].split(', '))))"
         '.violations({}, given[1], [])')
     assert evaluate(newest_installation, bounds, [
         'GROUP-X25519-MLKEM768, GROUP-SECP256R1-MLKEM768',
@@ -96,7 +99,7 @@ def test_dhe_with_a_prime_of_the_server_is_beyond_the_groups_of_a_policy(
         '+GROUP-X25519' + policy)}}
     assert evaluate(
         newest_installation,
-        "[finding['code'] for finding in judge.findings("
+        "[finding['code'] for finding in compliance.findings("
         "given[0], None, 'none', [])]", [console]) == found
 
 

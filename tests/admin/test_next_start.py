@@ -16,8 +16,8 @@ import support
 ASK = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
-from vdsm_tlsciphers.host import next_start as starts
-print(json.dumps(starts.remedy(json.loads(sys.argv[2]), None, sys.argv[3],
+from vdsm_tlsciphers.host import next_start
+print(json.dumps(next_start.remedy(json.loads(sys.argv[2]), None, sys.argv[3],
                                sys.argv[4])))
 """
 GUARD = {'extra_cpu_flags': '-pcid,+vdsm-tls'}

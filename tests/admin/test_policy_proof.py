@@ -39,12 +39,12 @@ GNUTLS = ('NORMAL:-VERS-ALL:+VERS-TLS1.2:+VERS-TLS1.3:-CIPHER-ALL:'
 PROGRAM = """
 import json, sys, time
 sys.path.insert(0, sys.argv[1])
-from vdsm_tlsciphers.audit import compliance as judge
-from vdsm_tlsciphers.audit import policy_proof as proofs
+from vdsm_tlsciphers.audit import compliance
+from vdsm_tlsciphers.audit import policy_proof
 policy = json.loads(sys.argv[2])
-given = proofs.offers(judge.policy_bounds(policy), sys.argv[3])
+given = policy_proof.offers(compliance.policy_bounds(policy), sys.argv[3])
 begin = time.perf_counter()
-found = proofs.prove_all([
+found = policy_proof.prove_all([
     (sys.argv[3], '127.0.0.1', int(port), given) for port in sys.argv[4:]])
 print(json.dumps([time.perf_counter() - begin, [
     [proof.effective, proof.accepted, proof.problem] for proof in found]]))
