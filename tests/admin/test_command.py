@@ -174,6 +174,34 @@ def test_colours_are_for_terminals_and_those_who_want_them(
     assert '\x1b[' not in newest_command.run('check', 'modern').stdout
 
 
+# What of the package is loaded after a command line was parsed.
+LOADED = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from vdsm_tlsciphers import cli
+try:
+    cli.parse(sys.argv[2:])
+except SystemExit:
+    pass
+print(*(name for name in sys.modules if 'tlsciphers' in name))
+"""
+
+
+@pytest.mark.parametrize('arguments', [
+    '--version', '--help', *(name + ' --help' for name in COMMANDS)])
+def test_help_loads_no_more_than_it_needs(newest_command: Command,
+                                          arguments: str) -> None:
+    process = subprocess.run(
+        [newest_command.installation.python, '-Bc', LOADED,
+         newest_command.installation.module.parent, *arguments.split()],
+        capture_output=True, text=True, check=True)
+    name = arguments.split(maxsplit=1)[0].replace('-', '_')
+    assert set(process.stdout.splitlines()[-1].split()) <= {
+        'vdsm_tlsciphers', 'vdsm_tlsciphers.cli', *([] if name[0] == '_' else [
+            'vdsm_tlsciphers.commands', 'vdsm_tlsciphers.commands.' + name,
+            'vdsm_tlsciphers.output'])}
+
+
 def test_nothing_is_left_beside_the_modules(command: Command) -> None:
     for name in ('check', 'engine-line'):
         command.run(name, '--help')
