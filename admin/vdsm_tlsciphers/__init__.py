@@ -8,8 +8,8 @@ The command vdsm-tlsciphers. Private to vdsm-hook-tlsciphers; runs on Python
 Each command is a module of commands/, imported only where it is asked for,
 that has add_arguments(parser), run(options), which returns an exit status,
 and EXAMPLES (str) for its help. It is light: what --help does not need is
-imported in its functions. TYPE_CHECKING is what mypy takes for true: a start does
-without typing.
+imported in its functions. TYPE_CHECKING is what mypy takes for true: a start
+does without typing.
 """
 
 VERSION = '@VERSION@'
