@@ -36,9 +36,9 @@ domains.LOG = sys.argv[2] + '/%s.log'
 last = last_start.LastStart(sys.argv[3])
 print(json.dumps({
     'refusal': last.refusal, 'unread': last.unread,
-    'properties': last.machine and last.machine.properties,
-    'flags': last.machine and last.machine.flags,
-    'displays': last.machine and sorted(last.machine.displays)}))
+    'properties': last.vm and last.vm.properties,
+    'flags': last.vm and last.vm.flags,
+    'displays': last.vm and sorted(last.vm.displays)}))
 """
 
 Look = Callable[..., Any]

@@ -300,7 +300,7 @@ class Targets:
         listener = self.admin('host.listeners').Listener
         problem = self.admin('cli').UserError
         files: dict[str, bytes] = {}
-        emulators.find_pid = lambda machine: 1
+        emulators.find_pid = lambda vm: 1
         emulators.read = lambda pid, name: files.get(
             name, files['configuration'])
 

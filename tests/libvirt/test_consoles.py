@@ -29,7 +29,7 @@ import json, sys
 sys.path.insert(0, '/usr/share/vdsm-hook-tlsciphers')
 from vdsm_tlsciphers.host import consoles, listeners
 from vdsm_tlsciphers.host import qemu_process
-qemu_process.find_pid = lambda machine: int(sys.argv[1])
+qemu_process.find_pid = lambda vm: int(sys.argv[1])
 found = consoles.Consoles(qemu_process.Emulator(None),
                           listeners.Listeners().find(int(sys.argv[1])))
 print(json.dumps([[[console.display, console.address, console.port,

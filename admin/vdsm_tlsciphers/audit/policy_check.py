@@ -45,19 +45,19 @@ CHANNELS = ('main', 'display', 'inputs', 'cursor', 'playback', 'record',
 
 def add_last_start(document: 'documents.Check',
                    refusal: 'documents.LastStart',
-                   machine: 'domains.VM | None') -> None:
+                   vm: 'domains.VM | None') -> None:
     """Add how the last start of a VM was refused, and what to do."""
     document['last_start'] = refusal
-    refusal['stands'] = still_stands(document, refusal, machine)
+    refusal['stands'] = still_stands(document, refusal, vm)
     if document['start'] is None and refusal['by'] != 'other' and (
             refusal['stands'] is not False):
         document['start'] = next_start.remedy(
-            document['properties'], machine, refusal['line'], refusal['by'])
+            document['properties'], vm, refusal['line'], refusal['by'])
 
 
 def still_stands(document: 'documents.Check',
                  refusal: 'documents.LastStart',
-                 machine: 'domains.VM | None') -> 'bool | None':
+                 vm: 'domains.VM | None') -> 'bool | None':
     """Tell whether a refusal would be repeated, None where nothing tells."""
     if refusal['by'] == 'libvirt':
         from vdsm_tlsciphers.host import checks
@@ -71,7 +71,7 @@ def still_stands(document: 'documents.Check',
             tlsciphers.check_wrapper()
         except tlsciphers.Refused:
             return True
-    return None if machine is None else document['refused'] is not None
+    return None if vm is None else document['refused'] is not None
 
 
 def refused_before(document: 'documents.Check') -> bool:
@@ -82,28 +82,28 @@ def refused_before(document: 'documents.Check') -> bool:
 
 
 def wanted(properties: 'dict[str, str]',
-           machine: 'domains.VM | None') -> 'dict[str, str]':
+           vm: 'domains.VM | None') -> 'dict[str, str]':
     """
     Return the properties (dict) to be checked: those that are given, with the
     guard that the VM has anyway, or else the VM's.
     """
-    if machine is None:
+    if vm is None:
         return properties
     if not properties:
-        return next_start.of_machine(machine)
-    flags = next_start.own_properties(machine).get(domains.FLAGS)
+        return next_start.of_vm(vm)
+    flags = next_start.own_properties(vm).get(domains.FLAGS)
     return properties if flags is None else {domains.FLAGS: flags,
                                              **properties}
 
 
-def carried(machine: 'domains.VM',
+def carried(vm: 'domains.VM',
             policy: 'documents.Policy') -> 'documents.Policy':
     """
     Return what a VM was started with by the default of a host, and this
     host's does not have, beside a policy of its next start.
     """
     found: documents.Policy = {}
-    for key, setting in machine.policy.items():
+    for key, setting in vm.policy.items():
         if (key in tlsciphers.KEYS and key not in policy
                 and not setting.required):
             try:
@@ -114,7 +114,7 @@ def carried(machine: 'domains.VM',
     return found
 
 
-def check(properties: 'dict[str, str]', machine: 'domains.VM | None',
+def check(properties: 'dict[str, str]', vm: 'domains.VM | None',
           engine_ciphers: str, baseline: 'dict[str, str] | None',
           name: str) -> 'documents.Check':
     """
@@ -127,30 +127,30 @@ def check(properties: 'dict[str, str]', machine: 'domains.VM | None',
     """
     document: documents.Check = {
         'format': 'vdsm-tlsciphers check', 'version': FORMAT_VERSION,
-        'vm': machine.name if machine else None,
+        'vm': vm.name if vm else None,
         'properties': properties, 'baseline': name, 'refused': None,
         'refusal': None, 'findings': [], 'details': [], 'notes': [],
-        'displays': {}, 'guard': guard_of(properties, machine),
+        'displays': {}, 'guard': guard_of(properties, vm),
         'last_start': None, 'start': None}
-    displays = next_start.displays_of(machine)
+    displays = next_start.displays_of(vm)
     try:
-        settings, lines = next_start.settle(properties, machine)
+        settings, lines = next_start.settle(properties, vm)
     except tlsciphers.Refused as refusal:
         if str(refusal).startswith(CANNOT_TELL):
             raise UserError(without_package(str(refusal)))
         document['refused'] = str(refusal)
         document['refusal'] = parts(without_package(str(refusal)),
                                     'hook-refuses', 'high')
-        document['start'] = next_start.remedy(properties, machine,
+        document['start'] = next_start.remedy(properties, vm,
                                               str(refusal))
         return document
-    if machine:
-        document['refused'] = domain_consoles.refusal(machine, settings)
+    if vm:
+        document['refused'] = domain_consoles.refusal(vm, settings)
         if document['refused']:
             document['refusal'] = parts(document['refused'],
                                         'wrapper-refuses', 'high')
             document['start'] = next_start.remedy(
-                properties, machine,
+                properties, vm,
                 'qemu-kvm-modified: ' + document['refused'], 'wrapper')
             return document
     policy: documents.Policy = {}
@@ -159,8 +159,8 @@ def check(properties: 'dict[str, str]', machine: 'domains.VM | None',
         policy[key] = {'value': value,
                        'required': option == tlsciphers.REQUIREMENT}
     add_lines(document, lines)
-    defaults = (carried(machine, policy) if machine
-                and properties == next_start.of_machine(machine) else {})
+    defaults = (carried(vm, policy) if vm
+                and properties == next_start.of_vm(vm) else {})
     at_start, policy = policy, {**policy, **defaults}
     for display in ('spice', 'vnc'):
         if display in displays:
@@ -169,16 +169,16 @@ def check(properties: 'dict[str, str]', machine: 'domains.VM | None',
             if described['policy'] and rehearse(document, display, described,
                                                 baseline, name):
                 add_clients(document, display, described)
-    add_consoles(document, machine, policy, at_start)
+    add_consoles(document, vm, policy, at_start)
     return document
 
 
 def guard_of(properties: 'dict[str, str]',
-             machine: 'domains.VM | None') -> 'bool | None':
+             vm: 'domains.VM | None') -> 'bool | None':
     """Tell whether a VM has the guard, None where nothing tells."""
     if domains.FLAGS in properties:
         return bool(tlsciphers.has_guard(properties[domains.FLAGS]))
-    return machine.guard if machine else None
+    return vm.guard if vm else None
 
 
 def add(document: 'documents.Check', code: str,
@@ -361,14 +361,14 @@ def remedy_here(document: 'documents.Check', display: 'documents.Display',
 
 
 def add_consoles(document: 'documents.Check',
-                 machine: 'domains.VM | None',
+                 vm: 'domains.VM | None',
                  policy: 'documents.Policy',
                  at_start: 'documents.Policy') -> None:
     """
     Add what the consoles of a VM lack with a policy, and with that of
     its next start (at_start).
     """
-    if machine is None:
+    if vm is None:
         for display, described in document['displays'].items():
             if not described['policy']:
                 add_uncovered(document, display, '%s: not covered by these '
@@ -376,9 +376,9 @@ def add_consoles(document: 'documents.Check',
                               'open' % display.upper(), ', or give --vm for a '
                               'VM without it')
         return
-    for endpoint in domain_consoles.endpoints(machine):
-        add_endpoint(document, machine, endpoint, at_start)
-    for other in sorted(machine.displays - tlsciphers.LOCAL_DISPLAYS
+    for endpoint in domain_consoles.endpoints(vm):
+        add_endpoint(document, vm, endpoint, at_start)
+    for other in sorted(vm.displays - tlsciphers.LOCAL_DISPLAYS
                         - {'spice', 'vnc'}):
         add(document, 'console-not-covered', 'high', 'the %s console is not '
             'covered: policies are for SPICE and VNC' % other.upper(),
@@ -386,7 +386,7 @@ def add_consoles(document: 'documents.Check',
     if not any(detail['code'] == 'console-not-encrypted'
                and detail['text'].startswith('SPICE')
                for detail in document['details']):
-        add_unencrypted(document, machine, policy)
+        add_unencrypted(document, vm, policy)
 
 
 def add_uncovered(document: 'documents.Check', display: 'documents.Display',
@@ -396,7 +396,7 @@ def add_uncovered(document: 'documents.Check', display: 'documents.Display',
         % (PRIORITY if display == 'vnc' else 'tlsciphers', more))
 
 
-def add_endpoint(document: 'documents.Check', machine: 'domains.VM',
+def add_endpoint(document: 'documents.Check', vm: 'domains.VM',
                  endpoint: 'domain_consoles.Endpoint',
                  at_start: 'documents.Policy') -> None:
     """
@@ -412,9 +412,9 @@ def add_endpoint(document: 'documents.Check', machine: 'domains.VM',
         add(document, 'console-not-encrypted', 'critical',
             '%s: this console is not encrypted%s' % (
                 name, ': it has no TLS port' if display == 'spice' else ''),
-            domain_consoles.remedy(machine, endpoint))
+            domain_consoles.remedy(vm, endpoint))
         return
-    if endpoint.tls is None and not machine.of_file:
+    if endpoint.tls is None and not vm.of_file:
         add(document, 'not-assessed', 'medium', '%s: cannot tell whether this '
             'console is encrypted: %s cannot be read' % (
                 name, domains.QEMU_CONF), 'run it as root')
@@ -426,8 +426,8 @@ def add_endpoint(document: 'documents.Check', machine: 'domains.VM',
             'default with which the VM was started, and which this host has '
             'not: from its next start here it is not covered' % name,
             'set tlsprofile on the VM')
-    elif machine.runs and document['properties'] == next_start.of_machine(
-            machine) and not set(machine.policy).intersection(keys):
+    elif vm.runs and document['properties'] == next_start.of_vm(
+            vm) and not set(vm.policy).intersection(keys):
         add(document, 'console-not-covered', 'high', '%s: the VM runs without '
             'this policy, which counts from its next start' % name,
             'shut the VM down and start it')
@@ -436,13 +436,13 @@ def add_endpoint(document: 'documents.Check', machine: 'domains.VM',
 # Ports without TLS
 
 
-def add_unencrypted(document: 'documents.Check', machine: 'domains.VM',
+def add_unencrypted(document: 'documents.Check', vm: 'domains.VM',
                     policy: 'documents.Policy') -> None:
     """Add what a VM has, or will have, of ports without TLS."""
     required = any(setting['required'] for key, setting in policy.items()
                    if key != 'priority')
-    runs_open = domain_consoles.running_channels(machine)
-    for port, channels in domains.plaintext_ports(machine):
+    runs_open = domain_consoles.running_channels(vm)
+    for port, channels in domains.plaintext_ports(vm):
         number = 'a port' if port is None else 'port %d' % port
         clear = [channel for channel in CHANNELS
                  if channels.get(channel, channels['']) != 'secure']

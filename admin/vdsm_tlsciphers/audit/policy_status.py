@@ -38,26 +38,26 @@ RESTART = 'shut the VM down and start it'
 LONGEST = 4096
 
 
-def choose(machines: 'list[domains.VM]',
+def choose(vms: 'list[domains.VM]',
            names: 'list[str]') -> 'list[domains.VM]':
     """Return those of the VMs that have these names or UUIDs."""
     chosen: list[domains.VM] = []
     for name in names:
-        found = [machine for machine in machines
-                 if name in (machine.name, machine.uuid)]
+        found = [vm for vm in vms
+                 if name in (vm.name, vm.uuid)]
         if not found:
             raise UserError('%s: no VM with that name or UUID runs on this '
                             'host; "virsh -r list" shows those that do' % name)
-        chosen.extend(machine for machine in found if machine not in chosen)
+        chosen.extend(vm for vm in found if vm not in chosen)
     return chosen
 
 
-def could_have_guard(machine: domains.VM) -> bool:
+def could_have_guard(vm: domains.VM) -> bool:
     """Tell whether a VM requires a policy, and lacks a guard for it."""
-    level = machine.cluster_level
-    return (machine.guard is False
-            and any(setting.required for setting in machine.policy.values())
-            and not tlsciphers.is_hosted_engine(machine.document)
+    level = vm.cluster_level
+    return (vm.guard is False
+            and any(setting.required for setting in vm.policy.values())
+            and not tlsciphers.is_hosted_engine(vm.document)
             and (level is None or level >= domains.GUARD_LEVEL))
 
 
@@ -85,14 +85,15 @@ class Shown:
         self.proofs: dict[consoles.Console, policy_proof.Proof] = {}
         self.channels: dict[consoles.Console, list[str] | UserError] = {}
 
-    def find_out(self, vms: 'list[consoles.RunningVM]') -> None:
+    def find_out(self, running_vms: 'list[consoles.RunningVM]') -> None:
         """Connect to the consoles of VMs that are not yet known."""
-        tasks = [(vm, console) for vm in vms
-                 for console in (vm.consoles.consoles if vm.consoles else ())
-                 if console.port and policy_for(vm, console.display)
+        tasks = [(running, console) for running in running_vms
+                 for console in (running.consoles.consoles
+                                 if running.consoles else ())
+                 if console.port and policy_for(running, console.display)
                  and console not in self.proofs
                  and console not in self.channels]
-        offers = [offers_for(vm, console) for vm, console in tasks]
+        offers = [offers_for(running, console) for running, console in tasks]
         with concurrent.futures.ThreadPoolExecutor(
                 policy_proof.WORKERS) as executor:
             found = list(executor.map(self._connect, *zip(*tasks), offers)
@@ -104,13 +105,14 @@ class Shown:
                 self.channels[console] = result
 
     @staticmethod
-    def _connect(vm: consoles.RunningVM, console: consoles.Console,
+    def _connect(running: consoles.RunningVM, console: consoles.Console,
                  offers: 'list[policy_proof.Offer] | UserError') -> (
                      'policy_proof.Proof | list[str] | UserError | None'):
         if not console.tls and console.display != SPICE:
             return None
         reason: UserError | None = None
-        if vm.emulator and not listeners.can_be_reached(vm.emulator.pid):
+        if running.emulator and not listeners.can_be_reached(
+                running.emulator.pid):
             reason = UserError('it is in another network namespace')
         if not console.tls:
             try:
@@ -128,22 +130,22 @@ class Shown:
                                   console.port or 0, offers)
 
 
-def policy_for(vm: consoles.RunningVM,
+def policy_for(running: consoles.RunningVM,
                display: 'documents.ConsoleDisplay') -> 'dict[str, str]':
     """Return the part {key: value} of a VM's policy for a display."""
-    policy = vm.machine.policy
+    policy = running.vm.policy
     return {key: (not policy[key].required and key == 'priority'
-                  and vm.host_priority) or policy[key].value
+                  and running.host_priority) or policy[key].value
             for key in compliance.governing_keys(display) if key in policy}
 
 
-def offers_for(vm: consoles.RunningVM, console: consoles.Console) -> (
+def offers_for(running: consoles.RunningVM, console: consoles.Console) -> (
         'list[policy_proof.Offer] | UserError'):
     """Return the offers that prove a VM's policy, or why there are none."""
     if not console.tls:
         return []
     try:
-        return _offers(tuple(policy_for(vm, console.display).items()),
+        return _offers(tuple(policy_for(running, console.display).items()),
                        console.display)
     except UserError as problem:
         return problem
@@ -155,21 +157,21 @@ def _offers(policy: 'tuple[tuple[str, str], ...]',
     return policy_proof.offers(compliance.policy_bounds(dict(policy)), display)
 
 
-def look_at(machines: 'list[domains.VM]',
+def look_at(vms: 'list[domains.VM]',
             connection: 'libvirt.virConnect',
             handshake: bool) -> 'list[documents.VM]':
     """Return a dict for each VM, as docs/status.schema.json has it."""
     table = listeners.Listeners()
-    vms = [consoles.RunningVM(machine, table) for machine in machines]
+    running_vms = [consoles.RunningVM(vm, table) for vm in vms]
     shown = Shown()
-    asked = consoles.ask(vms, connection, True)
+    asked = consoles.ask(running_vms, connection, True)
     if handshake:
-        shown.find_out(vms)
-    consoles.hear(vms, asked)
+        shown.find_out(running_vms)
+    consoles.hear(running_vms, asked)
     if handshake:
         # What only the monitor has told.
-        shown.find_out(vms)
-    return [Description(vm, shown).vm for vm in vms]
+        shown.find_out(running_vms)
+    return [Description(running, shown).vm for running in running_vms]
 
 
 def spice_configured(emulator: qemu_process.Emulator) -> 'Configured':
@@ -186,9 +188,9 @@ def spice_configured(emulator: qemu_process.Emulator) -> 'Configured':
     return found
 
 
-def vnc_configured(vm: consoles.RunningVM) -> 'Configured':
+def vnc_configured(running: consoles.RunningVM) -> 'Configured':
     """Return {key: (value, source)} for the VNC consoles of a VM."""
-    values = set(vm.priorities.values())
+    values = set(running.priorities.values())
     texts = sorted({value for value, _ in values if value})
     if not texts:
         return {}
@@ -202,34 +204,34 @@ def vnc_configured(vm: consoles.RunningVM) -> 'Configured':
 class Description:
     """Makes the dict (vm) of a VM, as docs/status.schema.json has it."""
 
-    def __init__(self, vm: consoles.RunningVM, shown: Shown) -> None:
-        machine = vm.machine
+    def __init__(self, running: consoles.RunningVM, shown: Shown) -> None:
+        vm = running.vm
         self.vm: documents.VM = {
-            'vm': clean(machine.name), 'uuid': clean(machine.uuid),
+            'vm': clean(vm.name), 'uuid': clean(vm.uuid),
             'pid': None, 'state': UNKNOWN, 'statement': 'unknown',
             'problem': None, 'displays': [], 'consoles': [],
             'other_listeners': [], 'settings': [], 'differences': [],
-            'guard': machine.guard}
-        self._machine = machine
+            'guard': vm.guard}
+        self._domain = vm
         self._shown = shown
-        self._given = vm
-        if vm.emulator is None or vm.consoles is None:
-            self.vm['problem'] = clean(vm.problem or '')
+        self._given = running
+        if running.emulator is None or running.consoles is None:
+            self.vm['problem'] = clean(running.problem or '')
             return
-        self._emulator = vm.emulator
-        self._consoles = vm.consoles
-        self.vm['pid'] = vm.emulator.pid
+        self._emulator = running.emulator
+        self._consoles = running.consoles
+        self.vm['pid'] = running.emulator.pid
         for display in (SPICE, VNC):
-            there = [console for console in vm.consoles.consoles
+            there = [console for console in running.consoles.consoles
                      if (console.display == SPICE) == (display == SPICE)]
-            if there or display in machine.displays:
+            if there or display in vm.displays:
                 self._describe(display, there)
         self._add_general_differences()
-        if machine.guard:
+        if vm.guard:
             self._add_guard_differences()
         self._add_others()
         self.vm['state'] = (DIFFERENCE if self.vm['differences'] else
-                            IN_FORCE if machine.policy else NONE)
+                            IN_FORCE if vm.policy else NONE)
         self.vm['statement'] = self._statement()
 
     def _statement(self) -> 'documents.Statement':
@@ -252,7 +254,7 @@ class Description:
                      else vnc_configured(self._given))
         keys = [key for key in tlsciphers.KEYS
                 if (key == 'priority') == (display == VNC)
-                and (key in self._machine.policy or (
+                and (key in self._domain.policy or (
                     # What the host's own OpenSSL file has is nobody's policy.
                     key in found and key in ('ciphers', 'priority')))]
         self.vm['displays'].append({
@@ -263,7 +265,7 @@ class Description:
             self._add_setting(display, key, found, has_tls)
         for console in there or self._silent(display):
             self._add_console(console, display, bool(keys))
-        if self._machine.policy and not keys and any(
+        if self._domain.policy and not keys and any(
                 console.port or console.peer for console in there):
             self._add(
                 display, 'console-not-covered', 'high',
@@ -272,14 +274,14 @@ class Description:
                 'set %s or tlsprofile on the VM and %s' % (
                     'tlspriority' if display == VNC else 'tlsciphers',
                     RESTART))
-        elif self._machine.policy:
+        elif self._domain.policy:
             self._add_elsewhere(display, there)
 
     def _silent(self, display: 'documents.Display') -> (
             'list[consoles.Console]'):
         """Return a console of the domain XML for which nothing listens."""
-        if [known for known in self._machine.consoles
-                + self._machine.unencrypted
+        if [known for known in self._domain.consoles
+                + self._domain.unencrypted
                 if (known.display == SPICE) == (display == SPICE)]:
             return []
         return [consoles.Console(qemu_process.Given(
@@ -287,7 +289,7 @@ class Description:
 
     def _add_setting(self, display: 'documents.Display', key: str,
                      found: 'Configured', has_tls: bool) -> None:
-        requested, required = self._machine.policy.get(key, (None, None))
+        requested, required = self._domain.policy.get(key, (None, None))
         value, source = found.get(key, (None, None))
         live = key == 'priority' and any(
             is_qemu and known != self._emulator.priorities.get(name)
@@ -318,8 +320,8 @@ class Description:
                     'does not request; it is lost when the VM is restarted, '
                     'saved or migrated' % (key, value or 'nothing'),
                     'set tlspriority on the VM, or ' + RESTART)
-        if key not in self._machine.policy:
-            if key == 'ciphers' and self._machine.emulator == (
+        if key not in self._domain.policy:
+            if key == 'ciphers' and self._domain.emulator == (
                     tlsciphers.EMULATOR):
                 return ('manual-ciphers', 'medium', 'ciphers: not requested: '
                         'the cipher list of the manually installed wrapper',
@@ -330,7 +332,7 @@ class Description:
                     'look at the other hooks of this host')
         if value is None:
             return ('value-missing', 'critical', '%s: not configured; %s may '
-                    'say why' % (key, domains.LOG % self._machine.name),
+                    'say why' % (key, domains.LOG % self._domain.name),
                     RESTART)
         return ('value-differs', 'high', '%s: another value is configured '
                 'than requested' % key, RESTART)
@@ -358,7 +360,7 @@ class Description:
         requested = bool(policy_for(self._given, console.display))
         if not (console.port or console.peer):
             return
-        if not requested and (console.tls or self._machine.policy):
+        if not requested and (console.tls or self._domain.policy):
             return  # None is to be proven, or _describe() says so.
         if console.tls:
             self._add_proof(console, display, proof)
@@ -386,8 +388,8 @@ class Description:
                       '%s: rejects what the policy permits: no client can '
                       'connect' % console.place, 'look at "vdsm-tlsciphers '
                       'check --vm %s" and at %s' % (
-                          self._machine.name,
-                          domains.LOG % self._machine.name))
+                          self._domain.name,
+                          domains.LOG % self._domain.name))
 
     def _add_missing_priority(self, console: consoles.Console) -> None:
         """Name one of several VNC displays that has no priority."""
@@ -412,7 +414,7 @@ class Description:
                       'deployment of the host does, and ' + RESTART)
             return
         required = any(setting.required and key != 'priority'
-                       for key, setting in self._machine.policy.items())
+                       for key, setting in self._domain.policy.items())
         self._add(SPICE, 'spice-plaintext', 'critical',
                   '%s: these channels work without TLS: %s' % (
                       console.place, ', '.join(channels)),
@@ -423,7 +425,7 @@ class Description:
     def _add_unencrypted(self, console: consoles.Console,
                          display: 'documents.Display') -> None:
         known = console.port in [
-            known.port for known in self._machine.consoles]
+            known.port for known in self._domain.consoles]
         self._add(display, 'console-not-encrypted', 'critical',
                   '%s: this %s console is not encrypted%s' % (
                       console.place, 'noVNC' if console.display == 'websocket'
@@ -438,7 +440,7 @@ class Description:
                        there: 'list[consoles.Console]') -> None:
         """Name consoles of the domain XML that another process may serve."""
         ports = {console.port for console in there}
-        for known in self._machine.consoles + self._machine.unencrypted:
+        for known in self._domain.consoles + self._domain.unencrypted:
             if (known.display == SPICE) == (display == SPICE) and (
                     known.port not in ports):
                 self._add(display, 'console-of-another-process', 'high',
@@ -453,7 +455,7 @@ class Description:
             self._add_other(listener, what)
         for listener in self._consoles.unclear:
             self._add_other(listener, 'unknown')
-            if self._machine.policy:
+            if self._domain.policy:
                 self._add(None, 'listener-unknown', 'medium',
                           'port %d: cannot tell whether this is a console: '
                           'QEMU does not answer' % listener.port,
@@ -464,13 +466,13 @@ class Description:
             'address': listener.address, 'port': listener.port, 'what': what})
 
     def _add_general_differences(self) -> None:
-        policy = self._machine.policy
+        policy = self._domain.policy
         unknown = sorted(set(policy) - set(tlsciphers.KEYS))
         if unknown:
             self._add(None, 'unknown-setting', 'high',
                       '%s: unknown to this version' % ', '.join(unknown),
                       'update vdsm-hook-tlsciphers')
-        if 'rdp' in self._machine.displays and policy:
+        if 'rdp' in self._domain.displays and policy:
             self._add(None, 'console-not-covered', 'high', 'the RDP console '
                       'is not covered: policies are for SPICE and VNC',
                       'remove it')
@@ -478,19 +480,19 @@ class Description:
             reason, remedy = self._why_unmet(name)
             self._add(None, 'property-not-applied', 'critical',
                       'the VM has the property %s=%s, and was started without '
-                      'this policy: %s' % (name, self._machine.wanted[name],
+                      'this policy: %s' % (name, self._domain.wanted[name],
                                            reason), remedy)
 
     def _add_guard_differences(self) -> None:
         """Name the consoles that the guard did not keep from running."""
         required = {VNC if key == 'priority' else SPICE
-                    for key, setting in self._machine.policy.items()
+                    for key, setting in self._domain.policy.items()
                     if setting.required}
-        level = self._machine.cluster_level
+        level = self._domain.cluster_level
         for display in [found['display'] for found in self.vm['displays']]:
             if display in required:
                 continue
-            if display not in self._machine.displays:
+            if display not in self._domain.displays:
                 reason = 'another hook has added this console'
             elif level and level < domains.GUARD_LEVEL:
                 reason = 'the engine writes no guard for cluster level %s' % (
@@ -506,11 +508,11 @@ class Description:
 
     def _unmet_properties(self) -> 'list[str]':
         """Return the properties that ask for what the VM does not require."""
-        required = {key for key, setting in self._machine.policy.items()
+        required = {key for key, setting in self._domain.policy.items()
                     if setting.required}
         displays = {display['display'] for display in self.vm['displays']}
         unmet = []
-        for name in sorted(self._machine.wanted):
+        for name in sorted(self._domain.wanted):
             keys = KEYS_OF_PROPERTIES.get(name, tlsciphers.KEYS)
             relevant = displays & {VNC if key == 'priority' else SPICE
                                    for key in keys}
@@ -520,15 +522,15 @@ class Description:
 
     def _why_unmet(self, name: str) -> 'tuple[str, str]':
         """Return what is known of the reason, and the remedy."""
-        value = self._machine.wanted[name]
+        value = self._domain.wanted[name]
         if name == 'tlsprofile' and _is_empty_profile(value):
             return ('the profile has no setting in %s'
                     % tlsciphers.HOST_DEFAULT,
                     'add its settings there, and ' + RESTART)
-        if not self._machine.displays & {SPICE, VNC}:
+        if not self._domain.displays & {SPICE, VNC}:
             return ('the domain XML has no console, and the emulator has one',
                     '%s; this version passes its policy on' % RESTART)
-        if self._machine.policy:
+        if self._domain.policy:
             return ('the domain XML has other settings only',
                     'vdsm.log of its start may say why; ' + RESTART)
         return ('either started on a host without the package, or the hook '
@@ -539,9 +541,9 @@ class Description:
              severity: 'documents.Severity', text: str, remedy: str) -> None:
         text, remedy = cut(text), cut(remedy)
         if severity != 'low' and code != 'console-not-encrypted' and not (
-                self._machine.wanted or self._machine.guard) and not any(
+                self._domain.wanted or self._domain.guard) and not any(
                 setting.required
-                for setting in self._machine.policy.values()):
+                for setting in self._domain.policy.values()):
             severity = 'medium'  # The host's default is best effort.
         self.vm['differences'].append({
             'display': display, 'difference': '%s; %s [%s]' % (

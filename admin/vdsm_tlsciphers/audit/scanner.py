@@ -37,18 +37,18 @@ MOST_NAMES = 10
 class Target:
     """
     A port to be scanned: display ('spice', 'vnc', 'websocket', or 'tls' where
-    it is not known), address (str), port (int), machine (domains.VM or
+    it is not known), address (str), port (int), vm (domains.VM or
     None), plaintext (bool: whether it is a SPICE port without TLS), alone
     (bool: and its VM has none with TLS).
     """
 
     def __init__(self, display: 'documents.ScannedDisplay', address: str,
-                 number: int, machine: 'domains.VM | None' = None,
+                 number: int, vm: 'domains.VM | None' = None,
                  plaintext: bool = False, alone: bool = False) -> None:
         self.display = display
         self.address = address
         self.port = number
-        self.machine = machine
+        self.vm = vm
         self.plaintext = plaintext
         self.alone = plaintext and alone
 
@@ -100,7 +100,7 @@ def is_address(name: str) -> bool:
                 or re.match(r'\d+(\.\d+){3}$', name))
 
 
-def targets_of(machines: 'list[domains.VM]',
+def targets_of(vms: 'list[domains.VM]',
                connection: 'libvirt.virConnect') -> 'list[Target]':
     """
     Return the ports (list of Target) of domains.VMs: at which their
@@ -108,40 +108,40 @@ def targets_of(machines: 'list[domains.VM]',
     are those of the domain XML, and a line on standard error says so.
     """
     table = listeners.Listeners()
-    vms = [consoles.RunningVM(machine, table) for machine in machines]
-    consoles.hear(vms, consoles.ask(vms, connection, False))
+    running_vms = [consoles.RunningVM(vm, table) for vm in vms]
+    consoles.hear(running_vms, consoles.ask(running_vms, connection, False))
     targets = []
     unseen = []
-    for vm in vms:
-        if vm.consoles is None:
-            given = _targets_of_xml(vm.machine)
-            unseen.extend([vm] if given else [])
+    for running in running_vms:
+        if running.consoles is None:
+            given = _targets_of_xml(running.vm)
+            unseen.extend([running] if given else [])
             targets.extend(given)
             continue
         targets.extend(Target(
             console.display, console.reachable_address, console.port,
-            vm.machine, console.display == 'spice' and not console.tls,
-            not any(other.tls for other in vm.consoles.consoles
+            running.vm, console.display == 'spice' and not console.tls,
+            not any(other.tls for other in running.consoles.consoles
                     if other.display == 'spice'))
-            for console in vm.consoles.consoles if console.port)
-        for listener in vm.consoles.unclear:
+            for console in running.consoles.consoles if console.port)
+        for listener in running.consoles.unclear:
             note('%s: port %d is not scanned: QEMU could not be asked whether '
-                 'it is a console: %s' % (vm.machine.name, listener.port,
-                                          vm.note), 'listener-unknown')
+                 'it is a console: %s' % (running.vm.name, listener.port,
+                                          running.note), 'listener-unknown')
     if unseen:
         note('%s: the ports are those of the domain XML, others that are open '
              'are not seen: %s' % (', '.join(
-                 vm.machine.name for vm in unseen[:MOST_NAMES]) + (
+                 running.vm.name for running in unseen[:MOST_NAMES]) + (
                      ', ...' if len(unseen) > MOST_NAMES else ''),
                  unseen[0].problem), 'ports-of-xml')
     return sorted(targets, key=lambda target: target.plaintext)
 
 
-def _targets_of_xml(machine: domains.VM) -> 'list[Target]':
-    alone = 'spice' not in [console.display for console in machine.consoles]
-    return [Target(*console, machine) for console in machine.consoles] + [
-        Target(*console, machine, True, alone)
-        for console in machine.unencrypted]
+def _targets_of_xml(vm: domains.VM) -> 'list[Target]':
+    alone = 'spice' not in [console.display for console in vm.consoles]
+    return [Target(*console, vm) for console in vm.consoles] + [
+        Target(*console, vm, True, alone)
+        for console in vm.unencrypted]
 
 
 def note(line: str, code: str) -> None:
@@ -189,10 +189,10 @@ def show_progress(line: str) -> None:
 def scan_target(target: Target, baseline: 'dict[str, str] | None',
                 name: str) -> 'documents.Console':
     """Return what a scan of a Target has found, as a dict for JSON."""
-    machine = target.machine
+    vm = target.vm
     console: documents.Console = {
-        'vm': machine.name if machine else None,
-        'uuid': machine.uuid if machine else None,
+        'vm': vm.name if vm else None,
+        'uuid': vm.uuid if vm else None,
         'display': target.display, 'address': target.address,
         'port': target.port, 'state': results.SCANNED, 'problem': None,
         'code': None, 'remedy': None, 'protocols': {}, 'groups': [],
@@ -212,8 +212,8 @@ def scan_target(target: Target, baseline: 'dict[str, str] | None',
         if target.alone and console['state'] == compliance.NO_TLS:
             console['code'] = compliance.NO_TLS_PORT
     describe(server, console)
-    if machine:
-        console['policy'] = policy_of(machine, console['display'])
+    if vm:
+        console['policy'] = policy_of(vm, console['display'])
     console['findings'] = compliance.findings(
         console, baseline, name,
         [time.strftime(output.TIME, time.gmtime())])
@@ -302,7 +302,7 @@ def list_suites(version: str, accepted: 'dict[int, int | None]') -> (
         results.STRENGTHS.index(suite['strength']), suite['suite']))
 
 
-def policy_of(machine: domains.VM,
+def policy_of(vm: domains.VM,
               display: 'documents.ScannedDisplay') -> (
                   'documents.Policy | None'):
     """
@@ -312,11 +312,11 @@ def policy_of(machine: domains.VM,
     others = set(tlsciphers.KEYS).difference(
         compliance.governing_keys(display))
     # Known ones first: a domain XML can have any number, and any length.
-    keys = sorted(set(machine.policy).difference(others),
+    keys = sorted(set(vm.policy).difference(others),
                   key=lambda key: (key not in tlsciphers.KEYS, key))
     return {key[:scan_files.LONGEST_KEY]: {
-        'value': machine.policy[key].value[:scan_files.LONGEST_TEXT],
-        'required': machine.policy[key].required}
+        'value': vm.policy[key].value[:scan_files.LONGEST_TEXT],
+        'required': vm.policy[key].required}
         for key in keys[:scan_files.MOST_KEYS]} or None
 
 

@@ -60,15 +60,15 @@ def add_arguments(parser: 'argparse.ArgumentParser') -> None:
         'values', nargs='*', metavar='[NAME=]VALUE',
         help='a custom property: tlsciphers, tlsprotocols, tlsgroups, '
         'tlspriority, tlsprofile, or extra_cpu_flags, which has the guard')
-    machine = parser.add_mutually_exclusive_group()
-    machine.add_argument(
+    vm = parser.add_mutually_exclusive_group()
+    vm.add_argument(
         '--vm', metavar='NAME', help='for the displays of this VM; without a '
         'value, its own properties; of one that does not run, also why its '
         'last start on this host was refused')
-    machine.add_argument(
+    vm.add_argument(
         '--running', action='store_true', help='the same for each VM that '
         'runs on this host')
-    machine.add_argument(
+    vm.add_argument(
         '--xml', metavar='FILE', help='the same for a domain XML, such as '
         '"virsh -r dumpxml" prints')
     parser.add_argument(
@@ -94,9 +94,9 @@ def run(options: 'argparse.Namespace') -> int:
         raise UserError('a property is given twice; give each once')
     if options.vm is None:
         checked = [policy_check.check(
-            policy_check.wanted(properties, machine), machine,
+            policy_check.wanted(properties, vm), vm,
             options.engine_ciphers, baseline, options.baseline)
-            for machine in find_machines(options, bool(properties))]
+            for vm in find_vms(options, bool(properties))]
     else:
         checked = [check_vm(options, properties, baseline)]
     for document in checked:
@@ -123,16 +123,16 @@ def check_vm(options: 'argparse.Namespace', properties: 'dict[str, str]',
     from vdsm_tlsciphers.audit import policy_check
     from vdsm_tlsciphers.host import domains, last_start
     found = domains.look_up(domains.connect(), options.vm)
-    machine, runs = found or (None, False)
+    vm, runs = found or (None, False)
     if runs:
         return policy_check.check(
-            policy_check.wanted(properties, machine), machine,
+            policy_check.wanted(properties, vm), vm,
             options.engine_ciphers, baseline, options.baseline)
-    last = last_start.LastStart(options.vm, machine)
+    last = last_start.LastStart(options.vm, vm)
     # While it fails, libvirt may have a domain that vdsm has not yet filled.
-    if machine is None or not machine.displays:
-        machine = last.machine or machine
-    if machine is None and last.refusal is None:
+    if vm is None or not vm.displays:
+        vm = last.vm or vm
+    if vm is None and last.refusal is None:
         raise UserError('%s: libvirt of this host does not know this VM, and '
                         'the ends of its logs have no start of it%s; run this '
                         'on the host that its event names, or give what it '
@@ -141,11 +141,11 @@ def check_vm(options: 'argparse.Namespace', properties: 'dict[str, str]',
                                 ' (%s)' % line for line in last.unread)),
                         'no-such-vm')
     document = policy_check.check(
-        policy_check.wanted(properties, machine), machine,
+        policy_check.wanted(properties, vm), vm,
         options.engine_ciphers, baseline, options.baseline)
-    document['vm'] = machine.name if machine else options.vm
+    document['vm'] = vm.name if vm else options.vm
     document['notes'] += last.unread
-    if machine is None and not properties:
+    if vm is None and not properties:
         document['displays'] = {}
         document['findings'], document['details'] = [], []
         document['notes'].append(
@@ -153,12 +153,12 @@ def check_vm(options: 'argparse.Namespace', properties: 'dict[str, str]',
             'properties, as the engine has them: check --vm %s NAME=VALUE'
             % options.vm)
     if last.refusal:
-        policy_check.add_last_start(document, last.refusal, machine)
+        policy_check.add_last_start(document, last.refusal, vm)
     return document
 
 
-def find_machines(options: 'argparse.Namespace', has_values: bool,
-                  ) -> 'list[domains.VM] | list[None]':
+def find_vms(options: 'argparse.Namespace', has_values: bool,
+             ) -> 'list[domains.VM] | list[None]':
     """Return the VMs that the options name; [None] for none of them."""
     from vdsm_tlsciphers.host import domains
     if options.running:

@@ -81,15 +81,15 @@ def run(options: 'argparse.Namespace') -> int:
         raise UserError('status reads the command lines of emulators, which '
                         'only root may; run it as root')
     connection = domains.connect()
-    machines = domains.running(connection)
+    running = domains.running(connection)
     if options.vms:
-        machines = policy_status.choose(machines, options.vms)
-    vms = [vm for vm in policy_status.look_at(machines, connection,
+        running = policy_status.choose(running, options.vms)
+    vms = [vm for vm in policy_status.look_at(running, connection,
                                               options.handshake)
            if vm['state'] != policy_status.UNKNOWN
            or policy_status.is_running(connection, vm['uuid'])]
-    unguarded = [machine.name for machine in machines
-                 if policy_status.could_have_guard(machine)]
+    unguarded = [vm.name for vm in running
+                 if policy_status.could_have_guard(vm)]
     document: documents.Status = {
         **head('status'), 'version': 2, 'vms': vms,
         'summary': {'vms': len(vms), **{

@@ -977,32 +977,32 @@ def running_vms() -> 'Finding | list[Finding]':
     check = 'running VMs'
     from vdsm_tlsciphers.host import domain_consoles, domains, next_start
     try:
-        machines = domains.running(domains.connect())
+        vms = domains.running(domains.connect())
     except UserError as problem:
         text, remedy, _ = split(str(problem))
         return Finding(check, WARNING, 'not looked at: ' + text,
                        remedy or None)
     refused = []
-    for machine in machines:
+    for vm in vms:
         try:
             settings, _ = next_start.settle(
-                next_start.of_machine(machine), machine)
-            line = domain_consoles.refusal(machine, settings)
+                next_start.of_vm(vm), vm)
+            line = domain_consoles.refusal(vm, settings)
         except tlsciphers.Refused as refusal:
             line = str(refusal)
-            refused.append((machine.name, line, see_tools(
+            refused.append((vm.name, line, see_tools(
                 line, 'vdsm-tlsciphers check --vm %s; correct its properties '
-                'in the engine' % machine.name)))
+                'in the engine' % vm.name)))
         else:
             if line:
                 text, remedy, _ = split(line)
-                refused.append((machine.name, text, re.sub(
+                refused.append((vm.name, text, re.sub(
                     '^remedy: ', '', remedy)))
     return [Finding(check, WARNING, '%s would be refused at its next start: %s'
                     % (name, text), remedy, 'next-start')
             for name, text, remedy in refused] or Finding(
                 check, OK, 'none of %d would be refused at its next start'
-                % len(machines), None)
+                % len(vms), None)
 
 
 # What was there before

@@ -175,9 +175,9 @@ class RunningVM:
     whether QEMU said so)}), with note (str) why QEMU could not be asked.
     """
 
-    def __init__(self, machine: domains.VM,
+    def __init__(self, vm: domains.VM,
                  table: listeners.Listeners) -> None:
-        self.machine = machine
+        self.vm = vm
         self.emulator: qemu_process.Emulator | None = None
         self.consoles: Consoles | None = None
         self.priorities: dict[str, tuple[str | None, bool]] = {}
@@ -185,7 +185,7 @@ class RunningVM:
         self.note: str | None = None
         self._credentials: list[str] = []
         try:
-            emulator = qemu_process.Emulator(machine)
+            emulator = qemu_process.Emulator(vm)
             self.consoles = Consoles(emulator, table.find(emulator.pid))
             self.emulator = emulator
             self.priorities = {
@@ -205,20 +205,20 @@ class RunningVM:
             return []
         found: list[Command] = []
         if priorities and self.emulator.credentials and (
-                'priority' in self.machine.policy
+                'priority' in self.vm.policy
                 or any(value for value, _ in self.priorities.values())
                 or self.emulator.has_other_monitor
-                or domains.is_tainted(connection, self.machine)):
+                or domains.is_tainted(connection, self.vm)):
             self._credentials = self.emulator.credentials
             found = [('qom-get', {'path': '/objects/' + name,
                                   'property': 'priority'})
                      for name in self._credentials]
         if self.consoles.unclear and domains.arrives(connection,
-                                                     self.machine):
+                                                     self.vm):
             # libvirt lets nobody ask before it is there.
             self.consoles.set_aside(OTHERS['incoming'])
         if self.consoles.unclear and (
-                self.machine.policy or self.machine.wanted
+                self.vm.policy or self.vm.wanted
                 or not priorities):
             found += QUESTIONS
         return found
@@ -252,7 +252,7 @@ class RunningVM:
                 self.note = str(problem)
 
 
-def ask(vms: 'list[RunningVM]', connection: 'libvirt.virConnect',
+def ask(running_vms: 'list[RunningVM]', connection: 'libvirt.virConnect',
         priorities: bool) -> 'qemu_monitor.Monitor | None':
     """
     Begin to ask the QEMUs of VMs what their arguments do not tell, and for
@@ -260,20 +260,21 @@ def ask(vms: 'list[RunningVM]', connection: 'libvirt.virConnect',
     """
     questions = {}
     # One that cannot answer keeps none waiting that can.
-    for vm in sorted(vms, key=lambda vm: bool(
-            vm.emulator and vm.emulator.is_stopped)):
-        commands = vm.questions(connection, priorities)
+    for running in sorted(running_vms, key=lambda running: bool(
+            running.emulator and running.emulator.is_stopped)):
+        commands = running.questions(connection, priorities)
         if commands:
-            questions[vm.machine.uuid] = commands
+            questions[running.vm.uuid] = commands
     return qemu_monitor.Monitor(questions) if questions else None
 
 
-def hear(vms: 'list[RunningVM]', asked: 'qemu_monitor.Monitor | None') -> None:
+def hear(running_vms: 'list[RunningVM]',
+         asked: 'qemu_monitor.Monitor | None') -> None:
     """Wait for the answers to ask(), and let the VMs take them."""
     answers = asked.wait() if asked else {}
-    for vm in vms:
-        if vm.machine.uuid in answers:
-            vm.take(answers[vm.machine.uuid])
+    for running in running_vms:
+        if running.vm.uuid in answers:
+            running.take(answers[running.vm.uuid])
 
 
 def _choose(known: 'list[qemu_process.Given]',

@@ -46,13 +46,13 @@ SPICE_TLS_OFF = (
     % domains.QEMU_CONF)
 
 
-def host_tls(machine: domains.VM) -> 'dict[str, bool | None]':
+def host_tls(vm: domains.VM) -> 'dict[str, bool | None]':
     """
     Return whether libvirt of the host of a VM gives {display} TLS; None
     where that cannot be told here.
     """
     unknown: dict[str, bool | None] = dict.fromkeys(SETTINGS)
-    if machine.of_file:
+    if vm.of_file:
         return unknown
     text = ''
     try:
@@ -68,16 +68,16 @@ def host_tls(machine: domains.VM) -> 'dict[str, bool | None]':
         )[-1] == '1' for display, name in SETTINGS.items()}
 
 
-def endpoints(machine: domains.VM) -> 'list[Endpoint]':
+def endpoints(vm: domains.VM) -> 'list[Endpoint]':
     """Return the consoles (SPICE and VNC) of a VM."""
-    host = host_tls(machine)
-    found = [_spice(graphics, machine, host['spice'])
-             for graphics in domains.spice_graphics(machine.document)]
+    host = host_tls(vm)
+    found = [_spice(graphics, vm, host['spice'])
+             for graphics in domains.spice_graphics(vm.document)]
     runs_open = None
-    for graphics in machine.document.getElementsByTagName('graphics'):
+    for graphics in vm.document.getElementsByTagName('graphics'):
         if graphics.getAttribute('type') == 'vnc':
             if runs_open is None:
-                runs_open = _runs_open(machine)
+                runs_open = _runs_open(vm)
             listens = domains.listen_types(graphics)
             place = '' if 'none' in listens else (
                 'unix:/' if 'socket' in listens
@@ -87,7 +87,7 @@ def endpoints(machine: domains.VM) -> 'list[Endpoint]':
     return found
 
 
-def _spice(graphics: 'minidom.Element', machine: domains.VM,
+def _spice(graphics: 'minidom.Element', vm: domains.VM,
            host: 'bool | None') -> Endpoint:
     listens = domains.listen_types(graphics)
     if listens & {'none', 'socket'}:
@@ -104,7 +104,7 @@ def _spice(graphics: 'minidom.Element', machine: domains.VM,
     # libvirt chooses the ports by what the host has.
     at_start = host if automatic and modes[''] == 'any' else False
     return Endpoint('spice', place, at_start, at_start and bool(
-        is_number(tls_port) or not machine.runs))
+        is_number(tls_port) or not vm.runs))
 
 
 def demands_tls(graphics: 'minidom.Element') -> bool:
@@ -120,50 +120,50 @@ def is_number(port: str) -> bool:
     return bool(re.match('[1-9][0-9]{0,4}$', port))
 
 
-def _emulator(machine: domains.VM) -> 'qemu_process.Emulator | None':
+def _emulator(vm: domains.VM) -> 'qemu_process.Emulator | None':
     """Return what a VM runs as, None where it does not, or hides it."""
-    if not machine.runs:
+    if not vm.runs:
         return None
     try:
-        return qemu_process.Emulator(machine)
+        return qemu_process.Emulator(vm)
     except UserError:
         return None  # It ends in this moment, or we are not root.
 
 
-def _runs_open(machine: domains.VM) -> bool:
+def _runs_open(vm: domains.VM) -> bool:
     """Tell whether a VNC console of a running VM has no TLS."""
-    emulator = _emulator(machine)
+    emulator = _emulator(vm)
     return emulator is not None and any(
         not console.tls for console in emulator.consoles
         if console.display != 'spice' and console.port)
 
 
-def running_channels(machine: domains.VM) -> 'list[str]':
+def running_channels(vm: domains.VM) -> 'list[str]':
     """
     Return the channels of SPICE (list of str) that work without TLS in a VM
     that runs, as its arguments have it.
     """
-    emulator = _emulator(machine)
+    emulator = _emulator(vm)
     if emulator is None:
         return []
     return qemu_process.open_by_arguments(emulator)
 
 
-def remedy(machine: domains.VM, endpoint: Endpoint) -> str:
+def remedy(vm: domains.VM, endpoint: Endpoint) -> str:
     """Return how a console gets TLS."""
     if endpoint.at_start:
         return 'shut the VM down and start it'
     if endpoint.display == 'vnc':
         return ('check Enable VNC Encryption in the engine (Compute > '
                 'Clusters > Edit > Console) and reinstall the hosts')
-    if host_tls(machine)['spice'] is False:
+    if host_tls(vm)['spice'] is False:
         return ('enable TLS for SPICE on this host (spice_tls in %s), shut '
                 'the VM down and start it' % domains.QEMU_CONF)
     return ('let libvirt choose its ports, as the engine has it: '
             'autoport="yes" in the domain XML')
 
 
-def refusal(machine: domains.VM,
+def refusal(vm: domains.VM,
             settings: 'Iterable[tuple[str, str]]') -> 'str | None':
     """
     Return the line with which the wrapper, or libvirt, would refuse to start
@@ -171,9 +171,9 @@ def refusal(machine: domains.VM,
     None where neither would.
     """
     listens = [graphics for graphics in domains.spice_graphics(
-        machine.document) if not domains.listen_types(graphics) & {
+        vm.document) if not domains.listen_types(graphics) & {
             'none', 'socket'}]
-    if host_tls(machine)['spice'] is False and any(map(demands_tls, listens)):
+    if host_tls(vm)['spice'] is False and any(map(demands_tls, listens)):
         return SPICE_TLS_OFF
     wanted = {}
     for option, setting in settings:
@@ -182,7 +182,7 @@ def refusal(machine: domains.VM,
     spice = [key for key in wanted if key != 'priority']
     wrapper = installed.load()
     try:
-        for endpoint in endpoints(machine):
+        for endpoint in endpoints(vm):
             if endpoint.at_start is not False or not endpoint.place:
                 continue
             if endpoint.display == 'spice' and spice:

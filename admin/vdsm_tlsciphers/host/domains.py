@@ -244,7 +244,7 @@ def check_bounds(xml: 'str | bytes') -> None:
     parser.Parse(xml, True)
 
 
-def plaintext_ports(machine: VM) -> (
+def plaintext_ports(vm: VM) -> (
         'list[tuple[int | None, dict[str, str]]]'):
     """
     Return the ports without TLS that the SPICE consoles of a VM have, or
@@ -252,7 +252,7 @@ def plaintext_ports(machine: VM) -> (
     modes of its channels ({name: mode}, '' for all others).
     """
     found = []
-    for graphics in spice_graphics(machine.document):
+    for graphics in spice_graphics(vm.document):
         if listen_types(graphics) & {'none', 'socket'}:
             continue  # It listens at no port.
         modes = channel_modes(graphics)
@@ -287,7 +287,7 @@ def spice_graphics(
             if graphics.getAttribute('type') == 'spice']
 
 
-def is_tainted(connection: 'libvirt.virConnect', machine: VM) -> bool:
+def is_tainted(connection: 'libvirt.virConnect', vm: VM) -> bool:
     """
     Tell whether somebody has asked, or changed, the QEMU of a VM through
     libvirt's monitor, as far as libvirt tells.
@@ -295,28 +295,28 @@ def is_tainted(connection: 'libvirt.virConnect', machine: VM) -> bool:
     import libvirt
     try:
         return any('monitor' in message for message in (
-            connection.lookupByUUIDString(machine.uuid).messages(
+            connection.lookupByUUIDString(vm.uuid).messages(
                 libvirt.VIR_DOMAIN_MESSAGE_TAINTING)))
     except AttributeError:
-        return _log_says_tainted(machine)  # Before libvirt 7.1.
+        return _log_says_tainted(vm)  # Before libvirt 7.1.
     except libvirt.libvirtError:
         return False  # It has ended, or left, in this very moment.
 
 
-def arrives(connection: 'libvirt.virConnect', machine: VM) -> bool:
+def arrives(connection: 'libvirt.virConnect', vm: VM) -> bool:
     """Tell whether a VM has not yet arrived, in a migration to here."""
     import libvirt
     try:
-        return connection.lookupByUUIDString(machine.uuid).state() in (
+        return connection.lookupByUUIDString(vm.uuid).state() in (
             [libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_MIGRATION],
             [libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_STARTING_UP])
     except libvirt.libvirtError:
         return False  # It has ended, or left, in this very moment.
 
 
-def _log_says_tainted(machine: VM) -> bool:
+def _log_says_tainted(vm: VM) -> bool:
     try:
-        with open(LOG % machine.name, 'rb') as log:
+        with open(LOG % vm.name, 'rb') as log:
             log.seek(max(0, log.seek(0, 2) - LONGEST_LOG))
             return b'tainted: custom-monitor' in log.read(
                 LONGEST_LOG).rpartition(b'starting up')[2]
@@ -420,16 +420,16 @@ def _answer(credentials: 'list[list[Any]]', _: object) -> int:
 def running(connection: 'libvirt.virConnect') -> 'list[VM]':
     """Return the VMs that run on this host, by name."""
     import libvirt
-    machines = []
+    vms = []
     for domain in connection.listAllDomains(
             libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE):
         try:
-            machines.append(VM(domain.XMLDesc()))
+            vms.append(VM(domain.XMLDesc()))
         except libvirt.libvirtError:
             continue  # It has ended, or left, in this very moment.
         except UserError as problem:
             raise UserError('%s: %s' % (domain.name(), problem))
-    return sorted(machines, key=lambda machine: machine.name)
+    return sorted(vms, key=lambda vm: vm.name)
 
 
 def look_up(connection: 'libvirt.virConnect',

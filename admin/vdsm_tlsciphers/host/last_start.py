@@ -53,7 +53,7 @@ SECRET = re.compile(r'(?i)((?:passw(?:or)?d?|ticket|secret)[\w-]*["\']?\s*'
 
 class LastStart:
     """
-    The last start of a VM on this host: machine (domains.VM: as the
+    The last start of a VM on this host: vm (domains.VM: as the
     engine sent it, or None), refusal (dict for JSON, or None where nothing
     was refused), and unread (list of str: why a log was not read).
     """
@@ -61,17 +61,17 @@ class LastStart:
     def __init__(self, name: str,
                  known: 'domains.VM | None' = None) -> None:
         """Look for a name or UUID; known is what libvirt has of the VM."""
-        self.machine: domains.VM | None = None
+        self.vm: domains.VM | None = None
         self.refusal: documents.LastStart | None = None
         self.unread: list[str] = []
         self._uuid = known.uuid if known else ''
         self._name = known.name if known else name
         text = self._read(VDSM_LOG, MOST_OF_VDSM_LOG)
         if text:
-            self._find_machine(text, name)
+            self._find_vm(text, name)
             self._find_in_vdsm_log(text)
-        if self.machine:
-            self._name = self.machine.name
+        if self.vm:
+            self._name = self.vm.name
         if self.refusal is None or self.refusal['by'] == 'other':
             self._find_in_vm_log()
 
@@ -82,23 +82,23 @@ class LastStart:
             self.unread.append(str(problem))
             return b''
 
-    def _find_machine(self, text: bytes, name: str) -> None:
+    def _find_vm(self, text: bytes, name: str) -> None:
         wanted = saxutils.escape(name).encode(errors='replace')
         token = (b'<uuid>%s</uuid>' if re.match(r'[0-9a-fA-F-]{36}\Z', name)
                  else b'<name>%s</name>') % wanted
         final = None
         for record in records(text, token):
-            machine = machine_in(record)
-            if machine is None or name not in (machine.name, machine.uuid) or (
-                    self._uuid and machine.uuid != self._uuid):
+            vm = vm_in(record)
+            if vm is None or name not in (vm.name, vm.uuid) or (
+                    self._uuid and vm.uuid != self._uuid):
                 continue
             if CREATED.decode() in record:
-                self.machine = machine
+                self.vm = vm
                 break
-            final = final or machine
-        self.machine = self.machine or final
-        if self.machine:
-            self._uuid = self.machine.uuid
+            final = final or vm
+        self.vm = self.vm or final
+        if self.vm:
+            self._uuid = self.vm.uuid
 
     def _find_in_vdsm_log(self, text: bytes) -> None:
         if not re.match(r'[0-9a-fA-F-]{36}\Z', self._uuid):
@@ -176,7 +176,7 @@ def records(text: bytes, token: bytes) -> 'Iterator[str]':
         position = start
 
 
-def machine_in(record: str) -> 'domains.VM | None':
+def vm_in(record: str) -> 'domains.VM | None':
     """Return the VM whose domain XML a record of vdsm's log has, or None."""
     found = [record]
     if len(record) > LONGEST_RECORD:

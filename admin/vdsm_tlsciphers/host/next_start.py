@@ -34,7 +34,7 @@ GUARD_AGAIN = ('set tlsprofile on the VM (if the engine does not offer it: '
                'vdsm-tlsciphers engine-line), then +vdsm-tls again')
 
 
-def settle(properties: 'dict[str, str]', machine: 'domains.VM | None',
+def settle(properties: 'dict[str, str]', vm: 'domains.VM | None',
            ) -> 'tuple[list[tuple[str, str]], list[str]]':
     """
     Return what the hook would make of properties (dict, maybe with
@@ -43,41 +43,41 @@ def settle(properties: 'dict[str, str]', machine: 'domains.VM | None',
     tlsciphers.Refused.
     """
     flags = properties.get(FLAGS)
-    if machine:
-        document = machine.at_start(flags)
+    if vm:
+        document = vm.at_start(flags)
     else:
         document = domains.with_guard(
             minidom.parseString(BOTH_CONSOLES), flags or '')  # nosec B318
     settings, lines = tlsciphers.resolve(
-        properties, displays_of(machine),
-        machine is not None and tlsciphers.is_hosted_engine(machine.document))
+        properties, displays_of(vm),
+        vm is not None and tlsciphers.is_hosted_engine(vm.document))
     if not tlsciphers.check_guard(document, settings):
         lines += tlsciphers.describe_guard(document, flags or '')
     return settings, lines
 
 
-def displays_of(machine: 'domains.VM | None') -> 'Collection[str]':
-    return machine.displays if machine else ('spice', 'vnc')
+def displays_of(vm: 'domains.VM | None') -> 'Collection[str]':
+    return vm.displays if vm else ('spice', 'vnc')
 
 
-def own_properties(machine: domains.VM) -> 'dict[str, str]':
+def own_properties(vm: domains.VM) -> 'dict[str, str]':
     """
     Return a VM's own properties (dict), with extra_cpu_flags where that
     has the guard.
     """
-    flags = machine.flags
+    flags = vm.flags
     if flags is not None and tlsciphers.has_guard(flags):
-        return {**machine.properties, FLAGS: flags}
-    return dict(machine.properties)
+        return {**vm.properties, FLAGS: flags}
+    return dict(vm.properties)
 
 
-def of_machine(machine: 'domains.VM') -> 'dict[str, str]':
+def of_vm(vm: 'domains.VM') -> 'dict[str, str]':
     """
     Return a VM's own properties (dict), or the requirements that it was
     started with.
     """
-    return own_properties(machine) or properties_of({
-        key: setting for key, setting in machine.policy.items()
+    return own_properties(vm) or properties_of({
+        key: setting for key, setting in vm.policy.items()
         if setting.required})
 
 
@@ -96,7 +96,7 @@ def properties_of(policy: 'dict[str, domains.Setting]') -> 'dict[str, str]':
 # What lets it start
 
 
-def remedy(properties: 'dict[str, str]', machine: 'domains.VM | None',
+def remedy(properties: 'dict[str, str]', vm: 'domains.VM | None',
            line: str, by: 'documents.RefusedBy' = 'hook',
            ) -> 'documents.Remedy':
     """
@@ -126,11 +126,11 @@ def remedy(properties: 'dict[str, str]', machine: 'domains.VM | None',
     elif blamed:
         tomorrow = ('correct %s: "vdsm-tlsciphers check %s=VALUE" tells '
                     'whether a host takes a value' % (blamed[0], blamed[0]))
-    return {'ways': list(_ways(properties, machine, line, by, blamed)),
+    return {'ways': list(_ways(properties, vm, line, by, blamed)),
             'host': host, 'other_host': elsewhere, 'tomorrow': tomorrow}
 
 
-def _ways(properties: 'dict[str, str]', machine: 'domains.VM | None',
+def _ways(properties: 'dict[str, str]', vm: 'domains.VM | None',
           line: str, by: 'documents.RefusedBy',
           blamed: 'list[str]') -> 'Iterator[documents.Way]':
     """
@@ -138,7 +138,7 @@ def _ways(properties: 'dict[str, str]', machine: 'domains.VM | None',
     leave no console open, then those that may.
     """
     flags = properties.get(FLAGS)
-    if flags is None and machine and machine.guard:
+    if flags is None and vm and vm.guard:
         flags = '+' + tlsciphers.GUARD  # It is in the domain XML.
     old = properties if flags is None else {**properties, FLAGS: flags}
     seen: list[list[documents.Change]] = [[]]
@@ -153,17 +153,17 @@ def _ways(properties: 'dict[str, str]', machine: 'domains.VM | None',
             if changes in seen:
                 continue
             try:
-                settings, _ = settle(new, machine)
+                settings, _ = settle(new, vm)
             except tlsciphers.Refused:
                 continue
-            if machine and by != 'libvirt' and domain_consoles.refusal(
-                    machine, settings):
+            if vm and by != 'libvirt' and domain_consoles.refusal(
+                    vm, settings):
                 continue
             seen.append(changes)
             # Where nobody takes the guard out, nobody sets the policy.
             yield {'changes': changes, 'open': _open(
                        [] if by == 'libvirt' else settings,
-                       displays_of(machine)),
+                       displays_of(vm)),
                    'guard': tlsciphers.has_guard(value or '')}
             break
 

@@ -75,8 +75,8 @@ class Emulator:
     Raises UserError where it cannot be found, or its command line not be read.
     """
 
-    def __init__(self, machine: 'VM') -> None:
-        self.pid = find_pid(machine)
+    def __init__(self, vm: 'VM') -> None:
+        self.pid = find_pid(vm)
         arguments = [os.fsdecode(argument) for argument in read(
             self.pid, 'cmdline').split(b'\0')[1:-1]]
         try:
@@ -141,12 +141,12 @@ class Emulator:
         return state in (b'T', b't')
 
 
-def find_pid(machine: 'VM') -> int:
+def find_pid(vm: 'VM') -> int:
     """
     Return the PID of a VM's emulator. Raises UserError where libvirt names
     a process that is not, or not yet, that.
     """
-    path = PID_FILE % machine.name
+    path = PID_FILE % vm.name
     try:
         with open(path) as pid_file:
             pid = int(pid_file.read(20))
@@ -156,7 +156,7 @@ def find_pid(machine: 'VM') -> int:
                         % (path, getattr(error, 'strerror', None) or error))
     arguments = read(pid, 'cmdline').split(b'\0')
     if not os.path.basename(program).startswith('qemu-') or (
-            machine.uuid.encode() not in [
+            vm.uuid.encode() not in [
                 value for option, value in zip(arguments, arguments[1:])
                 if option == b'-uuid']):
         raise UserError('process %d is not the emulator of this VM; does it '

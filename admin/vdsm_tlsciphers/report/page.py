@@ -340,25 +340,25 @@ def difference(first: results.Result, second: results.Result) -> str:
     return ', '.join(names) or 'nothing'
 
 
-def card(machines: 'list[list[documents.Console]]', consoles: 'Consoles',
+def card(vms: 'list[list[documents.Console]]', consoles: 'Consoles',
          has_earlier: bool, pictures: Pictures) -> Markup:
     """
     Return what was found out about VMs of a host that have the same results:
-    machines (list of lists of consoles of a scan document), consoles (tuple
+    vms (list of lists of consoles of a scan document), consoles (tuple
     of (display, Result, earlier Result or None)).
     """
     verdict = next(verdict for verdict in results.SEVERITY if any(
         result.verdict == verdict for _, result, _ in consoles))
-    first = machines[0]
-    if len(machines) > 1:
-        title = count(len(machines), 'VM' if first[0]['vm'] else 'console'
+    first = vms[0]
+    if len(vms) > 1:
+        title = count(len(vms), 'VM' if first[0]['vm'] else 'console'
                       ) + ' with the same results'
         names: str | None = table(
             'VMs and their consoles', ['VM', 'UUID', *[
                 DISPLAYS[display] for display, _, _ in consoles]], [
-                [machine[0]['vm'] or '-', machine[0]['uuid'] or '-',
-                 *[results.endpoint(each) for each in machine]]
-                for machine in machines])
+                [vm[0]['vm'] or '-', vm[0]['uuid'] or '-',
+                 *[results.endpoint(each) for each in vm]]
+                for vm in vms])
         titles = [DISPLAYS[display] for display, _, _ in consoles]
     else:
         title = first[0]['vm'] or results.endpoint(first[0])

@@ -80,9 +80,9 @@ class Report(summary.Summary):
             collections.Counter())
         cards: dict[page.Consoles, list[list[documents.Console]]] = (
             collections.OrderedDict())
-        for machine in machines(document):
+        for vm in by_vm(document):
             consoles = []
-            for console in machine:
+            for console in vm:
                 result = results.result(console)
                 totals.add(result)
                 found.update(dict.fromkeys(result.findings, 1))
@@ -93,7 +93,7 @@ class Report(summary.Summary):
                     console['display'], result,
                     self.earlier.find(console, document['host'])
                     if self.earlier else None))
-            cards.setdefault(tuple(consoles), []).append(machine)
+            cards.setdefault(tuple(consoles), []).append(vm)
         self.rows.append((document['host'], document['time'], totals))
         self.totals += totals
         self.findings.update(found)
@@ -122,7 +122,7 @@ class Report(summary.Summary):
             target.write(part.encode())
 
 
-def machines(document: 'documents.Scan') -> 'list[list[documents.Console]]':
+def by_vm(document: 'documents.Scan') -> 'list[list[documents.Console]]':
     """
     Return the consoles (list of lists) of a scan document by VM; where the
     VM is not known, each is by itself.
