@@ -2,23 +2,23 @@
 # SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# check.sh [all|unit|fuzz|mutation|coverage|soak|bench]
+# check.sh [all|lint|unit|fuzz|coverage|soak|bench]
 #
 # Installs what the tests need and runs them, on a copy of this folder that is
-# removed at the end. "unit" runs the quick ones, "all" (as without an
-# argument) also those on RPMs, on real VMs and on nodes with SELinux, "fuzz"
-# only fuzzing, "mutation" mutation testing, "coverage" says what the quick
-# tests run, "soak" is the long form of fuzzing and of those under load,
-# "bench" the benchmarks. Needs root on Debian 12; what stays is the packages
-# that it installs, and the cached image of the nodes.
+# removed at the end. "lint" runs the linters, "unit" tests/unit on the
+# system's Python and on 2.7, "all" (as without an argument) everything, on
+# RPMs, real VMs and nodes with SELinux as well, "fuzz" only fuzzing,
+# "coverage" says what the quick tests run, "soak" is the long form of fuzzing
+# and of those under load, "bench" the benchmarks. Needs root on Debian 12; what
+# stays is the packages that it installs, and the cached image of the nodes.
 
 set -euo pipefail
 
 what=${1-all}
 case $what in
-    all | unit | fuzz | mutation | coverage | soak | bench) ;;
+    all | lint | unit | fuzz | coverage | soak | bench) ;;
     *)
-        echo "usage: check.sh [all|unit|fuzz|mutation|coverage|soak|bench]" >&2
+        echo "usage: check.sh [all|lint|unit|fuzz|coverage|soak|bench]" >&2
         exit 2
         ;;
 esac
@@ -128,12 +128,6 @@ if [ "$what" = fuzz ]; then
     exit
 fi
 
-if [ "$what" = mutation ]; then
-    step "Mutation testing"
-    $TEST_PYTHON tests/mutation/mutation.py
-    exit
-fi
-
 if [ "$what" = coverage ]; then
     step "Quick tests, measured"
     export COVERAGE_FILE=$work/coverage/data
@@ -152,6 +146,13 @@ if [ "$what" = bench ]; then
     step "Benchmarks"
     quietly make rpm
     tests/lab rpmbuild/RPMS/noarch/*.rpm $TEST_PYTHON tests/bench/bench.py
+    exit
+fi
+
+if [ "$what" = unit ]; then
+    step "Quick tests"
+    version=$($TEST_PYTHON -c "import sys; print(\"%d.%d\" % sys.version_info[:2])")
+    TEST_PYTHONS="2.7 $version" $TEST_PYTHON -m pytest -q -n auto tests/unit
     exit
 fi
 
@@ -175,10 +176,7 @@ done
     --exclude ConfigParser.RawConfigParser \
     hooks/*.py wrapper/*.py
 
-if [ "$what" = unit ]; then
-    step "Quick tests"
-    make --no-print-directory check
-    $TEST_PYTHON -m pytest -q tests/properties
+if [ "$what" = lint ]; then
     exit
 fi
 
