@@ -40,8 +40,10 @@ end() {
 }
 trap end EXIT
 
+times=
 step() {
     printf '\n== %s (after %d s)\n' "$*" "$SECONDS"
+    times+=$SECONDS$'\t'$*$'\n'
 }
 
 # quietly COMMAND...: show what it prints only if it fails.
@@ -58,9 +60,17 @@ in_background() {
     local name=$1
     shift
     set -m
-    "$@" >"$work/$name.log" 2>&1 </dev/null &
+    timed "$name" "$@" >"$work/$name.log" 2>&1 </dev/null &
     beside[$name]=$!
     set +m
+}
+
+timed() {
+    local name=$1 begin=$SECONDS status=0
+    shift
+    "$@" || status=$?
+    echo "$((SECONDS - begin))" >"$work/$name.seconds"
+    return "$status"
 }
 
 # outcome NAME: wait for it, and show what it printed.
@@ -199,6 +209,13 @@ closing_table() {
                       width[2], part[2], part[3] } }
         '
     step "All tests passed"
+    printf %s "$times" | awk -F '\t' '
+        NR > 1 { printf "%5d s  %s\n", $1 - begin, part }
+        { begin = $1; part = $2 }'
+    for log in "$work"/*.seconds; do
+        [ ! -e "$log" ] || printf '%5d s  in the background: %s\n' \
+            "$(cat "$log")" "$(basename "$log" .seconds)"
+    done
 }
 
 if [ "$what" = soak ]; then
