@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
+from xml.sax import saxutils
 
 import pytest
 
@@ -161,14 +162,50 @@ def test_guard_is_seen_where_only_the_default_of_the_host_has_to_do(
         path.unlink()
 
 
-@pytest.mark.parametrize('argument', ['-vnc', '--vnc', '-display'])
-def test_console_that_another_hook_adds_is_refused(newest_hook: Hook,
-                                                   argument: str) -> None:
-    xml = guarded(HEADLESS).replace('</domain>', QEMU_ARGUMENTS % (
-        '<qemu:arg value="%s"/><qemu:arg value="vnc=:9"/>' % argument))
+def with_arguments(*arguments: str) -> str:
+    return guarded(HEADLESS).replace('</domain>', QEMU_ARGUMENTS % ''.join(
+        '<qemu:arg value=%s/>' % saxutils.quoteattr(argument)
+        for argument in arguments))
+
+
+@pytest.mark.parametrize('argument, value', [
+    ('-vnc', ':9'), ('--vnc', ':9'), ('-display', 'vnc=:9'),
+    # Without another display QEMU may open VNC by itself.
+    ('-display', 'default'), ('-display', 'default,show-cursor=on')])
+def test_console_that_another_hook_adds_is_refused(
+        newest_hook: Hook, argument: str, value: str) -> None:
+    xml = with_arguments(argument, value)
     assert '[guard-uncovered]' in newest_hook.refusal(
         xml, extra_cpu_flags=GUARD, **CIPHERS)
     newest_hook.change(xml, extra_cpu_flags=GUARD, **MODERN)
+
+
+@pytest.mark.parametrize('argument, value', [
+    ('-spice', 'port=1'), ('-display', 'spice-app'),
+    ('--display', 'type=spice-app,gl=on')])
+def test_spice_that_another_hook_adds_is_refused(
+        newest_hook: Hook, argument: str, value: str) -> None:
+    assert '[guard-uncovered]' in newest_hook.refusal(
+        with_arguments(argument, value), extra_cpu_flags=GUARD, **PRIORITY)
+
+
+@pytest.mark.parametrize('argument, value', [
+    ('-display', 'dbus,p2p=on'), ('-display', '{"type":"dbus"}'),
+    ('-display', '{"type":"none"}'), ('--readconfig', '/x'),
+    ('-readconfig', 'vnc')])
+def test_argument_that_hides_consoles_is_refused(
+        newest_hook: Hook, argument: str, value: str) -> None:
+    assert newest_hook.refusal(
+        with_arguments(argument, value), extra_cpu_flags=GUARD,
+        **MODERN).endswith(' [guard-other-console]')
+
+
+@pytest.mark.parametrize('arguments', [
+    ('-display', 'none'), ('-display', 'egl-headless,rendernode=/dev/x'),
+    ('-vnc', 'none'), ('-name', 'vnc'), ('-device', 'VGA')])
+def test_argument_without_a_console_is_no_matter(
+        newest_hook: Hook, arguments: tuple[str, ...]) -> None:
+    newest_hook.change(with_arguments(*arguments), extra_cpu_flags=GUARD)
 
 
 @pytest.mark.parametrize('kind', ['rdp', 'dbus', 'x', ''])

@@ -97,6 +97,20 @@ def test_password_is_not_logged(run: Run) -> None:
     assert 's3cret' not in outcome.stderr
 
 
+@pytest.mark.parametrize('arguments', [
+    ['-spice', 'tls-port=1,x509-key-password=s3cret'],
+    ['-spice', 'password=s3cret,=,tls-port=1'],
+    ['-spice', 'tls-port=1,,password=s3cret'],
+    ['-vnc', ':1,password=s3cret,='],
+    ['-set', 'object.sec0.data=s3cret', '-spice', 'tls-port=1'],
+    ['-nosuch', '-object', 'secret,id=a,data=s3cret']])
+def test_password_is_in_no_line(newest_run: Run, arguments: list[str]) -> None:
+    outcome = newest_run(*arguments, '-vdsm-tls', 'ciphers=AES256-SHA',
+                         '-vdsm-tls', 'priority=NORMAL')
+    assert outcome.stderr
+    assert 's3cret' not in outcome.stderr
+
+
 def test_ciphers_of_a_vm_without_spice_are_taken_out(run: Run) -> None:
     assert arguments_of(
         run, '-name', 'a', '-vdsm-tls', 'ciphers=' + GOOD_CIPHERS, '-vnc',
@@ -283,6 +297,22 @@ def test_vnc_that_another_process_serves_is_refused(newest_run: Run,
         ' [vnc-elsewhere]')
     assert arguments_of(run, *dbus, '-vdsm-tls-default',
                         'priority=NORMAL') == dbus
+
+
+@pytest.mark.parametrize('value', [
+    'default', 'default,show-cursor=on', 'type=default', '{"type":"default"}',
+    '{"type": "x", "p": {}}'])
+def test_vnc_that_qemu_opens_by_itself_is_refused(newest_run: Run,
+                                                  value: str) -> None:
+    run, display = newest_run, ['-display', 'none', '-display', value]
+    assert refusal_of(run, *display, '-vdsm-tls', 'priority=NORMAL').endswith(
+        (' [vnc-default]', ' [vnc-elsewhere]'))
+    assert arguments_of(run, *display, '-vdsm-tls-default', 'priority=NORMAL',
+                        ) == display
+    # It does not where there is SPICE, or another VNC.
+    assert arguments_of(run, '-display', 'default', '-spice', 'tls-port=1',
+                        '-vdsm-tls', 'priority=NORMAL') == [
+        '-display', 'default', '-spice', 'tls-port=1']
 
 
 def test_default_of_the_host_leaves_spice_without_tls_alone(run: Run) -> None:
