@@ -75,14 +75,14 @@ def test():
     properties = dict((name, os.environ[name]) for name in policy.PROPERTIES
                       if name in os.environ)
     features = ''.join(
-        '    <feature name="%s"%s/>\n' % (policy.GUARD, {
+        '<feature name="%s"%s/>' % (policy.GUARD, {
             '+': ' policy="require"', '-': ' policy="disable"',
         }.get(flag[:1], ''))
         for flag in os.environ.get('extra_cpu_flags', '').split(',')
         if policy.has_guard(flag))
     before = SAMPLE_XML
     if features:
-        before = before.replace('  <devices>', '  <cpu>\n%s  </cpu>\n'
+        before = before.replace('  <devices>', '  <cpu>%s</cpu>\n'
                                 '  <devices>' % features)
     elif not properties:
         properties = {'tlsciphers': SAMPLE_CIPHERS}
