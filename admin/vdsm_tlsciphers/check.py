@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
 A value without a NAME is taken for that of tlsprofile, tlsprotocols,
-tlsgroups, tlspriority or tlsciphers, whichever it looks like; the first line
-says which.
+tlsgroups, tlspriority, extra_cpu_flags (with the guard) or tlsciphers,
+whichever it looks like; the first line says which.
 
 Without a value and a VM it is the default of this host. Where no VM is given,
 one with both consoles is assumed, on a host that encrypts them.

@@ -3,6 +3,7 @@
 
 """What properties do to the consoles of a VM, for people and for JSON."""
 
+import difflib
 import os
 import re
 
@@ -84,6 +85,9 @@ def run(options: 'argparse.Namespace') -> int:
     given = list(map(parse_value, options.values))
     properties = dict(given)
     if len(properties) < len(options.values):
+        for name, value in given:
+            if not value:
+                raise no_value(name)
         raise Problem('a property is given twice; give each once')
     if options.vm is None:
         checked = [examine(
@@ -92,7 +96,12 @@ def run(options: 'argparse.Namespace') -> int:
             for machine in find_machines(options, bool(properties))]
     else:
         checked = [check_vm(options, properties, baseline)]
+    guessed = tuple(name + ': ' for argument, (name, value)
+                    in zip(options.values, given)
+                    if value == argument and name != domains.FLAGS)
     for document in checked:
+        if (document['refused'] or '').startswith(guessed):
+            document['start'] = None  # For what may be another property.
         if document['refusal'] and document['refusal']['code'] == 'no-suite':
             document['notes'] += [
                 explain_guess(argument) for argument, (name, value)
@@ -250,12 +259,20 @@ def carried(machine: 'domains.Machine',
 def parse_value(argument: str) -> 'tuple[str, str]':
     """Return the (name, value) of a property that an argument stands for."""
     name, equals, value = argument.partition('=')
-    if equals and name in (*tlsciphers.PROPERTIES, domains.FLAGS):
+    if name in (*tlsciphers.PROPERTIES, domains.FLAGS):
+        if not equals:
+            raise no_value(name)
         return name, value
-    if equals and name.lower().startswith('tls') and name.isalpha():
+    # A cipher list has one in words such as @SECLEVEL=1 only.
+    if equals and re.match(r'[\w\s-]*\Z', name):
         raise Problem('%s: no such property; there are %s, %s' % (
             name, ', '.join(tlsciphers.PROPERTIES), domains.FLAGS))
     return guess(argument), argument
+
+
+def no_value(name: str) -> Problem:
+    return Problem('%s: a property without its value; write %s=VALUE, without '
+                   'a blank' % (name, name), 'no-value')
 
 
 def guess(value: str) -> str:
@@ -263,6 +280,8 @@ def guess(value: str) -> str:
     Return the property that a value looks like; where it is mistyped, the one
     whose refusal says what would be right.
     """
+    if tlsciphers.has_guard(value) or mistyped_guards(value):
+        return domains.FLAGS
     words = value.split(':')
     if all(re.match(VERSION_WORD, word, re.IGNORECASE) for word in words):
         return 'tlsprotocols'
@@ -273,6 +292,15 @@ def guess(value: str) -> str:
         return 'tlsgroups'
     return (PROFILE if value.lower() in map(str.lower, known_profiles())
             else CIPHERS)
+
+
+def mistyped_guards(flags: str) -> 'list[str]':
+    """Return those of extra_cpu_flags (str) that only look like the guard."""
+    return [flag for flag in flags.split(',')
+            if not tlsciphers.has_guard(flag) and (
+                'vdsmtls' in re.sub('[^a-z]', '', flag.lower())
+                or difflib.get_close_matches(
+                    flag.strip(' +-').lower(), [tlsciphers.GUARD], 1, 0.8))]
 
 
 def known_profiles() -> 'list[str]':
@@ -322,6 +350,13 @@ def examine(properties: 'dict[str, str]', machine: 'domains.Machine | None',
         'refusal': None, 'findings': [], 'details': [], 'notes': [],
         'displays': {}, 'guard': guard_of(properties, machine),
         'last_start': None, 'start': None}
+    flags = properties.get(domains.FLAGS,
+                           (machine.flags if machine else None) or '')
+    for flag in mistyped_guards(flags):
+        add(document, 'guard-mistyped', 'high', '%s: %s: not the guard: '
+            'libvirt of every host refuses such a CPU feature, or none is '
+            'written' % (domains.FLAGS, tlsciphers.printable(flag)),
+            'write +%s, without a blank' % tlsciphers.GUARD)
     displays = starts.displays_of(machine)
     try:
         settings, lines = starts.settle(properties, machine)
@@ -366,7 +401,8 @@ def guard_of(properties: 'dict[str, str]',
              machine: 'domains.Machine | None') -> 'bool | None':
     """Tell whether a VM has the guard, None where nothing tells."""
     if domains.FLAGS in properties:
-        return bool(tlsciphers.has_guard(properties[domains.FLAGS]))
+        return bool(tlsciphers.has_guard(properties[domains.FLAGS])) and (
+            machine is None or machine.can_have_guard)
     return machine.guard if machine else None
 
 
@@ -724,6 +760,8 @@ def show(document: 'documents.Check') -> None:
         print('%s=%s' % (name, clean(value)))
     if not document['properties'] and not document['last_start']:
         print('no property; only the default of this host counts')
+    if document['guard'] is not None:
+        print('Guard: ' + ('yes' if document['guard'] else 'no'))
     for display, described in document['displays'].items():
         print('\n' + paint(display.upper(), 'bold') + (
             ' (where the host encrypts it: else a VM with this value does not '

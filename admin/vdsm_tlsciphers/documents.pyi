@@ -161,6 +161,8 @@ class VM(TypedDict):
     settings: list[VMSetting]
     differences: list[Difference]
     guard: bool | None
+    # Also where its cluster level has none.
+    guard_requested: bool | None
 
 class Status(Head):
     vms: list[VM]

@@ -122,6 +122,18 @@ class Machine:
                      in self.document.getElementsByTagName('emulator')), '')
 
     @property
+    def can_have_guard(self) -> bool:
+        """Whether the engine writes a guard for its cluster level."""
+        return self.cluster_level is None or self.cluster_level >= GUARD_LEVEL
+
+    @property
+    def guard_requested(self) -> 'bool | None':
+        """Whether it has or asks for the guard; None where nothing tells."""
+        if self.flags is not None and tlsciphers.has_guard(self.flags):
+            return True
+        return self.guard
+
+    @property
     def guard(self) -> 'bool | None':
         """Whether it has the guard; None where nothing tells."""
         try:
@@ -129,7 +141,8 @@ class Machine:
                 return True
         except tlsciphers.Refused:
             return True  # Only what is there is refused.
-        return None if self.flags is None else tlsciphers.has_guard(self.flags)
+        return None if self.flags is None else (
+            self.can_have_guard and tlsciphers.has_guard(self.flags))
 
     def _find_properties(self) -> 'dict[str, str] | None':
         """Return those in oVirt's metadata, None where there is none."""
@@ -158,9 +171,15 @@ class Machine:
         """
         if flags is None:
             return self.document
-        level = self.cluster_level
-        return with_guard(self.document, '' if level is not None
-                          and level < GUARD_LEVEL else flags)
+        document = with_guard(self.document,
+                              flags if self.can_have_guard else '')
+        # Nor what the hook has set for the start that was.
+        for argument in list(document.getElementsByTagNameNS(
+                tlsciphers.QEMU_NAMESPACE, 'arg')):
+            if argument.getAttribute('value') in (
+                    tlsciphers.REQUIREMENT, tlsciphers.BEST_EFFORT):
+                tlsciphers.remove([argument])
+        return document
 
     def _find_consoles(self, ports: 'Ports') -> 'list[Console]':
         consoles = []

@@ -70,6 +70,9 @@ def write_html(path: str, documents: 'Iterable[documents.Scan]',
             report.earlier_sources = earlier_sources
             with files.replacement(folder, name) as target:
                 report.write(target)
+        if report.earlier and report.earlier.is_later:
+            terminal.note('the earlier scan is later than this one; give the '
+                          'older one with --before', 'earlier-is-later')
         return report
 
 
@@ -162,7 +165,8 @@ class Report:
                     certificates[result.certificate] += 1
                 results.append((
                     console['display'], result,
-                    self.earlier.find(console, document['host'])
+                    self.earlier.find(console, document['host'],
+                                      document['time'])
                     if self.earlier else None))
             cards.setdefault(tuple(results), []).append(machine)
         self.rows.append((document['host'], document['time'], tally))

@@ -128,15 +128,17 @@ def targets_of(machines: 'list[domains.Machine]',
                     if other.display == 'spice'))
             for console in vm.consoles.consoles if console.port)
         for listener in vm.consoles.unclear:
-            note('%s: port %d is not scanned: QEMU could not be asked whether '
-                 'it is a console: %s' % (vm.machine.name, listener.port,
-                                          vm.note), 'listener-unknown')
+            terminal.note(
+                '%s: port %d is not scanned: QEMU could not be asked whether '
+                'it is a console: %s' % (vm.machine.name, listener.port,
+                                         vm.note), 'listener-unknown')
     if unseen:
-        note('%s: the ports are those of the domain XML, others that are open '
-             'are not seen: %s' % (', '.join(
-                 vm.machine.name for vm in unseen[:MOST_NAMES]) + (
-                     ', ...' if len(unseen) > MOST_NAMES else ''),
-                 unseen[0].problem), 'ports-of-xml')
+        terminal.note(
+            '%s: the ports are those of the domain XML, others that are open '
+            'are not seen: %s' % (', '.join(
+                vm.machine.name for vm in unseen[:MOST_NAMES]) + (
+                    ', ...' if len(unseen) > MOST_NAMES else ''),
+                unseen[0].problem), 'ports-of-xml')
     return sorted(targets, key=lambda target: target.plaintext)
 
 
@@ -145,12 +147,6 @@ def _targets_of_xml(machine: domains.Machine) -> 'list[Target]':
     return [Target(*console, machine) for console in machine.consoles] + [
         Target(*console, machine, True, alone)
         for console in machine.unencrypted]
-
-
-def note(line: str, code: str) -> None:
-    """Print what is to be known of a scan on standard error."""
-    sys.stderr.write('vdsm-tlsciphers: %s [%s]\n' % (
-        terminal.clean(line), code))
 
 
 def scan(targets: 'list[Target]', baseline: 'dict[str, str] | None',

@@ -109,11 +109,9 @@ def choose(machines: 'list[domains.Machine]',
 
 def could_have_guard(machine: domains.Machine) -> bool:
     """Tell whether a Machine requires a policy, and lacks a guard for it."""
-    level = machine.cluster_level
-    return (machine.guard is False
+    return (machine.guard is False and machine.can_have_guard
             and any(setting.required for setting in machine.policy.values())
-            and not tlsciphers.is_hosted_engine(machine.document)
-            and (level is None or level >= domains.GUARD_LEVEL))
+            and not tlsciphers.is_hosted_engine(machine.document))
 
 
 def is_running(connection: 'libvirt.virConnect', uuid: str) -> bool:
@@ -274,7 +272,8 @@ class Description:
             'pid': None, 'state': UNKNOWN, 'statement': 'unknown',
             'problem': None, 'displays': [], 'consoles': [],
             'other_listeners': [], 'settings': [], 'differences': [],
-            'guard': machine.guard}
+            'guard': machine.guard,
+            'guard_requested': machine.guard_requested}
         self._machine = machine
         self._shown = shown
         self._given = vm
@@ -290,7 +289,7 @@ class Description:
             if there or display in machine.displays:
                 self._describe(display, there)
         self._add_general_differences()
-        if machine.guard:
+        if machine.guard_requested:
             self._add_guard_differences()
         self._add_others()
         self.vm['state'] = (DIFFERENCE if self.vm['differences'] else
@@ -551,13 +550,17 @@ class Description:
         required = {VNC if key == 'priority' else SPICE
                     for key, setting in self._machine.policy.items()
                     if setting.required}
+        # Those of properties that were not applied have their difference.
+        asked = {VNC if key == 'priority' else SPICE
+                 for name in self._unmet_properties()
+                 for key in KEYS_OF_PROPERTIES.get(name, tlsciphers.KEYS)}
         level = self._machine.cluster_level
         for display in [found['display'] for found in self.vm['displays']]:
-            if display in required:
+            if display in required or display in asked:
                 continue
             if display not in self._machine.displays:
                 reason = 'another hook has added this console'
-            elif level and level < domains.GUARD_LEVEL:
+            elif level and not self._machine.can_have_guard:
                 reason = 'the engine writes no guard for cluster level %s' % (
                     '.'.join(map(str, level)))
             else:
@@ -604,7 +607,8 @@ class Description:
              severity: 'documents.Severity', text: str, remedy: str) -> None:
         text, remedy = cut(text), cut(remedy)
         if severity != 'low' and code != 'console-not-encrypted' and not (
-                self._machine.wanted or self._machine.guard) and not any(
+                self._machine.wanted
+                or self._machine.guard_requested) and not any(
                 setting.required
                 for setting in self._machine.policy.values()):
             severity = 'medium'  # The host's default is best effort.
@@ -644,9 +648,11 @@ def show(document: 'documents.Status', unguarded: 'list[str]') -> None:
             show_console(console)
         if statement == 'configured' and not vm['consoles']:
             print('  no console listens')
-        if vm['settings'] or vm['guard']:
-            print('  guard        ' + {True: 'yes', False: 'no',
-                                       None: 'unknown'}[vm['guard']])
+        if vm['settings'] or vm['guard_requested']:
+            print('  guard        ' + (
+                'requested, but none at cluster levels below 4.6'
+                if vm['guard_requested'] and not vm['guard'] else
+                {True: 'yes', False: 'no', None: 'unknown'}[vm['guard']]))
         for other in vm['other_listeners']:
             print('  other port %-8d%s' % (other['port'], other['what']))
         for difference in vm['differences']:

@@ -25,8 +25,9 @@ Each VM is one of:
 "required" is what the VM requests by its properties, "default" what comes
 from the default of a host.
 
-A VM with a policy has a line "guard": yes, no, or unknown where its domain XML
-has no metadata of oVirt. Those that could have one and have none are named
+A VM with a policy has a line "guard": yes, no, requested where the engine
+writes none for its cluster level, or unknown where its domain XML has no
+metadata of oVirt. Those that could have one and have none are named
 once: a host without this package would start them without their policy.
 
 The consoles are those that the emulator listens at, whether or not they are

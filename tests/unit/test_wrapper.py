@@ -429,6 +429,22 @@ def test_missing_module_is_named(installation: support.Installation) -> None:
         'reinstall vdsm-hook-tlsciphers\n')
 
 
+def test_module_that_is_empty_is_named(
+        installation: support.Installation) -> None:
+    path = installation.wrapper_module
+    away = path.rename(path.with_name('away'))
+    path.write_text('')
+    try:
+        process = subprocess.run(
+            [installation.emulator, '-spice', 'tls-port=1'],
+            env=LIBVIRT_ENVIRONMENT, capture_output=True, text=True)
+    finally:
+        away.replace(path)
+    assert process.returncode == 1
+    line, = process.stderr.splitlines()
+    assert 'the policy of this VM cannot be put into effect: ' in line
+
+
 def test_emulator_that_cannot_be_executed_is_named(
         installation: support.Installation) -> None:
     installation.qemu_kvm.write_text('')
