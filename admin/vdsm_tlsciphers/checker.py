@@ -436,13 +436,15 @@ def add_fault(document: 'documents.Check',
         add(document, 'host-not-in-order', 'critical', text if hook_runs else
             text + ': without the guard a VM starts here without its policy',
             'vdsm-tlsciphers doctor')
-        return
     line = '%s; %s [host-not-in-order]' % (text, 'vdsm-tlsciphers doctor')
-    document['refused'] = line
-    document['refusal'] = parts(line, 'host-not-in-order', 'high')
-    document['start'] = starts.remedy(
-        document['properties'], machine, 'tlsciphers: ' + line,
-        'hook' if hook_runs else 'libvirt')
+    if not document['refused'] and (hook_runs or document['guard']):
+        document['refused'] = line
+        document['refusal'] = parts(line, 'host-not-in-order', 'high')
+    if document['refused']:
+        # Nothing that needs the hook is a way to start it here.
+        document['start'] = starts.remedy(
+            document['properties'], machine, 'tlsciphers: ' + line,
+            'hook' if hook_runs else 'libvirt')
 
 
 def guard_of(properties: 'dict[str, str]',
@@ -905,8 +907,9 @@ def describe_way(document: 'documents.Check', run_once: str,
         change['to'] or '(remove it)') for change in way['changes']]
     if way['weaker']:
         lines.append('weaker than %s meanwhile: %s' % (
-            clean(document['properties'].get(PROFILE, 'now')), ' and '.join(
-                version.replace('TLSv', 'TLS ') for version in way['weaker'])))
+            clean(document['properties'].get(PROFILE) or 'its own'),
+            ' and '.join(version.replace('TLSv', 'TLS ')
+                         for version in way['weaker'])))
     lines.append('without a policy of the VM meanwhile: %s%s%s' % (
         ' and '.join(display.upper() for display in way['open'])
         or 'no console', ''.join(

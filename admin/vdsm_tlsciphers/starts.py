@@ -90,6 +90,7 @@ def remedy(properties: 'dict[str, str]', machine: 'domains.Machine | None',
     elsewhere = bool(NOT_HERE.search(line))
     tomorrow = SET_PROFILE
     if by == 'libvirt':
+        blamed = []
         host = ('have this version of vdsm-hook-tlsciphers in order here: '
                 'vdsm-tlsciphers doctor')
         tomorrow = 'install this version on every host of the cluster'
@@ -98,7 +99,9 @@ def remedy(properties: 'dict[str, str]', machine: 'domains.Machine | None',
         blamed = []
         host = (host_file_remedy(line, own)
                 if line.startswith(tlsciphers.HOST_DEFAULT) else
-                endpoints.without_removal(own) or 'vdsm-tlsciphers doctor')
+                endpoints.without_removal(own).replace(
+                    ' there ', ' in %s ' % domains.QEMU_CONF)
+                or 'vdsm-tlsciphers doctor')
         tomorrow = 'have each host of the cluster in order'
         elsewhere = True
     elif blamed:
@@ -332,8 +335,8 @@ def _candidates(properties: 'dict[str, str]', flags: 'str | None', line: str,
         # It has named the settings that it cannot enforce here.
         some = without(_properties_for(line))
         return [[(some, guarded), (some, unguarded)]]
-    if by == 'QEMU' or (OF_HOST.match(line) and not line.startswith(
-            tlsciphers.HOST_DEFAULT)):
+    if by == 'QEMU' or (by != 'libvirt' and OF_HOST.match(line)
+                        and not line.startswith(tlsciphers.HOST_DEFAULT)):
         return [[({}, unguarded)]]  # No policy can be enforced here.
     kept = [without(()), without(blamed) if corrected is None else corrected,
             {}]

@@ -616,6 +616,13 @@ def test_host_with_a_broken_hook_or_wrapper_passes_no_vm(
         document = check('--vm', vm.name)
         assert document['refusal']['code'] == 'host-not-in-order'
         assert document['start']['other_host']
+        way, = document['start']['ways']
+        assert (way['open'], way['guard']) == (['spice', 'vnc'], False)
+        # Refused for its own properties as well, it does not start headless.
+        uncovered = check('--vm', vm.name, GOOD_CIPHERS)
+        assert uncovered['refusal']['code'] == 'guard-uncovered'
+        assert 'host-not-in-order' in codes(uncovered)
+        assert uncovered['start']['headless'] is False
         running, = check('--running')['vms']
         assert running['refused'] == document['refused']
         unguarded = check('--vm', vm.name, 'tlsprofile=modern',
