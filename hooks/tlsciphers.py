@@ -972,7 +972,7 @@ def _argument_displays(document):
     for option, value in zip(values, values[1:] + ['']):
         name = option.lstrip('-') if option[:1] == '-' else ''
         kind, _, text = value.partition(',')[0].partition('=')
-        if name in ('spice', 'vnc') and value != 'none' or (
+        if (name in ('spice', 'vnc') and value != 'none') or (
                 name == 'readconfig'):
             found.add(name)
         elif name == 'display':

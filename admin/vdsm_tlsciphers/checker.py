@@ -4,6 +4,7 @@
 """What properties do to the consoles of a VM, for people and for JSON."""
 
 import difflib
+import functools
 import os
 import re
 
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable
 
-    from vdsm_tlsciphers import documents
+    from vdsm_tlsciphers import documents, examinations
 
 PROFILE, PRIORITY, CIPHERS = 'tlsprofile', 'tlspriority', 'tlsciphers'
 # What a GnuTLS priority string begins with (see "Priority strings" in its
@@ -74,6 +75,7 @@ WORKING_WORDS = ('+ECDHE-RSA, +AES-256-GCM, +GROUP-SECP256R1 and '
 BY = {'hook': 'by the hook', 'wrapper': 'by the wrapper',
       'libvirt': 'by libvirt, since nobody has taken the guard out',
       'QEMU': 'since there was no wrapper of this package'}
+WRAPPER_SAYS = 'qemu-kvm-modified: '
 # Channels of SPICE that a VM of oVirt can have.
 CHANNELS = ('main', 'display', 'inputs', 'cursor', 'playback', 'record',
             'smartcard', 'usbredir')
@@ -90,7 +92,7 @@ def run(options: 'argparse.Namespace') -> int:
                 raise no_value(name)
         raise Problem('a property is given twice; give each once')
     if options.vm is None:
-        checked = [examine(
+        checked = [examine_here(
             wanted(properties, machine), machine, options.engine_ciphers,
             baseline, options.baseline)
             for machine in find_machines(options, bool(properties))]
@@ -124,22 +126,33 @@ def check_vm(options: 'argparse.Namespace', properties: 'dict[str, str]',
     found = domains.look_up(domains.connect(), options.vm)
     machine, runs = found or (None, False)
     if runs:
-        return examine(wanted(properties, machine), machine,
-                       options.engine_ciphers, baseline, options.baseline)
+        return examine_here(wanted(properties, machine), machine,
+                            options.engine_ciphers, baseline, options.baseline)
     last = last_start.LastStart(options.vm, machine)
     # While it fails, libvirt may have a domain that vdsm has not yet filled.
     if machine is None or not machine.displays:
         machine = last.machine or machine
-    if machine is None and last.refusal is None:
+    end = last.end and (last.end[0], 'ended: ' + last.end[1]
+                        if last.end[1] else 'has no end in its log')
+    if machine is None and last.refusal is None and not (end and properties):
+        if end:
+            raise Problem('%s: its last start here was not refused (%s, it '
+                          '%s), and libvirt does not know its properties any '
+                          'more; give them: check --vm NAME PROPERTY=VALUE'
+                          % (options.vm, *end), 'start-not-refused')
         raise Problem('%s: libvirt of this host does not know this VM, and '
                       'the ends of its logs have no start of it%s; run this '
                       'on the host that its event names, or give what it has '
                       'in the engine: check NAME=VALUE' % (
-                          options.vm, ''.join(
-                              ' (%s)' % line for line in last.unread)),
+                          options.vm, ' (%s)' % '; '.join(last.unread)
+                          if last.unread else ''),
                       'no-such-vm')
-    document = examine(wanted(properties, machine), machine,
-                       options.engine_ciphers, baseline, options.baseline)
+    document = examine_here(wanted(properties, machine), machine,
+                            options.engine_ciphers, baseline, options.baseline,
+                            of_vm=True)
+    if end:
+        document['notes'].append(
+            'its last start here was not refused (%s, it %s)' % end)
     document['vm'] = machine.name if machine else options.vm
     document['notes'] += last.unread
     if machine is None and not properties:
@@ -176,7 +189,8 @@ def still_stands(document: 'documents.Check',
                  examinations.hook())
         return found is not None and found.state != examinations.OK
     if refusal['by'] != 'hook':
-        return None
+        return True if refusal['by'] == 'wrapper' and refusal['line'] == (
+            WRAPPER_SAYS + str(document['refused'])) else None
     if refusal['line'].startswith('tlsciphers: the wrapper'):
         try:
             tlsciphers.check_wrapper()
@@ -375,7 +389,7 @@ def examine(properties: 'dict[str, str]', machine: 'domains.Machine | None',
                                         'wrapper-refuses', 'high')
             document['start'] = starts.remedy(
                 properties, machine,
-                'qemu-kvm-modified: ' + document['refused'], 'wrapper')
+                WRAPPER_SAYS + document['refused'], 'wrapper')
             return document
     policy: documents.Policy = {}
     for option, setting in settings:
@@ -394,7 +408,78 @@ def examine(properties: 'dict[str, str]', machine: 'domains.Machine | None',
                                                 baseline, name):
                 add_clients(document, display, described)
     add_consoles(document, machine, policy, at_start)
+    if machine and machine.of_file and policy:
+        document['notes'].append(
+            'whether a host encrypts the consoles is not looked at: where it '
+            'does not, this VM does not start')
     return document
+
+
+def examine_here(properties: 'dict[str, str]',
+                 machine: 'domains.Machine | None', engine_ciphers: str,
+                 baseline: 'dict[str, str] | None', name: str,
+                 of_vm: bool = False) -> 'documents.Check':
+    """
+    Return the same with what keeps hook and wrapper of this host from their
+    work, for a Machine, or a VM that is not known (of_vm), whose properties
+    need them.
+    """
+    document = examine(properties, machine, engine_ciphers, baseline, name)
+    if (of_vm or (machine and not machine.of_file)) and (
+            document['guard'] or any(
+                value.strip() and (name, value.strip()) != (
+                    PROFILE, tlsciphers.NO_PROFILE)
+                for name, value in properties.items()
+                if name != domains.FLAGS)):
+        fault = host_fault()
+        if fault:
+            add_fault(document, machine, *fault)
+    return document
+
+
+@functools.lru_cache(maxsize=None)
+def host_fault() -> 'tuple[examinations.Finding, bool] | None':
+    """
+    Return what keeps hook or wrapper of this host from their work, and
+    whether the hook runs, or None.
+    """
+    from vdsm_tlsciphers import examinations
+    found = examinations.hook_files()
+    if found:
+        return found, False
+    found = examinations.wrapper_in_place('wrapper')
+    if found:
+        return found, True
+    if os.geteuid():
+        return None  # Only root can try it as vdsm.
+    try:
+        found = examinations.hook()
+    except examinations.NotTried:
+        return None
+    if found.state == examinations.FAILED:
+        return found, found.code != 'not-the-hook'
+    return None
+
+
+def add_fault(document: 'documents.Check',
+              machine: 'domains.Machine | None',
+              fault: 'examinations.Finding', hook_runs: bool) -> None:
+    """Add what keeps the hook or the wrapper of this host from its work."""
+    text = 'the %s of this host is not in order: %s' % (fault.check,
+                                                        fault.text)
+    if document['refused'] or not (hook_runs or document['guard']):
+        add(document, 'host-not-in-order', 'critical', text if hook_runs else
+            text + ': without the guard a VM starts here without its policy',
+            'vdsm-tlsciphers doctor')
+    line = '%s; %s [host-not-in-order]' % (text, 'vdsm-tlsciphers doctor')
+    if not document['refused'] and (hook_runs or document['guard']):
+        document['refused'] = line
+        document['refusal'] = parts(line, 'host-not-in-order', 'high')
+    if document['refused']:
+        # Nothing that needs the hook is a way to start it here.
+        document['start'] = starts.remedy(
+            document['properties'], machine, 'tlsciphers: ' + line,
+            'hook' if hook_runs else 'libvirt')
 
 
 def guard_of(properties: 'dict[str, str]',
@@ -796,47 +881,80 @@ def show(document: 'documents.Check') -> None:
     if document['last_start']:
         show_last_start(document['last_start'], document['refused'])
     if document['start']:
-        show_remedy(document['start'], document['vm'])
+        show_remedy(document, document['start'])
 
 
 def show_last_start(last: 'documents.LastStart',
                     refused: 'str | None') -> None:
     """Print how the last start of a VM on this host went."""
-    print('\n' + paint('Its last start here was refused ' + BY[last['by']]
-                       if last['by'] != 'other' else
-                       'Its last start here failed, not by this package', 'red'
-                       ) + ' (%s, %s): %s' % (clean(last['time']), last['log'],
-                                              'for the same reason'
-                                              if last['line'] == refused else
-                                              clean(last['line'])))
-    if last['by'] != 'other':
-        print('Today: ' + {
-            True: 'it would be refused again',
-            False: 'this is no longer so; start it',
-            None: 'this command cannot repeat it'}[last['stands']])
+    where = '%s, %s' % (clean(last['time']), last['log'])
+    if last['by'] == 'other':
+        print('\n' + paint(
+            'Its last start here failed in QEMU itself' if last['applied']
+            else 'Its last start here failed, not by this package', 'red')
+            + ' (%s): %s' % (where, clean(last['line'])))
+        if last['applied']:
+            print('QEMU had got the policy: no property of this package is '
+                  'the cause, and removing one does not help')
+        return
+    print('\n' + paint('Its last start here was refused ' + BY[last['by']],
+                       'red') + ' (%s): %s' % (
+        where, 'for the same reason' if last['line'] in (
+            refused, WRAPPER_SAYS + str(refused)) else clean(last['line'])))
+    print('Today: ' + {
+        True: 'it would be refused again',
+        False: 'this is no longer so; start it',
+        None: 'this command cannot repeat it'}[last['stands']])
 
 
-def show_remedy(remedy: 'documents.Remedy', vm: 'str | None') -> None:
-    """Print what lets a VM start."""
-    beginning = 'To start %s now' % ('it' if vm else 'such a VM')
-    for way in remedy['ways']:
-        print('\n%s: in the engine, %s > Run > Run Once > Custom Properties '
-              '(or Edit, to keep it):' % (beginning, clean(vm or 'NAME')))
-        for change in way['changes']:
-            print('  %s: %s -> %s' % (
-                change['property'], clean(change['from'] or '(not set)'),
-                change['to'] or '(remove it)'))
-        print('  without a policy of the VM meanwhile: %s%s' % (
-            ' and '.join(display.upper() for display in way['open'])
-            or 'no console', '' if way['guard'] else
-            '; on a host without this package, every console'))
-        beginning = 'Or'
+def show_remedy(document: 'documents.Check',
+                remedy: 'documents.Remedy') -> None:
+    """Print what lets a VM start: first what leaves nothing open."""
+    name = clean(document['vm'] or 'NAME')
+    run_once = '%s > Run > Run Once > ' % name
+    safe = [way for way in remedy['ways'] if not way['open']
+            and (way['guard'] or not document['guard'])]
+    ways: list[str] = []
     if remedy['other_host']:
-        print('\nOr: on another host (Run > Run Once > Host > Specific '
-              'Host(s)), where "vdsm-tlsciphers doctor" finds nothing')
+        ways.append('on another host (%sHost > Specific Host(s)), where '
+                    '"vdsm-tlsciphers doctor" finds nothing' % run_once)
     if remedy['host']:
-        print('\nOn this host: ' + clean(remedy['host']))
+        ways.append('on this host: ' + clean(remedy['host']))
+    ways += [describe_way(document, run_once, way) for way in safe]
+    ways += ['%sConsole > %s; its policy and guard stay' % (
+        run_once, display.upper()) for display in remedy['consoles']]
+    if remedy['headless']:
+        ways.append('%sConsole > Headless Mode: without a console; its policy '
+                    'and guard stay' % run_once)
+    ways += [describe_way(document, run_once, way) for way in remedy['ways']
+             if way not in safe]
+    beginning = 'To start %s now' % ('it' if document['vm'] else 'such a VM')
+    for way in ways:
+        print('\n%s: %s' % (beginning, way))
+        beginning = 'Or'
     print('\nTomorrow: ' + clean(remedy['tomorrow']))
+
+
+def describe_way(document: 'documents.Check', run_once: str,
+                 way: 'documents.Way') -> str:
+    """Return a change of properties and what it leaves open."""
+    lines = ['in the engine, %sCustom Properties (or Edit, to keep it):'
+             % run_once]
+    lines += ['%s: %s -> %s' % (
+        change['property'], clean(change['from'] or '(not set)'),
+        change['to'] or '(remove it)') for change in way['changes']]
+    if way['weaker']:
+        lines.append('weaker than %s meanwhile: %s' % (
+            clean(document['properties'].get(PROFILE) or 'its own'),
+            ' and '.join(version.replace('TLSv', 'TLS ')
+                         for version in way['weaker'])))
+    lines.append('without a policy of the VM meanwhile: %s%s%s' % (
+        ' and '.join(display.upper() for display in way['open'])
+        or 'no console', ''.join(
+            '; %s then has no encryption at all' % display.upper()
+            for display in way['unencrypted']), '' if way['guard'] else
+        '; on a host without this package, every console'))
+    return '\n  '.join(lines)
 
 
 def show_row(title: str, lines: 'Iterable[str]') -> None:

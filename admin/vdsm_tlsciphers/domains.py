@@ -367,6 +367,32 @@ def with_guard(document: minidom.Document, flags: str) -> minidom.Document:
     return document
 
 
+def with_console(machine: 'Machine | None',
+                 display: 'documents.Display | None') -> Machine:
+    """
+    Return a Machine (None: any VM) with this display as its only one for
+    SPICE or VNC, None for neither, as Run Once of the engine starts it.
+    """
+    document = machine.document if machine else minidom.parseString(
+        '<domain><devices/></domain>')  # nosec B318 # a constant
+    document = document.cloneNode(True)  # type: ignore[assignment]
+    found = False
+    for graphics in list(document.getElementsByTagName('graphics')):
+        if graphics.getAttribute('type') == display:
+            found = True
+        elif graphics.getAttribute('type') in ('spice', 'vnc'):
+            assert graphics.parentNode is not None  # nosec B101 # for mypy
+            graphics.parentNode.removeChild(graphics)
+    devices = document.getElementsByTagName('devices')
+    if display and not found and devices:
+        graphics = document.createElementNS(None, 'graphics')
+        graphics.setAttribute('type', display)
+        graphics.setAttribute('autoport', 'yes')
+        devices[0].appendChild(graphics)
+    return Machine(document.toxml('utf-8'),
+                   machine is None or machine.of_file)
+
+
 def text_of(element: minidom.Node) -> str:
     """Return an element's own text: not its comments, not its children's."""
     return ''.join(child.data for child in element.childNodes

@@ -41,6 +41,9 @@ else:
     Finding = collections.namedtuple('Finding', 'check state text remedy code')
     Finding.__new__.__defaults__ = (None,)
 
+RUNNING_VMS = 'running VMs'
+NONE_REFUSED = 'none of %d would be refused at its next start'
+NO_VMS = NONE_REFUSED % 0
 PACKAGE = 'vdsm-hook-tlsciphers'
 REINSTALL = 'dnf reinstall ' + PACKAGE
 FIX = 'vdsm-tlsciphers doctor --fix'
@@ -89,7 +92,8 @@ def examine() -> 'list[Finding]':
                         leftovers):
         found = tried(examination.__name__.replace('_', ' '), examination)
         findings.extend(found if isinstance(found, list) else [found])
-    return [lead_to_tool(finding, findings) for finding in findings]
+    return [lead_to_tool(finding, findings)
+            for finding in without_claims(findings)]
 
 
 def tried(check: str, examination: 'Callable[[], Finding | list[Finding]]',
@@ -101,6 +105,21 @@ def tried(check: str, examination: 'Callable[[], Finding | list[Finding]]',
         return Finding(check, FAILED, 'could not be tried as user %s: %s'
                        % error.args, 'run the installed vdsm-tlsciphers '
                        'doctor, with the Python of this host', 'not-tried')
+
+
+def without_claims(findings: 'list[Finding]') -> 'list[Finding]':
+    """
+    Return the Findings, with no claim that VMs would start where what lets
+    them start is broken.
+    """
+    broken = [finding.check for finding in findings
+              if finding.state == FAILED and finding.check in ('hook',
+                                                               'wrapper')]
+    return [finding._replace(
+        state=WARNING, text='not known whether any would be refused at its '
+        'next start', remedy='see "%s"' % broken[0])
+        if broken and finding.check == RUNNING_VMS and finding.state == OK
+        and finding.text != NO_VMS else finding for finding in findings]
 
 
 def lead_to_tool(finding: Finding, findings: 'list[Finding]') -> Finding:
@@ -946,7 +965,7 @@ def capabilities() -> Finding:
 
 def running_vms() -> 'Finding | list[Finding]':
     """Name the VMs that run here and would be refused at their next start."""
-    check = 'running VMs'
+    check = RUNNING_VMS
     from vdsm_tlsciphers import checker, domains, endpoints, starts
     try:
         machines = domains.running(domains.connect())
@@ -968,12 +987,11 @@ def running_vms() -> 'Finding | list[Finding]':
             if line:
                 text, remedy, _ = split(line)
                 refused.append((machine.name, text, re.sub(
-                    '^remedy: ', '', remedy)))
+                    '^remedy: ', '', endpoints.without_removal(remedy))))
     return [Finding(check, WARNING, '%s would be refused at its next start: %s'
                     % (name, text), remedy, 'next-start')
             for name, text, remedy in refused] or Finding(
-                check, OK, 'none of %d would be refused at its next start'
-                % len(machines), None)
+                check, OK, NONE_REFUSED % len(machines), None)
 
 
 # What was there before

@@ -950,6 +950,44 @@ def test_refusal_comes_with_the_changes_that_let_the_vm_start(
                 in document['displays'][display]['policy'].values())]
 
 
+@pytest.mark.parametrize('mistake', [
+    'tlspriority=NORMAL:+FOO', 'tlsciphers=NULL', 'tlsprotocols=TLSv1.1'])
+def test_only_the_refused_property_goes_where_that_is_enough(
+        newest_command: Command, mistake: str) -> None:
+    start = check(newest_command, 'tlsprofile=modern', mistake,
+                  'extra_cpu_flags=+vdsm-tls', status=1)['start']
+    name, value = mistake.split('=', 1)
+    way, = start['ways']
+    assert changes(way) == {name: (value, None)}
+    assert (way['open'], way['guard'], way['weaker']) == ([], True, [])
+    assert 'put back' not in start['tomorrow']
+
+
+def test_weaker_versions_of_a_way_to_start_are_named(
+        newest_command: Command) -> None:
+    for values, weaker in (
+            ('tlsprotocols=TLSv1.3 tlspriority=NORMAL:+FOO', []),
+            ('tlsprotocols=TLSv1.3 tlsciphers=ECDHE+AESGCM tlspriority=NORMAL',
+             ['TLSv1.2'])):
+        way = check(newest_command, *values.split(),
+                    'extra_cpu_flags=+vdsm-tls', status=1)['start']['ways'][0]
+        assert (way['open'], way['guard'], way['weaker']) == ([], True, weaker)
+
+
+def test_sign_of_a_guard_is_all_that_has_to_be_corrected(
+        newest_command: Command) -> None:
+    start = check(newest_command, 'extra_cpu_flags=-vdsm-tls',
+                  'tlsprofile=modern', status=1)['start']
+    assert start['tomorrow'] == 'write +vdsm-tls in Edit'
+
+
+def test_xml_file_is_of_no_host_whose_encryption_is_known(
+        newest_command: Command, xml_file: WriteFile) -> None:
+    notes = check(newest_command, '--xml', xml_file(of_engine(
+        BOTH, tlsprofile='modern')))['notes']
+    assert [note for note in notes if 'is not looked at' in note]
+
+
 def test_what_another_host_may_know_can_start_there(
         newest_command: Command) -> None:
     for value, elsewhere in (('tlsgroups=no-such', True),
