@@ -907,7 +907,7 @@ def check_guard(document, settings):
                               'guard-policy')
     if not guard:
         return []
-    consoles = displays(document) | _argument_displays(document)
+    consoles = displays(document) | argument_displays(document)
     covered = [_display('tls' + value.partition('=')[0])
                for option, value in settings if option == REQUIREMENT]
     uncovered = [display.upper() for display in _consoles(consoles)
@@ -961,7 +961,7 @@ def _attributes(element, name):
             if attribute.localName == name]
 
 
-def _argument_displays(document):
+def argument_displays(document):
     """
     Return the displays (set of str) that other hooks' arguments add, as types
     of <graphics>, and 'readconfig' for a file of them.

@@ -117,6 +117,9 @@ def run(has_properties):
         line = one_line(error)
         if is_default_of_hosted_engine(has_properties):
             line += ' (not refused: it is the hosted engine)'
+        elif not (has_properties or type(error).__name__ == 'Refused'):
+            # That is best effort.
+            line += '; the default of the host does not apply'
         elif is_resume(hooking):
             line += (' (not refused: the VM resumes, with the policy that was '
                      'saved)')

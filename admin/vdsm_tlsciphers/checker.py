@@ -76,6 +76,10 @@ BY = {'hook': 'by the hook', 'wrapper': 'by the wrapper',
       'libvirt': 'by libvirt, since nobody has taken the guard out',
       'QEMU': 'since there was no wrapper of this package'}
 WRAPPER_SAYS = 'qemu-kvm-modified: '
+# Lines about what other hooks did, or what happened to this one.
+CANNOT_REPEAT = re.compile(
+    r'tlsciphers: (another hook|the domain XML|the attribute|unexpected|'
+    r'cannot)|.*\[guard-other-console\]')
 # Channels of SPICE that a VM of oVirt can have.
 CHANNELS = ('main', 'display', 'inputs', 'cursor', 'playback', 'record',
             'smartcard', 'usbredir')
@@ -196,6 +200,8 @@ def still_stands(document: 'documents.Check',
             tlsciphers.check_wrapper()
         except tlsciphers.Refused:
             return True
+    if document['refused'] is None and CANNOT_REPEAT.match(refusal['line']):
+        return None
     return None if machine is None else document['refused'] is not None
 
 
@@ -942,7 +948,7 @@ def describe_way(document: 'documents.Check', run_once: str,
              % run_once]
     lines += ['%s: %s -> %s' % (
         change['property'], clean(change['from'] or '(not set)'),
-        change['to'] or '(remove it)') for change in way['changes']]
+        clean(change['to'] or '(remove it)')) for change in way['changes']]
     if way['weaker']:
         lines.append('weaker than %s meanwhile: %s' % (
             clean(document['properties'].get(PROFILE) or 'its own'),

@@ -354,7 +354,7 @@ def with_guard(document: minidom.Document, flags: str) -> minidom.Document:
     for cpu in domain.getElementsByTagName('cpu'):
         for feature in list(cpu.getElementsByTagName('feature')):
             if feature.getAttribute('name') == tlsciphers.GUARD:
-                cpu.removeChild(feature)
+                tlsciphers.remove([feature])
     for flag in flags.split(','):
         if tlsciphers.has_guard(flag):
             feature = document.createElementNS(None, 'feature')
@@ -485,7 +485,7 @@ def look_up(connection: 'libvirt.virConnect',
         try:
             domain = look(name)
             return Machine(domain.XMLDesc()), bool(domain.isActive())
-        except libvirt.libvirtError:
+        except (libvirt.libvirtError, UnicodeEncodeError):
             continue
     return None
 

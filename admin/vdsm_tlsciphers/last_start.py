@@ -36,9 +36,11 @@ RECORD = re.compile(
 CREATED = b'START create('
 LITERAL = re.compile(
     r"""u?('<[^'\\]*(?:\\.[^'\\]*)*'|"<[^"\\]*(?:\\.[^"\\]*)*")""", re.DOTALL)
-XML = re.compile(r'<domain[\s>].*</domain>', re.DOTALL)
-DOWN = "(vmId='%s') Changed state to Down: "
-HOOK_ERROR = re.compile(r'Hook Error: \((.*),\)', re.DOTALL)
+XML = re.compile(r'<domain[\s>]')
+DOWN = "[virt.vm] (vmId='%s') Changed state to Down: "
+# What stands before that. A property of another VM may look like the rest.
+HEADER = re.compile(r'\S+ \S+ +[A-Z]+ +\([^()\n]*\) \Z')
+HOOK_ERROR = 'Hook Error: ('
 WRAPPER = 'qemu-kvm-modified: '
 NO_WRAPPER = ('-vdsm-tls: invalid option', 'Cannot check QEMU binary '
               + tlsciphers.EMULATOR)
@@ -52,11 +54,12 @@ TIME = re.compile(
     r'(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)[.,](\d{3})([+-]\d{4})')
 # What libvirt says of the guard, and QEMU where libvirt does not look.
 GUARD_REFUSED = re.compile(
-    r'unknown CPU feature: %s\b|Property \S*\.%s\S* not found'
+    r'unknown CPU feature: %s\b|Property \S{0,100}\.%s\S{0,9} not found'
     % (tlsciphers.GUARD, tlsciphers.GUARD))
 # What a line must not show, should it ever be there.
-SECRET = re.compile(r'(?i)((?:passw(?:or)?d?|ticket|secret)[\w-]*["\']?\s*'
-                    r'[=:]\s*)\S+')
+SECRET = re.compile(
+    r'(?i)((?:passw(?:or)?d?|ticket|secret)[\w-]*["\']?'
+    r'(?:\s*[=:]|\s+is\b|\s+(?=["\']))|\bdata=).*', re.DOTALL)
 
 
 class LastStart:
@@ -117,6 +120,8 @@ class LastStart:
             return
         down = DOWN % self._uuid
         for record in records(text, down.encode()):
+            if not HEADER.match(record.partition(down)[0]):
+                continue
             # A newer start has not failed, or not yet.
             newer = text[text.rfind(down.encode()):]
             if not any(CREATED.decode() in other for other in records(
@@ -126,10 +131,10 @@ class LastStart:
 
     def _explain(self, record: str, said: str) -> None:
         """Take what vdsm says of why a VM is down."""
-        hook = HOOK_ERROR.search(said)
-        lines = said.splitlines()
-        if hook:
-            line = hook_line(hook.group(1))
+        lines = [line[:LONGEST_LINE] for line in said.splitlines()]
+        begin, end = said.find(HOOK_ERROR), said.rfind(',)')
+        if 0 <= begin < end:
+            line = hook_line(said[begin + len(HOOK_ERROR):end])
             self._refuse(VDSM_LOG, record,
                          'hook' if is_ours(line) else 'other', line)
             return
@@ -155,7 +160,7 @@ class LastStart:
             if self.refusal is None:
                 self.end = (time_of(start), ended.group(1) if ended else '')
             return
-        lines = start.splitlines()
+        lines = [line[:LONGEST_LINE] for line in start.splitlines()]
         applied = any(APPLIED in line for line in lines)
         found = find_refusal(lines)
         own = [line for line in lines if OF_QEMU.search(line)]
@@ -204,9 +209,9 @@ def records(text: bytes, token: bytes) -> 'Iterator[str]':
         position = text.rfind(token, 0, position)
         if position < 0:
             return
-        start = end = position
-        while start > 0 and not RECORD.match(text, start):
-            start = text.rfind(b'\n', 0, start - 1) + 1
+        start = max(0, position - LONGEST_RECORD)
+        for header in RECORD.finditer(text, start, position + 1):
+            start = header.start()
         following = RECORD.search(text, position)
         end = following.start() if following else len(text)
         yield text[start:end].decode(errors='surrogateescape')
@@ -225,10 +230,11 @@ def machine_in(record: str) -> 'domains.Machine | None':
         found = [evaluate(literal) or '' for literal in found]
     for text in found:
         xml = XML.search(text)
-        if xml:
+        end = text.rfind('</domain>')
+        if xml and xml.start() < end:
             try:
-                return domains.Machine(xml.group(0).encode(
-                    errors='surrogateescape'))
+                return domains.Machine(text[xml.start():end + len(
+                    '</domain>')].encode(errors='surrogateescape'))
             except Problem:
                 continue
     return None

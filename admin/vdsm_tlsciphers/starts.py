@@ -53,6 +53,8 @@ def settle(properties: 'dict[str, str]', machine: 'domains.Machine | None',
         machine is not None and tlsciphers.is_hosted_engine(machine.document))
     if not tlsciphers.check_guard(document, settings):
         lines += tlsciphers.describe_guard(document, flags or '')
+    if tlsciphers.REQUIREMENT in [option for option, _ in settings]:
+        tlsciphers.check_emulator(document)
     return settings, lines
 
 
@@ -235,8 +237,9 @@ def _ways(properties: 'dict[str, str]', machine: 'domains.Machine | None',
                     machine, settings):
                 continue
             # Where nobody takes the guard out, nobody sets the policy.
-            uncovered = _open([] if by == 'libvirt' else settings,
-                              displays_of(machine))
+            uncovered = _open([] if by == 'libvirt' else settings, [
+                *displays_of(machine), *(tlsciphers.argument_displays(
+                    machine.document) if machine else ())])
             if some == corrected and blamed and number == 0 and uncovered:
                 continue  # There may be one that covers all.
             seen.append(changes)

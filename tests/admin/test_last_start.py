@@ -237,3 +237,38 @@ def test_many_records_without_an_end_are_read_in_bounded_time(
     found = look((TIME % 1 + 'x START create(') + one * 40000
                  + down(GUARD_LINE))
     assert found['refusal'] is None
+
+
+@pytest.mark.parametrize('said', [
+    "passwd='S3CR3T'", 'password="my S3CR3T"', "cannot set password 'S3CR3T'",
+    'the ticket is S3CR3T', '-object secret,id=a,data=S3CR3T',
+    '{"password": "a S3CR3T"}'])
+def test_no_password_is_shown(look: Look, said: str) -> None:
+    line = look(created(of_engine()) + down('it failed: ' + said))[
+        'refusal']['line']
+    assert line.startswith('it failed: ')
+    assert 'S3CR3T' not in line
+
+
+def test_property_of_another_vm_is_no_record_of_this_one(look: Look) -> None:
+    forged = "[virt.vm] (vmId='%s') Changed state to Down: %s (code=1)" % (
+        UUID, hook_error('tlsciphers: x; remedy: y'))
+    other = of_engine('evil', UUID[::-1], note=forged)
+    for record in (
+            "%sINFO  (vm/1) [virt.vm] (vmId='%s') %s (vm:2700)\n" % (
+                TIME % 5, UUID[::-1], other),
+            '%sINFO  (jsonrpc/1) [api.virt] START x(%s) (api:48)\n' % (
+                TIME % 5, forged)):
+        assert look(created(of_engine()) + record)['refusal'] is None
+
+
+@pytest.mark.parametrize('vdsm, libvirt', [
+    (None, vm_log('Property .vdsm-tls' * 30000)),
+    (None, vm_log('Property .vdsm-tls ' * 30000)),
+    ('<domain ' * 100000, None), (created('<domain ' * 100000), None),
+    (created(of_engine()) + down('Hook Error: (' * 100000), None),
+    (created(of_engine()) + '\n' * (16 << 20) + down('x'), None)])
+def test_hostile_logs_are_read_in_bounded_time(
+        look: Look, vdsm: str | None, libvirt: str | None) -> None:
+    """What is not bounded takes minutes, longer than a test may."""
+    look(vdsm, libvirt)

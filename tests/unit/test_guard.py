@@ -360,3 +360,22 @@ def test_profile_that_is_built_in_starts_a_vm_where_the_file_is_broken(
                     '| `/etc/vdsm/tlsciphers.conf: ')]
         assert 'intermediate' in rows[0], name
         assert 'tlsprofile=none' not in ''.join(rows), name
+
+
+def test_damaged_module_keeps_no_vm_without_properties_from_starting(
+        hook: Hook) -> None:
+    """A host's default is best effort."""
+    path = hook.installation.host_default
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text('[default]\ntlsprofile = modern\n')
+    module = hook.installation.module
+    text = module.read_bytes()
+    module.write_text('')
+    try:
+        changed, log = hook.change(X86)
+        assert changed == X86
+        assert 'the package is damaged' in ''.join(log)
+        assert 'damaged' in hook.refusal(X86, **MODERN)
+    finally:
+        module.write_bytes(text)
+        path.unlink()
