@@ -2,23 +2,23 @@
 # SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# check.sh [all|unit|fuzz|mutation|coverage|soak|bench]
+# check.sh [all|lint|unit|fuzz|coverage|soak|bench]
 #
 # Installs what the tests need and runs them, on a copy of this folder that is
-# removed at the end. "unit" runs the quick ones, "all" (as without an
-# argument) also those on RPMs, on real VMs and on nodes with SELinux, "fuzz"
-# only fuzzing, "mutation" mutation testing, "coverage" says what the quick
-# tests run, "soak" is the long form of fuzzing and of those under load,
-# "bench" the benchmarks. Needs root on Debian 12; what stays is the packages
-# that it installs, and the cached image of the nodes.
+# removed at the end. "lint" runs the linters, "unit" tests/unit on the
+# system's Python and on 2.7, "all" (as without an argument) everything, on
+# RPMs, real VMs and nodes with SELinux as well, "fuzz" only fuzzing,
+# "coverage" says what the quick tests run, "soak" is the long form of fuzzing
+# and of those under load, "bench" the benchmarks. Needs root on Debian 12; what
+# stays is the packages that it installs, and the cached image of the nodes.
 
 set -euo pipefail
 
 what=${1-all}
 case $what in
-    all | unit | fuzz | mutation | coverage | soak | bench) ;;
+    all | lint | unit | fuzz | coverage | soak | bench) ;;
     *)
-        echo "usage: check.sh [all|unit|fuzz|mutation|coverage|soak|bench]" >&2
+        echo "usage: check.sh [all|lint|unit|fuzz|coverage|soak|bench]" >&2
         exit 2
         ;;
 esac
@@ -40,8 +40,10 @@ end() {
 }
 trap end EXIT
 
+times=
 step() {
     printf '\n== %s (after %d s)\n' "$*" "$SECONDS"
+    times+=$SECONDS$'\t'$*$'\n'
 }
 
 # quietly COMMAND...: show what it prints only if it fails.
@@ -58,9 +60,17 @@ in_background() {
     local name=$1
     shift
     set -m
-    "$@" >"$work/$name.log" 2>&1 </dev/null &
+    timed "$name" "$@" >"$work/$name.log" 2>&1 </dev/null &
     beside[$name]=$!
     set +m
+}
+
+timed() {
+    local name=$1 begin=$SECONDS status=0
+    shift
+    "$@" || status=$?
+    echo "$((SECONDS - begin))" >"$work/$name.seconds"
+    return "$status"
 }
 
 # outcome NAME: wait for it, and show what it printed.
@@ -128,12 +138,6 @@ if [ "$what" = fuzz ]; then
     exit
 fi
 
-if [ "$what" = mutation ]; then
-    step "Mutation testing"
-    $TEST_PYTHON tests/mutation/mutation.py
-    exit
-fi
-
 if [ "$what" = coverage ]; then
     step "Quick tests, measured"
     export COVERAGE_FILE=$work/coverage/data
@@ -152,6 +156,13 @@ if [ "$what" = bench ]; then
     step "Benchmarks"
     quietly make rpm
     tests/lab rpmbuild/RPMS/noarch/*.rpm $TEST_PYTHON tests/bench/bench.py
+    exit
+fi
+
+if [ "$what" = unit ]; then
+    step "Quick tests"
+    version=$($TEST_PYTHON -c "import sys; print(\"%d.%d\" % sys.version_info[:2])")
+    TEST_PYTHONS="2.7 $version" $TEST_PYTHON -m pytest -q -n auto tests/unit
     exit
 fi
 
@@ -175,10 +186,7 @@ done
     --exclude ConfigParser.RawConfigParser \
     hooks/*.py wrapper/*.py
 
-if [ "$what" = unit ]; then
-    step "Quick tests"
-    make --no-print-directory check
-    $TEST_PYTHON -m pytest -q tests/properties
+if [ "$what" = lint ]; then
     exit
 fi
 
@@ -201,6 +209,13 @@ closing_table() {
                       width[2], part[2], part[3] } }
         '
     step "All tests passed"
+    printf %s "$times" | awk -F '\t' '
+        NR > 1 { printf "%5d s  %s\n", $1 - begin, part }
+        { begin = $1; part = $2 }'
+    for log in "$work"/*.seconds; do
+        [ ! -e "$log" ] || printf '%5d s  in the background: %s\n' \
+            "$(cat "$log")" "$(basename "$log" .seconds)"
+    done
 }
 
 if [ "$what" = soak ]; then

@@ -41,7 +41,7 @@ PKGDATADIR = '@PKGDATADIR@'
 def main():
     if (len(sys.argv) > 1 or b'_hook_domxml' not in posix.environ
             or asks_for_policy() or has_host_default()):
-        load().main(__doc__, asks_for_policy())
+        load()(__doc__, asks_for_policy())
 
 
 def asks_for_policy():
@@ -66,14 +66,15 @@ def load():
     sys.dont_write_bytecode = True
     sys.path.insert(0, PKGDATADIR)
     try:
-        import tlsciphers_hook
+        # One that is empty has not got it.
+        from tlsciphers_hook import main
     except Exception as error:
         sys.stderr.write(
             'tlsciphers: the package is damaged: %s; remedy: dnf reinstall '
             'vdsm-hook-tlsciphers\n' % str(error).replace("'", ''))
         # The default of a host is best effort.
         sys.exit(2 if asks_for_policy() else 0)
-    return tlsciphers_hook
+    return main
 
 
 if __name__ == '__main__':

@@ -60,8 +60,9 @@ BEST_EFFORT = '-vdsm-tls-default'
 # A CPU feature that no libvirt knows. The engine writes it for a VM whose
 # extra_cpu_flags has it: only where this package takes it out the VM starts.
 GUARD = 'vdsm-tls'
-# Types of <graphics> that listen nowhere.
-LOCAL_DISPLAYS = frozenset(('desktop', 'egl-headless', 'sdl'))
+# Types of <graphics>, and of -display, that listen nowhere.
+LOCAL_DISPLAYS = frozenset(('cocoa', 'curses', 'desktop', 'egl-headless',
+                            'gtk', 'none', 'sdl'))
 
 # Mozilla's Server Side TLS guidelines, version 6.0 (6 April 2026); version 5.8
 # has the same for these two. Suites, versions and curves are theirs, but for
@@ -906,7 +907,7 @@ def check_guard(document, settings):
                               'guard-policy')
     if not guard:
         return []
-    consoles = displays(document) | _argument_displays(document)
+    consoles = displays(document) | argument_displays(document)
     covered = [_display('tls' + value.partition('=')[0])
                for option, value in settings if option == REQUIREMENT]
     uncovered = [display.upper() for display in _consoles(consoles)
@@ -920,6 +921,11 @@ def check_guard(document, settings):
                           's' if len(uncovered) > 1 else '', GUARD),
                       'guard-uncovered')
     others = consoles - LOCAL_DISPLAYS - frozenset(('spice', 'vnc'))
+    if 'readconfig' in others:
+        raise Refused('extra_cpu_flags: +%s: with -readconfig nobody can tell '
+                      'which consoles this VM has; correct the hook that has '
+                      'added it, or remove +%s from extra_cpu_flags' % (
+                          GUARD, GUARD), 'guard-other-console')
     if others:
         raise Refused('extra_cpu_flags: +%s: no policy can cover the %s '
                       'console of this VM; remove that console, or remove '
@@ -955,15 +961,25 @@ def _attributes(element, name):
             if attribute.localName == name]
 
 
-def _argument_displays(document):
-    """Return the displays (set of str) that other hooks' arguments add."""
+def argument_displays(document):
+    """
+    Return the displays (set of str) that other hooks' arguments add, as types
+    of <graphics>, and 'readconfig' for a file of them.
+    """
     values = [argument.getAttribute('value')
               for argument in _arguments(document)]
-    names = set(value.lstrip('-') for value in values if value[:1] == '-')
-    types = [value.partition(',')[0].partition('=')[0]
-             for option, value in zip(values, values[1:])
-             if option.lstrip('-') == 'display']
-    return names.union(types) & set(('spice', 'vnc'))
+    found = set()
+    for option, value in zip(values, values[1:] + ['']):
+        name = option.lstrip('-') if option[:1] == '-' else ''
+        kind, _, text = value.partition(',')[0].partition('=')
+        if (name in ('spice', 'vnc') and value != 'none') or (
+                name == 'readconfig'):
+            found.add(name)
+        elif name == 'display':
+            # One as JSON is none of those that are known.
+            kind = text if kind == 'type' else kind
+            found.add({'default': 'vnc', 'spice-app': 'spice'}.get(kind, kind))
+    return found - LOCAL_DISPLAYS
 
 
 def remove(elements):

@@ -65,22 +65,39 @@ def command_line(description):
 
 
 def test():
-    """Show a sample domain XML before and after, without vdsm."""
+    """
+    Show a sample domain XML before and after, without vdsm; with the guard
+    where extra_cpu_flags has it.
+    """
     from xml.dom import minidom  # nosec B408 # the sample
 
     import tlsciphers as policy
     properties = dict((name, os.environ[name]) for name in policy.PROPERTIES
-                      if name in os.environ) or {'tlsciphers': SAMPLE_CIPHERS}
-    document = minidom.parseString(SAMPLE_XML)  # nosec B318 # the sample
+                      if name in os.environ)
+    features = ''.join(
+        '<feature name="%s"%s/>' % (policy.GUARD, {
+            '+': ' policy="require"', '-': ' policy="disable"',
+        }.get(flag[:1], ''))
+        for flag in os.environ.get('extra_cpu_flags', '').split(',')
+        if policy.has_guard(flag))
+    before = SAMPLE_XML
+    if features:
+        before = before.replace('  <devices>', '  <cpu>%s</cpu>\n'
+                                '  <devices>' % features)
+    elif not properties:
+        properties = {'tlsciphers': SAMPLE_CIPHERS}
+    document = minidom.parseString(before)  # nosec B318 # the sample
     try:
         settings, notes = policy.resolve(properties,
                                          policy.displays(document))
+        guard = policy.check_guard(document, settings)
     except policy.Refused as refusal:
         sys.exit('50_emulator: ' + str(refusal))
+    policy.remove(guard)
     if settings:
         policy.set_policy(document, settings)
     print('Before:\n%s\n\nAfter:\n%s\n' % (
-        SAMPLE_XML, document.documentElement.toxml()))
+        before, document.documentElement.toxml()))
     for note in notes:
         print('vdsm.log: ' + note)
 
@@ -95,12 +112,14 @@ def run(has_properties):
                          'on PYTHONPATH: %s\n' % error)
         sys.exit(0 if is_default_of_hosted_engine(has_properties) else 2)
     try:
-        import tlsciphers as policy
-        notes = enforce(hooking, policy)
+        notes = enforce(hooking, load_policy())
     except Exception as error:
         line = one_line(error)
         if is_default_of_hosted_engine(has_properties):
             line += ' (not refused: it is the hosted engine)'
+        elif not (has_properties or type(error).__name__ == 'Refused'):
+            # That is best effort.
+            line += '; the default of the host does not apply'
         elif is_resume(hooking):
             line += (' (not refused: the VM resumes, with the policy that was '
                      'saved)')
@@ -111,9 +130,20 @@ def run(has_properties):
         hooking.log(note)
 
 
+def load_policy():
+    """Return the module tlsciphers; where it is damaged: ImportError."""
+    try:
+        import tlsciphers
+    except Exception as error:
+        raise ImportError(str(error))
+    return tlsciphers
+
+
 def one_line(error):
     """Return what an exception says: a traceback would bury the cause."""
-    if isinstance(error, ImportError):
+    # A module that is empty, or ends too early, lacks names.
+    if isinstance(error, (ImportError, NameError)) or (
+            isinstance(error, AttributeError) and 'module' in str(error)):
         text = ('the package is damaged: %s; remedy: dnf reinstall '
                 'vdsm-hook-tlsciphers' % error)
     elif type(error).__name__ == 'Refused':

@@ -66,11 +66,17 @@ ELSEWHERE = {
     'make bench': 'check.sh',
     'tests/lab rpmbuild/RPMS/noarch/*.rpm python3 tests/bench/bench.py '
     '--rounds 20 vms ports': 'check.sh',
-    './check.sh mutation': 'check.sh',
+    './check.sh lint': 'check.sh',
+    'make rpm': 'check.sh',
+    'tests/lab rpmbuild/RPMS/noarch/*.rpm bash': 'check.sh',
+    'python3 -m pytest tests/libvirt/test_guard.py -k NAME --pdb': 'check.sh',
+    'python3 -m pytest tests/unit/test_wrapper.py -k priority': 'check.sh',
+    'python3 -m pytest tests/admin/test_check.py': 'check.sh',
+    'TEST_PYTHONS=3.12 python3 -m pytest tests/unit': 'check.sh',
+    'ruff check . && mypy && reuse lint': 'check.sh',
     './check.sh coverage': 'check.sh',
     './check.sh soak': 'check.sh',
     'tests/fuzz/fuzz.py xml -max_total_time=600': 'check.sh',
-    "tests/mutation/mutation.py 'tlsciphers.*judge*'": 'check.sh',
     './demo.sh': 'demo.sh',
     './autogen.sh && ./configure && make': 'check.sh',
     './autogen.sh && ./configure && make rpm '
@@ -167,6 +173,16 @@ ELSEWHERE = {
 
 # Those that nothing here can run, and why.
 NEEDS = {
+    'apt-get install autoconf automake bzip2 checkpolicy gnutls-bin make '
+    'openssl python3-libvirt python3-rpm python3-venv semodule-utils '
+    'shellcheck': 'a machine that is changed; run by hand',
+    'python3 -m venv --system-site-packages ~/tlsciphers-venv':
+        'a home; run by hand',
+    '. ~/tlsciphers-venv/bin/activate': 'the same',
+    'pip install -r tests/requirements.txt': 'the same',
+    'dnf install autoconf automake bzip2 checkpolicy gnutls-utils make '
+    'openssl python3-libvirt python3-rpm policycoreutils ShellCheck':
+        'Fedora or EL; not run, and the page says so',
     'engine-config -m UserDefinedVMProperties=... --cver=4.7':
         'an engine; unit/test_documentation.py compares the definition with '
         'what the hook takes',

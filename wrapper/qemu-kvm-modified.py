@@ -33,7 +33,7 @@ def main():
     text = '\n'.join(arguments)
     if ('-vdsm-tls' in text or 'tls-port=' in text
             or b'LC_CTYPE' in posix.environ):
-        arguments = load_policy().final_arguments(arguments)
+        arguments = load_policy()(arguments)
     try:
         posix.execv(QEMU_KVM, [QEMU_KVM] + arguments)
     except OSError as error:
@@ -46,12 +46,13 @@ def load_policy():
     sys.dont_write_bytecode = True
     sys.path.insert(0, PKGDATADIR)
     try:
-        import tlsciphers_wrapper
+        # One that is empty has not got it.
+        from tlsciphers_wrapper import final_arguments
     except Exception as error:
         sys.exit('qemu-kvm-modified: the policy of this VM cannot be put into '
                  'effect: %s; remedy: mend this host, or dnf reinstall '
                  'vdsm-hook-tlsciphers' % error)
-    return tlsciphers_wrapper
+    return final_arguments
 
 
 if __name__ == '__main__':

@@ -301,9 +301,11 @@ def check_other_options(options, settings):
         if name == 'readconfig' or (
                 name == 'set' and (value or '')[:7] != 'device.') or (
                 name == 'add-fd' and not is_inherited(value)):
+            # What is set may be a password.
+            shown = (value or '').partition('=' if name == 'set' else '\0')[0]
             give_up(settings, sorted(settings), 'with -%s %s nobody can tell '
                     'what the consoles of this VM accept' % (
-                        name, printable(value or '')),
+                        name, printable(shown)),
                     'remove that option from the VM')
             return
 
@@ -459,7 +461,7 @@ def other_displays(options):
         if name == 'display' and value and value[0] == '{':
             members = read_json(value)
             types.extend([text[1:-1] for key, text in members if key == 'type']
-                         or ['dbus', 'spice-app'])
+                         or ['dbus', 'default', 'spice-app'])
         elif name == 'display' and value:
             types.extend(text.partition('=')[2] if key == 'type' else key
                          for key, text in split_parameters(name, value))
@@ -503,9 +505,7 @@ def with_closed_channels(options):
 
 def masked(parameters):
     """Return parameters of -spice for a log, without the password."""
-    return ','.join(
-        'password=*' if text.startswith('password=') else printable(text, 4096)
-        for text in parameters)
+    return ','.join(printable(text, 4096) for text in parameters)
 
 
 def with_ciphers(options, ciphers, reason='', closing=''):
@@ -981,6 +981,11 @@ def with_vnc_policy(options, settings, arrives):
                 'process of this host may serve VNC, which takes no '
                 'policy', 'remove the properties tlspriority and '
                 'tlsprofile from the VM', 'vnc-elsewhere')
+    if not displays and not spice_displays(options) and (
+            'default' in other_displays(options)):
+        give_up(settings, ['priority'], 'with -display default QEMU may open '
+                'VNC without TLS', 'remove that option from the VM',
+                'vnc-default')
     wanted = wanted_credentials(displays, settings)
     if not wanted or has_variables(b'GNUTLS_', settings, ['priority']):
         return options
@@ -1176,7 +1181,13 @@ def restore_locale():
 
 
 def printable(text, limit=100):
-    """Return text for a message: ASCII, in one line, not too long."""
+    """
+    Return text for a message: ASCII, in one line, not too long, and cut where
+    a password begins.
+    """
+    for secret in ('password=', 'data='):
+        if secret in text:
+            text = text.partition(secret)[0] + secret + '*'
     shown = ''.join(c if ' ' <= c <= '~' else '?' for c in text[:limit])
     return shown + '...' if len(text) > limit else shown
 

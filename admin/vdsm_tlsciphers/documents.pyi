@@ -161,6 +161,8 @@ class VM(TypedDict):
     settings: list[VMSetting]
     differences: list[Difference]
     guard: bool | None
+    # Also where its cluster level has none.
+    guard_requested: bool | None
 
 class Status(Head):
     vms: list[VM]
@@ -209,9 +211,17 @@ class Way(TypedDict):
     # Whether it has the guard: without one, a host that lacks the package
     # starts it with all consoles open.
     guard: bool
+    # Those of "open" that have no encryption either.
+    unencrypted: list[Display]
+    # Versions of TLS that are permitted then, and were not to be.
+    weaker: list[str]
 
 class Remedy(TypedDict):
     ways: list[Way]
+    # With Run Once > Console: those with which alone it starts, covered; and
+    # whether it starts without one.
+    consoles: list[Display]
+    headless: bool
     host: str | None
     other_host: bool
     tomorrow: str
@@ -226,6 +236,9 @@ class LastStart(TypedDict):
     code: str | None
     # Whether it would be refused again; None where that cannot be told.
     stands: bool | None
+    # Whether QEMU had got the policy when it failed itself; None where it
+    # was refused, or nothing tells.
+    applied: bool | None
 
 class Check(TypedDict):
     format: str

@@ -62,6 +62,11 @@ def as_remedy(text: str) -> str:
                   r'\1', text)
 
 
+def note(line: str, code: str) -> None:
+    """Print what is to be known of a result on standard error."""
+    sys.stderr.write('vdsm-tlsciphers: %s [%s]\n' % (clean(line), code))
+
+
 def head(command: str) -> 'documents.Head':
     """Return what the document of a command (str) begins with, for JSON."""
     return {'format': 'vdsm-tlsciphers ' + command,

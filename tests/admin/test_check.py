@@ -104,6 +104,9 @@ def test_list_shows_what_a_console_can_use_of_it(
     ('Modern', 'tlsprofile'), ('TLSv1.2:!aNULL', 'tlsciphers'),
     ('TLS_AES_256_GCM_SHA384', 'tlsciphers'), ('AES128', 'tlsciphers'),
     ('@SECLEVEL=2:HIGH', 'tlsciphers'), ('tlsciphers=modern', 'tlsciphers'),
+    ('+vdsm-tls', 'extra_cpu_flags'), ('vdsm-tls', 'extra_cpu_flags'),
+    ('+vmx,-vdsm-tls', 'extra_cpu_flags'), ('+vdsm_tls', 'extra_cpu_flags'),
+    ('@SECLEVEL=1', 'tlsciphers'), ('HIGH:@SECLEVEL=1', 'tlsciphers'),
     ('frobnicate', 'tlsciphers')])
 def test_value_without_a_name_is_taken_for_what_it_looks_like(
         newest_command: Command, value: str, name: str) -> None:
@@ -118,7 +121,47 @@ def test_mistyped_value_is_refused_with_what_it_was_taken_for(
     note, = document['notes']
     assert 'taken for tlsciphers' in note
     assert 'intermediate, modern, none' in note
+    # What is right is not known, so nothing is to be changed for it.
+    assert document['start'] is None
+    assert check(newest_command, 'tlsciphers=modren', status=1)['start']
     assert not check(newest_command, 'tlsciphers=modren', status=1)['notes']
+
+
+@pytest.mark.parametrize('value', ['TLS_AES_128_GCM_SHA512', 'NORMAL:+FOO',
+                                   'X25519:P-257', 'TLSv1.1'])
+def test_nothing_is_to_be_changed_for_a_value_that_was_only_guessed(
+        newest_command: Command, value: str) -> None:
+    document = check(newest_command, value, '+vdsm-tls', status=1)
+    name, = set(document['properties']) - {'extra_cpu_flags'}
+    assert document['start'] is None
+    assert check(newest_command, name + '=' + value, '+vdsm-tls', status=1)[
+        'start']
+
+
+@pytest.mark.parametrize('values', [
+    ['extra_cpu_flag=+vdsm-tls', 'modern'], ['tls_profile=modern'],
+    ['tls-profile=modern'], ['profile=modern'], ['tlsprofile =modern'],
+    ['Extra_CPU_Flags=+vdsm-tls'], ['=modern']])
+def test_name_that_is_no_property_is_no_cipher_list(
+        newest_command: Command, values: list[str]) -> None:
+    process = newest_command.run('check', *values)
+    assert (process.returncode, process.stdout) == (2, '')
+    line, = process.stderr.splitlines()
+    assert ': no such property; ' in line
+
+
+@pytest.mark.parametrize('name, value', [
+    ('tlsprofile', 'modern'), ('extra_cpu_flags', '+vdsm-tls'),
+    ('tlspriority', 'NORMAL:-VERS-TLS1.2')])
+@pytest.mark.parametrize('blank', [True, False])
+def test_name_without_its_value_is_no_cipher_list(
+        newest_command: Command, name: str, value: str, blank: bool) -> None:
+    process = newest_command.run(
+        'check', *([name + '=', value] if blank else [name]))
+    assert (process.returncode, process.stdout) == (2, '')
+    line, = process.stderr.splitlines()
+    assert line.startswith('vdsm-tlsciphers: %s: ' % name)
+    assert line.endswith('[no-value]')
 
 
 def test_help_names_each_property_that_a_value_is_taken_for(
@@ -126,7 +169,7 @@ def test_help_names_each_property_that_a_value_is_taken_for(
     words = newest_command.run('check', '--help').stdout.partition(
         'A value without a NAME')[2].partition('\n\n')[0]
     for name in ('tlsprofile', 'tlsprotocols', 'tlsgroups', 'tlspriority',
-                 'tlsciphers'):
+                 'tlsciphers', 'extra_cpu_flags'):
         assert name in words, name
 
 
@@ -797,6 +840,41 @@ def test_refusal_of_a_guarded_vm_is_that_of_the_hook(
         assert document['guard'] is True
 
 
+MISTYPED = ['+vdsm_tls', '+vdsmtls', '+vmx,+VDSM-TLS', '+vdsm-tls2',
+            '+vmx, +vdsm-tls', '++vdsm-tls', '+vmx;+vdsm-tls', '+vsdm-tls']
+
+
+@pytest.mark.parametrize('flags', MISTYPED)
+def test_name_that_looks_like_the_guard_is_a_finding(
+        newest_command: Command, xml_file: WriteFile, flags: str) -> None:
+    given = 'extra_cpu_flags=' + flags
+    document = check(newest_command, given, 'tlsprofile=modern', status=1)
+    assert document['guard'] is False
+    detail, = document['details']
+    assert detail['code'] == 'guard-mistyped'
+    assert 'write +vdsm-tls' in detail['remedy']
+    lines = newest_command.run('check', given, 'tlsprofile=modern').stdout
+    assert '\nGuard: no\n' in lines
+    # Where a VM has it.
+    path = xml_file(of_engine(BOTH, extra_cpu_flags=flags,
+                              tlsprofile='modern'))
+    assert 'guard-mistyped' in {detail['code'] for detail in check(
+        newest_command, '--xml', path, status=1)['details']}
+
+
+@pytest.mark.parametrize('flags', [
+    '+vdsm-tls', 'vdsm-tls', '+vmx,vdsm-tls,-svm', '+vmx', '+tsc-deadline',
+    '-vme', ''])
+def test_guard_and_other_flags_are_no_finding(
+        newest_command: Command, flags: str) -> None:
+    given = 'extra_cpu_flags=' + flags
+    document = check(newest_command, given, 'tlsprofile=modern')
+    guard = 'vdsm-tls' in flags
+    assert (document['details'], document['guard']) == ([], guard)
+    assert '\nGuard: %s\n' % ('yes' if guard else 'no') in (
+        newest_command.run('check', given, 'tlsprofile=modern').stdout)
+
+
 def test_guard_of_a_vm_counts_for_other_values_as_well(
         newest_command: Command, xml_file: WriteFile) -> None:
     path = xml_file(guarded(BOTH, tlsprofile='modern'))
@@ -870,6 +948,44 @@ def test_refusal_comes_with_the_changes_that_let_the_vm_start(
             display for display in ('spice', 'vnc') if not any(
                 setting['required'] for setting
                 in document['displays'][display]['policy'].values())]
+
+
+@pytest.mark.parametrize('mistake', [
+    'tlspriority=NORMAL:+FOO', 'tlsciphers=NULL', 'tlsprotocols=TLSv1.1'])
+def test_only_the_refused_property_goes_where_that_is_enough(
+        newest_command: Command, mistake: str) -> None:
+    start = check(newest_command, 'tlsprofile=modern', mistake,
+                  'extra_cpu_flags=+vdsm-tls', status=1)['start']
+    name, value = mistake.split('=', 1)
+    way, = start['ways']
+    assert changes(way) == {name: (value, None)}
+    assert (way['open'], way['guard'], way['weaker']) == ([], True, [])
+    assert 'put back' not in start['tomorrow']
+
+
+def test_weaker_versions_of_a_way_to_start_are_named(
+        newest_command: Command) -> None:
+    for values, weaker in (
+            ('tlsprotocols=TLSv1.3 tlspriority=NORMAL:+FOO', []),
+            ('tlsprotocols=TLSv1.3 tlsciphers=ECDHE+AESGCM tlspriority=NORMAL',
+             ['TLSv1.2'])):
+        way = check(newest_command, *values.split(),
+                    'extra_cpu_flags=+vdsm-tls', status=1)['start']['ways'][0]
+        assert (way['open'], way['guard'], way['weaker']) == ([], True, weaker)
+
+
+def test_sign_of_a_guard_is_all_that_has_to_be_corrected(
+        newest_command: Command) -> None:
+    start = check(newest_command, 'extra_cpu_flags=-vdsm-tls',
+                  'tlsprofile=modern', status=1)['start']
+    assert start['tomorrow'] == 'write +vdsm-tls in Edit'
+
+
+def test_xml_file_is_of_no_host_whose_encryption_is_known(
+        newest_command: Command, xml_file: WriteFile) -> None:
+    notes = check(newest_command, '--xml', xml_file(of_engine(
+        BOTH, tlsprofile='modern')))['notes']
+    assert [note for note in notes if 'is not looked at' in note]
 
 
 def test_what_another_host_may_know_can_start_there(

@@ -20,8 +20,7 @@ SCRIPT = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
 from vdsm_tlsciphers.audit import compliance
-from vdsm_tlsciphers.tls import certificate
-from vdsm_tlsciphers.tls import handshake
+from vdsm_tlsciphers.tls import certificate, handshake
 print(json.dumps(eval(sys.argv[2], {
     'certificate': certificate, 'compliance': compliance,
     'handshake': handshake,

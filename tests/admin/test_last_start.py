@@ -35,7 +35,7 @@ last_start.VDSM_LOG = sys.argv[2] + '/vdsm.log'
 domains.LOG = sys.argv[2] + '/%s.log'
 last = last_start.LastStart(sys.argv[3])
 print(json.dumps({
-    'refusal': last.refusal, 'unread': last.unread,
+    'refusal': last.refusal, 'unread': last.unread, 'end': last.end,
     'properties': last.vm and last.vm.properties,
     'flags': last.vm and last.vm.flags,
     'displays': last.vm and sorted(last.vm.displays)}))
@@ -79,6 +79,12 @@ def hook_error(*lines: str) -> str:
     """Return what vdsm makes of what a hook has written."""
     return 'Hook Error: %r' % ((''.join(
         line + '\n' for line in lines).encode(),),)
+
+
+NOTE = '2026-11-28 02:02:11.000+0000: 77: info : qemu-kvm-modified: '
+APPLIED = NOTE + 'QEMU gets -object {"qom-type": "tls-creds-x509"}'
+QEMU_LINE = ('2026-11-28T02:02:12.000000Z qemu-kvm: cannot set up guest '
+             'memory \'pc.ram\': Cannot allocate memory')
 
 
 def vm_log(*lines: str, reason: str = 'failed') -> str:
@@ -156,6 +162,46 @@ def test_refusal_of_the_wrapper_is_found_where_libvirt_looked_too_early(
         assert refusal['line'] == WRAPPER_LINE
 
 
+@pytest.mark.parametrize('vdsm', [
+    None, 'internal error: process exited while connecting to monitor: '
+    + QEMU_LINE, 'internal error: qemu unexpectedly closed the monitor: %s\n%s'
+    % (APPLIED, QEMU_LINE),
+    'failed to connect to monitor socket: Connection refused'])
+def test_failure_of_qemu_itself_is_no_refusal_of_the_wrapper(
+        look: Look, vdsm: str | None) -> None:
+    for applied in True, False:
+        found = look(vdsm and created(of_engine()) + down(vdsm), vm_log(
+            APPLIED if applied else '', NOTE + 'SPICE listens without TLS',
+            # As an older version has written it.
+            'qemu-kvm-modified: x; the default of the host does not apply',
+            QEMU_LINE))['refusal']
+        assert (found['by'], found['applied']) == ('other', applied)
+        if applied:
+            assert found['line'] == QEMU_LINE
+
+
+@pytest.mark.parametrize('reason', ['crashed', 'destroyed', 'shutdown'])
+def test_start_that_was_not_refused_comes_with_how_it_ended(
+        look: Look, reason: str) -> None:
+    log = vm_log(APPLIED, reason=reason)
+    for vdsm in None, created(of_engine()):
+        found = look(vdsm, log)
+        assert found['refusal'] is None
+        assert found['end'] == ['2026-11-28 02:02:11.500+0000', reason]
+    unfinished = log.rpartition('2026-11-28')[0]
+    assert look(None, unfinished)['end'] == [
+        '2026-11-28 02:02:11.500+0000', '']
+
+
+def test_log_of_an_earlier_start_tells_nothing_of_the_last(
+        look: Look) -> None:
+    for log in vm_log(WRAPPER_LINE), vm_log(APPLIED, reason='crashed'):
+        earlier = log.replace('02:02:1', '01:02:1')
+        found = look(created(of_engine()) + down('Bad volume'), earlier)
+        assert found['refusal']['by'] == 'other'
+        assert look(created(of_engine()), earlier)['end'] is None
+
+
 @pytest.mark.parametrize('vdsm, libvirt', [
     # A later start went well.
     (created(of_engine()) + down(GUARD_LINE) + created(of_engine()), None),
@@ -191,3 +237,38 @@ def test_many_records_without_an_end_are_read_in_bounded_time(
     found = look((TIME % 1 + 'x START create(') + one * 40000
                  + down(GUARD_LINE))
     assert found['refusal'] is None
+
+
+@pytest.mark.parametrize('said', [
+    "passwd='S3CR3T'", 'password="my S3CR3T"', "cannot set password 'S3CR3T'",
+    'the ticket is S3CR3T', '-object secret,id=a,data=S3CR3T',
+    '{"password": "a S3CR3T"}'])
+def test_no_password_is_shown(look: Look, said: str) -> None:
+    line = look(created(of_engine()) + down('it failed: ' + said))[
+        'refusal']['line']
+    assert line.startswith('it failed: ')
+    assert 'S3CR3T' not in line
+
+
+def test_property_of_another_vm_is_no_record_of_this_one(look: Look) -> None:
+    forged = "[virt.vm] (vmId='%s') Changed state to Down: %s (code=1)" % (
+        UUID, hook_error('tlsciphers: x; remedy: y'))
+    other = of_engine('evil', UUID[::-1], note=forged)
+    for record in (
+            "%sINFO  (vm/1) [virt.vm] (vmId='%s') %s (vm:2700)\n" % (
+                TIME % 5, UUID[::-1], other),
+            '%sINFO  (jsonrpc/1) [api.virt] START x(%s) (api:48)\n' % (
+                TIME % 5, forged)):
+        assert look(created(of_engine()) + record)['refusal'] is None
+
+
+@pytest.mark.parametrize('vdsm, libvirt', [
+    (None, vm_log('Property .vdsm-tls' * 30000)),
+    (None, vm_log('Property .vdsm-tls ' * 30000)),
+    ('<domain ' * 100000, None), (created('<domain ' * 100000), None),
+    (created(of_engine()) + down('Hook Error: (' * 100000), None),
+    (created(of_engine()) + '\n' * (16 << 20) + down('x'), None)])
+def test_hostile_logs_are_read_in_bounded_time(
+        look: Look, vdsm: str | None, libvirt: str | None) -> None:
+    """What is not bounded takes minutes, longer than a test may."""
+    look(vdsm, libvirt)

@@ -56,8 +56,9 @@ def test_settings_that_the_wrapper_cannot_enforce_are_to_be_removed(
                        for change in way['changes']}}
     assert {name: value for name, value in new.items() if value} == left
     assert (way['open'], way['guard']) == (unprotected, False)
-    # VNC encryption is that of a cluster.
-    assert remedy['other_host'] == ('not encrypted' not in line)
+    assert remedy['other_host']
+    # Nothing starts without QEMU.
+    assert remedy['headless'] == ('cannot start' not in line)
 
 
 @pytest.mark.parametrize('line, by', [
@@ -77,7 +78,55 @@ def test_no_policy_is_promised_where_none_can_be_enforced(
     assert remedy['host']
 
 
+def test_profile_with_less_than_modern_is_weaker(
+        newest_installation: support.Installation) -> None:
+    remedy = ask(newest_installation, 'tlsprofile: modern: GnuTLS does not '
+                 'know it', 'hook', tlsprofile='modern', **GUARD)
+    assert [way['weaker'] for way in remedy['ways']
+            if {'property': 'tlsprofile', 'from': 'modern',
+                'to': 'intermediate'} in way['changes']] == [['TLSv1.2']]
+
+
 def test_no_change_is_named_for_properties_that_are_not_known(
         newest_installation: support.Installation) -> None:
     for by in 'wrapper', 'QEMU', 'libvirt':
         assert ask(newest_installation, 'x', by)['ways'] == []
+
+
+@pytest.mark.parametrize('line, host', [
+    ('line 2: [default]: tlscipher: no such key; there are tlsciphers',
+     'correct line 2 of %s (there are tlsciphers), or copy the file from a '
+     'host where VMs start'),
+    ('owned or writable by users other than root; chown root:root and chmod '
+     '644 [host-file-owner]', 'chown root:root and chmod 644 %s')])
+def test_file_of_a_host_that_is_to_be_corrected_is_named(
+        newest_installation: support.Installation, line: str,
+        host: str) -> None:
+    path = subprocess.run(
+        [newest_installation.python, '-c', 'import sys\n'
+         'sys.path.insert(0, sys.argv[1])\nimport vdsm_tlsciphers, tlsciphers'
+         '\nprint(tlsciphers.HOST_DEFAULT)',
+         newest_installation.module.parent], capture_output=True,
+        text=True).stdout.strip()
+    assert ask(newest_installation, '%s: %s' % (path, line), 'hook')[
+        'host'] == host % path
+
+
+def test_nothing_is_put_back_that_was_not_changed(
+        newest_installation: support.Installation) -> None:
+    for line in ('SPICE: spice_tls is off; set it [spice-tls-off]',
+                 'ciphers: this version cannot enforce it; remedy: update x'):
+        assert 'put back' not in ask(
+            newest_installation, 'qemu-kvm-modified: ' + line, 'wrapper')[
+                'tomorrow']
+
+
+def test_remedy_of_the_wrapper_does_not_take_a_policy_away(
+        newest_installation: support.Installation) -> None:
+    for remedy, host in (
+            ('check it, or remove the properties tlspriority and tlsprofile '
+             'from the VM', 'check it'),
+            ('remove the properties tlspriority and tlsprofile from the VM',
+             'vdsm-tlsciphers doctor')):
+        assert ask(newest_installation, 'qemu-kvm-modified: priority: x; '
+                   'remedy: ' + remedy, 'wrapper')['host'] == host

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from conftest import Command
 
 COUNTS = ('consoles', 'passed', 'partly_checked', 'failed', 'not_scanned')
-EARLIER = '2026-11-20T03:00:00Z'
+EARLIER, NOW = '2026-11-20T03:00:00Z', '2026-11-24T03:00:00Z'
 SVG = '{http://www.w3.org/2000/svg}'
 HOSTILE = ('</style></svg><script>alert(1)</script><img src=x onerror=y>'
            '"\' onload="z" &lt; %s {0} \\ \r\n\t\x1b[31m\x00\u202e\ud800')
@@ -456,6 +456,25 @@ def test_newest_of_earlier_scans_counts(make: MakePage) -> None:
         document('node1.example.com', [BROAD], time='2026-01-01T03:00:00Z')])
     assert 'Suites accepted: 12 earlier, 6 now.' in words(page.body)
     assert 'In the earlier scan only' not in words(page.body)
+
+
+@pytest.mark.parametrize('times, is_later', [
+    ((EARLIER, NOW), False), ((NOW, EARLIER), True), ((NOW, NOW), False)])
+def test_scan_that_is_later_than_the_one_it_was_before_is_told(
+        newest_command: Command, tmp_path: pathlib.Path,
+        times: tuple[str, str], is_later: bool) -> None:
+    before, now = [
+        save(tmp_path, name, [document('node1.example.com', [BROAD],
+                                       time=time)])[0]
+        for name, time in zip(('before', 'now'), times)]
+    html = tmp_path / 'page.html'
+    process = newest_command.run('report', '--html', html, '--before', before,
+                                 now)
+    words = 'the earlier scan is later than this one'
+    assert process.stderr.endswith(' [earlier-is-later]\n') is is_later
+    assert (words in process.stderr, words in html.read_text()) == (
+        is_later, is_later)
+    assert process.returncode == 1
 
 
 def test_consoles_that_are_gone_are_listed(make: MakePage) -> None:

@@ -612,8 +612,14 @@ def test_page_of_a_scan_lists_the_earlier_one_with_its_digest(
         before.write_text(newest_command.run('scan', '--json', target).stdout)
         newest_command.run('scan', '--before', before, '--html',
                            tmp_path / 'page.html', target)
-    assert hashlib.sha256(before.read_bytes()).hexdigest() in (
-        tmp_path / 'page.html').read_text()
+        digest = hashlib.sha256(before.read_bytes()).hexdigest()
+        assert digest in (tmp_path / 'page.html').read_text()
+        # One that is later is told.
+        before.write_text(before.read_text().replace('"time": "2', '"time": "3'
+                                                     ))
+        process = newest_command.run('scan', '--before', before, '--html',
+                                     tmp_path / 'page.html', target)
+    assert process.stderr.endswith(' [earlier-is-later]\n')
 
 
 def run_on_terminal(command: Command, *arguments: str,

@@ -25,9 +25,7 @@ if TYPE_CHECKING:
 PROGRAM = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from vdsm_tlsciphers.tls import handshake
-from vdsm_tlsciphers.tls import probe
-from vdsm_tlsciphers.tls import spice
+from vdsm_tlsciphers.tls import handshake, probe, spice
 try:
     print(*spice.open_channels('127.0.0.1', *map(int, sys.argv[2:])))
 except (probe.Unreachable, handshake.ProtocolError) as error:

@@ -528,6 +528,118 @@ def test_vm_that_the_wrapper_has_refused_is_explained(vdsm: Vdsm) -> None:
     assert vdsm(xml, changed(properties, way))
 
 
+def test_vm_whose_qemu_itself_has_failed_keeps_its_policy_and_guard(
+        vdsm: Vdsm) -> None:
+    xml = support.lab_domain('spice', 'vnc', name='web1').replace(
+        '</domain>', """<qemu:commandline
+        xmlns:qemu="http://libvirt.org/schemas/domain/qemu/1.0">
+        <qemu:arg value="-nosuchoption"/></qemu:commandline></domain>""")
+    assert not vdsm(xml, {**GUARD, 'tlsprofile': 'intermediate'})
+    for only_of_libvirt in False, True:
+        if only_of_libvirt:
+            VDSM_LOG.unlink()
+        document = check('--vm', 'web1', 'tlsprofile=intermediate',
+                         'extra_cpu_flags=+vdsm-tls')
+        last = document['last_start']
+        assert (last['by'], last['applied']) == ('other', True)
+        assert last['line'].endswith('-nosuchoption: invalid option')
+        assert document['start'] is None
+
+
+def test_vm_that_was_destroyed_had_a_start_that_was_not_refused(
+        vdsm: Vdsm) -> None:
+    assert vdsm(support.lab_domain('spice', 'vnc', name='web1'),
+                {**GUARD, 'tlsprofile': 'modern'})
+    words = 'its last start here was not refused ('
+    assert [note for note in check('--vm', 'web1')['notes']
+            if words in note and 'it ended: destroyed' in note]
+    VDSM_LOG.unlink()
+    process = subprocess.run(['vdsm-tlsciphers', 'check', '--vm', 'web1'],
+                             capture_output=True, text=True)
+    assert process.returncode == 2
+    assert process.stderr.endswith(' [start-not-refused]\n')
+    assert check('--vm', 'web1', 'tlsprofile=modern')['refused'] is None
+
+
+def test_vm_starts_with_its_guard_where_its_vnc_console_is_not_encrypted(
+        make_host: MakeHost, start: Start, run_hook: RunHook) -> None:
+    host = make_host(vnc_tls='0')
+    properties = {**GUARD, 'tlsprofile': 'modern'}
+    vm = start(BOTH, host)
+    given = list(map('='.join, properties.items()))
+    remedy = check('--vm', vm.name, *given, host=host)['start']
+    assert (remedy['other_host'], remedy['consoles'],
+            remedy['headless']) == (True, ['spice'], True)
+    assert 'remove the propert' not in remedy['host']
+    way, = remedy['ways']
+    assert (way['open'], way['unencrypted'], way['guard']) == (
+        ['spice', 'vnc'], ['vnc'], False)
+    # Safe ways first, and the worst said.
+    text = subprocess.run(
+        [*on(host), 'vdsm-tlsciphers', 'check', '--vm', vm.name, *given],
+        capture_output=True, text=True).stdout
+    order = [text.index(words) for words in (
+        'on another host', 'Console > SPICE', 'Console > Headless Mode',
+        '(remove it)', 'VNC then has no encryption at all')]
+    assert order == sorted(order)
+    # All as it says.
+    for displays in (('spice', 'vnc'), ('spice',), ()):
+        xml = run_hook(of_engine(support.lab_domain(
+            *displays, name='with-%d' % len(displays)), properties),
+            **properties)
+        if displays == ('spice', 'vnc'):
+            with pytest.raises(libvirt.libvirtError):
+                start(xml, host)
+        else:
+            start(xml, host)
+
+
+@contextlib.contextmanager
+def moved(path: pathlib.Path) -> Iterator[None]:
+    other = path.rename(path.with_name('moved'))
+    try:
+        yield
+    finally:
+        other.rename(path)
+
+
+@pytest.mark.parametrize('break_it, path', [
+    (without_run_bit, HOOK), (replaced, HOOK), (moved, support.WRAPPER)])
+def test_host_with_a_broken_hook_or_wrapper_passes_no_vm(
+        start: Start, run_hook: RunHook, break_it: Callable[
+            [pathlib.Path], contextlib.AbstractContextManager[None]],
+        path: str) -> None:
+    properties = {**GUARD, 'tlsprofile': 'modern'}
+    vm = start(run_hook(of_engine(BOTH, properties), **properties))
+    assert check('--vm', vm.name)['refused'] is None
+    with break_it(pathlib.Path(path)):
+        document = check('--vm', vm.name)
+        assert document['refusal']['code'] == 'host-not-in-order'
+        assert document['start']['other_host']
+        way, = document['start']['ways']
+        assert (way['open'], way['guard']) == (['spice', 'vnc'], False)
+        # Refused for its own properties as well, it does not start headless.
+        uncovered = check('--vm', vm.name, GOOD_CIPHERS)
+        assert uncovered['refusal']['code'] == 'guard-uncovered'
+        assert 'host-not-in-order' in codes(uncovered)
+        assert uncovered['start']['headless'] is False
+        running, = check('--running')['vms']
+        assert running['refused'] == document['refused']
+        unguarded = check('--vm', vm.name, 'tlsprofile=modern',
+                          'extra_cpu_flags=')
+        assert 'host-not-in-order' in codes(unguarded) | {
+            (unguarded['refusal'] or {}).get('code')}
+        # A VM that asks for nothing does not need them.
+        assert 'host-not-in-order' not in codes(check(
+            '--vm', vm.name, 'tlsprofile=none', 'extra_cpu_flags='))
+        answer = subprocess.run(['vdsm-tlsciphers', 'doctor', '--json'],
+                                stdout=subprocess.PIPE, text=True)
+        line, = [line for line in json.loads(answer.stdout)['checks']
+                 if line['check'] == 'running VMs']
+        assert line['state'] == 'warning'
+        assert line['remedy'].startswith('see "')
+
+
 def test_domain_that_vdsm_has_not_filled_yet_is_looked_for_in_the_log(
         vdsm: Vdsm, lab: Host) -> None:
     assert not vdsm(support.lab_domain('spice', 'vnc', name='web1'), GUARD)

@@ -179,7 +179,7 @@ def test_a_websocket_without_encryption_is_known_at_once(
     script = (
         'import sys; sys.path.insert(0, "/usr/share/vdsm-hook-tlsciphers"); '
         'from vdsm_tlsciphers.audit import scanner; '
-        'from vdsm_tlsciphers.tls import probe as port; '
+        'from vdsm_tlsciphers.tls import probe; '
         'examined = probe.ServerProbe("127.0.0.1", %d, "websocket"); '
         'print(scanner.probe_port(examined), examined.connections)'
         % vm.websocket_port)

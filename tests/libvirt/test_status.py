@@ -969,6 +969,43 @@ def test_vm_that_runs_in_spite_of_its_guard_is_a_difference(
     for difference in found['differences']:
         assert 'no guard for cluster level 4.5' in difference['text']
         assert difference['severity'] == 'critical'
+    assert (found['guard'], found['guard_requested']) == (False, True)
+
+
+def test_property_that_was_not_applied_is_one_difference(
+        start: Start) -> None:
+    properties = {'tlsprofile': 'modern', **GUARD}
+    start(without_guard(of_engine(support.lab_domain('spice', 'vnc'),
+                                  **properties)))
+    assert [code for _, code in differences(only_vm(exit_status=1))] == [
+        'property-not-applied']
+    # Of a property for one of the two, the other is still to be named.
+    start(without_guard(of_engine(
+        support.lab_domain('spice', 'vnc', name='half'), **GUARD,
+        tlsciphers=GOOD_CIPHERS)))
+    assert differences(only_vm('half', exit_status=1)) == [
+        (None, 'property-not-applied'), ('vnc', 'guard-not-kept')]
+
+
+@pytest.mark.parametrize('level, guard, words', [
+    ('4.5', False, 'requested, but none at cluster levels below 4.6'),
+    ('4.6', True, 'yes')])
+def test_guard_at_a_level_for_which_the_engine_writes_none(
+        start: Start, run_hook: RunHook, level: str, guard: bool,
+        words: str) -> None:
+    properties = {'tlsprofile': 'modern', **GUARD}
+    xml = of_engine(support.lab_domain('spice', 'vnc'), level, **properties)
+    start(run_hook(xml if guard else without_guard(xml), **properties))
+    found = only_vm()
+    assert (found['guard'], found['guard_requested']) == (guard, True)
+    text = run().stdout
+    assert '  guard        %s\n' % words in text
+    assert 'Advice' not in text
+    process = subprocess.run(
+        ['vdsm-tlsciphers', 'check', '--json', '--vm', 'lab'],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+    assert json.loads(process.stdout)['guard'] is guard
+    assert ('[guard-missing]' in process.stdout) is not guard
 
 
 def test_console_that_another_hook_has_added_is_told_of_a_guarded_vm(

@@ -19,7 +19,8 @@ PAGES = ('tlsciphers_selinux.8', 'vdsm-tlsciphers.8', 'vdsm-tlsciphers.conf.5')
 # What a host has by others, or its administrator. That hook and wrapper use
 # it is shown by the tests on VMs.
 OTHERS = {
-    '/etc/pki/tls/openssl.cnf', '/etc/pki/vdsm/keys/libvirt_password',
+    '/etc/libvirt/qemu.conf', '/etc/pki/tls/openssl.cnf',
+    '/etc/pki/vdsm/keys/libvirt_password',
     '/etc/selinux/config', '/etc/ssl/openssl.cnf', '/etc/vdsm/tlsciphers.conf',
     '/usr/bin/gnutls-cli', '/usr/bin/openssl', '/usr/libexec/qemu-kvm',
     '/var/log/libvirt/qemu/NAME.log', '/var/log/vdsm/vdsm.log'}

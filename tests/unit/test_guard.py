@@ -10,8 +10,10 @@ of a VM whose consoles all have a policy of the VM's own.
 from __future__ import annotations
 
 import re
+import subprocess
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
+from xml.sax import saxutils
 
 import pytest
 
@@ -161,14 +163,50 @@ def test_guard_is_seen_where_only_the_default_of_the_host_has_to_do(
         path.unlink()
 
 
-@pytest.mark.parametrize('argument', ['-vnc', '--vnc', '-display'])
-def test_console_that_another_hook_adds_is_refused(newest_hook: Hook,
-                                                   argument: str) -> None:
-    xml = guarded(HEADLESS).replace('</domain>', QEMU_ARGUMENTS % (
-        '<qemu:arg value="%s"/><qemu:arg value="vnc=:9"/>' % argument))
+def with_arguments(*arguments: str) -> str:
+    return guarded(HEADLESS).replace('</domain>', QEMU_ARGUMENTS % ''.join(
+        '<qemu:arg value=%s/>' % saxutils.quoteattr(argument)
+        for argument in arguments))
+
+
+@pytest.mark.parametrize('argument, value', [
+    ('-vnc', ':9'), ('--vnc', ':9'), ('-display', 'vnc=:9'),
+    # Without another display QEMU may open VNC by itself.
+    ('-display', 'default'), ('-display', 'default,show-cursor=on')])
+def test_console_that_another_hook_adds_is_refused(
+        newest_hook: Hook, argument: str, value: str) -> None:
+    xml = with_arguments(argument, value)
     assert '[guard-uncovered]' in newest_hook.refusal(
         xml, extra_cpu_flags=GUARD, **CIPHERS)
     newest_hook.change(xml, extra_cpu_flags=GUARD, **MODERN)
+
+
+@pytest.mark.parametrize('argument, value', [
+    ('-spice', 'port=1'), ('-display', 'spice-app'),
+    ('--display', 'type=spice-app,gl=on')])
+def test_spice_that_another_hook_adds_is_refused(
+        newest_hook: Hook, argument: str, value: str) -> None:
+    assert '[guard-uncovered]' in newest_hook.refusal(
+        with_arguments(argument, value), extra_cpu_flags=GUARD, **PRIORITY)
+
+
+@pytest.mark.parametrize('argument, value', [
+    ('-display', 'dbus,p2p=on'), ('-display', '{"type":"dbus"}'),
+    ('-display', '{"type":"none"}'), ('--readconfig', '/x'),
+    ('-readconfig', 'vnc')])
+def test_argument_that_hides_consoles_is_refused(
+        newest_hook: Hook, argument: str, value: str) -> None:
+    assert newest_hook.refusal(
+        with_arguments(argument, value), extra_cpu_flags=GUARD,
+        **MODERN).endswith(' [guard-other-console]')
+
+
+@pytest.mark.parametrize('arguments', [
+    ('-display', 'none'), ('-display', 'egl-headless,rendernode=/dev/x'),
+    ('-vnc', 'none'), ('-name', 'vnc'), ('-device', 'VGA')])
+def test_argument_without_a_console_is_no_matter(
+        newest_hook: Hook, arguments: tuple[str, ...]) -> None:
+    newest_hook.change(with_arguments(*arguments), extra_cpu_flags=GUARD)
 
 
 @pytest.mark.parametrize('kind', ['rdp', 'dbus', 'x', ''])
@@ -225,3 +263,119 @@ def test_damaged_package_does_not_start_a_vm_with_a_guard(
         hook.change(X86, extra_cpu_flags='+vmx')
     finally:
         module.with_suffix('.away').rename(module)
+
+
+@pytest.mark.parametrize('name', ['hook_module', 'module'])
+@pytest.mark.parametrize('content', ['', 'x = (', 'raise ValueError\n'])
+def test_module_without_what_it_had_is_a_damaged_package(
+        hook: Hook, name: str, content: str) -> None:
+    module = getattr(hook.installation, name)
+    away = module.rename(module.with_suffix('.away'))
+    module.write_text(content)
+    try:
+        line = hook.refusal(guarded(X86), extra_cpu_flags=GUARD)
+    finally:
+        away.replace(module)
+    assert line.startswith('tlsciphers: the package is damaged: ')
+    assert line.endswith('; remedy: dnf reinstall vdsm-hook-tlsciphers')
+
+
+@pytest.mark.parametrize('environment, code', [
+    ({'extra_cpu_flags': '-vdsm-tls', **MODERN}, 'guard-policy'),
+    ({'extra_cpu_flags': GUARD}, 'guard-uncovered'),
+    ({'extra_cpu_flags': '+vmx,' + GUARD, **CIPHERS}, 'guard-uncovered')])
+def test_test_refuses_a_guard_as_a_start_would(
+        hook: Hook, environment: dict[str, str], code: str) -> None:
+    process = subprocess.run([hook.installation.hook, '--test'],
+                             env=environment, capture_output=True, text=True)
+    assert (process.returncode, process.stdout) == (1, '')
+    assert process.stderr.endswith(' [%s]\n' % code)
+
+
+@pytest.mark.parametrize('flags', [GUARD, 'vdsm-tls', '+vmx,+vdsm-tls'])
+def test_test_shows_how_the_guard_is_taken_out(
+        hook: Hook, flags: str) -> None:
+    process = subprocess.run(
+        [hook.installation.hook, '--test'], capture_output=True, text=True,
+        env={'extra_cpu_flags': flags, **MODERN})
+    assert process.returncode == 0, process.stderr
+    before, _, after = process.stdout.partition('After:')
+    assert '<feature name="vdsm-tls"' in before
+    assert '<feature' not in after
+    assert '[guard-' not in after
+
+
+@pytest.mark.parametrize('properties, default, words', [
+    ({'tlsprofile': 'x'}, '', '`no such profile`'),
+    ({'tlsprofile': 'x'}, '[profile x]\n', 'profile that sets nothing'),
+    ({'tlsciphers': 'a,b'}, '', 'character'),
+    ({'tlsciphers': ''}, '', 'empty value'),
+    ({'tlsprotocols': 'TLSv1.1'}, '', '`tlsprotocols`'),
+    ({'extra_cpu_flags': '-vdsm-tls', **MODERN}, '', '`[guard-policy]`'),
+    ({}, 'nonsense', '`/etc/vdsm/tlsciphers.conf`')])
+def test_page_names_what_is_refused_without_a_console(
+        newest_hook: Hook, properties: dict[str, str], default: str,
+        words: str) -> None:
+    properties = {'extra_cpu_flags': GUARD, **properties}
+    path = newest_hook.installation.host_default
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(default)
+    try:
+        newest_hook.refusal(guarded(HEADLESS, FEATURE.replace(
+            'require', 'disable' if '-vdsm-tls' in properties[
+                'extra_cpu_flags'].split(',') else 'require')), **properties)
+    finally:
+        path.unlink()
+    page = (support.SOURCE / 'docs/vms-do-not-start.md').read_text()
+    section = page.partition('### Without a console, once')[2]
+    assert words in section.partition('\n### ')[0]
+
+
+@pytest.mark.parametrize('properties', [
+    {}, {'tlsciphers': 'FOO'}, {'tlsgroups': 'FOO'},
+    {'tlspriority': 'NORMAL:+FOO'}])
+def test_without_a_console_a_value_that_is_unknown_here_does_no_harm(
+        newest_hook: Hook, properties: dict[str, str]) -> None:
+    changed, _ = newest_hook.change(guarded(HEADLESS), extra_cpu_flags=GUARD,
+                                    **properties)
+    assert 'feature name="vdsm-tls"' not in changed
+
+
+def test_profile_that_is_built_in_starts_a_vm_where_the_file_is_broken(
+        newest_hook: Hook) -> None:
+    path = newest_hook.installation.host_default
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text('nonsense')
+    try:
+        changed, _ = newest_hook.change(guarded(X86), extra_cpu_flags=GUARD,
+                                        tlsprofile='intermediate')
+        newest_hook.refusal(guarded(X86), extra_cpu_flags=GUARD,
+                            tlsprofile='none')
+    finally:
+        path.unlink()
+    assert 'feature name="vdsm-tls"' not in changed
+    for name in 'troubleshooting.md', 'vms-do-not-start.md':
+        rows = [row for row in (support.SOURCE / 'docs' / name).read_text(
+                ).splitlines() if row.startswith(
+                    '| `/etc/vdsm/tlsciphers.conf: ')]
+        assert 'intermediate' in rows[0], name
+        assert 'tlsprofile=none' not in ''.join(rows), name
+
+
+def test_damaged_module_keeps_no_vm_without_properties_from_starting(
+        hook: Hook) -> None:
+    """A host's default is best effort."""
+    path = hook.installation.host_default
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text('[default]\ntlsprofile = modern\n')
+    module = hook.installation.module
+    text = module.read_bytes()
+    module.write_text('')
+    try:
+        changed, log = hook.change(X86)
+        assert changed == X86
+        assert 'the package is damaged' in ''.join(log)
+        assert 'damaged' in hook.refusal(X86, **MODERN)
+    finally:
+        module.write_bytes(text)
+        path.unlink()

@@ -97,6 +97,20 @@ def test_password_is_not_logged(run: Run) -> None:
     assert 's3cret' not in outcome.stderr
 
 
+@pytest.mark.parametrize('arguments', [
+    ['-spice', 'tls-port=1,x509-key-password=s3cret'],
+    ['-spice', 'password=s3cret,=,tls-port=1'],
+    ['-spice', 'tls-port=1,,password=s3cret'],
+    ['-vnc', ':1,password=s3cret,='],
+    ['-set', 'object.sec0.data=s3cret', '-spice', 'tls-port=1'],
+    ['-nosuch', '-object', 'secret,id=a,data=s3cret']])
+def test_password_is_in_no_line(newest_run: Run, arguments: list[str]) -> None:
+    outcome = newest_run(*arguments, '-vdsm-tls', 'ciphers=AES256-SHA',
+                         '-vdsm-tls', 'priority=NORMAL')
+    assert outcome.stderr
+    assert 's3cret' not in outcome.stderr
+
+
 def test_ciphers_of_a_vm_without_spice_are_taken_out(run: Run) -> None:
     assert arguments_of(
         run, '-name', 'a', '-vdsm-tls', 'ciphers=' + GOOD_CIPHERS, '-vnc',
@@ -285,6 +299,22 @@ def test_vnc_that_another_process_serves_is_refused(newest_run: Run,
                         'priority=NORMAL') == dbus
 
 
+@pytest.mark.parametrize('value', [
+    'default', 'default,show-cursor=on', 'type=default', '{"type":"default"}',
+    '{"type": "x", "p": {}}'])
+def test_vnc_that_qemu_opens_by_itself_is_refused(newest_run: Run,
+                                                  value: str) -> None:
+    run, display = newest_run, ['-display', 'none', '-display', value]
+    assert refusal_of(run, *display, '-vdsm-tls', 'priority=NORMAL').endswith(
+        (' [vnc-default]', ' [vnc-elsewhere]'))
+    assert arguments_of(run, *display, '-vdsm-tls-default', 'priority=NORMAL',
+                        ) == display
+    # It does not where there is SPICE, or another VNC.
+    assert arguments_of(run, '-display', 'default', '-spice', 'tls-port=1',
+                        '-vdsm-tls', 'priority=NORMAL') == [
+        '-display', 'default', '-spice', 'tls-port=1']
+
+
 def test_default_of_the_host_leaves_spice_without_tls_alone(run: Run) -> None:
     outcome = run('-spice', 'port=5900', '-S', '-vdsm-tls-default',
                   'ciphers=AES256-SHA')
@@ -397,6 +427,22 @@ def test_missing_module_is_named(installation: support.Installation) -> None:
         'qemu-kvm-modified: the policy of this VM cannot be put into effect: '
         'No module named tlsciphers_wrapper; remedy: mend this host, or dnf '
         'reinstall vdsm-hook-tlsciphers\n')
+
+
+def test_module_that_is_empty_is_named(
+        installation: support.Installation) -> None:
+    path = installation.wrapper_module
+    away = path.rename(path.with_name('away'))
+    path.write_text('')
+    try:
+        process = subprocess.run(
+            [installation.emulator, '-spice', 'tls-port=1'],
+            env=LIBVIRT_ENVIRONMENT, capture_output=True, text=True)
+    finally:
+        away.replace(path)
+    assert process.returncode == 1
+    line, = process.stderr.splitlines()
+    assert 'the policy of this VM cannot be put into effect: ' in line
 
 
 def test_emulator_that_cannot_be_executed_is_named(

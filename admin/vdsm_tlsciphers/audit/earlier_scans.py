@@ -34,13 +34,15 @@ class Entry:
 class PreviousScan:
     """
     The consoles of earlier scans, to compare later ones with: totals (Totals),
-    times (set of str).
+    times (set of str), is_later (bool: one that was compared is later than
+    what it was compared with).
     """
 
     def __init__(self, documents: 'Iterable[documents.Scan]') -> None:
         """Take scan documents (iterable of dict) in."""
         self.totals = Totals()
         self.times: set[str] = set()
+        self.is_later = False
         self._by_key: dict[Key, Entry] = {}
         known: dict[Result, Result] = {}
         for document in documents:
@@ -57,12 +59,18 @@ class PreviousScan:
                     if other is None or other.time <= entry.time:
                         self._by_key[key] = entry
 
-    def find(self, console: 'documents.Console', host: str) -> 'Result | None':
-        """Return the newest Result of the same console, or None."""
+    def find(self, console: 'documents.Console', host: str,
+             time: str) -> 'Result | None':
+        """
+        Return the newest Result of the same console, or None, for a scan of
+        a host at a time (both str).
+        """
         entries = [self._by_key[key] for key in keys(console, host)
                    if key in self._by_key]
         for entry in entries:
             entry.found = True
+        self.is_later = self.is_later or bool(entries
+                                              and entries[0].time > time)
         return entries[0].result if entries else None
 
     def gone(self) -> 'list[Label]':

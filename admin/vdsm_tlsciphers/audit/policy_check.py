@@ -3,12 +3,14 @@
 
 """What properties do to the consoles of a VM, as a document for JSON."""
 
+import functools
 import os
 import re
 
 import tlsciphers
 from vdsm_tlsciphers import UserError
 from vdsm_tlsciphers.audit import compliance, local_server
+from vdsm_tlsciphers.audit.property_guess import mistyped_guards
 from vdsm_tlsciphers.host import domain_consoles, domains, next_start
 from vdsm_tlsciphers.host import wrapper as installed
 from vdsm_tlsciphers.output import FORMAT_VERSION, as_remedy, without_package
@@ -17,6 +19,7 @@ from vdsm_tlsciphers.tls import libraries
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from vdsm_tlsciphers import documents
+    from vdsm_tlsciphers.host import checks
 
 PROFILE, PRIORITY = 'tlsprofile', 'tlspriority'
 # What resolve() says of a policy that is as it should be.
@@ -25,6 +28,11 @@ DESCRIPTION = 'tlsciphers: the '
 NOTES = ('does not apply to this VM', 'have no effect', 'nothing to do')
 # What it says where a program is missing.
 CANNOT_TELL = 'tlsciphers: cannot check the values'
+WRAPPER_SAYS = 'qemu-kvm-modified: '
+# Lines about what other hooks did, or what happened to this one.
+CANNOT_REPEAT = re.compile(
+    r'tlsciphers: (another hook|the domain XML|the attribute|unexpected|'
+    r'cannot)|.*\[guard-other-console\]')
 # The property for each key of a policy, and what in it lets clients in.
 WORKING = {
     'protocols': ('tlsprotocols', 'TLSv1.2:TLSv1.3'),
@@ -65,12 +73,15 @@ def still_stands(document: 'documents.Check',
                  checks.hook())
         return found is not None and found.state != checks.OK
     if refusal['by'] != 'hook':
-        return None
+        return True if refusal['by'] == 'wrapper' and refusal['line'] == (
+            WRAPPER_SAYS + str(document['refused'])) else None
     if refusal['line'].startswith('tlsciphers: the wrapper'):
         try:
             tlsciphers.check_wrapper()
         except tlsciphers.Refused:
             return True
+    if document['refused'] is None and CANNOT_REPEAT.match(refusal['line']):
+        return None
     return None if vm is None else document['refused'] is not None
 
 
@@ -132,6 +143,13 @@ def check(properties: 'dict[str, str]', vm: 'domains.VM | None',
         'refusal': None, 'findings': [], 'details': [], 'notes': [],
         'displays': {}, 'guard': guard_of(properties, vm),
         'last_start': None, 'start': None}
+    flags = properties.get(domains.FLAGS,
+                           (vm.flags if vm else None) or '')
+    for flag in mistyped_guards(flags):
+        add(document, 'guard-mistyped', 'high', '%s: %s: not the guard: '
+            'libvirt of every host refuses such a CPU feature, or none is '
+            'written' % (domains.FLAGS, tlsciphers.printable(flag)),
+            'write +%s, without a blank' % tlsciphers.GUARD)
     displays = next_start.displays_of(vm)
     try:
         settings, lines = next_start.settle(properties, vm)
@@ -151,7 +169,7 @@ def check(properties: 'dict[str, str]', vm: 'domains.VM | None',
                                         'wrapper-refuses', 'high')
             document['start'] = next_start.remedy(
                 properties, vm,
-                'qemu-kvm-modified: ' + document['refused'], 'wrapper')
+                WRAPPER_SAYS + document['refused'], 'wrapper')
             return document
     policy: documents.Policy = {}
     for option, setting in settings:
@@ -170,14 +188,86 @@ def check(properties: 'dict[str, str]', vm: 'domains.VM | None',
                                                 baseline, name):
                 add_clients(document, display, described)
     add_consoles(document, vm, policy, at_start)
+    if vm and vm.of_file and policy:
+        document['notes'].append(
+            'whether a host encrypts the consoles is not looked at: where it '
+            'does not, this VM does not start')
     return document
+
+
+def check_here(properties: 'dict[str, str]',
+               vm: 'domains.VM | None', engine_ciphers: str,
+               baseline: 'dict[str, str] | None', name: str,
+               of_vm: bool = False) -> 'documents.Check':
+    """
+    Return the same with what keeps hook and wrapper of this host from their
+    work, for a VM, or a VM that is not known (of_vm), whose properties
+    need them.
+    """
+    document = check(properties, vm, engine_ciphers, baseline, name)
+    if (of_vm or (vm and not vm.of_file)) and (
+            document['guard'] or any(
+                value.strip() and (name, value.strip()) != (
+                    PROFILE, tlsciphers.NO_PROFILE)
+                for name, value in properties.items()
+                if name != domains.FLAGS)):
+        fault = host_fault()
+        if fault:
+            add_fault(document, vm, *fault)
+    return document
+
+
+@functools.lru_cache(maxsize=None)
+def host_fault() -> 'tuple[checks.Finding, bool] | None':
+    """
+    Return what keeps hook or wrapper of this host from their work, and
+    whether the hook runs, or None.
+    """
+    from vdsm_tlsciphers.host import checks
+    found = checks.hook_files()
+    if found:
+        return found, False
+    found = checks.wrapper_in_place('wrapper')
+    if found:
+        return found, True
+    if os.geteuid():
+        return None  # Only root can try it as vdsm.
+    try:
+        found = checks.hook()
+    except checks.NotTried:
+        return None
+    if found.state == checks.FAILED:
+        return found, found.code != 'not-the-hook'
+    return None
+
+
+def add_fault(document: 'documents.Check',
+              vm: 'domains.VM | None',
+              fault: 'checks.Finding', hook_runs: bool) -> None:
+    """Add what keeps the hook or the wrapper of this host from its work."""
+    text = 'the %s of this host is not in order: %s' % (fault.check,
+                                                        fault.text)
+    if document['refused'] or not (hook_runs or document['guard']):
+        add(document, 'host-not-in-order', 'critical', text if hook_runs else
+            text + ': without the guard a VM starts here without its policy',
+            'vdsm-tlsciphers doctor')
+    line = '%s; %s [host-not-in-order]' % (text, 'vdsm-tlsciphers doctor')
+    if not document['refused'] and (hook_runs or document['guard']):
+        document['refused'] = line
+        document['refusal'] = parts(line, 'host-not-in-order', 'high')
+    if document['refused']:
+        # Nothing that needs the hook is a way to start it here.
+        document['start'] = next_start.remedy(
+            document['properties'], vm, 'tlsciphers: ' + line,
+            'hook' if hook_runs else 'libvirt')
 
 
 def guard_of(properties: 'dict[str, str]',
              vm: 'domains.VM | None') -> 'bool | None':
     """Tell whether a VM has the guard, None where nothing tells."""
     if domains.FLAGS in properties:
-        return bool(tlsciphers.has_guard(properties[domains.FLAGS]))
+        return bool(tlsciphers.has_guard(properties[domains.FLAGS])) and (
+            vm is None or vm.can_have_guard)
     return vm.guard if vm else None
 
 

@@ -54,11 +54,9 @@ def choose(vms: 'list[domains.VM]',
 
 def could_have_guard(vm: domains.VM) -> bool:
     """Tell whether a VM requires a policy, and lacks a guard for it."""
-    level = vm.cluster_level
-    return (vm.guard is False
+    return (vm.guard is False and vm.can_have_guard
             and any(setting.required for setting in vm.policy.values())
-            and not tlsciphers.is_hosted_engine(vm.document)
-            and (level is None or level >= domains.GUARD_LEVEL))
+            and not tlsciphers.is_hosted_engine(vm.document))
 
 
 def is_running(connection: 'libvirt.virConnect', uuid: str) -> bool:
@@ -211,7 +209,8 @@ class Description:
             'pid': None, 'state': UNKNOWN, 'statement': 'unknown',
             'problem': None, 'displays': [], 'consoles': [],
             'other_listeners': [], 'settings': [], 'differences': [],
-            'guard': vm.guard}
+            'guard': vm.guard,
+            'guard_requested': vm.guard_requested}
         self._domain = vm
         self._shown = shown
         self._given = running
@@ -227,7 +226,7 @@ class Description:
             if there or display in vm.displays:
                 self._describe(display, there)
         self._add_general_differences()
-        if vm.guard:
+        if vm.guard_requested:
             self._add_guard_differences()
         self._add_others()
         self.vm['state'] = (DIFFERENCE if self.vm['differences'] else
@@ -488,13 +487,17 @@ class Description:
         required = {VNC if key == 'priority' else SPICE
                     for key, setting in self._domain.policy.items()
                     if setting.required}
+        # Those of properties that were not applied have their difference.
+        asked = {VNC if key == 'priority' else SPICE
+                 for name in self._unmet_properties()
+                 for key in KEYS_OF_PROPERTIES.get(name, tlsciphers.KEYS)}
         level = self._domain.cluster_level
         for display in [found['display'] for found in self.vm['displays']]:
-            if display in required:
+            if display in required or display in asked:
                 continue
             if display not in self._domain.displays:
                 reason = 'another hook has added this console'
-            elif level and level < domains.GUARD_LEVEL:
+            elif level and not self._domain.can_have_guard:
                 reason = 'the engine writes no guard for cluster level %s' % (
                     '.'.join(map(str, level)))
             else:
@@ -541,7 +544,8 @@ class Description:
              severity: 'documents.Severity', text: str, remedy: str) -> None:
         text, remedy = cut(text), cut(remedy)
         if severity != 'low' and code != 'console-not-encrypted' and not (
-                self._domain.wanted or self._domain.guard) and not any(
+                self._domain.wanted
+                or self._domain.guard_requested) and not any(
                 setting.required
                 for setting in self._domain.policy.values()):
             severity = 'medium'  # The host's default is best effort.

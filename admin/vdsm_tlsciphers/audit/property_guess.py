@@ -3,6 +3,7 @@
 
 """Which property a value on the command line is meant for."""
 
+import difflib
 import re
 
 from tlsciphers_values import group_key
@@ -28,12 +29,20 @@ GROUP_WORD = (r'p\d{3}$|x\d{3,5}$|ffdhe|sec[pt]\d|brainpool|'
 def parse_value(argument: str) -> 'tuple[str, str]':
     """Return the (name, value) of a property that an argument stands for."""
     name, equals, value = argument.partition('=')
-    if equals and name in (*tlsciphers.PROPERTIES, domains.FLAGS):
+    if name in (*tlsciphers.PROPERTIES, domains.FLAGS):
+        if not equals:
+            raise no_value(name)
         return name, value
-    if equals and name.lower().startswith('tls') and name.isalpha():
+    # A cipher list has one in words such as @SECLEVEL=1 only.
+    if equals and re.match(r'[\w\s-]*\Z', name):
         raise UserError('%s: no such property; there are %s, %s' % (
             name, ', '.join(tlsciphers.PROPERTIES), domains.FLAGS))
     return guess(argument), argument
+
+
+def no_value(name: str) -> UserError:
+    return UserError('%s: a property without its value; write %s=VALUE, '
+                     'without a blank' % (name, name), 'no-value')
 
 
 def guess(value: str) -> str:
@@ -41,6 +50,8 @@ def guess(value: str) -> str:
     Return the property that a value looks like; where it is mistyped, the one
     whose refusal says what would be right.
     """
+    if tlsciphers.has_guard(value) or mistyped_guards(value):
+        return domains.FLAGS
     words = value.split(':')
     if all(re.match(VERSION_WORD, word, re.IGNORECASE) for word in words):
         return 'tlsprotocols'
@@ -51,6 +62,15 @@ def guess(value: str) -> str:
         return 'tlsgroups'
     return (PROFILE if value.lower() in map(str.lower, known_profiles())
             else CIPHERS)
+
+
+def mistyped_guards(flags: str) -> 'list[str]':
+    """Return those of extra_cpu_flags (str) that only look like the guard."""
+    return [flag for flag in flags.split(',')
+            if not tlsciphers.has_guard(flag) and (
+                'vdsmtls' in re.sub('[^a-z]', '', flag.lower())
+                or difflib.get_close_matches(
+                    flag.strip(' +-').lower(), [tlsciphers.GUARD], 1, 0.8))]
 
 
 def known_profiles() -> 'list[str]':

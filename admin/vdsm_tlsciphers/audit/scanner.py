@@ -125,15 +125,17 @@ def targets_of(vms: 'list[domains.VM]',
                     if other.display == 'spice'))
             for console in running.consoles.consoles if console.port)
         for listener in running.consoles.unclear:
-            note('%s: port %d is not scanned: QEMU could not be asked whether '
-                 'it is a console: %s' % (running.vm.name, listener.port,
-                                          running.note), 'listener-unknown')
+            output.note(
+                '%s: port %d is not scanned: QEMU could not be asked whether '
+                'it is a console: %s' % (running.vm.name, listener.port,
+                                         running.note), 'listener-unknown')
     if unseen:
-        note('%s: the ports are those of the domain XML, others that are open '
-             'are not seen: %s' % (', '.join(
-                 running.vm.name for running in unseen[:MOST_NAMES]) + (
-                     ', ...' if len(unseen) > MOST_NAMES else ''),
-                 unseen[0].problem), 'ports-of-xml')
+        output.note(
+            '%s: the ports are those of the domain XML, others that are open '
+            'are not seen: %s' % (', '.join(
+                running.vm.name for running in unseen[:MOST_NAMES]) + (
+                    ', ...' if len(unseen) > MOST_NAMES else ''),
+                unseen[0].problem), 'ports-of-xml')
     return sorted(targets, key=lambda target: target.plaintext)
 
 
@@ -142,12 +144,6 @@ def _targets_of_xml(vm: domains.VM) -> 'list[Target]':
     return [Target(*console, vm) for console in vm.consoles] + [
         Target(*console, vm, True, alone)
         for console in vm.unencrypted]
-
-
-def note(line: str, code: str) -> None:
-    """Print what is to be known of a scan on standard error."""
-    sys.stderr.write('vdsm-tlsciphers: %s [%s]\n' % (
-        output.clean(line), code))
 
 
 def scan(targets: 'list[Target]', baseline: 'dict[str, str] | None',

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
 A value without a NAME is taken for that of tlsprofile, tlsprotocols,
-tlsgroups, tlspriority or tlsciphers, whichever it looks like; the first line
-says which.
+tlsgroups, tlspriority, extra_cpu_flags (with the guard) or tlsciphers,
+whichever it looks like; the first line says which.
 
 Without a value and a VM it is the default of this host. Where no VM is given,
 one with both consoles is assumed, on a host that encrypts them.
@@ -87,19 +87,28 @@ def run(options: 'argparse.Namespace') -> int:
     """Do the command's work; return its exit status."""
     # What --help does not need.
     from vdsm_tlsciphers.audit import compliance, policy_check, property_guess
+    from vdsm_tlsciphers.host import domains
     baseline = compliance.read_baseline(options.baseline)
     given = list(map(property_guess.parse_value, options.values))
     properties = dict(given)
     if len(properties) < len(options.values):
+        for name, value in given:
+            if not value:
+                raise property_guess.no_value(name)
         raise UserError('a property is given twice; give each once')
     if options.vm is None:
-        checked = [policy_check.check(
+        checked = [policy_check.check_here(
             policy_check.wanted(properties, vm), vm,
             options.engine_ciphers, baseline, options.baseline)
             for vm in find_vms(options, bool(properties))]
     else:
         checked = [check_vm(options, properties, baseline)]
+    guessed = tuple(name + ': ' for argument, (name, value)
+                    in zip(options.values, given)
+                    if value == argument and name != domains.FLAGS)
     for document in checked:
+        if (document['refused'] or '').startswith(guessed):
+            document['start'] = None  # For what may be another property.
         if document['refusal'] and document['refusal']['code'] == 'no-suite':
             document['notes'] += [
                 property_guess.explain_guess(argument)
@@ -125,24 +134,35 @@ def check_vm(options: 'argparse.Namespace', properties: 'dict[str, str]',
     found = domains.look_up(domains.connect(), options.vm)
     vm, runs = found or (None, False)
     if runs:
-        return policy_check.check(
+        return policy_check.check_here(
             policy_check.wanted(properties, vm), vm,
             options.engine_ciphers, baseline, options.baseline)
     last = last_start.LastStart(options.vm, vm)
     # While it fails, libvirt may have a domain that vdsm has not yet filled.
     if vm is None or not vm.displays:
         vm = last.vm or vm
-    if vm is None and last.refusal is None:
+    end = last.end and (last.end[0], 'ended: ' + last.end[1]
+                        if last.end[1] else 'has no end in its log')
+    if vm is None and last.refusal is None and not (end and properties):
+        if end:
+            raise UserError('%s: its last start here was not refused (%s, it '
+                            '%s), and libvirt does not know its properties '
+                            'any more; give them: check --vm NAME '
+                            'PROPERTY=VALUE' % (options.vm, *end),
+                            'start-not-refused')
         raise UserError('%s: libvirt of this host does not know this VM, and '
                         'the ends of its logs have no start of it%s; run this '
                         'on the host that its event names, or give what it '
                         'has in the engine: check NAME=VALUE' % (
-                            options.vm, ''.join(
-                                ' (%s)' % line for line in last.unread)),
+                            options.vm, ' (%s)' % '; '.join(last.unread)
+                            if last.unread else ''),
                         'no-such-vm')
-    document = policy_check.check(
+    document = policy_check.check_here(
         policy_check.wanted(properties, vm), vm,
-        options.engine_ciphers, baseline, options.baseline)
+        options.engine_ciphers, baseline, options.baseline, of_vm=True)
+    if end:
+        document['notes'].append(
+            'its last start here was not refused (%s, it %s)' % end)
     document['vm'] = vm.name if vm else options.vm
     document['notes'] += last.unread
     if vm is None and not properties:
@@ -208,6 +228,8 @@ def show(document: 'documents.Check') -> None:
         print('%s=%s' % (name, clean(value)))
     if not document['properties'] and not document['last_start']:
         print('no property; only the default of this host counts')
+    if document['guard'] is not None:
+        print('Guard: ' + ('yes' if document['guard'] else 'no'))
     for display, described in document['displays'].items():
         print('\n' + paint(display.upper(), 'bold') + (
             ' (where the host encrypts it: else a VM with this value does not '
@@ -242,47 +264,81 @@ def show(document: 'documents.Check') -> None:
     if document['last_start']:
         show_last_start(document['last_start'], document['refused'])
     if document['start']:
-        show_remedy(document['start'], document['vm'])
+        show_remedy(document, document['start'])
 
 
 def show_last_start(last: 'documents.LastStart',
                     refused: 'str | None') -> None:
     """Print how the last start of a VM on this host went."""
-    print('\n' + paint('Its last start here was refused ' + BY[last['by']]
-                       if last['by'] != 'other' else
-                       'Its last start here failed, not by this package', 'red'
-                       ) + ' (%s, %s): %s' % (clean(last['time']), last['log'],
-                                              'for the same reason'
-                                              if last['line'] == refused else
-                                              clean(last['line'])))
-    if last['by'] != 'other':
-        print('Today: ' + {
-            True: 'it would be refused again',
-            False: 'this is no longer so; start it',
-            None: 'this command cannot repeat it'}[last['stands']])
+    from vdsm_tlsciphers.audit.policy_check import WRAPPER_SAYS
+    where = '%s, %s' % (clean(last['time']), last['log'])
+    if last['by'] == 'other':
+        print('\n' + paint(
+            'Its last start here failed in QEMU itself' if last['applied']
+            else 'Its last start here failed, not by this package', 'red')
+            + ' (%s): %s' % (where, clean(last['line'])))
+        if last['applied']:
+            print('QEMU had got the policy: no property of this package is '
+                  'the cause, and removing one does not help')
+        return
+    print('\n' + paint('Its last start here was refused ' + BY[last['by']],
+                       'red') + ' (%s): %s' % (
+        where, 'for the same reason' if last['line'] in (
+            refused, WRAPPER_SAYS + str(refused)) else clean(last['line'])))
+    print('Today: ' + {
+        True: 'it would be refused again',
+        False: 'this is no longer so; start it',
+        None: 'this command cannot repeat it'}[last['stands']])
 
 
-def show_remedy(remedy: 'documents.Remedy', vm: 'str | None') -> None:
-    """Print what lets a VM start."""
-    beginning = 'To start %s now' % ('it' if vm else 'such a VM')
-    for way in remedy['ways']:
-        print('\n%s: in the engine, %s > Run > Run Once > Custom Properties '
-              '(or Edit, to keep it):' % (beginning, clean(vm or 'NAME')))
-        for change in way['changes']:
-            print('  %s: %s -> %s' % (
-                change['property'], clean(change['from'] or '(not set)'),
-                change['to'] or '(remove it)'))
-        print('  without a policy of the VM meanwhile: %s%s' % (
-            ' and '.join(display.upper() for display in way['open'])
-            or 'no console', '' if way['guard'] else
-            '; on a host without this package, every console'))
-        beginning = 'Or'
+def show_remedy(document: 'documents.Check',
+                remedy: 'documents.Remedy') -> None:
+    """Print what lets a VM start: first what leaves nothing open."""
+    name = clean(document['vm'] or 'NAME')
+    run_once = '%s > Run > Run Once > ' % name
+    safe = [way for way in remedy['ways'] if not way['open']
+            and (way['guard'] or not document['guard'])]
+    ways: list[str] = []
     if remedy['other_host']:
-        print('\nOr: on another host (Run > Run Once > Host > Specific '
-              'Host(s)), where "vdsm-tlsciphers doctor" finds nothing')
+        ways.append('on another host (%sHost > Specific Host(s)), where '
+                    '"vdsm-tlsciphers doctor" finds nothing' % run_once)
     if remedy['host']:
-        print('\nOn this host: ' + clean(remedy['host']))
+        ways.append('on this host: ' + clean(remedy['host']))
+    ways += [describe_way(document, run_once, way) for way in safe]
+    ways += ['%sConsole > %s; its policy and guard stay' % (
+        run_once, display.upper()) for display in remedy['consoles']]
+    if remedy['headless']:
+        ways.append('%sConsole > Headless Mode: without a console; its policy '
+                    'and guard stay' % run_once)
+    ways += [describe_way(document, run_once, way) for way in remedy['ways']
+             if way not in safe]
+    beginning = 'To start %s now' % ('it' if document['vm'] else 'such a VM')
+    for way in ways:
+        print('\n%s: %s' % (beginning, way))
+        beginning = 'Or'
     print('\nTomorrow: ' + clean(remedy['tomorrow']))
+
+
+def describe_way(document: 'documents.Check', run_once: str,
+                 way: 'documents.Way') -> str:
+    """Return a change of properties and what it leaves open."""
+    lines = ['in the engine, %sCustom Properties (or Edit, to keep it):'
+             % run_once]
+    lines += ['%s: %s -> %s' % (
+        change['property'], clean(change['from'] or '(not set)'),
+        clean(change['to'] or '(remove it)')) for change in way['changes']]
+    if way['weaker']:
+        lines.append('weaker than %s meanwhile: %s' % (
+            clean(document['properties'].get('tlsprofile') or 'its own'),
+            ' and '.join(version.replace('TLSv', 'TLS ')
+                         for version in way['weaker'])))
+    lines.append('without a policy of the VM meanwhile: %s%s%s' % (
+        ' and '.join(display.upper() for display in way['open'])
+        or 'no console', ''.join(
+            '; %s then has no encryption at all' % display.upper()
+            for display in way['unencrypted']), '' if way['guard'] else
+        '; on a host without this package, every console'))
+    return '\n  '.join(lines)
 
 
 def show_row(title: str, lines: 'Iterable[str]') -> None:

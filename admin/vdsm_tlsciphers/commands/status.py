@@ -32,8 +32,9 @@ Each VM is one of:
 "required" is what the VM requests by its properties, "default" what comes
 from the default of a host.
 
-A VM with a policy has a line "guard": yes, no, or unknown where its domain XML
-has no metadata of oVirt. Those that could have one and have none are named
+A VM with a policy has a line "guard": yes, no, requested where the engine
+writes none for its cluster level, or unknown where its domain XML has no
+metadata of oVirt. Those that could have one and have none are named
 once: a host without this package would start them without their policy.
 
 The consoles are those that the emulator listens at, whether or not they are
@@ -125,9 +126,11 @@ def show(document: 'documents.Status', unguarded: 'list[str]') -> None:
             show_console(console)
         if statement == 'configured' and not vm['consoles']:
             print('  no console listens')
-        if vm['settings'] or vm['guard']:
-            print('  guard        ' + {True: 'yes', False: 'no',
-                                       None: 'unknown'}[vm['guard']])
+        if vm['settings'] or vm['guard_requested']:
+            print('  guard        ' + (
+                'requested, but none at cluster levels below 4.6'
+                if vm['guard_requested'] and not vm['guard'] else
+                {True: 'yes', False: 'no', None: 'unknown'}[vm['guard']]))
         for other in vm['other_listeners']:
             print('  other port %-8d%s' % (other['port'], other['what']))
         for difference in vm['differences']:

@@ -17,9 +17,13 @@ import subprocess  # nosec B404 # programs by absolute path, no shell
 import tlsciphers
 from tlsciphers import EMULATOR, HOST_DEFAULT, QEMU_KVM, WRAPPER
 from vdsm_tlsciphers import VERSION, UserError
+from vdsm_tlsciphers.host.programs import ask, ask_real, become, has_spice
 from vdsm_tlsciphers.output import as_remedy, clean, head
 
 TYPE_CHECKING = False
+RUNNING_VMS = 'running VMs'
+NONE_REFUSED = 'none of %d would be refused at its next start'
+NO_VMS = NONE_REFUSED % 0
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NamedTuple
@@ -93,7 +97,8 @@ def check_host() -> 'list[Finding]':
                      leftovers):
         found = tried(function.__name__.replace('_', ' '), function)
         findings.extend(found if isinstance(found, list) else [found])
-    return [lead_to_tool(finding, findings) for finding in findings]
+    return [lead_to_tool(finding, findings)
+            for finding in without_claims(findings)]
 
 
 def describe(findings: 'list[Finding]',
@@ -129,6 +134,21 @@ def tried(check: str, function: 'Callable[[], Finding | list[Finding]]',
         return Finding(check, FAILED, 'could not be tried as user %s: %s'
                        % error.args, 'run the installed vdsm-tlsciphers '
                        'doctor, with the Python of this host', 'not-tried')
+
+
+def without_claims(findings: 'list[Finding]') -> 'list[Finding]':
+    """
+    Return the Findings, with no claim that VMs would start where what lets
+    them start is broken.
+    """
+    broken = [finding.check for finding in findings
+              if finding.state == FAILED and finding.check in ('hook',
+                                                               'wrapper')]
+    return [finding._replace(
+        state=WARNING, text='not known whether any would be refused at its '
+        'next start', remedy='see "%s"' % broken[0])
+        if broken and finding.check == RUNNING_VMS and finding.state == OK
+        and finding.text != NO_VMS else finding for finding in findings]
 
 
 def lead_to_tool(finding: Finding, findings: 'list[Finding]') -> Finding:
@@ -325,19 +345,6 @@ def users() -> 'Finding | list[Finding]':
                 for name, what, _, remedy in missing]
     return Finding(check, OK, 'the hook is tried as %s, the wrapper as %s' % (
         VDSM, getattr(qemu_user(), 'pw_name', '')), None)
-
-
-def become(user: 'pwd.struct_passwd | None') -> 'Callable[[], None] | None':
-    """Return what makes a new process one of a user's; None stays root."""
-    if user is None or not user.pw_uid:
-        return None
-
-    def change() -> None:
-        assert user  # nosec B101 # for mypy
-        os.initgroups(user.pw_name, user.pw_gid)
-        os.setgid(user.pw_gid)
-        os.setuid(user.pw_uid)
-    return change
 
 
 def as_user(user: 'pwd.struct_passwd | None',
@@ -577,15 +584,6 @@ def emulator() -> Finding:
     return Finding(check, OK, '%s: %s, %s' % (
         QEMU_KVM, version, 'with SPICE and VNC' if has_spice() else
         'without SPICE: VNC is the only console'), None)
-
-
-def has_spice() -> bool:
-    try:
-        # It reads its arguments in order: -version ends it.
-        return ask_real(QEMU_KVM, '-spice', 'tls-port=5900', '-version'
-                        ).returncode == 0
-    except OSError:
-        return False
 
 
 def wrapper() -> Finding:
@@ -974,7 +972,7 @@ def capabilities() -> Finding:
 
 def running_vms() -> 'Finding | list[Finding]':
     """Name the VMs that run here and would be refused at their next start."""
-    check = 'running VMs'
+    check = RUNNING_VMS
     from vdsm_tlsciphers.host import domain_consoles, domains, next_start
     try:
         vms = domains.running(domains.connect())
@@ -997,12 +995,11 @@ def running_vms() -> 'Finding | list[Finding]':
             if line:
                 text, remedy, _ = split(line)
                 refused.append((vm.name, text, re.sub(
-                    '^remedy: ', '', remedy)))
+                    '^remedy: ', '', domain_consoles.without_removal(remedy))))
     return [Finding(check, WARNING, '%s would be refused at its next start: %s'
                     % (name, text), remedy, 'next-start')
             for name, text, remedy in refused] or Finding(
-                check, OK, 'none of %d would be refused at its next start'
-                % len(vms), None)
+                check, OK, NONE_REFUSED % len(vms), None)
 
 
 # What was there before
@@ -1038,29 +1035,6 @@ def leftovers() -> 'Finding | list[Finding]':
 
 
 # Programs
-
-
-def ask(program: str,
-        *arguments: str) -> 'subprocess.CompletedProcess[str]':
-    """Run a program of the system; a missing one answers with status 127."""
-    try:
-        return ask_real(program, *arguments)
-    except OSError as error:
-        return subprocess.CompletedProcess(
-            [program], 127, '', '%s: %s' % (program, error.strerror))
-
-
-def ask_real(program: str, *arguments: str,
-             user: 'pwd.struct_passwd | None' = None,
-             ) -> 'subprocess.CompletedProcess[str]':
-    """Run a program, as root or as another user; raises OSError."""
-    # What doctor runs is written in this file.
-    return subprocess.run(  # nosec B603
-        [program, *arguments], stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        universal_newlines=True, errors='replace', cwd='/',
-        preexec_fn=become(user), env={
-            'PATH': '/usr/sbin:/usr/bin:/sbin:/bin', 'LC_ALL': 'C'})
 
 
 def first_line(text: str) -> str:

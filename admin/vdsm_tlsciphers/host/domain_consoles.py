@@ -163,6 +163,15 @@ def remedy(vm: domains.VM, endpoint: Endpoint) -> str:
             'autoport="yes" in the domain XML')
 
 
+def without_removal(remedy: str) -> str:
+    """
+    Return a remedy of the wrapper without the last resort in it, to remove
+    the policy, which a guard does not allow.
+    """
+    return re.sub(r'(?:^|,? ?\bor )remove the propert(?:y|ies) \w.* from the '
+                  'VM$', '', remedy)
+
+
 def refusal(vm: domains.VM,
             settings: 'Iterable[tuple[str, str]]') -> 'str | None':
     """

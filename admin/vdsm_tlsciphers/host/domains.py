@@ -122,6 +122,18 @@ class VM:
                      in self.document.getElementsByTagName('emulator')), '')
 
     @property
+    def can_have_guard(self) -> bool:
+        """Whether the engine writes a guard for its cluster level."""
+        return self.cluster_level is None or self.cluster_level >= GUARD_LEVEL
+
+    @property
+    def guard_requested(self) -> 'bool | None':
+        """Whether it has or asks for the guard; None where nothing tells."""
+        if self.flags is not None and tlsciphers.has_guard(self.flags):
+            return True
+        return self.guard
+
+    @property
     def guard(self) -> 'bool | None':
         """Whether it has the guard; None where nothing tells."""
         try:
@@ -129,7 +141,8 @@ class VM:
                 return True
         except tlsciphers.Refused:
             return True  # Only what is there is refused.
-        return None if self.flags is None else tlsciphers.has_guard(self.flags)
+        return None if self.flags is None else (
+            self.can_have_guard and tlsciphers.has_guard(self.flags))
 
     def _find_properties(self) -> 'dict[str, str] | None':
         """Return those in oVirt's metadata, None where there is none."""
@@ -158,9 +171,15 @@ class VM:
         """
         if flags is None:
             return self.document
-        level = self.cluster_level
-        return with_guard(self.document, '' if level is not None
-                          and level < GUARD_LEVEL else flags)
+        document = with_guard(self.document,
+                              flags if self.can_have_guard else '')
+        # Nor what the hook has set for the start that was.
+        for argument in list(document.getElementsByTagNameNS(
+                tlsciphers.QEMU_NAMESPACE, 'arg')):
+            if argument.getAttribute('value') in (
+                    tlsciphers.REQUIREMENT, tlsciphers.BEST_EFFORT):
+                tlsciphers.remove([argument])
+        return document
 
     def _find_consoles(self, ports: 'Ports') -> 'list[Console]':
         consoles = []
@@ -335,7 +354,7 @@ def with_guard(document: minidom.Document, flags: str) -> minidom.Document:
     for cpu in domain.getElementsByTagName('cpu'):
         for feature in list(cpu.getElementsByTagName('feature')):
             if feature.getAttribute('name') == tlsciphers.GUARD:
-                cpu.removeChild(feature)
+                tlsciphers.remove([feature])
     for flag in flags.split(','):
         if tlsciphers.has_guard(flag):
             feature = document.createElementNS(None, 'feature')
@@ -346,6 +365,32 @@ def with_guard(document: minidom.Document, flags: str) -> minidom.Document:
             cpu.appendChild(feature)
             domain.appendChild(cpu)
     return document
+
+
+def with_console(vm: 'VM | None',
+                 display: 'documents.Display | None') -> VM:
+    """
+    Return a VM (None: any VM) with this display as its only one for
+    SPICE or VNC, None for neither, as Run Once of the engine starts it.
+    """
+    document = vm.document if vm else minidom.parseString(
+        '<domain><devices/></domain>')  # nosec B318 # a constant
+    document = document.cloneNode(True)  # type: ignore[assignment]
+    found = False
+    for graphics in list(document.getElementsByTagName('graphics')):
+        if graphics.getAttribute('type') == display:
+            found = True
+        elif graphics.getAttribute('type') in ('spice', 'vnc'):
+            assert graphics.parentNode is not None  # nosec B101 # for mypy
+            graphics.parentNode.removeChild(graphics)
+    devices = document.getElementsByTagName('devices')
+    if display and not found and devices:
+        graphics = document.createElementNS(None, 'graphics')
+        graphics.setAttribute('type', display)
+        graphics.setAttribute('autoport', 'yes')
+        devices[0].appendChild(graphics)
+    return VM(document.toxml('utf-8'),
+              vm is None or vm.of_file)
 
 
 def text_of(element: minidom.Node) -> str:
@@ -440,7 +485,7 @@ def look_up(connection: 'libvirt.virConnect',
         try:
             domain = look(name)
             return VM(domain.XMLDesc()), bool(domain.isActive())
-        except libvirt.libvirtError:
+        except (libvirt.libvirtError, UnicodeEncodeError):
             continue
     return None
 

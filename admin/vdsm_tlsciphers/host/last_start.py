@@ -7,6 +7,7 @@ libvirt does not know it any more. The ends of the logs do.
 """
 
 import ast
+import datetime
 import re
 from xml.sax import saxutils  # nosec B406 # escapes only
 
@@ -36,26 +37,38 @@ RECORD = re.compile(
 CREATED = b'START create('
 LITERAL = re.compile(
     r"""u?('<[^'\\]*(?:\\.[^'\\]*)*'|"<[^"\\]*(?:\\.[^"\\]*)*")""", re.DOTALL)
-XML = re.compile(r'<domain[\s>].*</domain>', re.DOTALL)
-DOWN = "(vmId='%s') Changed state to Down: "
-HOOK_ERROR = re.compile(r'Hook Error: \((.*),\)', re.DOTALL)
+XML = re.compile(r'<domain[\s>]')
+DOWN = "[virt.vm] (vmId='%s') Changed state to Down: "
+# What stands before that. A property of another VM may look like the rest.
+HEADER = re.compile(r'\S+ \S+ +[A-Z]+ +\([^()\n]*\) \Z')
+HOOK_ERROR = 'Hook Error: ('
 WRAPPER = 'qemu-kvm-modified: '
 NO_WRAPPER = ('-vdsm-tls: invalid option', 'Cannot check QEMU binary '
               + tlsciphers.EMULATOR)
+# What the wrapper says where it refuses nothing, and what QEMU says.
+NOTE = re.compile(r' info : %s|%sQEMU gets ' % (WRAPPER, WRAPPER))
+APPLIED = WRAPPER + 'QEMU gets '
+OF_QEMU = re.compile(r'(?:^|[\s:])qemu-(?:kvm|system-\w+): ')
+STARTING, ENDED = ': starting up ', re.compile(
+    r': shutting down, reason=([a-z-]+)')
+TIME = re.compile(
+    r'(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)[.,](\d{3})([+-]\d{4})')
 # What libvirt says of the guard, and QEMU where libvirt does not look.
 GUARD_REFUSED = re.compile(
-    r'unknown CPU feature: %s\b|Property \S*\.%s\S* not found'
+    r'unknown CPU feature: %s\b|Property \S{0,100}\.%s\S{0,9} not found'
     % (tlsciphers.GUARD, tlsciphers.GUARD))
 # What a line must not show, should it ever be there.
-SECRET = re.compile(r'(?i)((?:passw(?:or)?d?|ticket|secret)[\w-]*["\']?\s*'
-                    r'[=:]\s*)\S+')
+SECRET = re.compile(
+    r'(?i)((?:passw(?:or)?d?|ticket|secret)[\w-]*["\']?'
+    r'(?:\s*[=:]|\s+is\b|\s+(?=["\']))|\bdata=).*', re.DOTALL)
 
 
 class LastStart:
     """
     The last start of a VM on this host: vm (domains.VM: as the
     engine sent it, or None), refusal (dict for JSON, or None where nothing
-    was refused), and unread (list of str: why a log was not read).
+    was refused), end (its time and how it ended, both str, where nothing was
+    refused; or None), and unread (list of str: why a log was not read).
     """
 
     def __init__(self, name: str,
@@ -63,7 +76,9 @@ class LastStart:
         """Look for a name or UUID; known is what libvirt has of the VM."""
         self.vm: domains.VM | None = None
         self.refusal: documents.LastStart | None = None
+        self.end: tuple[str, str] | None = None
         self.unread: list[str] = []
+        self._created: datetime.datetime | None = None
         self._uuid = known.uuid if known else ''
         self._name = known.name if known else name
         text = self._read(VDSM_LOG, MOST_OF_VDSM_LOG)
@@ -94,6 +109,7 @@ class LastStart:
                 continue
             if CREATED.decode() in record:
                 self.vm = vm
+                self._created = when(record)
                 break
             final = final or vm
         self.vm = self.vm or final
@@ -105,6 +121,8 @@ class LastStart:
             return
         down = DOWN % self._uuid
         for record in records(text, down.encode()):
+            if not HEADER.match(record.partition(down)[0]):
+                continue
             # A newer start has not failed, or not yet.
             newer = text[text.rfind(down.encode()):]
             if not any(CREATED.decode() in other for other in records(
@@ -114,19 +132,17 @@ class LastStart:
 
     def _explain(self, record: str, said: str) -> None:
         """Take what vdsm says of why a VM is down."""
-        hook = HOOK_ERROR.search(said)
-        lines = said.splitlines()
-        if hook:
-            line = hook_line(hook.group(1))
+        lines = [line[:LONGEST_LINE] for line in said.splitlines()]
+        begin, end = said.find(HOOK_ERROR), said.rfind(',)')
+        if 0 <= begin < end:
+            line = hook_line(said[begin + len(HOOK_ERROR):end])
             self._refuse(VDSM_LOG, record,
                          'hook' if is_ours(line) else 'other', line)
             return
-        for line in lines:
-            by = who_refused(line)
-            if by:
-                self._refuse(VDSM_LOG, record, by, line)
-                return
-        if lines and '(code=1)' in said:
+        found = find_refusal(lines)
+        if found:
+            self._refuse(VDSM_LOG, record, *found)
+        elif lines and '(code=1)' in said:
             self._refuse(VDSM_LOG, record, 'other', lines[0])
 
     def _find_in_vm_log(self) -> None:
@@ -134,15 +150,27 @@ class LastStart:
             return
         path = domains.LOG % self._name
         text = self._read(path, MOST_OF_VM_LOG).decode(errors='replace')
-        start = text[text.rfind('\n', 0, max(
-            0, text.rfind(': starting up '))) + 1:]
-        if 'shutting down, reason=failed' not in start:
+        begin = text.rfind(STARTING)
+        start = text[text.rfind('\n', 0, max(0, begin)) + 1:]
+        time = when(start)
+        # That of an earlier start tells nothing of the last.
+        if begin < 0 or (time and self._created and time < self._created):
             return
-        for line in reversed(start.splitlines()):
-            by = who_refused(line)
-            if by:
-                self._refuse(path, start, by, line)
-                return
+        ended = ENDED.search(start)
+        if ended is None or ended.group(1) != 'failed':
+            if self.refusal is None:
+                self.end = (time_of(start), ended.group(1) if ended else '')
+            return
+        lines = [line[:LONGEST_LINE] for line in start.splitlines()]
+        applied = any(APPLIED in line for line in lines)
+        found = find_refusal(lines)
+        own = [line for line in lines if OF_QEMU.search(line)]
+        if found:
+            self._refuse(path, start, *found)
+        elif own and (applied or self.refusal is None):
+            self._refuse(path, start, 'other', own[-1])
+        if self.refusal and not found:
+            self.refusal['applied'] = applied
 
     def _refuse(self, log: str, record: str, by: 'documents.RefusedBy',
                 line: str) -> None:
@@ -153,11 +181,26 @@ class LastStart:
         code = re.search(r'\[([a-z0-9-]+)\]$', line)
         self.refusal = {
             'log': log, 'by': by, 'line': line,
-            'time': (re.match(r'[\d-]{10} [\d:]{8}(?:[.,]\d+)?(?:[+-]\d{4})?',
-                              record) or [''])[0],
+            'time': time_of(record), 'applied': None,
             'code': 'guard-not-removed' if by == 'libvirt' else
                     code.group(1) if code else None,
             'stands': None}
+
+
+def time_of(record: str) -> str:
+    """Return the time that a record of a log begins with, or ''."""
+    return (re.match(r'[\d-]{10} [\d:]{8}(?:[.,]\d+)?(?:[+-]\d{4})?',
+                     record) or [''])[0]
+
+
+def when(record: str) -> 'datetime.datetime | None':
+    """Return the same as a datetime, or None."""
+    found = TIME.match(record)
+    try:
+        return found and datetime.datetime.strptime(
+            '%s.%s000 %s' % found.groups(), '%Y-%m-%d %H:%M:%S.%f %z')
+    except ValueError:
+        return None
 
 
 def records(text: bytes, token: bytes) -> 'Iterator[str]':
@@ -167,9 +210,9 @@ def records(text: bytes, token: bytes) -> 'Iterator[str]':
         position = text.rfind(token, 0, position)
         if position < 0:
             return
-        start = end = position
-        while start > 0 and not RECORD.match(text, start):
-            start = text.rfind(b'\n', 0, start - 1) + 1
+        start = max(0, position - LONGEST_RECORD)
+        for header in RECORD.finditer(text, start, position + 1):
+            start = header.start()
         following = RECORD.search(text, position)
         end = following.start() if following else len(text)
         yield text[start:end].decode(errors='surrogateescape')
@@ -188,10 +231,11 @@ def vm_in(record: str) -> 'domains.VM | None':
         found = [evaluate(literal) or '' for literal in found]
     for text in found:
         xml = XML.search(text)
-        if xml:
+        end = text.rfind('</domain>')
+        if xml and xml.start() < end:
             try:
-                return domains.VM(xml.group(0).encode(
-                    errors='surrogateescape'))
+                return domains.VM(text[xml.start():end + len(
+                    '</domain>')].encode(errors='surrogateescape'))
             except UserError:
                 continue
     return None
@@ -224,10 +268,25 @@ def is_ours(line: str) -> bool:
         name + ': ' for name in (*tlsciphers.PROPERTIES, domains.FLAGS))))
 
 
+def find_refusal(lines: 'list[str]') -> (
+        'tuple[documents.RefusedBy, str] | None'):
+    """
+    Return who has refused a VM with one of the lines of a log, and that line,
+    or None.
+    """
+    for line in reversed(lines):
+        by = who_refused(line)
+        if by:
+            return by, line
+        if OF_QEMU.search(line):
+            return None  # What the wrapper has refused never gets to QEMU.
+    return None
+
+
 def who_refused(line: str) -> 'documents.RefusedBy | None':
     """Tell who has refused the VM with a line of a log."""
     if GUARD_REFUSED.search(line):
         return 'libvirt'
     if any(words in line for words in NO_WRAPPER):
         return 'QEMU'
-    return 'wrapper' if WRAPPER in line else None
+    return 'wrapper' if WRAPPER in line and not NOTE.search(line) else None

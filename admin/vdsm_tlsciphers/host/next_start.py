@@ -7,7 +7,8 @@ import re
 from xml.dom import minidom  # nosec B408 # a constant
 
 import tlsciphers
-from vdsm_tlsciphers.host import domain_consoles, domains
+from vdsm_tlsciphers.host import domain_consoles, domains, programs
+from vdsm_tlsciphers.tls import libraries
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,12 +27,12 @@ FLAGS = domains.FLAGS
 NOT_HERE = re.compile('does not know|no such profile|needs OpenSSL|no such '
                       'settings')
 # Lines of the hook about the host, not about a property.
-OF_HOST = re.compile(r'tlsciphers: (the (wrapper|package|domain XML|attribute)'
-                     r' |another hook |cannot |unexpected )|'
+OF_HOST = re.compile(r'tlsciphers: (the (wrapper|hook|package|domain XML|'
+                     r'attribute) |another hook |cannot |unexpected )|'
                      + re.escape(tlsciphers.HOST_DEFAULT))
-VNC_WITHOUT_TLS = 'the VNC console of this VM is not encrypted'
-GUARD_AGAIN = ('set tlsprofile on the VM (if the engine does not offer it: '
-               'vdsm-tlsciphers engine-line), then +vdsm-tls again')
+SET_PROFILE = ('set tlsprofile on the VM (if the engine does not offer it: '
+               'vdsm-tlsciphers engine-line)')
+CANNOT_START = 'qemu-kvm-modified: cannot start '
 
 
 def settle(properties: 'dict[str, str]', vm: 'domains.VM | None',
@@ -53,6 +54,8 @@ def settle(properties: 'dict[str, str]', vm: 'domains.VM | None',
         vm is not None and tlsciphers.is_hosted_engine(vm.document))
     if not tlsciphers.check_guard(document, settings):
         lines += tlsciphers.describe_guard(document, flags or '')
+    if tlsciphers.REQUIREMENT in [option for option, _ in settings]:
+        tlsciphers.check_emulator(document)
     return settings, lines
 
 
@@ -105,29 +108,119 @@ def remedy(properties: 'dict[str, str]', vm: 'domains.VM | None',
     """
     blamed = [name for name in tlsciphers.PROPERTIES
               if line.startswith(name + ': ')]
+    code = (re.findall(r' \[([a-z0-9-]+)\]$', line) or [''])[0]
     own = re.sub(r' \[[a-z0-9-]+\]$', '', line).partition('; ')[2]
     own = own[len('remedy: '):] if own.startswith('remedy: ') else own
     host: str | None = None
-    tomorrow = GUARD_AGAIN
     elsewhere = bool(NOT_HERE.search(line))
+    tomorrow = SET_PROFILE
     if by == 'libvirt':
+        blamed = []
         host = ('have this version of vdsm-hook-tlsciphers in order here: '
                 'vdsm-tlsciphers doctor')
-        tomorrow = ('install this version on every host of the cluster, then '
-                    'set +vdsm-tls again')
+        tomorrow = 'install this version on every host of the cluster'
         elsewhere = True
     elif by != 'hook' or OF_HOST.match(line):
         blamed = []
-        host = own or 'vdsm-tlsciphers doctor'
-        tomorrow = ('put back what was changed with Edit, once this host is '
-                    'in order')
-        # Its clusters have that in common.
-        elsewhere = VNC_WITHOUT_TLS not in line
+        host = (host_file_remedy(line, own)
+                if line.startswith(tlsciphers.HOST_DEFAULT) else
+                domain_consoles.without_removal(own).replace(
+                    ' there ', ' in %s ' % domains.QEMU_CONF)
+                or 'vdsm-tlsciphers doctor')
+        tomorrow = 'have each host of the cluster in order'
+        elsewhere = True
     elif blamed:
-        tomorrow = ('correct %s: "vdsm-tlsciphers check %s=VALUE" tells '
-                    'whether a host takes a value' % (blamed[0], blamed[0]))
-    return {'ways': list(_ways(properties, vm, line, by, blamed)),
-            'host': host, 'other_host': elsewhere, 'tomorrow': tomorrow}
+        tomorrow = ('correct %s in Edit: "vdsm-tlsciphers check %s=VALUE" '
+                    'tells whether a host takes a value' % (
+                        blamed[0], blamed[0]))
+    elif code == 'guard-policy':
+        tomorrow = 'write +%s in Edit' % tlsciphers.GUARD
+    elif code == 'guard-other-console':
+        tomorrow = 'remove what adds that console'
+    ways = list(_ways(properties, vm, line, by, blamed))
+    back = sorted({change['property'] for way in ways
+                   for change in way['changes'] if change['from']}
+                  - set(blamed))
+    if back and code != 'guard-policy':
+        tomorrow += '; put back %s where Edit has changed it' % (
+            ' and '.join(back))
+    consoles, headless = _other_consoles(properties, vm, line, by)
+    return {'ways': ways, 'host': host, 'other_host': elsewhere,
+            'tomorrow': tomorrow, 'headless': headless,
+            # A property that can be corrected is no matter of consoles.
+            'consoles': [] if any(not way['open'] for way in ways) else
+                        consoles}
+
+
+def host_file_remedy(line: str, own: str) -> str:
+    """
+    Return what to do with the host's file, which the hook has refused with a
+    line (str); own: what that says to do.
+    """
+    path = tlsciphers.HOST_DEFAULT
+    if line.endswith(' [host-file-owner]'):
+        return own if path in own else '%s %s' % (own, path)
+    number = re.match(re.escape(path) + r': (line \d+): ', line)
+    return 'correct %s%s%s, or copy the file from a host where VMs start' % (
+        number.group(1) + ' of ' if number else '', path,
+        ' (%s)' % own if own else '')
+
+
+def _other_consoles(properties: 'dict[str, str]',
+                    vm: 'domains.VM | None', line: str,
+                    by: 'documents.RefusedBy',
+                    ) -> 'tuple[list[documents.Display], bool]':
+    """
+    Return the consoles (SPICE or VNC) with which alone a VM starts, with a
+    policy and encrypted, and whether it starts without any: what Run Once can
+    give it, with all its properties.
+    """
+    if by in ('libvirt', 'QEMU') or CANNOT_START in line or (
+            OF_HOST.match(line) and not line.startswith(
+                tlsciphers.HOST_DEFAULT)):
+        return [], False
+    refused = _refused_displays(line) if by == 'wrapper' else set()
+    found: list[documents.Display] = []
+    displays: list[documents.Display] = ['spice', 'vnc']
+    for display in displays:
+        if display in refused or displays_of(vm) == {display} or (
+                vm and not vm.of_file
+                and display == 'spice' not in vm.displays
+                and not programs.has_spice()):
+            continue
+        alone = domains.with_console(vm, display)
+        try:
+            settings, _ = settle(properties, alone)
+        except tlsciphers.Refused:
+            continue
+        if not _open(settings, {display}) and (
+                vm is None or (not domain_consoles.refusal(alone, settings)
+                                    and not _unencrypted(alone))):
+            found.append(display)
+    try:
+        settle(properties, domains.with_console(vm, None))
+    except tlsciphers.Refused:
+        return found, False
+    return found, True
+
+
+def _refused_displays(line: str) -> 'set[documents.Display]':
+    """Return the displays that a wrapper's line is about."""
+    if line.startswith('qemu-kvm-modified: SPICE: '):
+        return {'spice'}
+    keys = _keys_in(line)
+    found: set[documents.Display] = set()
+    if 'priority' in keys:
+        found.add('vnc')
+    if keys - {'priority'}:
+        found.add('spice')
+    return found
+
+
+def _unencrypted(vm: domains.VM) -> 'set[documents.Display]':
+    """Return the displays that have no TLS at the next start."""
+    return {endpoint.display for endpoint in domain_consoles.endpoints(vm)
+            if endpoint.at_start is False and endpoint.place}
 
 
 def _ways(properties: 'dict[str, str]', vm: 'domains.VM | None',
@@ -141,8 +234,10 @@ def _ways(properties: 'dict[str, str]', vm: 'domains.VM | None',
     if flags is None and vm and vm.guard:
         flags = '+' + tlsciphers.GUARD  # It is in the domain XML.
     old = properties if flags is None else {**properties, FLAGS: flags}
+    corrected = _corrected(properties, vm)
     seen: list[list[documents.Change]] = [[]]
-    for group in _candidates(properties, flags, line, by, blamed):
+    for number, group in enumerate(_candidates(
+            properties, flags, line, by, blamed, corrected)):
         for some, value in group:
             new = dict(some) if value is None else {**some, FLAGS: value}
             changes: list[documents.Change] = [
@@ -159,17 +254,87 @@ def _ways(properties: 'dict[str, str]', vm: 'domains.VM | None',
             if vm and by != 'libvirt' and domain_consoles.refusal(
                     vm, settings):
                 continue
-            seen.append(changes)
             # Where nobody takes the guard out, nobody sets the policy.
-            yield {'changes': changes, 'open': _open(
-                       [] if by == 'libvirt' else settings,
-                       displays_of(vm)),
-                   'guard': tlsciphers.has_guard(value or '')}
+            uncovered = _open([] if by == 'libvirt' else settings, [
+                *displays_of(vm), *(tlsciphers.argument_displays(
+                    vm.document) if vm else ())])
+            if some == corrected and blamed and number == 0 and uncovered:
+                continue  # There may be one that covers all.
+            seen.append(changes)
+            yield {'changes': changes, 'open': uncovered,
+                   'guard': tlsciphers.has_guard(value or ''),
+                   'weaker': _weaker(properties, settings, uncovered),
+                   'unencrypted': [
+                       display for display in uncovered
+                       if vm and display in _unencrypted(vm)]}
+            if number == 0 and not uncovered and not any(
+                    change['to'] for change in changes):
+                return  # Only the mistake goes: nothing else has to.
             break
 
 
+def _corrected(properties: 'dict[str, str]',
+               vm: 'domains.VM | None') -> 'dict[str, str] | None':
+    """
+    Return the properties (dict, without extra_cpu_flags) less those that the
+    hook refuses, or None where that is of no use.
+    """
+    some = {name: value for name, value in properties.items()
+            if name != FLAGS}
+    while True:
+        try:
+            settle({**some, FLAGS: ''}, vm)
+        except tlsciphers.Refused as refusal:
+            refused = [name for name in some
+                       if str(refusal).startswith(name + ': ')]
+            if not refused:
+                return None
+            del some[refused[0]]
+        else:
+            return some
+
+
+def _weaker(properties: 'dict[str, str]',
+            settings: 'list[tuple[str, str]]',
+            uncovered: 'list[documents.Display]') -> 'list[str]':
+    """
+    Return the versions of TLS (list of str) that settings permit, beyond what
+    properties name (refused or not), on the consoles that they cover.
+    """
+    profile = tlsciphers.PROFILES.get(properties.get(PROFILE, '').strip(), {})
+    before = _versions([(tlsciphers.REQUIREMENT, '%s=%s' % (
+        name[len('tls'):], value)) for name, value in profile.items()])
+    own = properties.get('tlsprotocols', '').strip()
+    if set(own.split(':')) <= {'TLSv1.2', 'TLSv1.3'}:
+        before['spice'] = own.split(':')
+    before['vnc'] = libraries.list_priority(properties.get(
+        'tlspriority', '').strip())[0] or before.get('vnc', [])
+    found: set[str] = set()
+    for display, versions in _versions(settings).items():
+        if before.get(display) and display not in uncovered:
+            found.update(set(versions) - set(before[display]))
+    return sorted(found)
+
+
+def _versions(settings: 'list[tuple[str, str]]') -> 'dict[str, list[str]]':
+    """Return {display: versions of TLS} of settings that are required."""
+    found: dict[str, list[str]] = {}
+    for option, setting in settings:
+        key, _, value = setting.partition('=')
+        if option != tlsciphers.REQUIREMENT:
+            continue
+        if key == 'priority':
+            found['vnc'] = libraries.list_priority(value)[0]
+        elif key == 'protocols':
+            found['spice'] = value.split(':')
+        else:
+            found.setdefault('spice', ['TLSv1.2', 'TLSv1.3'])
+    return found
+
+
 def _candidates(properties: 'dict[str, str]', flags: 'str | None', line: str,
-                by: 'documents.RefusedBy', blamed: 'list[str]') -> (
+                by: 'documents.RefusedBy', blamed: 'list[str]',
+                corrected: 'dict[str, str] | None') -> (
                     'list[list[tuple[dict[str, str], str | None]]]'):
     """
     Return groups (list) of what to try in turn: properties and extra_cpu_flags
@@ -191,21 +356,27 @@ def _candidates(properties: 'dict[str, str]', flags: 'str | None', line: str,
         # It has named the settings that it cannot enforce here.
         some = without(_properties_for(line))
         return [[(some, guarded), (some, unguarded)]]
-    if by == 'QEMU' or (OF_HOST.match(line) and not line.startswith(
-            tlsciphers.HOST_DEFAULT)):
+    if by == 'QEMU' or (by != 'libvirt' and OF_HOST.match(line)
+                        and not line.startswith(tlsciphers.HOST_DEFAULT)):
         return [[({}, unguarded)]]  # No policy can be enforced here.
-    kept = [without(()), without(blamed), {}]
+    kept = [without(()), without(blamed) if corrected is None else corrected,
+            {}]
     covered = [] if by == 'libvirt' else [
-        [(kept[0], guarded), *(({**some, PROFILE: SUGGESTED}, guarded)
-                               for some in kept)]]
+        [*((some, guarded) for some in kept[:2]),
+         *(({**some, PROFILE: SUGGESTED}, guarded) for some in kept)]]
     return [*covered, [(some, unguarded) for some in kept]]
+
+
+def _keys_in(line: str) -> 'set[str]':
+    """Return the settings that a wrapper's line is about."""
+    found = re.search(r'qemu-kvm-modified: ([a-z]+(?:, [a-z]+)*): ', line)
+    keys = set(found.group(1).split(', ') if found else ())
+    return keys.intersection(tlsciphers.KEYS) or set(tlsciphers.KEYS)
 
 
 def _properties_for(line: str) -> 'set[str]':
     """Return the properties that make the settings in a wrapper's line."""
-    found = re.search(r'qemu-kvm-modified: ([a-z]+(?:, [a-z]+)*): ', line)
-    keys = set(found.group(1).split(', ') if found else ())
-    keys = keys.intersection(tlsciphers.KEYS) or set(tlsciphers.KEYS)
+    keys = _keys_in(line)
     names = {PROFILE}
     if 'priority' in keys:
         names.add('tlspriority')

@@ -472,7 +472,9 @@ def front(report: 'Summary') -> Markup:
         facts([
             ('Scanned', report.times and period(report.times)),
             ('Earlier scan', report.earlier and report.earlier.times
-             and period(report.earlier.times)),
+             and period(report.earlier.times) + (
+                 ' (the earlier scan is later than this one)'
+                 if report.earlier.is_later else '')),
             ('Checked against', compared_with(report.baselines)),
             ('Not checked', join([
                 element('span', '%s: %s' % (what, count(consoles, 'console')))

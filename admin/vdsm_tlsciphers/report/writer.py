@@ -5,7 +5,7 @@
 
 import collections
 
-from vdsm_tlsciphers import UserError, files
+from vdsm_tlsciphers import UserError, files, output
 from vdsm_tlsciphers.audit import earlier_scans, results, scan_files
 from vdsm_tlsciphers.report import page, summary
 
@@ -42,6 +42,9 @@ def write_html(path: str, documents: 'Iterable[documents.Scan]',
             report.earlier_sources = earlier_sources
             with files.replacement(folder, name) as target:
                 report.write(target)
+        if report.earlier and report.earlier.is_later:
+            output.note('the earlier scan is later than this one; give the '
+                          'older one with --before', 'earlier-is-later')
         return report
 
 
@@ -91,7 +94,8 @@ class Report(summary.Summary):
                     certificates[result.certificate] += 1
                 consoles.append((
                     console['display'], result,
-                    self.earlier.find(console, document['host'])
+                    self.earlier.find(console, document['host'],
+                                      document['time'])
                     if self.earlier else None))
             cards.setdefault(tuple(consoles), []).append(vm)
         self.rows.append((document['host'], document['time'], totals))
