@@ -11,13 +11,20 @@ import tlsciphers
 from vdsm_tlsciphers import UserError
 from vdsm_tlsciphers.audit import compliance, local_server
 from vdsm_tlsciphers.audit.property_guess import mistyped_guards
-from vdsm_tlsciphers.host import domain_consoles, domains, next_start
+from vdsm_tlsciphers.host import (
+    domain_consoles,
+    domains,
+    last_start,
+    next_start,
+)
 from vdsm_tlsciphers.host import wrapper as installed
 from vdsm_tlsciphers.output import FORMAT_VERSION, as_remedy, without_package
 from vdsm_tlsciphers.tls import libraries
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import argparse
+
     from vdsm_tlsciphers import documents
     from vdsm_tlsciphers.host import checks
 
@@ -215,6 +222,75 @@ def check_here(properties: 'dict[str, str]',
         if fault:
             add_fault(document, vm, *fault)
     return document
+
+
+def check_vm(vm_name: str, properties: 'dict[str, str]', engine_ciphers: str,
+             baseline: 'dict[str, str] | None', name: str,
+             ) -> 'documents.Check':
+    """Return the same (dict) for the name of a VM, which may not run."""
+    found = domains.look_up(domains.connect(), vm_name)
+    vm, runs = found or (None, False)
+    if runs:
+        return check_here(wanted(properties, vm), vm, engine_ciphers,
+                          baseline, name)
+    last = last_start.LastStart(vm_name, vm)
+    # While it fails, libvirt may have a domain that vdsm has not yet filled.
+    if vm is None or not vm.displays:
+        vm = last.vm or vm
+    end = last.end and (last.end[0], 'ended: ' + last.end[1]
+                        if last.end[1] else 'has no end in its log')
+    if vm is None and last.refusal is None and not (end and properties):
+        if end:
+            raise UserError('%s: its last start here was not refused (%s, it '
+                            '%s), and libvirt does not know its properties '
+                            'any more; give them: check --vm NAME '
+                            'PROPERTY=VALUE' % (vm_name, *end),
+                            'start-not-refused')
+        raise UserError('%s: libvirt of this host does not know this VM, and '
+                        'the ends of its logs have no start of it%s; run this '
+                        'on the host that its event names, or give what it '
+                        'has in the engine: check NAME=VALUE' % (
+                            vm_name, ' (%s)' % '; '.join(last.unread)
+                            if last.unread else ''),
+                        'no-such-vm')
+    document = check_here(wanted(properties, vm), vm, engine_ciphers, baseline,
+                          name, of_vm=True)
+    if end:
+        document['notes'].append(
+            'its last start here was not refused (%s, it %s)' % end)
+    document['vm'] = vm.name if vm else vm_name
+    document['notes'] += last.unread
+    if vm is None and not properties:
+        document['displays'] = {}
+        document['findings'], document['details'] = [], []
+        document['notes'].append(
+            'the log has not got what the engine sent for this VM; give its '
+            'properties, as the engine has them: check --vm %s NAME=VALUE'
+            % vm_name)
+    if last.refusal:
+        add_last_start(document, last.refusal, vm)
+    return document
+
+
+def find_vms(options: 'argparse.Namespace', has_values: bool,
+             ) -> 'list[domains.VM] | list[None]':
+    """Return the VMs that the options name; [None] for none of them."""
+    if options.running:
+        return domains.running(domains.connect())
+    if options.xml is not None:
+        return [domains.VM(domains.read_file(options.xml), of_file=True)]
+    if not has_values and not has_default():
+        raise UserError('there is nothing to check; give [NAME=]VALUE, --vm, '
+                        '--running or --xml')
+    return [None]
+
+
+def has_default() -> bool:
+    """Tell whether this host has a default, or a file that is wrong."""
+    try:
+        return bool(tlsciphers.read_host_default().get('default'))
+    except tlsciphers.Refused:
+        return True  # resolve() says what is wrong.
 
 
 @functools.lru_cache(maxsize=None)

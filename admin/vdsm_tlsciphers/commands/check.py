@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from vdsm_tlsciphers import documents
-    from vdsm_tlsciphers.host import domains
 
 EXAMPLES = """\
 A value without a NAME is taken for that of tlsprofile, tlsprotocols,
@@ -100,9 +99,11 @@ def run(options: 'argparse.Namespace') -> int:
         checked = [policy_check.check_here(
             policy_check.wanted(properties, vm), vm,
             options.engine_ciphers, baseline, options.baseline)
-            for vm in find_vms(options, bool(properties))]
+            for vm in policy_check.find_vms(options, bool(properties))]
     else:
-        checked = [check_vm(options, properties, baseline)]
+        checked = [policy_check.check_vm(
+            options.vm, properties, options.engine_ciphers, baseline,
+            options.baseline)]
     guessed = tuple(name + ': ' for argument, (name, value)
                     in zip(options.values, given)
                     if value == argument and name != domains.FLAGS)
@@ -124,80 +125,6 @@ def run(options: 'argparse.Namespace') -> int:
         document['refused'] or document['findings']
         or policy_check.refused_before(document)
         for document in checked) else FINE
-
-
-def check_vm(options: 'argparse.Namespace', properties: 'dict[str, str]',
-             baseline: 'dict[str, str] | None') -> 'documents.Check':
-    """Return the document (dict) of the VM that --vm names."""
-    from vdsm_tlsciphers.audit import policy_check
-    from vdsm_tlsciphers.host import domains, last_start
-    found = domains.look_up(domains.connect(), options.vm)
-    vm, runs = found or (None, False)
-    if runs:
-        return policy_check.check_here(
-            policy_check.wanted(properties, vm), vm,
-            options.engine_ciphers, baseline, options.baseline)
-    last = last_start.LastStart(options.vm, vm)
-    # While it fails, libvirt may have a domain that vdsm has not yet filled.
-    if vm is None or not vm.displays:
-        vm = last.vm or vm
-    end = last.end and (last.end[0], 'ended: ' + last.end[1]
-                        if last.end[1] else 'has no end in its log')
-    if vm is None and last.refusal is None and not (end and properties):
-        if end:
-            raise UserError('%s: its last start here was not refused (%s, it '
-                            '%s), and libvirt does not know its properties '
-                            'any more; give them: check --vm NAME '
-                            'PROPERTY=VALUE' % (options.vm, *end),
-                            'start-not-refused')
-        raise UserError('%s: libvirt of this host does not know this VM, and '
-                        'the ends of its logs have no start of it%s; run this '
-                        'on the host that its event names, or give what it '
-                        'has in the engine: check NAME=VALUE' % (
-                            options.vm, ' (%s)' % '; '.join(last.unread)
-                            if last.unread else ''),
-                        'no-such-vm')
-    document = policy_check.check_here(
-        policy_check.wanted(properties, vm), vm,
-        options.engine_ciphers, baseline, options.baseline, of_vm=True)
-    if end:
-        document['notes'].append(
-            'its last start here was not refused (%s, it %s)' % end)
-    document['vm'] = vm.name if vm else options.vm
-    document['notes'] += last.unread
-    if vm is None and not properties:
-        document['displays'] = {}
-        document['findings'], document['details'] = [], []
-        document['notes'].append(
-            'the log has not got what the engine sent for this VM; give its '
-            'properties, as the engine has them: check --vm %s NAME=VALUE'
-            % options.vm)
-    if last.refusal:
-        policy_check.add_last_start(document, last.refusal, vm)
-    return document
-
-
-def find_vms(options: 'argparse.Namespace', has_values: bool,
-             ) -> 'list[domains.VM] | list[None]':
-    """Return the VMs that the options name; [None] for none of them."""
-    from vdsm_tlsciphers.host import domains
-    if options.running:
-        return domains.running(domains.connect())
-    if options.xml is not None:
-        return [domains.VM(domains.read_file(options.xml), of_file=True)]
-    if not has_values and not has_default():
-        raise UserError('there is nothing to check; give [NAME=]VALUE, --vm, '
-                        '--running or --xml')
-    return [None]
-
-
-def has_default() -> bool:
-    """Tell whether this host has a default, or a file that is wrong."""
-    import tlsciphers
-    try:
-        return bool(tlsciphers.read_host_default().get('default'))
-    except tlsciphers.Refused:
-        return True  # resolve() says what is wrong.
 
 
 # For people
