@@ -340,3 +340,34 @@ def hook(make_hook: MakeHook, installation: support.Installation) -> Hook:
 def newest_hook(make_hook: MakeHook,
                 newest_installation: support.Installation) -> Hook:
     return make_hook(newest_installation)
+
+
+class WriteDefault(Protocol):
+    """What the fixture host_default is; it returns the path of the file."""
+
+    def __call__(self, text: str | bytes, mode: int = ...) -> str: ...
+
+
+@pytest.fixture
+def host_default(hook: Hook) -> Iterator[WriteDefault]:
+    """A function that writes the host's default of a hook's installation."""
+    yield from write_and_remove(hook.installation)
+
+
+@pytest.fixture
+def newest_host_default(newest_hook: Hook) -> Iterator[WriteDefault]:
+    yield from write_and_remove(newest_hook.installation)
+
+
+def write_and_remove(
+        installation: support.Installation) -> Iterator[WriteDefault]:
+    path = installation.host_default
+
+    def write(text: str | bytes, mode: int = 0o644) -> str:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        path.chmod(mode)
+        return str(path)
+
+    yield write
+    path.unlink(missing_ok=True)

@@ -32,23 +32,12 @@ def read_bounded(path: str, limit: int, remedy: str) -> bytes:
     device is not read, and nothing is waited for without an end. Raises
     UserError, with the remedy (str) where it is another kind of file.
     """
-    try:
-        # Opening a pipe would wait for somebody to write to it.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
-        try:
-            mode = os.fstat(descriptor).st_mode
-            if not stat.S_ISREG(mode) and not stat.S_ISFIFO(mode):
-                raise UserError('%s: not a regular file; %s' % (path, remedy),
-                                'not-a-regular-file')
-            data = _read(descriptor, limit + 1)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        raise UserError('%s: cannot be read: %s' % (path, error.strerror),
-                        'file-unreadable')
-    except ValueError:
-        raise UserError('%s: cannot be read: no file can have this name'
-                        % path, 'file-unreadable')
+    with _opened(path) as descriptor:
+        mode = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISFIFO(mode):
+            raise UserError('%s: not a regular file; %s' % (path, remedy),
+                            'not-a-regular-file')
+        data = _read(descriptor, limit + 1)
     if data is None:
         raise UserError('%s: not read to its end within %d seconds; %s'
                         % (path, TIMEOUT, remedy), 'file-timeout')
@@ -61,15 +50,26 @@ def read_bounded(path: str, limit: int, remedy: str) -> bytes:
 
 def read_end(path: str, limit: int) -> bytes:
     """Return the end of a file, at most limit bytes. Raises UserError."""
+    with _opened(path) as descriptor:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise UserError('%s: not a regular file; look at it' % path,
+                            'not-a-regular-file')
+        os.lseek(descriptor, max(0, status.st_size - limit), os.SEEK_SET)
+        return _read(descriptor, limit) or b''
+
+
+@contextlib.contextmanager
+def _opened(path: str) -> 'Iterator[int]':
+    """
+    Open a file, or a pipe, to be read; give its descriptor. Raises
+    UserError, also where reading it fails.
+    """
     try:
+        # Opening a pipe would wait for somebody to write to it.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
         try:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise UserError('%s: not a regular file; look at it'
-                                % path, 'not-a-regular-file')
-            os.lseek(descriptor, max(0, status.st_size - limit), os.SEEK_SET)
-            return _read(descriptor, limit) or b''
+            yield descriptor
         finally:
             os.close(descriptor)
     except OSError as error:

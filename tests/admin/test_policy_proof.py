@@ -121,14 +121,20 @@ def test_what_gnutls_accepts_beyond_the_policy_is_named(
     assert accepted in found
 
 
+@pytest.fixture
+def parameters(tmp_path: pathlib.Path) -> pathlib.Path:
+    """Diffie-Hellman parameters of 2048 bits."""
+    path = tmp_path / 'dh.pem'
+    subprocess.run(['openssl', 'genpkey', '-genparam', '-algorithm', 'DH',
+                    '-pkeyopt', 'group:modp_2048', '-out', path],
+                   check=True, capture_output=True)
+    return path
+
+
 def test_dhe_for_clients_that_name_no_group_is_named(
         newest_command: Command, certificate: pathlib.Path,
-        tmp_path: pathlib.Path) -> None:
+        parameters: pathlib.Path) -> None:
     """As QEMU's VNC does it where a host has parameters of its own."""
-    parameters = tmp_path / 'dh.pem'
-    subprocess.run(['openssl', 'genpkey', '-genparam', '-algorithm', 'DH',
-                    '-pkeyopt', 'group:modp_2048', '-out', parameters],
-                   check=True, capture_output=True)
     with servers.gnutls(certificate, GNUTLS + ':+DHE-RSA', '--dhparams',
                         str(parameters)) as port:
         assert prove(newest_command, {'priority': GNUTLS}, 'websocket',
@@ -159,12 +165,8 @@ def test_server_that_fails_at_its_choice_does_not_hide_the_rest(
 
 def test_dhe_outside_of_the_groups_of_a_policy_is_a_difference(
         newest_command: Command, certificate: pathlib.Path,
-        tmp_path: pathlib.Path) -> None:
+        parameters: pathlib.Path) -> None:
     """As QEMU's VNC does it, with parameters of its own."""
-    parameters = tmp_path / 'dh.pem'
-    subprocess.run(['openssl', 'genpkey', '-genparam', '-algorithm', 'DH',
-                    '-pkeyopt', 'group:modp_2048', '-out', parameters],
-                   check=True, capture_output=True)
     policy = GNUTLS + ':+DHE-RSA'
     with servers.gnutls(certificate, policy, '--dhparams',
                         str(parameters)) as port:

@@ -20,7 +20,7 @@ import pytest
 import support
 
 if TYPE_CHECKING:
-    from conftest import Hook
+    from conftest import Hook, WriteDefault
 
 X86 = (support.DATA / 'domain-x86_64.xml').read_text()
 SPICE = X86.replace('type="vnc"', 'type="sdl"')
@@ -136,31 +136,22 @@ def test_vm_with_a_policy_on_each_console_starts(
 @pytest.mark.parametrize('default', ['', '[default]\ntlsprofile = modern\n'])
 def test_console_without_a_policy_of_the_vm_is_refused(
         newest_hook: Hook, xml: str, properties: dict[str, str],
-        consoles: str, default: str) -> None:
-    path = newest_hook.installation.host_default
-    path.parent.mkdir(parents=True, exist_ok=True)
+        consoles: str, default: str,
+        newest_host_default: WriteDefault) -> None:
     if default:
-        path.write_text(default)
-    try:
-        line = newest_hook.refusal(guarded(xml), extra_cpu_flags=GUARD,
-                                   **properties)
-    finally:
-        path.unlink(missing_ok=True)
+        newest_host_default(default)
+    line = newest_hook.refusal(guarded(xml), extra_cpu_flags=GUARD,
+                               **properties)
     assert line.endswith(' [guard-uncovered]')
     assert ' %s (' % consoles in line
 
 
 def test_guard_is_seen_where_only_the_default_of_the_host_has_to_do(
-        newest_hook: Hook) -> None:
+        newest_hook: Hook, newest_host_default: WriteDefault) -> None:
     """Then nobody told the hook of the guard, but it reads the XML."""
-    path = newest_hook.installation.host_default
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text('[default]\ntlsprofile = modern\n')
-    try:
-        assert '[guard-uncovered]' in newest_hook.refusal(guarded(X86))
-        assert FEATURE not in newest_hook.change(guarded(HEADLESS))[0]
-    finally:
-        path.unlink()
+    newest_host_default('[default]\ntlsprofile = modern\n')
+    assert '[guard-uncovered]' in newest_hook.refusal(guarded(X86))
+    assert FEATURE not in newest_hook.change(guarded(HEADLESS))[0]
 
 
 def with_arguments(*arguments: str) -> str:

@@ -11,8 +11,8 @@ import re
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import pytest
@@ -20,7 +20,7 @@ import pytest
 import support
 
 if TYPE_CHECKING:
-    from conftest import Hook, MakeHook
+    from conftest import Hook, MakeHook, WriteDefault
 
 X86 = (support.DATA / 'domain-x86_64.xml').read_text()
 SPICE = (support.DATA / 'domain-ppc64le.xml').read_text()
@@ -30,37 +30,6 @@ HOSTED_ENGINE = re.sub('<name>.*</name>', '<name>HostedEngine</name>', X86)
 TLS12 = 'ECDHE-RSA-AES256-GCM-SHA384'
 TLS13 = 'TLS_AES_256_GCM_SHA384'
 PRIORITY = 'NORMAL:-VERS-ALL:+VERS-TLS1.2'
-
-
-class WriteDefault(Protocol):
-    """What the fixture host_default is; it returns the path of the file."""
-
-    def __call__(self, text: str | bytes, mode: int = ...) -> str: ...
-
-
-@pytest.fixture
-def host_default(hook: Hook) -> Iterator[WriteDefault]:
-    """A function that writes the host's default of a hook's installation."""
-    yield from write_and_remove(hook.installation)
-
-
-@pytest.fixture
-def newest_host_default(newest_hook: Hook) -> Iterator[WriteDefault]:
-    yield from write_and_remove(newest_hook.installation)
-
-
-def write_and_remove(
-        installation: support.Installation) -> Iterator[WriteDefault]:
-    path = installation.host_default
-
-    def write(text: str | bytes, mode: int = 0o644) -> str:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(text if isinstance(text, bytes) else text.encode())
-        path.chmod(mode)
-        return str(path)
-
-    yield write
-    path.unlink(missing_ok=True)
 
 
 @pytest.mark.parametrize('properties, policy', [
