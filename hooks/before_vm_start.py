@@ -70,8 +70,9 @@ def load():
         from tlsciphers_hook import main
     except Exception as error:
         sys.stderr.write(
-            'tlsciphers: the package is damaged: %s; remedy: dnf reinstall '
-            'vdsm-hook-tlsciphers\n' % str(error).replace("'", ''))
+            'tlsciphers: the package is damaged: %s; dnf reinstall '
+            'vdsm-hook-tlsciphers [package-damaged]\n'
+            % str(error).replace("'", ''))
         # The default of a host is best effort.
         sys.exit(2 if asks_for_policy() else 0)
     return main

@@ -14,9 +14,9 @@ import posix
 import sys
 
 VDSM_RUN_DIR = '@VDSM_RUN_DIR@'
-UNREADABLE = ('tlsciphers: the domain XML, as vdsm or another hook left it, '
-              'cannot be read: %s; look in vdsm.log for the hook that ran '
-              'before [domain-xml]')
+UNREADABLE = ('the domain XML, as vdsm or another hook left it, cannot be '
+              'read: ')
+BROKEN_BY = 'look in vdsm.log for the hook that ran before'
 
 SAMPLE_CIPHERS = 'ECDHE-RSA-AES256-GCM-SHA384:ECDHE-RSA-AES128-GCM-SHA256'
 SAMPLE_XML = """\
@@ -71,15 +71,18 @@ def test():
     """
     from xml.dom import minidom  # nosec B408 # the sample
 
-    import tlsciphers as policy
-    properties = dict((name, os.environ[name]) for name in policy.PROPERTIES
+    import tlsciphers_domain
+    from tlsciphers_values import PROPERTIES, Refused
+
+    import tlsciphers
+    properties = dict((name, os.environ[name]) for name in PROPERTIES
                       if name in os.environ)
     features = ''.join(
-        '<feature name="%s"%s/>' % (policy.GUARD, {
+        '<feature name="%s"%s/>' % (tlsciphers_domain.GUARD, {
             '+': ' policy="require"', '-': ' policy="disable"',
         }.get(flag[:1], ''))
         for flag in os.environ.get('extra_cpu_flags', '').split(',')
-        if policy.has_guard(flag))
+        if tlsciphers_domain.has_guard(flag))
     before = SAMPLE_XML
     if features:
         before = before.replace('  <devices>', '  <cpu>%s</cpu>\n'
@@ -88,18 +91,18 @@ def test():
         properties = {'tlsciphers': SAMPLE_CIPHERS}
     document = minidom.parseString(before)  # nosec B318 # the sample
     try:
-        settings, notes = policy.resolve(properties,
-                                         policy.displays(document))
-        guard = policy.check_guard(document, settings)
-    except policy.Refused as refusal:
-        sys.exit('50_emulator: ' + str(refusal))
-    policy.remove(guard)
+        settings, notes = tlsciphers.resolve(
+            properties, tlsciphers_domain.displays(document))
+        guard = tlsciphers_domain.check_guard(document, settings)
+    except Refused as refusal:
+        sys.exit('50_emulator: %s' % refusal)
+    tlsciphers_domain.remove(guard)
     if settings:
-        policy.set_policy(document, settings)
+        tlsciphers_domain.set_policy(document, settings)
     print('Before:\n%s\n\nAfter:\n%s\n' % (
         before, document.documentElement.toxml()))
     for note in notes:
-        print('vdsm.log: ' + note)
+        print('vdsm.log: %s' % note)
 
 
 def run(has_properties):
@@ -109,60 +112,74 @@ def run(has_properties):
         import hooking
     except ImportError as error:
         sys.stderr.write('tlsciphers: cannot import hooking, which vdsm puts '
-                         'on PYTHONPATH: %s\n' % error)
+                         'on PYTHONPATH: %s [no-hooking]\n' % error)
         sys.exit(0 if is_default_of_hosted_engine(has_properties) else 2)
     try:
-        notes = enforce(hooking, load_policy())
+        notes = enforce(hooking, *load_policy())
     except Exception as error:
-        line = one_line(error)
+        message = describe(error)
         if is_default_of_hosted_engine(has_properties):
-            line += ' (not refused: it is the hosted engine)'
+            line = message % ' (not refused: it is the hosted engine)'
         elif not (has_properties or type(error).__name__ == 'Refused'):
             # That is best effort.
-            line += '; the default of the host does not apply'
+            line = message % ': host default ignored'
         elif is_resume(hooking):
-            line += (' (not refused: the VM resumes, with the policy that was '
-                     'saved)')
+            line = message % (' (not refused: the VM resumes, with the policy '
+                              'that was saved)')
         else:
-            hooking.exit_hook(line)
+            hooking.exit_hook(message % '')
         notes = [line]
     for note in notes:
-        hooking.log(note)
+        hooking.log(str(note))
 
 
 def load_policy():
-    """Return the module tlsciphers; where it is damaged: ImportError."""
+    """Return the modules for a policy; where one is damaged: ImportError."""
     try:
+        import tlsciphers_domain
+        import tlsciphers_host
+
         import tlsciphers
     except Exception as error:
         raise ImportError(str(error))
-    return tlsciphers
+    return tlsciphers, tlsciphers_domain, tlsciphers_host
 
 
-def one_line(error):
-    """Return what an exception says: a traceback would bury the cause."""
+def describe(error):
+    """
+    Return an exception as a line (str) with one %s, for what is to be said
+    before the remedy: a traceback would bury the cause.
+    """
     # A module that is empty, or ends too early, lacks names.
     if isinstance(error, (ImportError, NameError)) or (
             isinstance(error, AttributeError) and 'module' in str(error)):
-        text = ('the package is damaged: %s; remedy: dnf reinstall '
-                'vdsm-hook-tlsciphers' % error)
+        parts = ('the package is damaged: %s' % error,
+                 'dnf reinstall vdsm-hook-tlsciphers', 'package-damaged')
     elif type(error).__name__ == 'Refused':
-        return str(error)
+        return '%s%%s%s [%s]' % tuple(part.replace('%', '%%') for part in (
+            error.prefix + error.text,
+            error.remedy and '; ' + error.remedy, error.code))
     elif isinstance(error, RuntimeError) and 'recursion' in str(error):
         # libvirt does not go that deep either.
-        return UNREADABLE % 'it is nested too deeply'
+        parts = UNREADABLE + 'it is nested too deeply', BROKEN_BY, 'domain-xml'
     else:
-        text = 'unexpected error: %s: %s' % (type(error).__name__, error)
-    return 'tlsciphers: ' + ''.join(
-        c if ' ' <= c <= '~' and c not in '"\'\\' else '?' for c in text[:400])
+        parts = ('unexpected error: %s: %s' % (type(error).__name__, error),
+                 'report this bug', 'internal-error')
+    return 'tlsciphers: %s%%s; %s [%s]' % ((''.join(
+        c if ' ' <= c <= '~' and c not in '"\'\\%' else '?'
+        for c in parts[0][:400]),) + parts[1:])
 
 
-def enforce(hooking, policy):
+def enforce(hooking, policy, domain, host):
     """
     Write the policy of this VM into its domain XML.
 
+    Arguments:
+        hooking, policy, domain, host (module): vdsm's, tlsciphers,
+            tlsciphers_domain and tlsciphers_host.
+
     Returns:
-        list of str: lines for vdsm.log.
+        list: notes for vdsm.log.
 
     Raises:
         policy.Refused: the VM must not start; the XML is untouched.
@@ -173,28 +190,28 @@ def enforce(hooking, policy):
         document = hooking.read_domxml()
     except Exception as error:
         # Its text can hold anything that the file holds.
-        raise policy.Refused(UNREADABLE % (
-            '%s: %s' % (type(error).__name__,
-                        policy.printable(str(error), 200))))
-    settings, notes = policy.resolve(os.environ, policy.displays(document),
-                                     policy.is_hosted_engine(document))
-    guard = policy.check_guard(document, settings)
+        raise policy.Refused(UNREADABLE + '%s: %s' % (
+            type(error).__name__, policy.printable(str(error), 200)),
+            BROKEN_BY, 'domain-xml', prefix=policy.PACKAGE)
+    settings, notes = policy.resolve(os.environ, domain.displays(document),
+                                     domain.is_hosted_engine(document))
+    guard = domain.check_guard(document, settings)
     if not guard:
-        notes.extend(policy.describe_guard(
+        notes.extend(domain.describe_guard(
             document, os.environ.get('extra_cpu_flags', '')))
     try:
         if settings:
-            policy.check_emulator(document)
-            notes.extend(policy.check_wrapper())
+            domain.check_emulator(document)
+            notes.extend(host.check_wrapper())
     except policy.Refused as refusal:
         if policy.REQUIREMENT in [option for option, _ in settings]:
             raise
-        return ['%s; the default of the host does not apply' % refusal]
-    policy.remove(guard)
-    if (settings and policy.set_policy(document, settings)) or guard:
+        return [policy.host_default_ignored(refusal)]
+    domain.remove(guard)
+    if (settings and domain.set_policy(document, settings)) or guard:
         # In UTF-16 a zero byte stands between the two.
         if b'&#' in before.replace(b'\0', b''):
-            document = policy.ExactDocument(document)
+            document = domain.ExactDocument(document)
         write(hooking, policy, document, before)
     return notes
 
@@ -208,19 +225,20 @@ def write(hooking, policy, document, before):
     try:
         hooking.write_domxml(document)
     except Exception as error:
-        outcome = 'it is as it was'
+        outcome = 'it is unchanged'
         try:
             with open(os.environ['_hook_domxml'], 'wb') as domxml:
                 domxml.write(before)
         except EnvironmentError:
-            outcome = 'nor could it be put back as it was'
+            outcome = 'and restoring it failed'
         if isinstance(error, RuntimeError):
             raise error  # noqa: TRY201 (Python 2: which one?)
         raise policy.Refused(
-            'tlsciphers: cannot write the domain XML: %s; %s; make room in '
-            'the folder of %s' % (
-                policy.printable(str(error), 100), outcome,
-                policy.printable(os.environ['_hook_domxml'], 100)))
+            'cannot write the domain XML: %s (%s)' % (
+                policy.printable(str(error), 100), outcome),
+            'make room in the folder of ' + policy.printable(
+                os.environ['_hook_domxml'], 100), 'domain-xml-unwritable',
+            prefix=policy.PACKAGE)
 
 
 def is_default_of_hosted_engine(has_properties):

@@ -30,6 +30,9 @@ PROPERTY = {'ciphers': 'tlsciphers', 'ciphersuites': 'tlsciphers',
 # What a VM can be given, as properties or in the host's default.
 SETTINGS = ('tlsciphers', 'tlsprotocols', 'tlsgroups', 'tlspriority')
 PROPERTIES = SETTINGS + ('tlsprofile',)
+# The options with which a policy is passed to the wrapper.
+REQUIREMENT = '-vdsm-tls'
+BEST_EFFORT = '-vdsm-tls-default'
 
 LETTERS_AND_DIGITS = (
     'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789')
@@ -57,6 +60,7 @@ CHARACTER_NAMES = {
     ',': 'a comma', ';': 'a semicolon', ' ': 'a space', '\t': 'a tab',
     '\n': 'a line break', '\r': 'a carriage return', '\0': 'a NUL',
     '"': 'a double quote', "'": 'a single quote', '\\': 'a backslash'}
+BEGIN_WITH_NORMAL = 'begin with NORMAL and remove what is not wanted'
 PROTOCOLS = ('TLSv1.2', 'TLSv1.3', 'TLSv1.2:TLSv1.3')
 # libspice (RedSSLParameters) holds a list in 256 bytes and drops the rest
 # without a word: exclusions at the end first of all.
@@ -84,27 +88,48 @@ PROOFS = ('TLS_AES_256_GCM_SHA384', 'TLS_AES_128_GCM_SHA256')
 # libraries care for it. The wrapper asks in its own (None).
 CLEAN = {'LC_ALL': 'C'}
 
-
+# What a message begins with that is about no property.
+PACKAGE = 'tlsciphers: '
 # Kinds of refusals: the libraries of this host cannot enforce a value; a
 # program that knows the answer cannot be run here; a value opens nothing, but
-# leaves a console to which nobody can connect (where a VM arrives with it,
+# leaves a console to which no client can connect (where a VM arrives with it,
 # that is only said). All others: a value that is wrong, or insecure.
 NOT_HERE, CANNOT_ASK, UNUSABLE = 'not-here', 'cannot-ask', 'unusable'
 
 
 class Refused(Exception):
     """
-    A policy that cannot be enforced, or that nobody can want. The message is
-    one line of ASCII without quotes and backslashes, the cause first: the
-    engine shows it as the repr of a bytes object. It ends with the code (str
-    or None) in brackets, by which docs/troubleshooting.md is found. Its kind
-    (str) is one of those above, or ''. One class for all: each costs a start.
+    A message: an insecure or unusable policy, or one that cannot be enforced.
+    As a str it is one line of ASCII without quotes and backslashes, since the
+    engine shows it as the repr of a bytes object: the text (what is wrong,
+    with what), the remedy, and in brackets the code, by which the message is
+    found in docs/troubleshooting.md. One about no property begins with a
+    prefix that says whose it is (PACKAGE). Its kind is one of those above, or
+    ''. What is only noted is one, too: each class costs a start.
     """
 
-    def __init__(self, line, code=None, kind=''):
-        Exception.__init__(self, '%s [%s]' % (line, code) if code else line)
+    def __init__(self, text, remedy, code, kind='', prefix=''):
+        Exception.__init__(self, text)
+        self.prefix = prefix
+        self.text = text
+        self.remedy = remedy
         self.code = code
         self.kind = kind
+
+    def __str__(self):
+        return '%s%s%s [%s]' % (
+            self.prefix, self.text, self.remedy and '; ' + self.remedy,
+            self.code)
+
+
+def display_of(setting):
+    """Return the display ('spice', 'vnc') that one of SETTINGS is for."""
+    return 'vnc' if setting == 'tlspriority' else 'spice'
+
+
+def consoles_of(displays):
+    """Return those of displays (of str) that a policy is for, as a list."""
+    return [display for display in ('spice', 'vnc') if display in displays]
 
 
 def printable(text, limit=60):
@@ -124,9 +149,10 @@ def check_characters(name, value, label=None):
     """
     label = label or name
     if not value:
-        raise Refused('%s: the value is empty; give one or remove the '
-                      '%s' % (label, 'property from the VM' if label == name
-                              else 'line'), 'empty-value')
+        raise Refused('%s: the value is empty' % label,
+                      'give one or remove the ' + (
+                          'property from the VM' if label == name else 'line'),
+                      'empty-value')
     known = PROPERTY.get(name, name)
     allowed = CHARACTERS[name if name in CHARACTERS else known]
     for position, character in enumerate(value):
@@ -139,10 +165,10 @@ def check_characters(name, value, label=None):
                 shown = 'a non-ASCII character'
             else:
                 shown = 'the character ' + character
-            raise Refused('%s: %s is not allowed (position %d, after %s); %s'
+            raise Refused('%s: %s is not allowed (position %d, after %s)'
                           % (label, shown, position + 1,
                              printable(value[max(0, position - 30):position])
-                             or 'nothing', SYNTAX[known]), 'character')
+                             or 'nothing'), SYNTAX[known], 'character')
 
 
 # SPICE, so OpenSSL
@@ -160,31 +186,30 @@ def split_cipher_list(value, label, environment=CLEAN):
         for name in token.split('+'):
             name = name.lstrip('!-')
             if name.startswith('TLS_') and '_WITH_' in name:
-                raise Refused('%s: %s is the name of IANA, which OpenSSL does '
-                              'not take; %s' % (
-                                  label, printable(name),
-                                  _openssl_name(name, environment)),
+                raise Refused('%s: %s is the IANA name, which OpenSSL does '
+                              'not accept' % (label, printable(name)),
+                              'write ' + _openssl_name(name, environment),
                               'iana-name')
         if token.startswith('TLS_') and '+' not in token:
             if token not in suites:
                 suites.append(token)
         elif token.lstrip('!+-').startswith('TLS_') or '+TLS_' in token:
-            raise Refused('%s: %s: OpenSSL ignores a TLS 1.3 suite with a '
-                          'sign before it; name the suites that are wanted'
-                          % (label, printable(token)), 'suite-with-sign')
+            raise Refused('%s: %s: OpenSSL ignores a TLS 1.3 suite with a +, '
+                          '- or ! prefix' % (label, printable(token)),
+                          'name the suites that are wanted',
+                          'suite-with-sign')
     if not suites:
         return value, suites
     return ':'.join(token for token in tokens if token not in suites), suites
 
 
 def _openssl_name(name, environment):
-    """Return what to write for a suite of TLS 1.2 with IANA's name (str)."""
+    """Return OpenSSL's name (str) for a suite of TLS 1.2 with IANA's."""
     lines = ask(OPENSSL, ('ciphers', '-convert', name), environment)[1]
     found = ''.join(lines).rpartition('OpenSSL cipher name: ')[2].strip()
     if not found or found == '(NONE)':
-        remedy = 'the name that OpenSSL has for it, see ciphers(1)'
-        return 'write ' + remedy
-    return 'write ' + printable(found)
+        return 'the name that OpenSSL has for it, see ciphers(1)'
+    return printable(found)
 
 
 def check_cipher_list(value, label, environment=CLEAN):
@@ -200,11 +225,12 @@ def check_cipher_list(value, label, environment=CLEAN):
         Refused (NOT_HERE): OpenSSL knows no suite in it.
     """
     if len(value) > LONGEST_CIPHER_LIST:
-        raise Refused('%s: the list has %d characters, and SPICE '
-                      'silently ignores what follows the first %d; shorten '
-                      'it: leave out DHE and ECDSA suites, which SPICE cannot '
-                      'use, or use keywords such as ECDHE+AESGCM'
+        raise Refused('%s: the list has %d characters, and SPICE silently '
+                      'ignores what follows the first %d'
                       % (label, len(value), LONGEST_CIPHER_LIST),
+                      'shorten it: leave out DHE and ECDSA suites, which '
+                      'SPICE cannot use, or use keywords such as '
+                      'ECDHE+AESGCM',
                       'list-too-long')
     # As the library would take it: with the security level applied (-s), and
     # without the TLS 1.3 suites that are in every list otherwise (-tls1_2).
@@ -212,20 +238,19 @@ def check_cipher_list(value, label, environment=CLEAN):
                                     environment)
     suites = [line.split() for line in suites]
     if not known or not suites:
-        raise Refused('%s: %s: this leaves no cipher suite; correct '
-                      'it (to see what a list means: openssl ciphers -s -v)'
-                      % (label, printable(_offending_token(value,
-                                                           environment))),
-                      'no-suite', NOT_HERE)
+        raise Refused('%s: %s: no usable cipher suite remains' % (
+                          label, printable(_offending_token(value,
+                                                            environment))),
+                      'correct it (to see what a list means: openssl ciphers '
+                      '-s -v)', 'no-suite', NOT_HERE)
     for suite in suites:
         for field, lacks in (('Au=None', 'authentication'),
                              ('Enc=None', 'encryption')):
             if field in suite:
-                raise Refused('%s: %s: this permits %s, a suite '
-                              'without %s; add !aNULL:!eNULL, or remove '
-                              '@SECLEVEL=0'
+                raise Refused('%s: %s: this permits %s, a suite without %s'
                               % (label, printable(value),
                                  printable(suite[0]), lacks),
+                              'add !aNULL:!eNULL, or remove @SECLEVEL=0',
                               'insecure-suite')
     return suites
 
@@ -259,20 +284,20 @@ def check_suites(suites, label, environment=CLEAN):
         return unknown, []
     return unknown, [
         Refused('%s: %s: OpenSSL of this host lists this suite, but never '
-                 'negotiates it; remove it' % (label, printable(suite)),
-                 'suite-never-negotiated', UNUSABLE)
+                'negotiates it' % (label, printable(suite)), 'remove it',
+                'suite-never-negotiated', UNUSABLE)
         for suite in suites if suite not in unknown and tls13_suites(
             [suite], ('-s', '-tls1_3'), environment) != [suite]]
 
 
 def unknown_suites(unknown, label, environment=CLEAN):
     """Return the refusal (Refused) of TLS 1.3 suites (list of str)."""
-    return Refused('%s: %s: OpenSSL does not know this TLS 1.3 suite%s; '
-                   'those of this host: %s' % (
+    known = ', '.join(tls13_suites([], (), environment))
+    return Refused('%s: %s: OpenSSL does not know this TLS 1.3 suite%s' % (
                        label, printable(', '.join(unknown)),
-                       version_note(environment),
-                       ', '.join(tls13_suites([], (), environment))
-                       or 'none'), 'unknown-suite', NOT_HERE)
+                       version_note(environment)),
+                   'this host has %s' % (known or 'none'), 'unknown-suite',
+                   NOT_HERE)
 
 
 def tls13_suites(suites, options=(), environment=CLEAN):
@@ -294,9 +319,8 @@ def offered_suites(lines):
 def check_protocols(value, label):
     """Refuse (Refused) a value (str) that is none of PROTOCOLS."""
     if value not in PROTOCOLS:
-        raise Refused('%s: %s: no such value; %s' % (
-            label, printable(value), SYNTAX['tlsprotocols']),
-                      'unknown-protocols')
+        raise Refused('%s: %s: no such value' % (label, printable(value)),
+                      SYNTAX['tlsprotocols'], 'unknown-protocols')
 
 
 def group_key(name):
@@ -332,25 +356,25 @@ def check_groups(value, label, environment=CLEAN):
     problems = []
     for position, name in enumerate(names):
         if name.lower() == 'default' or name.startswith('-'):
-            problems.append((
-                '%s: %s is no group; name each group that is wanted'
-                % (label, printable(name)), 'no-group'))
+            problems.append(('%s: %s is not a group'
+                             % (label, printable(name)),
+                             'name each group that is wanted', 'no-group'))
         elif group_key(name) in map(group_key, names[:position]):
-            problems.append((
-                '%s: %s: a group is given twice, maybe under two names; '
-                'name each once' % (label, printable(value)), 'group-twice'))
+            problems.append(('%s: %s: a group is given twice, maybe under two '
+                             'names' % (label, printable(value)),
+                             'name each once', 'group-twice'))
     if not knows_groups(value, environment):
         # From 3.5 on OpenSSL takes them.
         if problems:
-            raise Refused(problems[0][0], problems[0][1], NOT_HERE)
+            raise Refused(*problems[0], kind=NOT_HERE)
         unknown = [name for name in names
                    if not name or not knows_groups(name, environment)]
-        raise Refused('%s: %s: OpenSSL does not know this group%s; give names '
-                      'such as X25519:P-256:P-384 (capitals count)' % (
+        raise Refused('%s: %s: OpenSSL does not know this group%s' % (
                           label, printable(', '.join(unknown))
                           or 'an empty name', version_note(environment)),
+                      'give names such as X25519:P-256:P-384 (case-sensitive)',
                       'unknown-group', NOT_HERE)
-    return [Refused(problem[0], problem[1], UNUSABLE) for problem in problems]
+    return [Refused(*problem, kind=UNUSABLE) for problem in problems]
 
 
 def knows_groups(groups, environment=CLEAN):
@@ -374,27 +398,29 @@ def check_versions_and_groups(protocols, groups, static_rsa, label):
         label (str): of the groups.
 
     Returns:
-        list of str: what is worth a warning.
+        list of Refused: what is worth a warning.
 
     Raises:
-        Refused (UNUSABLE): nobody can connect.
+        Refused (UNUSABLE): no client can connect.
     """
     keys = [group_key(name) for name in groups.split(':')]
     for13 = [key for key in keys if key.endswith('tls13') or
              not key.startswith(ONLY_BEFORE_TLS13) or 'mlkem' in key]
     for12 = [key for key in keys if not key.endswith('tls13') and
              not key.startswith(NO_CURVES) and 'mlkem' not in key]
-    line = '%s: %s: TLS 1.%s has none of these groups' % (
+    text = '%s: %s: TLS 1.%s has none of these groups' % (
         label, printable(groups), '%d')
+    remedy = 'add X25519 or P-256'
     if not for13 and protocols == PROTOCOLS[1]:
-        raise Refused(line % 3 + ', so no client could connect; add X25519 '
-                       'or P-256', 'no-common-group', UNUSABLE)
+        raise Refused(text % 3 + ', so no client could connect', remedy,
+                      'no-common-group', UNUSABLE)
     if not for12 and protocols == PROTOCOLS[0] and not static_rsa():
-        raise Refused(line % 2 + ', so no client could connect; add X25519 '
-                       'or P-256', 'no-common-group', UNUSABLE)
+        raise Refused(text % 2 + ', so no client could connect', remedy,
+                      'no-common-group', UNUSABLE)
     if not for13 and protocols != PROTOCOLS[0]:
-        return [line % 3 + ': clients with TLS 1.3 cannot connect; add X25519 '
-                'or P-256, or give tlsprotocols TLSv1.2 [no-common-group]']
+        return [Refused(text % 3 + ': clients with TLS 1.3 cannot connect',
+                        remedy + ', or give tlsprotocols TLSv1.2',
+                        'no-common-group')]
     return []
 
 
@@ -498,13 +524,13 @@ def list_priority(value, label, environment=CLEAN):
     if status:
         errors = [line for line in lines
                   if not line.startswith('Cipher suites for ')]
-        raise Refused(
-            '%s: %s: GnuTLS says: %s; correct it (to see what a string means: '
-            'gnutls-cli --list --priority STRING)' % (
-                label, printable(value), printable(
-                    errors[0], 100) if errors else
-                'no reason (status %d)' % status), 'priority-refused',
-            NOT_HERE)
+        raise Refused('%s: %s: GnuTLS says: %s' % (
+                          label, printable(value),
+                          printable(errors[0], 100) if errors else
+                          'no reason (status %d)' % status),
+                      'correct it (to see what a string means: gnutls-cli '
+                      '--list --priority STRING)', 'priority-refused',
+                      NOT_HERE)
     return Priority(lines)
 
 
@@ -513,7 +539,7 @@ def check_priority(value, label, environment=CLEAN):
     Check a GnuTLS priority string (str).
 
     Returns:
-        (Priority, list of Refused: where nobody could connect).
+        (Priority, list of Refused: where no client could connect).
 
     Raises:
         Refused: it permits a suite without encryption or authentication, or
@@ -524,9 +550,9 @@ def check_priority(value, label, environment=CLEAN):
     for suite in found.suites:
         if '_NULL_' in suite or '_ANON_' in suite:
             raise Refused('%s: %s: this permits %s, a suite without '
-                          'encryption or authentication; remove +NULL and '
-                          '+ANON' % (label, printable(value),
-                                     suite.split()[0]), 'insecure-suite')
+                          'encryption or authentication' % (
+                              label, printable(value), suite.split()[0]),
+                          'remove +NULL and +ANON', 'insecure-suite')
     versions = found.versions()
     for what, there in (
             ('TLS version with a cipher suite', versions),
@@ -534,20 +560,20 @@ def check_priority(value, label, environment=CLEAN):
             ('signature algorithm', found.signatures)):
         if not there:
             raise Refused('%s: %s: this leaves no %s, so no client could '
-                          'connect; begin with NORMAL and take away what is '
-                          'not wanted' % (label, printable(value), what),
-                          'priority-empty')
+                          'connect' % (label, printable(value), what),
+                          BEGIN_WITH_NORMAL, 'priority-empty')
     if not is_read_to_its_end(value, environment):
         raise Refused('%s: %s: this string has more elements than GnuTLS is '
-                      'sure to read: it ignores the rest; shorten it'
-                      % (label, printable(value)), 'priority-cut')
+                      'sure to read: it ignores the rest'
+                      % (label, printable(value)), 'shorten it',
+                      'priority-cut')
     if not [version for version in versions if has_key_exchange(
             found, version)]:
         return found, [Refused(
             '%s: %s: the groups and signature algorithms that this leaves do '
-            'not go with its versions and suites, so no client could connect; '
-            'begin with NORMAL and take away what is not wanted'
-            % (label, printable(value)), 'no-common-group', UNUSABLE)]
+            'not go with its versions and suites, so no client could connect'
+            % (label, printable(value)), BEGIN_WITH_NORMAL, 'no-common-group',
+            UNUSABLE)]
     return found, []
 
 
@@ -620,14 +646,14 @@ def ask(program, arguments, environment=CLEAN):
         status, lines = None, [error.strerror]
     if status in (None, 127):
         reason = lines[0] if lines else program + ': status 127'
-        remedy = 'mend this host, or start the VM on another one'
+        remedy = 'fix this host, or start the VM on another one'
         if reason.endswith('No such file or directory'):
             remedy = 'install ' + (
                 'openssl' if program == OPENSSL else 'gnutls-utils')
         elif reason.endswith('Permission denied'):
             remedy = 'let every user run it (chmod a+rx)'
-        raise Refused('tlsciphers: cannot check the values: %s; %s' % (
-            printable(reason, 200), remedy), 'cannot-run', CANNOT_ASK)
+        raise Refused('cannot check the values: ' + printable(reason, 200),
+                      remedy, 'cannot-run', CANNOT_ASK, PACKAGE)
     return status, lines
 
 

@@ -12,7 +12,8 @@ from typing import Any
 import support
 
 # What hook and wrapper import, in /usr/share/vdsm-hook-tlsciphers.
-MODULES = ('tlsciphers', 'tlsciphers_hook', 'tlsciphers_values',
+MODULES = ('tlsciphers', 'tlsciphers_config', 'tlsciphers_domain',
+           'tlsciphers_hook', 'tlsciphers_host', 'tlsciphers_values',
            'tlsciphers_wrapper')
 
 

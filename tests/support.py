@@ -172,7 +172,10 @@ class Installation:
         self.emulator = (libexec / 'vdsm/hooks/qemu-kvm-wrapper'
                          / 'qemu-kvm-modified')
         self.module = root / 'share/vdsm-hook-tlsciphers/tlsciphers.py'
+        self.config_module = self.module.parent / 'tlsciphers_config.py'
+        self.domain_module = self.module.parent / 'tlsciphers_domain.py'
         self.hook_module = self.module.parent / 'tlsciphers_hook.py'
+        self.host_module = self.module.parent / 'tlsciphers_host.py'
         self.values_module = self.module.parent / 'tlsciphers_values.py'
         self.wrapper_module = self.module.parent / 'tlsciphers_wrapper.py'
         self.qemu_kvm = libexec / 'qemu-kvm'
@@ -188,12 +191,9 @@ class Installation:
             'SELINUX_MODULE':
                 root / 'share/selinux/packages/tlsciphers.pp.bz2'}
         self._make('hooks/before_vm_start.py', self.hook)
-        for source, path in (
-                ('hooks/tlsciphers.py', self.module),
-                ('hooks/tlsciphers_hook.py', self.hook_module),
-                ('hooks/tlsciphers_values.py', self.values_module),
-                ('wrapper/tlsciphers_wrapper.py', self.wrapper_module)):
-            self._make(source, path, mode=0o644)
+        for module in [*SOURCE.glob('hooks/tlsciphers*.py'),
+                       SOURCE / 'wrapper/tlsciphers_wrapper.py']:
+            self._make(module, self.module.parent / module.name, mode=0o644)
         self._make('wrapper/qemu-kvm-modified.py', self.wrapper)
         self.emulator.parent.mkdir(parents=True)
         self.emulator.symlink_to(os.path.relpath(self.wrapper,
@@ -253,9 +253,8 @@ def substitute(source: pathlib.Path, values: Mapping[str, object]) -> bytes:
 def run_file(path: pathlib.Path) -> dict[str, Any]:
     """Return the names (dict) that an installed file of Python defines."""
     # Modules of another installation may be there already.
-    shared = ('tlsciphers', 'tlsciphers_hook', 'tlsciphers_wrapper')
-    known = {name: sys.modules.pop(name) for name in shared
-             if name in sys.modules}
+    shared = [name for name in sys.modules if name.startswith('tlsciphers')]
+    known = {name: sys.modules.pop(name) for name in shared}
     sys.path.insert(0, str(path.parent))
     try:
         names: dict[str, Any] = {'__name__': path.stem, '__file__': str(path)}
@@ -263,8 +262,9 @@ def run_file(path: pathlib.Path) -> dict[str, Any]:
         return names
     finally:
         sys.path.remove(str(path.parent))
-        for name in shared:
-            sys.modules.pop(name, None)
+        for name in list(sys.modules):
+            if name.startswith('tlsciphers'):
+                del sys.modules[name]
         sys.modules.update(known)
 
 

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
 """
-Starts QEMU with the TLS policy that the VM's command line asks for.
+Starts QEMU with the TLS policy that the VM's command line requests.
 
 libvirt starts this as the VM's emulator. Options of its own (-vdsm-tls and
 -vdsm-tls-default, each with KEY=VALUE) are taken out and put into effect, and
@@ -37,8 +37,9 @@ def main():
     try:
         posix.execv(QEMU_KVM, [QEMU_KVM] + arguments)
     except OSError as error:
-        sys.exit('qemu-kvm-modified: cannot start %s: %s; remedy: install or '
-                 'repair the package qemu-kvm' % (QEMU_KVM, error.strerror))
+        sys.exit('qemu-kvm-modified: cannot start %s: %s; install or repair '
+                 'the package qemu-kvm [qemu-missing]'
+                 % (QEMU_KVM, error.strerror))
 
 
 def load_policy():
@@ -50,8 +51,8 @@ def load_policy():
         from tlsciphers_wrapper import final_arguments
     except Exception as error:
         sys.exit('qemu-kvm-modified: the policy of this VM cannot be put into '
-                 'effect: %s; remedy: mend this host, or dnf reinstall '
-                 'vdsm-hook-tlsciphers' % error)
+                 'effect: %s; fix this host, or dnf reinstall '
+                 'vdsm-hook-tlsciphers [package-damaged]' % error)
     return final_arguments
 
 

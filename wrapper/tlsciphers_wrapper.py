@@ -14,12 +14,14 @@ import sys
 import time
 
 from tlsciphers_values import (
+    BEST_EFFORT,
     CANNOT_ASK,
     GNUTLS_CLI,  # noqa: F401 (the tests')
     LETTERS_AND_DIGITS,
     OPENSSL,
     PROOFS,
     PROPERTY,
+    REQUIREMENT,
     SPICE_KEYS,
     UNUSABLE,
     Refused,
@@ -44,8 +46,8 @@ HOST_OPENSSL_CONF = '@OPENSSL_CONF@'
 SPICE_CONF = '/etc/pki/tls/spice.cnf'
 LIBSPICE = ('/usr/lib64/libspice-server.so.1', '/usr/lib/libspice-server.so.1')
 
-REQUIREMENT = 'vdsm-tls'
-BEST_EFFORT = 'vdsm-tls-default'
+# As option_name() has them.
+REQUIRED, DEFAULT = REQUIREMENT[1:], BEST_EFFORT[1:]
 
 # The list of the manual installation, which this wrapper takes the place of.
 MANUAL_CIPHERS = (
@@ -86,9 +88,13 @@ FREE_TEXT = ('append', 'dtb', 'initrd', 'kernel', 'name')
 # As the value of any other option these show that the table above lacks it.
 NEVER_A_VALUE = FREE_TEXT + (
     'add-fd', 'display', 'object', 'readconfig', 'set', 'spice', 'vnc',
-    REQUIREMENT, BEST_EFFORT)
+    REQUIRED, DEFAULT)
 
 JSON_BLANKS = ' \t\r\n'
+
+# Remedies, the first one with its code.
+COMMAND_LINE = 'correct the command line', 'command-line'
+CORRECT_HOOK = 'correct the hook that has added it, and start the VM again'
 
 
 def final_arguments(arguments):
@@ -98,35 +104,51 @@ def final_arguments(arguments):
     process where a policy cannot be put into effect.
     """
     restore_locale()
+    try:
+        return with_policy(arguments)
+    except Refused as refusal:
+        write('qemu-kvm-modified: %s' % refusal)
+        sys.exit(1)
+
+
+def with_policy(arguments):
+    """
+    Return the arguments (list of str) with the policy in them in effect.
+    Raises Refused where it cannot be put into effect.
+    """
     names = [option_name(argument) for argument in arguments]
-    if REQUIREMENT not in names and BEST_EFFORT not in names and not (
+    if REQUIRED not in names and DEFAULT not in names and not (
             'spice' in names and 'tls-port=' in ','.join(arguments)):
         return arguments
     options = parse(arguments)
     settings = read_settings(options)
     if settings:
         options = [option for option in options
-                   if option[0] not in (REQUIREMENT, BEST_EFFORT)]
+                   if option[0] not in (REQUIRED, DEFAULT)]
         arrives = 'incoming' in [option[0] for option in options]
         try:
             check_other_options(options, settings)
             options = with_vnc_policy(
                 with_spice_policy(options, settings, arrives), settings,
                 arrives)
-        except Refused as error:  # CANNOT_ASK: passes() has the others.
+        except Refused as error:
+            if error.kind != CANNOT_ASK:
+                raise
             set_openssl_conf(posix.environ.get(b'OPENSSL_CONF'))
-            drop(settings, sorted(settings), str(error))
+            drop(settings, sorted(settings), error)
         except EnvironmentError as error:
             # No descriptor, process or memory left, /proc not mounted.
             set_openssl_conf(posix.environ.get(b'OPENSSL_CONF'))
             give_up(settings, sorted(settings), 'cannot be put into effect: '
                     + printable(': '.join(part for part in (
                         error.filename, error.strerror) if part), 300),
-                    'mend this host, or start the VM on another one')
+                    'fix this host, or start the VM on another one',
+                    'host-error')
     elif has_tls_port(spice_parameters(options)):
         options = with_ciphers(
             options, MANUAL_CIPHERS, 'this VM comes from a host with a '
-            'manual installation, whose cipher list it keeps: ')
+            'manually installed wrapper, whose cipher list it keeps: ',
+            'manual-ciphers')
     return [argument for option in options for argument in option[2]]
 
 
@@ -165,10 +187,11 @@ def parse(arguments):
 
 def check_value(name, value):
     if name not in FREE_TEXT and option_name(value) in NEVER_A_VALUE:
-        refuse('cannot tell whether QEMU takes %s for the value of -%s: this '
-               'version does not know that option; remedy: update '
-               'vdsm-hook-tlsciphers, or remove the option from the VM'
-               % (printable(value), printable(name)))
+        raise Refused('cannot tell whether QEMU takes %s for the value of -%s: '
+                      'this version does not know that option' % (
+                          printable(value), printable(name)),
+                      'update vdsm-hook-tlsciphers, or remove the option from '
+                      'the VM', 'unknown-option')
 
 
 def split_parameters(option, value):
@@ -178,7 +201,7 @@ def split_parameters(option, value):
     A first value without a key is its own key.
     """
     if value is None:
-        refuse('-%s has no value; remedy: correct the command line' % option)
+        raise Refused('-%s has no value' % option, *COMMAND_LINE)
     parameters = []
     start = 0
     while start < len(value):
@@ -189,8 +212,8 @@ def split_parameters(option, value):
         key = value[start:end]
         if not key:
             # Merged with its neighbours, its commas would become ",,".
-            refuse('-%s %s: a parameter without a name; remedy: correct the '
-                   'command line' % (option, printable(value)))
+            raise Refused('-%s %s: a parameter without a name' % (
+                option, printable(value)), *COMMAND_LINE)
         if value[end:end + 1] == '=':
             end = position_of_any(',', value, end)
             while value[end:end + 2] == ',,':
@@ -213,24 +236,22 @@ def read_settings(options):
     """Return {key: (whether it is a requirement, value)}."""
     settings = {}
     for name, setting, _ in options:
-        if name not in (REQUIREMENT, BEST_EFFORT):
+        if name not in (REQUIRED, DEFAULT):
             continue
         key, equals, value = (setting or '').partition('=')
         if not equals or not value:
-            refuse('-%s %s: KEY=VALUE is expected; remedy: correct the '
-                   'hook that has added it, and start the VM again'
-                   % (name, printable(setting or '')))
+            raise Refused('-%s %s: KEY=VALUE is expected'
+                          % (name, printable(setting or '')), CORRECT_HOOK,
+                          'malformed-option')
         if key not in PROPERTY:
-            refuse('%s: this version cannot enforce it; remedy: update '
-                   'vdsm-hook-tlsciphers on this host' % printable(key))
+            raise Refused(printable(key) + ': this version cannot enforce it',
+                          'update vdsm-hook-tlsciphers on this host',
+                          'unknown-setting')
         if key in settings:
-            refuse('%s: given twice; remedy: correct the hook that has '
-                   'added it, and start the VM again' % key)
-        try:
-            check_setting(key, value)
-        except Refused as refusal:
-            refuse(str(refusal))
-        settings[key] = (name == REQUIREMENT, value)
+            raise Refused(key + ': given twice', CORRECT_HOOK,
+                          'doubled-setting')
+        check_setting(key, value)
+        settings[key] = (name == REQUIRED, value)
     return settings
 
 
@@ -241,30 +262,30 @@ def check_setting(key, value):
         for token in value.replace('+', ':').split(':'):
             if token.lstrip('!-').startswith('TLS_'):
                 raise Refused('ciphers: %s: OpenSSL ignores TLS 1.3 suites in '
-                              'this list; correct the property tlsciphers of '
-                              'the VM' % printable(token))
+                              'this list' % printable(token), 'correct the '
+                              'property tlsciphers of the VM',
+                              'suite-with-sign')
     if key == 'protocols':
         check_protocols(value, key)
 
 
-def give_up(settings, keys, reason, remedy, code=None):
+def give_up(settings, keys, reason, remedy, code):
     """
     Refuse to start the VM if any of these settings is a requirement; else
     drop them, with a note.
     """
-    line = '%s: %s' % (', '.join(key for key in keys if key in settings),
-                       reason)
-    end = ' [%s]' % code if code else ''
-    drop(settings, keys, '%s; remedy: %s%s' % (line, remedy, end), line + end)
+    drop(settings, keys, Refused('%s: %s' % (
+        ', '.join(key for key in keys if key in settings), reason), remedy,
+        code))
 
 
-def drop(settings, keys, refusal, line=None):
-    """As give_up(), with the line for a refusal, and for a note."""
+def drop(settings, keys, refusal):
+    """As give_up(), with the refusal (Refused) in one."""
     required = [key for key in keys if key in settings
                 and settings.pop(key)[0]]
     if required:
-        refuse(refusal)
-    note((line or refusal) + '; the default of the host does not apply')
+        raise Refused(refusal.text, refusal.remedy, refusal.code)
+    note(refusal.text + ': host default ignored', refusal.code)
 
 
 def passes(settings, keys, arrives, check, *arguments):
@@ -280,15 +301,15 @@ def passes(settings, keys, arrives, check, *arguments):
         if refusal.kind == CANNOT_ASK:
             raise
         if refusal.kind != UNUSABLE:
-            drop(settings, keys, str(refusal))
+            drop(settings, keys, refusal)
             return False
         problems = [refusal]
     for problem in problems:
         if not arrives:
-            drop(settings, keys, str(problem))
+            drop(settings, keys, problem)
             return False
-        note('%s; not refused: the VM comes from another host or a saved '
-             'state' % problem)
+        note(problem.text + ' (not refused: the VM comes from another host or '
+             'a saved state)', problem.code)
     return True
 
 
@@ -303,10 +324,9 @@ def check_other_options(options, settings):
                 name == 'add-fd' and not is_inherited(value)):
             # What is set may be a password.
             shown = (value or '').partition('=' if name == 'set' else '\0')[0]
-            give_up(settings, sorted(settings), 'with -%s %s nobody can tell '
-                    'what the consoles of this VM accept' % (
-                        name, printable(shown)),
-                    'remove that option from the VM')
+            give_up(settings, sorted(settings), '-%s %s may change what the '
+                    'consoles of this VM accept' % (name, printable(shown)),
+                    'remove that option from the VM', 'consoles-unknown')
             return
 
 
@@ -338,7 +358,7 @@ def has_variables(prefix, settings, keys):
     if names:
         give_up(settings, keys, 'the environment of this VM has %s, which '
                 'could change what that means' % printable(', '.join(names)),
-                'remove <qemu:env> from the VM')
+                'remove <qemu:env> from the VM', 'environment-variables')
     return bool(names)
 
 
@@ -365,13 +385,13 @@ def with_spice_policy(options, settings, arrives):
         return without_tls_port(options, settings, keys, open_port)
     for name in ('id', 'plaintext-channel'):
         if name in dict(parameters):
-            give_up(settings, keys, 'with %s in -spice it cannot be told '
-                    'which channels work without TLS' % name,
-                    'remove %s from -spice' % name, 'spice-' + name)
+            give_up(settings, keys, 'with %s in -spice it is unknown which '
+                    'channels work without TLS' % name,
+                    'remove %s from -spice' % name, 'spice-channels')
             return options
     if has_variables(b'OPENSSL_', settings, keys):
         return options
-    # That of the VM could lead the judges and QEMU to different settings.
+    # That of the VM could give our programs and QEMU different settings.
     set_openssl_conf(None)
     check_spice_conf(settings)
     configure_openssl(settings, arrives)
@@ -381,7 +401,8 @@ def with_spice_policy(options, settings, arrives):
         given = posix.environ[b'OPENSSL_CONF']
         if keys:
             note('OPENSSL_CONF=%s of the VM is replaced'
-                 % printable(given.decode('latin-1')))
+                 % printable(given.decode('latin-1')),
+                 'openssl-conf-replaced')
         else:
             set_openssl_conf(given)
     closing = ''
@@ -401,7 +422,7 @@ def closing_parameter(settings, keys, open_port):
         return CLOSED
     note('SPICE listens without TLS as well (%s): each channel works there '
          'that no tls-channel names; only a policy of the VM itself closes '
-         'them [spice-plaintext]' % printable(open_port))
+         'them' % printable(open_port), 'spice-plaintext')
     return ''
 
 
@@ -437,7 +458,8 @@ def is_on(parameters, name):
 def without_tls_port(options, settings, keys, open_port):
     """The same for a SPICE console that has none."""
     if not open_port:
-        note('SPICE does not listen: its policy has no effect')
+        note('SPICE does not listen: its policy has no effect',
+             'spice-not-listening')
     elif open_port == 'unix=on':
         give_up(settings, keys, 'the SPICE console of this VM listens on a '
                 'socket of the host, without TLS', 'give it an address in '
@@ -447,7 +469,7 @@ def without_tls_port(options, settings, keys, open_port):
         give_up(settings, keys, 'the SPICE console of this VM has no TLS port',
                 'enable TLS for SPICE on this host (spice_tls in qemu.conf), '
                 'or remove the properties %s and tlsprofile from the VM'
-                % PROPERTY[keys[0]])
+                % PROPERTY[keys[0]], 'spice-without-tls')
     return options
 
 
@@ -485,8 +507,8 @@ def has_tls_port(parameters):
         if key == 'tls-port':
             port = text[len('tls-port='):]
     if port.strip('0123456789'):
-        refuse('-spice %s: no decimal number; remedy: correct the command '
-               'line' % printable('tls-port=' + port))
+        raise Refused('-spice %s: not a decimal number' % printable(
+            'tls-port=' + port), *COMMAND_LINE)
     return port.strip('0') != ''
 
 
@@ -497,7 +519,7 @@ def with_closed_channels(options):
     _, value, given = options[last]
     parameters = [text for _, text in split_parameters('spice', value)]
     parameters.append(CLOSED)
-    note('QEMU gets -spice ' + masked(parameters))
+    note('QEMU gets -spice ' + masked(parameters), 'policy-applied')
     value = ','.join(parameters)
     return options[:last] + [('spice', value, [given[0], value])] + (
         options[last + 1:])
@@ -508,15 +530,16 @@ def masked(parameters):
     return ','.join(printable(text, 4096) for text in parameters)
 
 
-def with_ciphers(options, ciphers, reason='', closing=''):
+def with_ciphers(options, ciphers, reason='', code='policy-applied',
+                 closing=''):
     """
     Return the options with one -spice option, the last, for ciphers, and with
-    closing (str: a parameter) at its end.
+    closing (str: a parameter) at its end; the log says the reason (str) and
+    the code (str).
     """
     name, value, _ = options[-1]
     if name is not None and value is None and name not in WITHOUT_VALUE:
-        refuse('-%s has no value; remedy: correct the command line'
-               % printable(name))
+        raise Refused('-%s has no value' % printable(name), *COMMAND_LINE)
     parameters = ['tls-ciphers=' + ciphers]
     for name, value, _ in options:
         if name == 'spice':
@@ -526,7 +549,7 @@ def with_ciphers(options, ciphers, reason='', closing=''):
     if closing:
         parameters.append(closing)
     # For the VM's log, where libvirt writes only what it started itself.
-    note(reason + 'QEMU gets -spice ' + masked(parameters))
+    note(reason + 'QEMU gets -spice ' + masked(parameters), code)
     value = ','.join(parameters)
     return [option for option in options if option[0] != 'spice'] + [
         ('spice', value, ['-spice', value])]
@@ -621,7 +644,8 @@ def configure_openssl(settings, arrives):
         if not problem and passes(settings, keys, arrives, has_tls13_suite,
                                  offered, protocols):
             note('QEMU gets OPENSSL_CONF with ' + ' '.join(
-                '%s=%s' % (key, settings[key][1]) for key in keys))
+                '%s=%s' % (key, settings[key][1]) for key in keys),
+                'policy-applied')
             return
     except (Refused, EnvironmentError):
         posix.close(descriptor)
@@ -662,9 +686,10 @@ def has_tls13_suite(offered, protocols):
         return []
     return [Refused(
         'protocols: %s: %s of this host leaves no TLS 1.3 suite (an empty '
-        'Ciphersuites, say), so no client could connect; add '
-        'TLS_AES_256_GCM_SHA384 to the property tlsciphers of the VM'
-        % (protocols, host_openssl_conf()), 'no-tls13-suite', UNUSABLE)]
+        'Ciphersuites, for example), so no client could connect'
+        % (protocols, host_openssl_conf()),
+        'add TLS_AES_256_GCM_SHA384 to the property tlsciphers of the VM',
+        'no-tls13-suite', UNUSABLE)]
 
 
 def set_openssl_conf(path):
@@ -689,7 +714,7 @@ def write_configuration(descriptor, ciphersuites, protocols, groups):
                      % (versions[0], versions[-1]))
     if groups:
         commands += 'Groups = %s\n' % groups
-    # Not included: what we judge is to be what QEMU reads a moment later,
+    # Not included: what we check is to be what QEMU reads a moment later,
     # whatever becomes of the host's file, or of an attempt to open it.
     path = host_openssl_conf()
     try:
@@ -699,11 +724,11 @@ def write_configuration(descriptor, ciphersuites, protocols, groups):
         host, chain = '', section_chain({})
         if not is_missing(error):
             note('OpenSSL cannot read %s: %s; only the policy counts'
-                 % (path, error.strerror))
+                 % (path, error.strerror), 'host-openssl-conf-unreadable')
     except ValueError as error:
         remedy = ('write out variables, quotes, relative paths and names of '
                   'sections there')
-        return None, ('cannot tell what %s means: %s' % (
+        return None, ('%s cannot be evaluated: %s' % (
             path, printable(str(error))), remedy, 'host-openssl-conf')
     offered = takes_effect(descriptor, host + chain + commands, ciphersuites)
     if offered is not None:
@@ -718,13 +743,13 @@ def write_configuration(descriptor, ciphersuites, protocols, groups):
     # so ignores it in every program, or a line of the section we add to.
     if takes_effect(descriptor, host + section_chain({}), '') is None:
         note('%s is malformed and OpenSSL ignores it; only the policy counts'
-             % path)
+             % path, 'host-openssl-conf-malformed')
         return takes_effect(descriptor, section_chain({}) + commands,
                             ciphersuites), None
     remedy = 'correct that file, or the one that it includes'
     line = offending_line(descriptor, host, chain)
-    return None, ('OpenSSL does not take %s of this host%s, which the policy '
-                  'is added to' % (path, line), remedy, 'host-openssl-conf')
+    return None, ('OpenSSL rejects %s of this host%s, which the policy is '
+                  'added to' % (path, line), remedy, 'host-openssl-conf')
 
 
 def offending_line(descriptor, host, chain):
@@ -1007,18 +1032,18 @@ def with_vnc_policy(options, settings, arrives):
                 'tls-creds-x509 object %s that can be read'
                 % printable(', '.join(sorted(missing))),
                 'update vdsm-hook-tlsciphers on this host, or remove the '
-                'object that another hook has added')
+                'object that another hook has added', 'vnc-credentials')
         return options
     given = [own for _, _, own, _, _ in found if own]
     if given and not required:
         note('priority: the one that this host gives all consoles holds '
-             '(vnc_tls_priority or default_tls_priority in qemu.conf): %s; '
-             'the default of the host does not apply' % printable(given[0]))
+             '(vnc_tls_priority or default_tls_priority in qemu.conf): %s: '
+             'host default ignored' % printable(given[0]), 'host-priority')
         return options
     changed = list(options)
     for position, _, _, beginning, end in found:
         value = beginning + priority + end
-        note('QEMU gets -object ' + printable(value, 4096))
+        note('QEMU gets -object ' + printable(value, 4096), 'policy-applied')
         changed[position] = ('object', value, ['-object', value])
     return changed
 
@@ -1036,11 +1061,12 @@ def wanted_credentials(displays, settings):
         if names:
             wanted.add(names[-1])
             continue
-        code = None
+        code = 'vnc-without-tls'
         remedy = 'remove the properties tlspriority and tlsprofile from the VM'
         if set(('tls', 'x509', 'x509verify')) & set(
                 key for key, _ in parameters):
             reason = 'this host\'s libvirt is too old for a TLS policy of VNC'
+            code = 'vnc-libvirt-too-old'
         elif parameters[0][1].startswith(('unix:', 'vnc=unix:')):
             reason = ('the VNC console of this VM listens on a socket of the '
                       'host, without TLS')
@@ -1147,11 +1173,6 @@ def is_plain(text):
 # What all parts need
 
 
-def refuse(line):
-    write('qemu-kvm-modified: ' + line)
-    sys.exit(1)
-
-
 def write(line):
     try:
         posix.write(2, (line + '\n').encode('ascii'))
@@ -1192,11 +1213,12 @@ def printable(text, limit=100):
     return shown + '...' if len(text) > limit else shown
 
 
-def note(line):
+def note(text, code):
     """
-    Write a line to the VM's log, in the format of libvirt's own messages:
-    libvirt keeps those out of the error that it reports when QEMU fails.
+    Write a line to the VM's log, with the code of its message, in the format
+    of libvirt's own messages: libvirt keeps those out of the error that it
+    reports when QEMU fails.
     """
-    write('%s: %d: info : qemu-kvm-modified: %s' % (
+    write('%s: %d: info : qemu-kvm-modified: %s [%s]' % (
         time.strftime('%Y-%m-%d %H:%M:%S.000+0000', time.gmtime()),
-        posix.getpid(), line))
+        posix.getpid(), text, code))

@@ -7,9 +7,10 @@ import collections
 import functools
 import re
 
+import tlsciphers_config
+import tlsciphers_values
 from tlsciphers_values import group_key
 
-import tlsciphers
 from vdsm_tlsciphers import UserError
 from vdsm_tlsciphers.tls import (
     certificate,
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from vdsm_tlsciphers import documents
 
-NO_BASELINE = tlsciphers.NO_PROFILE
+NO_BASELINE = tlsciphers_config.NO_PROFILE
 
 # What Mozilla's guidelines have beside the groups of our profiles.
 HYBRID_GROUP = 'x25519mlkem768'
@@ -149,15 +150,15 @@ def _suite_severity(suite: 'documents.Suite') -> 'documents.Severity':
 
 
 def governing_keys(display: 'documents.ScannedDisplay') -> 'tuple[str, ...]':
-    """Return those of tlsciphers.KEYS that are for a display."""
+    """Return those of tlsciphers_values.KEYS that are for a display."""
     if display in ('vnc', 'websocket'):
         return ('priority',)
-    return tuple(key for key in tlsciphers.KEYS if key != 'priority')
+    return tuple(key for key in tlsciphers_values.KEYS if key != 'priority')
 
 
 def policy_bounds(values: 'dict[str, str]') -> AllowedSet:
     """
-    Return the AllowedSet of a policy ({key of tlsciphers.KEYS: value}). Raises
+    Return the AllowedSet of a policy ({key of tlsciphers_values.KEYS: value}). Raises
     UserError where the libraries of this host do not understand it.
     """
     for key, value in values.items():
@@ -184,8 +185,8 @@ def _check_value(key: str, value: str) -> None:
         return
     name = 'tls' + ('ciphers' if key == 'ciphersuites' else key)
     try:
-        tlsciphers.check_characters(name, value[:LONGEST_VALUE])
-    except tlsciphers.Refused as refusal:
+        tlsciphers_values.check_characters(name, value[:LONGEST_VALUE])
+    except tlsciphers_values.Refused as refusal:
         raise UserError(str(refusal).replace('tlsciphers: ', '', 1))
     if len(value) > LONGEST_VALUE:
         raise UserError('%s: a value of %d characters' % (key, len(value)))
@@ -206,10 +207,10 @@ def _cipher_list(ciphers: str) -> 'frozenset[int]':
         # Whatever this host's OpenSSL can do.
         return frozenset(cipher_suites.CODES[name] for name in names)
     codes = re.findall(r'0x(\w\w),0x(\w\w) - ', libraries.ask(
-        tlsciphers.OPENSSL, 'ciphers', '-s', '-V', '-tls1_2', '--', ciphers))
+        tlsciphers_values.OPENSSL, 'ciphers', '-s', '-V', '-tls1_2', '--', ciphers))
     if not codes:
         raise UserError('OpenSSL of this host knows no suite of %s'
-                        % tlsciphers.printable(ciphers))
+                        % tlsciphers_values.printable(ciphers))
     return frozenset(int(first + second, 16) for first, second in codes)
 
 
@@ -219,12 +220,12 @@ def _priority_bounds(priority: str) -> AllowedSet:
     versions, listed, groups = libraries.list_priority(priority)
     if not versions:
         raise UserError('GnuTLS of this host does not know %s'
-                        % tlsciphers.printable(priority))
+                        % tlsciphers_values.printable(priority))
     # It drops the end of a string that has too many elements for it.
     left, _, _ = libraries.list_priority(priority + ':-VERS-TLS-ALL')
     if set(left).intersection(libraries.GNUTLS_VERSIONS):
         raise UserError('GnuTLS of this host does not read the end of %s'
-                        % tlsciphers.printable(priority))
+                        % tlsciphers_values.printable(priority))
     codes = {int(code, 16) for _, code in listed}
     return AllowedSet(set(versions), codes.difference(cipher_suites.TLS13),
                       codes.intersection(cipher_suites.TLS13),
@@ -253,22 +254,22 @@ def _signature(name: str) -> str:
 
 def read_baseline(name: str) -> 'dict[str, str] | None':
     """
-    Return the settings ({name of tlsciphers.SETTINGS: value}) of a profile,
+    Return the settings ({name of tlsciphers_values.SETTINGS: value}) of a profile,
     None for "none". Raises UserError where there is no such profile.
     """
     if name == NO_BASELINE:
         return None
-    if name in tlsciphers.PROFILES:
-        return tlsciphers.PROFILES[name]
+    if name in tlsciphers_config.PROFILES:
+        return tlsciphers_config.PROFILES[name]
     try:
-        sections = tlsciphers.read_host_default()
-    except tlsciphers.Refused as refusal:
+        sections = tlsciphers_config.read_host_default()
+    except tlsciphers_values.Refused as refusal:
         raise UserError(str(refusal))
     if 'profile ' + name not in sections:
         raise UserError('--baseline %s: no such profile; known are %s; add '
                         '[profile %s] to %s or correct the name' % (
-                          name, ', '.join(tlsciphers.profile_names(sections)),
-                          name, tlsciphers.HOST_DEFAULT))
+                          name, ', '.join(tlsciphers_config.profile_names(sections)),
+                          name, tlsciphers_config.HOST_DEFAULT))
     return {key: value for key, (value, _)
             in sections['profile ' + name].items()}
 
@@ -284,7 +285,7 @@ def baseline_bounds(settings: 'dict[str, str]',
     # names them, so that it means the same on each host.
     openssl = {key: value for key, value in settings.items()
                if key != 'tlspriority'}
-    built_in = settings in tlsciphers.PROFILES.values()
+    built_in = settings in tlsciphers_config.PROFILES.values()
     if 'tlspriority' in settings and not built_in and (
             is_vnc or not openssl):
         return _priority_bounds(settings['tlspriority'])
@@ -320,7 +321,7 @@ def findings(console: 'documents.Console',
     found = []
     if policy is not None:
         values = {key: setting['value'] for key, setting in policy.items()
-                  if key in tlsciphers.KEYS}
+                  if key in tlsciphers_values.KEYS}
         found = _compare('policy', console, lambda: policy_bounds(values),
                          'the policy is not effective: vdsm-tlsciphers status '
                          'tells more; shut the VM down and start it')
@@ -382,7 +383,7 @@ def unchecked(console: 'documents.Console') -> 'list[str]':
     if any(not kind.startswith(('anonymous', 'PSK')) for kind in kinds):
         found += certificate.unchecked(console['certificate'])
     found += ['the policy\'s ' + key for key in console['policy'] or ()
-              if key not in tlsciphers.KEYS]
+              if key not in tlsciphers_values.KEYS]
     return found
 
 

@@ -18,7 +18,8 @@ import subprocess  # nosec B404 # programs by absolute path, no shell
 import sys
 import tempfile
 
-import tlsciphers
+import tlsciphers_values
+
 from vdsm_tlsciphers import UserError
 from vdsm_tlsciphers.audit import compliance, scanner
 from vdsm_tlsciphers.host import openssl_conf
@@ -53,9 +54,9 @@ class Dead(Exception):
 @contextlib.contextmanager
 def server(policy: 'dict[str, str]') -> 'Iterator[int]':
     """
-    The port (int) of a server with a policy ({key of tlsciphers.KEYS:
+    The port (int) of a server with a policy ({key of tlsciphers_values.KEYS:
     value}), for SPICE or, where it has a priority, for VNC. Raises UserError,
-    Dead, and wrapper.Refused where the wrapper would refuse it.
+    Dead, and tlsciphers_values.Refused where the wrapper would refuse it.
     """
     with tempfile.TemporaryDirectory(prefix='vdsm-tlsciphers-') as folder:
         certificate = os.path.join(folder, 'certificate')
@@ -78,7 +79,7 @@ def make_certificate() -> bytes:
         key = os.path.join(folder, 'key')
         with open(configuration, 'w') as file:
             file.write(REQUEST)
-        pem = _run(tlsciphers.OPENSSL, 'req', '-config', configuration,
+        pem = _run(tlsciphers_values.OPENSSL, 'req', '-config', configuration,
                    '-x509', '-newkey', 'rsa:2048', '-sha256', '-nodes',
                    '-subj', '/CN=vdsm-tlsciphers', '-days', '2', '-keyout',
                    key).stdout
@@ -112,7 +113,7 @@ def _start_openssl(policy: 'dict[str, str]', certificate: str, folder: str,
     if any(key in policy for key in openssl_conf.KEYS):
         environment['OPENSSL_CONF'] = _configure(policy, folder)
     # As libspice has it: no parameters for DHE, no TLS 1.0 (reds.cpp).
-    command = [tlsciphers.OPENSSL, 's_server', '-accept', ADDRESS + ':0',
+    command = [tlsciphers_values.OPENSSL, 's_server', '-accept', ADDRESS + ':0',
                '-cert', certificate, '-www', '-no_dhe', '-no_tls1']
     if 'ciphers' in policy:
         command += ['-cipher', policy['ciphers']]
@@ -172,12 +173,12 @@ def connects(port: int, version: str, gnutls: bool = False) -> bool:
     nothing that the host forbids, makes a whole handshake of a version of TLS
     at a port; where gnutls, one of its GnuTLS counts as well.
     """
-    clients = [[tlsciphers.OPENSSL, 's_client', '-connect', '%s:%d' % (
+    clients = [[tlsciphers_values.OPENSSL, 's_client', '-connect', '%s:%d' % (
         ADDRESS, port), CLIENT_VERSIONS[version], '-cipher',
         'ALL:@SECLEVEL=0']] if version in CLIENT_VERSIONS else []
     if gnutls:
         from vdsm_tlsciphers.tls.libraries import GNUTLS_VERSIONS
-        clients.append([tlsciphers.GNUTLS_CLI, '--insecure', '--port',
+        clients.append([tlsciphers_values.GNUTLS_CLI, '--insecure', '--port',
                         str(port), '--priority', 'NORMAL:-VERS-ALL:+VERS-'
                         + GNUTLS_VERSIONS[version], ADDRESS])
     # What the host forbids to its own programs a client elsewhere may do.

@@ -7,7 +7,11 @@ import functools
 import os
 import re
 
-import tlsciphers
+import tlsciphers_config
+import tlsciphers_domain
+import tlsciphers_host
+import tlsciphers_values
+
 from vdsm_tlsciphers import UserError
 from vdsm_tlsciphers.audit import compliance, local_server
 from vdsm_tlsciphers.audit.property_guess import mistyped_guards
@@ -84,8 +88,8 @@ def still_stands(document: 'documents.Check',
             WRAPPER_SAYS + str(document['refused'])) else None
     if refusal['line'].startswith('tlsciphers: the wrapper'):
         try:
-            tlsciphers.check_wrapper()
-        except tlsciphers.Refused:
+            tlsciphers_host.check_wrapper()
+        except tlsciphers_values.Refused:
             return True
     if document['refused'] is None and CANNOT_REPEAT.match(refusal['line']):
         return None
@@ -122,7 +126,7 @@ def carried(vm: 'domains.VM',
     """
     found: documents.Policy = {}
     for key, setting in vm.policy.items():
-        if (key in tlsciphers.KEYS and key not in policy
+        if (key in tlsciphers_values.KEYS and key not in policy
                 and not setting.required):
             try:
                 compliance.policy_bounds({key: setting.value})
@@ -155,12 +159,12 @@ def check(properties: 'dict[str, str]', vm: 'domains.VM | None',
     for flag in mistyped_guards(flags):
         add(document, 'guard-mistyped', 'high', '%s: %s: not the guard: '
             'libvirt of every host refuses such a CPU feature, or none is '
-            'written' % (domains.FLAGS, tlsciphers.printable(flag)),
-            'write +%s, without a blank' % tlsciphers.GUARD)
+            'written' % (domains.FLAGS, tlsciphers_values.printable(flag)),
+            'write +%s, without a blank' % tlsciphers_domain.GUARD)
     displays = next_start.displays_of(vm)
     try:
         settings, lines = next_start.settle(properties, vm)
-    except tlsciphers.Refused as refusal:
+    except tlsciphers_values.Refused as refusal:
         if str(refusal).startswith(CANNOT_TELL):
             raise UserError(without_package(str(refusal)))
         document['refused'] = str(refusal)
@@ -182,7 +186,7 @@ def check(properties: 'dict[str, str]', vm: 'domains.VM | None',
     for option, setting in settings:
         key, _, value = setting.partition('=')
         policy[key] = {'value': value,
-                       'required': option == tlsciphers.REQUIREMENT}
+                       'required': option == tlsciphers_values.REQUIREMENT}
     add_lines(document, lines)
     defaults = (carried(vm, policy) if vm
                 and properties == next_start.of_vm(vm) else {})
@@ -215,7 +219,7 @@ def check_here(properties: 'dict[str, str]',
     if (of_vm or (vm and not vm.of_file)) and (
             document['guard'] or any(
                 value.strip() and (name, value.strip()) != (
-                    PROFILE, tlsciphers.NO_PROFILE)
+                    PROFILE, tlsciphers_config.NO_PROFILE)
                 for name, value in properties.items()
                 if name != domains.FLAGS)):
         fault = host_fault()
@@ -288,8 +292,8 @@ def find_vms(options: 'argparse.Namespace', has_values: bool,
 def has_default() -> bool:
     """Tell whether this host has a default, or a file that is wrong."""
     try:
-        return bool(tlsciphers.read_host_default().get('default'))
-    except tlsciphers.Refused:
+        return bool(tlsciphers_config.read_host_default().get('default'))
+    except tlsciphers_values.Refused:
         return True  # resolve() says what is wrong.
 
 
@@ -342,7 +346,7 @@ def guard_of(properties: 'dict[str, str]',
              vm: 'domains.VM | None') -> 'bool | None':
     """Tell whether a VM has the guard, None where nothing tells."""
     if domains.FLAGS in properties:
-        return bool(tlsciphers.has_guard(properties[domains.FLAGS])) and (
+        return bool(tlsciphers_domain.has_guard(properties[domains.FLAGS])) and (
             vm is None or vm.can_have_guard)
     return vm.guard if vm else None
 
@@ -508,7 +512,7 @@ def remedy_here(document: 'documents.Check', display: 'documents.Display',
                 finding: 'documents.Finding') -> str:
     """Return the remedy of a finding, with the properties there are."""
     given = document['properties']
-    own = [name for name in given if name in tlsciphers.SETTINGS
+    own = [name for name in given if name in tlsciphers_values.SETTINGS
            and (name == PRIORITY) == (display == 'vnc')]
     usual = 'set %s=%s on the VM, ' % (PROFILE, document['baseline'])
     if not own or not finding['remedy'].startswith(usual):
@@ -544,7 +548,7 @@ def add_consoles(document: 'documents.Check',
         return
     for endpoint in domain_consoles.endpoints(vm):
         add_endpoint(document, vm, endpoint, at_start)
-    for other in sorted(vm.displays - tlsciphers.LOCAL_DISPLAYS
+    for other in sorted(vm.displays - tlsciphers_domain.LOCAL_DISPLAYS
                         - {'spice', 'vnc'}):
         add(document, 'console-not-covered', 'high', 'the %s console is not '
             'covered: policies are for SPICE and VNC' % other.upper(),
@@ -643,7 +647,7 @@ def add_unencrypted(document: 'documents.Check', vm: 'domains.VM',
 def describe(display: 'documents.Display', policy: 'documents.Policy',
              engine_ciphers: str) -> 'documents.CheckedDisplay':
     """Return what a display accepts with a policy, as a dict for JSON."""
-    keys = [key for key in tlsciphers.KEYS if key in policy
+    keys = [key for key in tlsciphers_values.KEYS if key in policy
             and (key == 'priority') == (display == 'vnc')]
     described: documents.CheckedDisplay = {
         'policy': {key: policy[key] for key in keys},

@@ -6,7 +6,11 @@
 import concurrent.futures
 import functools
 
-import tlsciphers
+import tlsciphers_config
+import tlsciphers_domain
+import tlsciphers_host
+import tlsciphers_values
+
 from vdsm_tlsciphers import UserError
 from vdsm_tlsciphers.audit import compliance, policy_proof
 from vdsm_tlsciphers.host import consoles, domains, listeners, qemu_process
@@ -56,7 +60,7 @@ def could_have_guard(vm: domains.VM) -> bool:
     """Tell whether a VM requires a policy, and lacks a guard for it."""
     return (vm.guard is False and vm.can_have_guard
             and any(setting.required for setting in vm.policy.values())
-            and not tlsciphers.is_hosted_engine(vm.document))
+            and not tlsciphers_domain.is_hosted_engine(vm.document))
 
 
 def is_running(connection: 'libvirt.virConnect', uuid: str) -> bool:
@@ -251,7 +255,7 @@ class Description:
         if has_tls:
             found = (spice_configured(self._emulator) if display == SPICE
                      else vnc_configured(self._given))
-        keys = [key for key in tlsciphers.KEYS
+        keys = [key for key in tlsciphers_values.KEYS
                 if (key == 'priority') == (display == VNC)
                 and (key in self._domain.policy or (
                     # What the host's own OpenSSL file has is nobody's policy.
@@ -321,7 +325,7 @@ class Description:
                     'set tlspriority on the VM, or ' + RESTART)
         if key not in self._domain.policy:
             if key == 'ciphers' and self._domain.emulator == (
-                    tlsciphers.EMULATOR):
+                    tlsciphers_host.EMULATOR):
                 return ('manual-ciphers', 'medium', 'ciphers: not requested: '
                         'the cipher list of the manually installed wrapper',
                         'set the property tlsciphers to keep it, before the '
@@ -466,7 +470,7 @@ class Description:
 
     def _add_general_differences(self) -> None:
         policy = self._domain.policy
-        unknown = sorted(set(policy) - set(tlsciphers.KEYS))
+        unknown = sorted(set(policy) - set(tlsciphers_values.KEYS))
         if unknown:
             self._add(None, 'unknown-setting', 'high',
                       '%s: unknown to this version' % ', '.join(unknown),
@@ -490,7 +494,7 @@ class Description:
         # Those of properties that were not applied have their difference.
         asked = {VNC if key == 'priority' else SPICE
                  for name in self._unmet_properties()
-                 for key in KEYS_OF_PROPERTIES.get(name, tlsciphers.KEYS)}
+                 for key in KEYS_OF_PROPERTIES.get(name, tlsciphers_values.KEYS)}
         level = self._domain.cluster_level
         for display in [found['display'] for found in self.vm['displays']]:
             if display in required or display in asked:
@@ -505,7 +509,7 @@ class Description:
                           'out')
             self._add(display, 'guard-not-kept', 'critical',
                       'the VM has +%s in %s, and no property of it covers '
-                      'this console: %s' % (tlsciphers.GUARD, domains.FLAGS,
+                      'this console: %s' % (tlsciphers_domain.GUARD, domains.FLAGS,
                                             reason),
                       'set tlsprofile on the VM and ' + RESTART)
 
@@ -516,7 +520,7 @@ class Description:
         displays = {display['display'] for display in self.vm['displays']}
         unmet = []
         for name in sorted(self._domain.wanted):
-            keys = KEYS_OF_PROPERTIES.get(name, tlsciphers.KEYS)
+            keys = KEYS_OF_PROPERTIES.get(name, tlsciphers_values.KEYS)
             relevant = displays & {VNC if key == 'priority' else SPICE
                                    for key in keys}
             if relevant and not required.intersection(keys):
@@ -528,7 +532,7 @@ class Description:
         value = self._domain.wanted[name]
         if name == 'tlsprofile' and _is_empty_profile(value):
             return ('the profile has no setting in %s'
-                    % tlsciphers.HOST_DEFAULT,
+                    % tlsciphers_config.HOST_DEFAULT,
                     'add its settings there, and ' + RESTART)
         if not self._domain.displays & {SPICE, VNC}:
             return ('the domain XML has no console, and the emulator has one',
@@ -559,10 +563,10 @@ class Description:
 def _is_empty_profile(name: str) -> bool:
     """Tell whether a profile is in this host's file, and has no setting."""
     try:
-        sections = tlsciphers.read_host_default()
+        sections = tlsciphers_config.read_host_default()
         return 'profile ' + name in sections and not sections[
             'profile ' + name]
-    except tlsciphers.Refused:
+    except tlsciphers_values.Refused:
         return False
 
 

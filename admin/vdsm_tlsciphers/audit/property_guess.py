@@ -6,9 +6,11 @@
 import difflib
 import re
 
+import tlsciphers_config
+import tlsciphers_domain
+import tlsciphers_values
 from tlsciphers_values import group_key
 
-import tlsciphers
 from vdsm_tlsciphers import UserError
 from vdsm_tlsciphers.host import domains
 
@@ -29,14 +31,14 @@ GROUP_WORD = (r'p\d{3}$|x\d{3,5}$|ffdhe|sec[pt]\d|brainpool|'
 def parse_value(argument: str) -> 'tuple[str, str]':
     """Return the (name, value) of a property that an argument stands for."""
     name, equals, value = argument.partition('=')
-    if name in (*tlsciphers.PROPERTIES, domains.FLAGS):
+    if name in (*tlsciphers_values.PROPERTIES, domains.FLAGS):
         if not equals:
             raise no_value(name)
         return name, value
     # A cipher list has one in words such as @SECLEVEL=1 only.
     if equals and re.match(r'[\w\s-]*\Z', name):
         raise UserError('%s: no such property; there are %s, %s' % (
-            name, ', '.join(tlsciphers.PROPERTIES), domains.FLAGS))
+            name, ', '.join(tlsciphers_values.PROPERTIES), domains.FLAGS))
     return guess(argument), argument
 
 
@@ -50,7 +52,7 @@ def guess(value: str) -> str:
     Return the property that a value looks like; where it is mistyped, the one
     whose refusal says what would be right.
     """
-    if tlsciphers.has_guard(value) or mistyped_guards(value):
+    if tlsciphers_domain.has_guard(value) or mistyped_guards(value):
         return domains.FLAGS
     words = value.split(':')
     if all(re.match(VERSION_WORD, word, re.IGNORECASE) for word in words):
@@ -67,24 +69,24 @@ def guess(value: str) -> str:
 def mistyped_guards(flags: str) -> 'list[str]':
     """Return those of extra_cpu_flags (str) that only look like the guard."""
     return [flag for flag in flags.split(',')
-            if not tlsciphers.has_guard(flag) and (
+            if not tlsciphers_domain.has_guard(flag) and (
                 'vdsmtls' in re.sub('[^a-z]', '', flag.lower())
                 or difflib.get_close_matches(
-                    flag.strip(' +-').lower(), [tlsciphers.GUARD], 1, 0.8))]
+                    flag.strip(' +-').lower(), [tlsciphers_domain.GUARD], 1, 0.8))]
 
 
 def known_profiles() -> 'list[str]':
     try:
-        return tlsciphers.profile_names(  # type: ignore[no-any-return]
-            tlsciphers.read_host_default())
-    except tlsciphers.Refused:
+        return tlsciphers_config.profile_names(  # type: ignore[no-any-return]
+            tlsciphers_config.read_host_default())
+    except tlsciphers_values.Refused:
         # Where it counts, resolve() says what is wrong with it.
-        return [*sorted(tlsciphers.PROFILES), tlsciphers.NO_PROFILE]
+        return [*sorted(tlsciphers_config.PROFILES), tlsciphers_config.NO_PROFILE]
 
 
 def explain_guess(value: str) -> str:
     """Return why a value that is refused was taken for a cipher list."""
     return ('%s: taken for %s, since it is no profile, version, group or '
             'priority string; known profiles are %s; or write NAME=VALUE' % (
-                tlsciphers.printable(value), CIPHERS,
+                tlsciphers_values.printable(value), CIPHERS,
                 ', '.join(known_profiles())))

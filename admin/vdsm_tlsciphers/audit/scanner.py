@@ -9,7 +9,8 @@ import re
 import sys
 import time
 
-import tlsciphers
+import tlsciphers_values
+
 from vdsm_tlsciphers import UserError, output
 from vdsm_tlsciphers.audit import compliance, results, scan_files
 from vdsm_tlsciphers.host import consoles, domains, listeners
@@ -305,11 +306,11 @@ def policy_of(vm: domains.VM,
     Return the part of a VM's policy for a display, or None. What this version
     does not know may be for any.
     """
-    others = set(tlsciphers.KEYS).difference(
+    others = set(tlsciphers_values.KEYS).difference(
         compliance.governing_keys(display))
     # Known ones first: a domain XML can have any number, and any length.
     keys = sorted(set(vm.policy).difference(others),
-                  key=lambda key: (key not in tlsciphers.KEYS, key))
+                  key=lambda key: (key not in tlsciphers_values.KEYS, key))
     return {key[:scan_files.LONGEST_KEY]: {
         'value': vm.policy[key].value[:scan_files.LONGEST_TEXT],
         'required': vm.policy[key].required}

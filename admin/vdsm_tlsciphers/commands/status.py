@@ -115,7 +115,8 @@ def run(options: 'argparse.Namespace') -> int:
 
 def show(document: 'documents.Status', unguarded: 'list[str]') -> None:
     """Print a document of status, with those that could have a guard."""
-    import tlsciphers
+    import tlsciphers_domain
+
     from vdsm_tlsciphers.host import domains
     for vm in document['vms']:
         statement = vm['statement']
@@ -143,7 +144,7 @@ def show(document: 'documents.Status', unguarded: 'list[str]') -> None:
               'would start them without it; set +%s in %s'
               % (clean(', '.join(unguarded[:MOST_NAMES])), ' and %d more' % (
                   len(unguarded) - MOST_NAMES)
-                  if len(unguarded) > MOST_NAMES else '', tlsciphers.GUARD,
+                  if len(unguarded) > MOST_NAMES else '', tlsciphers_domain.GUARD,
                   domains.FLAGS))
     summary = document['summary']
     print('%s%d VM%s on %s: %s' % (

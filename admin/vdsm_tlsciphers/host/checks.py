@@ -14,8 +14,13 @@ import re
 import stat
 import subprocess  # nosec B404 # programs by absolute path, no shell
 
+import tlsciphers_config
+import tlsciphers_host
+import tlsciphers_values
+from tlsciphers_config import HOST_DEFAULT
+from tlsciphers_host import EMULATOR, QEMU_KVM, WRAPPER
+
 import tlsciphers
-from tlsciphers import EMULATOR, HOST_DEFAULT, QEMU_KVM, WRAPPER
 from vdsm_tlsciphers import VERSION, UserError
 from vdsm_tlsciphers.host.programs import ask, ask_real, become, has_spice
 from vdsm_tlsciphers.output import as_remedy, clean, head
@@ -80,8 +85,8 @@ QEMU = ('qemu', 'libvirt-qemu')
 # What an answer of the process of another user begins with.
 ANSWER = 'answer: '
 # The programs that validate values, and what lines are about that they decide.
-TOOLS = {'GnuTLS': (tlsciphers.GNUTLS_CLI, 'priority', 'GnuTLS'),
-         'OpenSSL': (tlsciphers.OPENSSL, 'ciphers: ', 'groups: ', 'OpenSSL')}
+TOOLS = {'GnuTLS': (tlsciphers_values.GNUTLS_CLI, 'priority', 'GnuTLS'),
+         'OpenSSL': (tlsciphers_values.OPENSSL, 'ciphers: ', 'groups: ', 'OpenSSL')}
 
 
 class NotTried(Exception):
@@ -456,8 +461,8 @@ def see_tools(text: str, remedy: str) -> str:
     Return the remedy, or where to look for it if it is the fault of a program
     that has a line of its own.
     """
-    for program, check in ((tlsciphers.OPENSSL, 'OpenSSL'),
-                           (tlsciphers.GNUTLS_CLI, 'GnuTLS')):
+    for program, check in ((tlsciphers_values.OPENSSL, 'OpenSSL'),
+                           (tlsciphers_values.GNUTLS_CLI, 'GnuTLS')):
         if program in text and 'cannot' in text:
             return 'see "%s"' % check
     return remedy
@@ -494,7 +499,7 @@ def hook_files() -> 'Finding | None':
 def hook_trial(check: str, user: 'pwd.struct_passwd | None') -> Finding:
     """Have the hook do its work as vdsm has it do it."""
     try:
-        answer = run_hook(user, tlsprofile=tlsciphers.NO_PROFILE,
+        answer = run_hook(user, tlsprofile=tlsciphers_config.NO_PROFILE,
                           tlsciphers=TRIAL_SPICE['ciphers'],
                           tlspriority=TRIAL_VNC['priority'])
     except OSError as error:
@@ -529,8 +534,8 @@ def hook_trial(check: str, user: 'pwd.struct_passwd | None') -> Finding:
 
 def check_wrapper() -> 'str | None':
     try:
-        tlsciphers.check_wrapper()
-    except tlsciphers.Refused as refusal:
+        tlsciphers_host.check_wrapper()
+    except tlsciphers_values.Refused as refusal:
         return message(refusal)
     return None
 
@@ -604,7 +609,7 @@ def wrapper() -> Finding:
                           ['-spice', 'tls-port=5900']))
     for display, policy, note, arguments in trials:
         for key, value in sorted(policy.items()):
-            arguments += [tlsciphers.REQUIREMENT, '%s=%s' % (key, value)]
+            arguments += [tlsciphers_values.REQUIREMENT, '%s=%s' % (key, value)]
         try:
             answer = ask_real(EMULATOR, *arguments, '-version', user=user)
         except OSError as error:
@@ -649,8 +654,8 @@ def wrapper_in_place(check: str) -> 'Finding | None':
                 'rm %s, then %s' % (folder, REINSTALL), 'folder-is-a-link')
         folder = os.path.dirname(folder)
     try:
-        tlsciphers.check_wrapper()
-    except tlsciphers.Refused as refusal:
+        tlsciphers_host.check_wrapper()
+    except tlsciphers_values.Refused as refusal:
         if 'SELinux label' not in str(refusal):
             text, _, _ = message(refusal).partition('; remedy: ')
             return Finding(check, FAILED, text, REINSTALL)
@@ -664,15 +669,15 @@ def wrapper_in_place(check: str) -> 'Finding | None':
 
 def openssl() -> 'Finding | list[Finding]':
     check = 'OpenSSL'
-    found = tool(check, tlsciphers.OPENSSL, 'openssl', 'version')
+    found = tool(check, tlsciphers_values.OPENSSL, 'openssl', 'version')
     if isinstance(found, Finding):
         return found
-    if 'ECDHE-' not in ask(tlsciphers.OPENSSL, 'ciphers', 'ECDHE').stdout:
-        return no_answer(check, tlsciphers.OPENSSL, 'openssl')
+    if 'ECDHE-' not in ask(tlsciphers_values.OPENSSL, 'ciphers', 'ECDHE').stdout:
+        return no_answer(check, tlsciphers_values.OPENSSL, 'openssl')
     version = [*found.split(), '', ''][1]
     if not version:
         return Finding(check, FAILED, '%s does not tell its version'
-                       % tlsciphers.OPENSSL, 'repair openssl')
+                       % tlsciphers_values.OPENSSL, 'repair openssl')
     if version < '1.1.1':
         line = Finding(check, WARNING, '%s has no TLS 1.3, and no setting '
                        'for versions and groups: only tlsciphers with '
@@ -761,18 +766,18 @@ def openssl_conf() -> Finding:
 
 def gnutls() -> Finding:
     check = 'GnuTLS'
-    found = tool(check, tlsciphers.GNUTLS_CLI, 'gnutls-utils', '--version')
+    found = tool(check, tlsciphers_values.GNUTLS_CLI, 'gnutls-utils', '--version')
     if isinstance(found, Finding):
         return found
-    if 'Protocols: VERS-' not in ask(tlsciphers.GNUTLS_CLI, '--list',
+    if 'Protocols: VERS-' not in ask(tlsciphers_values.GNUTLS_CLI, '--list',
                                      '--priority=NORMAL').stdout:
-        return no_answer(check, tlsciphers.GNUTLS_CLI, 'gnutls-utils')
+        return no_answer(check, tlsciphers_values.GNUTLS_CLI, 'gnutls-utils')
     words = found.split()
     numbers = [int(number) for number in re.findall(
         '[0-9]+', words[-1] if words else '')]
     if not numbers:
         return Finding(check, FAILED, '%s does not tell its version'
-                       % tlsciphers.GNUTLS_CLI, 'repair gnutls-utils')
+                       % tlsciphers_values.GNUTLS_CLI, 'repair gnutls-utils')
     if numbers < [3, 6, 5]:
         return Finding(check, WARNING, '%s has no TLS 1.3' % words[-1],
                        'use newer hosts for TLS 1.3 on VNC consoles')
@@ -785,11 +790,11 @@ def gnutls() -> Finding:
 def profiles() -> Finding:
     check = 'profiles'
     lines: list[str] = []
-    for name in sorted(tlsciphers.PROFILES):
+    for name in sorted(tlsciphers_config.PROFILES):
         try:
             _, notes = tlsciphers.resolve(
                 {'tlsprofile': name}, ('spice', 'vnc'), lenient=True)
-        except tlsciphers.Refused as refusal:
+        except tlsciphers_values.Refused as refusal:
             line, _, code = split(message(refusal), ' [')
             return Finding(check, FAILED, line, see_tools(
                 line, 'use other profiles or properties here, or '
@@ -798,7 +803,7 @@ def profiles() -> Finding:
     if lines:
         return Finding(check, WARNING, '; '.join(lines), 'none is needed, '
                        'if VMs need not migrate to hosts that know it')
-    return Finding(check, OK, ' and '.join(sorted(tlsciphers.PROFILES))
+    return Finding(check, OK, ' and '.join(sorted(tlsciphers_config.PROFILES))
                    + ' can be enforced whole', None)
 
 
@@ -816,7 +821,7 @@ def host_default() -> Finding:
                 'not-permitted')
         return Finding(check, OK, 'there is no %s' % HOST_DEFAULT, None)
     try:
-        sections = tlsciphers.read_host_default()
+        sections = tlsciphers_config.read_host_default()
         refused = as_user(user, read_as_vdsm)
         if refused:
             folder = closed(HOST_DEFAULT, user)
@@ -828,7 +833,7 @@ def host_default() -> Finding:
         for section in sorted(sections):
             if section.startswith('profile '):
                 lines += validate({'tlsprofile': section[len('profile '):]})
-    except tlsciphers.Refused as refusal:
+    except tlsciphers_values.Refused as refusal:
         text, remedy, code = split(message(refusal))
         return Finding(check, FAILED, text, see_tools(
             text, remedy or 'correct it'), code)
@@ -840,8 +845,8 @@ def host_default() -> Finding:
 
 def read_as_vdsm() -> 'str | None':
     try:
-        tlsciphers.read_host_default()
-    except tlsciphers.Refused as refusal:
+        tlsciphers_config.read_host_default()
+    except tlsciphers_values.Refused as refusal:
         return split(message(refusal))[0]
     return None
 
@@ -863,7 +868,7 @@ def split(line: str,
     return text, as_remedy(remedy), found.group(1) if found else None
 
 
-def message(refusal: tlsciphers.Refused) -> str:
+def message(refusal: tlsciphers_values.Refused) -> str:
     return re.sub('^tlsciphers: (?!TLS_)', '', str(refusal))
 
 
@@ -986,7 +991,7 @@ def running_vms() -> 'Finding | list[Finding]':
             settings, _ = next_start.settle(
                 next_start.of_vm(vm), vm)
             line = domain_consoles.refusal(vm, settings)
-        except tlsciphers.Refused as refusal:
+        except tlsciphers_values.Refused as refusal:
             line = str(refusal)
             refused.append((vm.name, line, see_tools(
                 line, 'vdsm-tlsciphers check --vm %s; correct its properties '

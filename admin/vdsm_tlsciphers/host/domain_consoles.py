@@ -10,7 +10,8 @@ refuse its next start for that.
 import collections
 import re
 
-import tlsciphers
+import tlsciphers_values
+
 from vdsm_tlsciphers import UserError
 from vdsm_tlsciphers.host import domains, qemu_process
 from vdsm_tlsciphers.host import wrapper as installed
@@ -187,7 +188,7 @@ def refusal(vm: domains.VM,
     wanted = {}
     for option, setting in settings:
         key, _, value = setting.partition('=')
-        wanted[key] = (option == tlsciphers.REQUIREMENT, value)
+        wanted[key] = (option == tlsciphers_values.REQUIREMENT, value)
     spice = [key for key in wanted if key != 'priority']
     wrapper = installed.load()
     try:
@@ -200,6 +201,6 @@ def refusal(vm: domains.VM,
             elif endpoint.display == 'vnc' and 'priority' in wanted:
                 wrapper.wanted_credentials(wrapper.vnc_displays(
                     [('vnc', endpoint.place, [])]), dict(wanted))
-    except installed.Refused as refused:
+    except tlsciphers_values.Refused as refused:
         return str(refused)
     return None

@@ -9,7 +9,10 @@ import re
 from xml.dom import minidom  # nosec B408 # see where it is used
 from xml.parsers import expat
 
-import tlsciphers
+import tlsciphers_config
+import tlsciphers_domain
+import tlsciphers_values
+
 from vdsm_tlsciphers import UserError, files
 from vdsm_tlsciphers.output import without_package
 
@@ -64,7 +67,7 @@ class VM:
     ours, which vdsm keeps in the metadata), wanted (dict: those of them that
     ask for a policy), flags (str: its property extra_cpu_flags, None where
     there is no metadata of oVirt), cluster_level (tuple of int, or None),
-    policy ({key of tlsciphers.KEYS: Setting}: what the VM was started with),
+    policy ({key of tlsciphers_values.KEYS: Setting}: what the VM was started with),
     of_file (bool: the host that has it is not known), runs (bool).
     """
 
@@ -77,22 +80,22 @@ class VM:
             check_bounds(xml)
             # libvirt wrote it, or whoever runs this has chosen the file.
             self.document = minidom.parseString(xml)  # nosec B318
-            self.displays: frozenset[str] = tlsciphers.displays(
+            self.displays: frozenset[str] = tlsciphers_domain.displays(
                 self.document)
         except (expat.ExpatError, LookupError, UnicodeError,
                 ValueError) as error:
             # An encoding that there is not is a LookupError or ValueError.
             raise UserError('the domain XML is not well-formed: %s; "virsh -r '
                             'dumpxml NAME" prints one'
-                            % tlsciphers.printable(str(error), 100),
+                            % tlsciphers_values.printable(str(error), 100),
                             'xml-malformed')
-        except tlsciphers.Refused as refusal:
+        except tlsciphers_values.Refused as refusal:
             raise UserError(without_package(str(refusal)))
         domain = self.document.documentElement
         if domain is None or domain.tagName != 'domain':
             raise UserError('this is no domain XML: it begins with <%s>; '
                             '"virsh -r dumpxml NAME" prints one'
-                            % (domain and tlsciphers.printable(
+                            % (domain and tlsciphers_values.printable(
                               domain.tagName)),
                             'xml-no-domain')
         self.of_file = of_file
@@ -108,12 +111,12 @@ class VM:
         self.wanted = {
             name: value for name, value in self.properties.items()
             if value.strip() and (name, value.strip()) != (
-                'tlsprofile', tlsciphers.NO_PROFILE)}
+                'tlsprofile', tlsciphers_config.NO_PROFILE)}
         self.policy: dict[str, Setting] = {}
-        for option, setting in tlsciphers.read_policy(self.document):
+        for option, setting in tlsciphers_domain.read_policy(self.document):
             key, _, value = setting.partition('=')
             self.policy[key] = Setting(value,
-                                       option == tlsciphers.REQUIREMENT)
+                                       option == tlsciphers_values.REQUIREMENT)
 
     @property
     def emulator(self) -> str:
@@ -129,7 +132,7 @@ class VM:
     @property
     def guard_requested(self) -> 'bool | None':
         """Whether it has or asks for the guard; None where nothing tells."""
-        if self.flags is not None and tlsciphers.has_guard(self.flags):
+        if self.flags is not None and tlsciphers_domain.has_guard(self.flags):
             return True
         return self.guard
 
@@ -137,12 +140,12 @@ class VM:
     def guard(self) -> 'bool | None':
         """Whether it has the guard; None where nothing tells."""
         try:
-            if tlsciphers.check_guard(self.document, COVERED):
+            if tlsciphers_domain.check_guard(self.document, COVERED):
                 return True
-        except tlsciphers.Refused:
+        except tlsciphers_values.Refused:
             return True  # Only what is there is refused.
         return None if self.flags is None else (
-            self.can_have_guard and tlsciphers.has_guard(self.flags))
+            self.can_have_guard and tlsciphers_domain.has_guard(self.flags))
 
     def _find_properties(self) -> 'dict[str, str] | None':
         """Return those in oVirt's metadata, None where there is none."""
@@ -152,7 +155,7 @@ class VM:
             # Devices have some as well.
             for custom in children(vm, 'custom'):
                 for node in custom.childNodes:
-                    if node.localName in (*tlsciphers.PROPERTIES, FLAGS):
+                    if node.localName in (*tlsciphers_values.PROPERTIES, FLAGS):
                         found[node.localName] = text_of(node)
         return found
 
@@ -175,10 +178,10 @@ class VM:
                               flags if self.can_have_guard else '')
         # Nor what the hook has set for the start that was.
         for argument in list(document.getElementsByTagNameNS(
-                tlsciphers.QEMU_NAMESPACE, 'arg')):
+                tlsciphers_domain.QEMU_NAMESPACE, 'arg')):
             if argument.getAttribute('value') in (
-                    tlsciphers.REQUIREMENT, tlsciphers.BEST_EFFORT):
-                tlsciphers.remove([argument])
+                    tlsciphers_values.REQUIREMENT, tlsciphers_values.BEST_EFFORT):
+                tlsciphers_domain.remove([argument])
         return document
 
     def _find_consoles(self, ports: 'Ports') -> 'list[Console]':
@@ -353,12 +356,12 @@ def with_guard(document: minidom.Document, flags: str) -> minidom.Document:
     assert domain is not None  # nosec B101 # for mypy
     for cpu in domain.getElementsByTagName('cpu'):
         for feature in list(cpu.getElementsByTagName('feature')):
-            if feature.getAttribute('name') == tlsciphers.GUARD:
-                tlsciphers.remove([feature])
+            if feature.getAttribute('name') == tlsciphers_domain.GUARD:
+                tlsciphers_domain.remove([feature])
     for flag in flags.split(','):
-        if tlsciphers.has_guard(flag):
+        if tlsciphers_domain.has_guard(flag):
             feature = document.createElementNS(None, 'feature')
-            feature.setAttribute('name', tlsciphers.GUARD)
+            feature.setAttribute('name', tlsciphers_domain.GUARD)
             if flag[:1] in POLICIES:
                 feature.setAttribute('policy', POLICIES[flag[:1]])
             cpu = document.createElementNS(None, 'cpu')
@@ -414,8 +417,8 @@ def child_text(element: minidom.Element, name: str) -> str:
 # The policies of CPU features by the engine's signs.
 POLICIES = {'+': 'require', '-': 'disable'}
 # Settings for both consoles.
-COVERED = [(tlsciphers.REQUIREMENT, 'ciphers='),
-           (tlsciphers.REQUIREMENT, 'priority=')]
+COVERED = [(tlsciphers_values.REQUIREMENT, 'ciphers='),
+           (tlsciphers_values.REQUIREMENT, 'priority=')]
 # {type of graphics: pairs of a display and the attribute that has its port}
 if TYPE_CHECKING:
     Ports = dict[str, Sequence[tuple[documents.ScannedDisplay, str]]]

@@ -11,7 +11,11 @@ import datetime
 import re
 from xml.sax import saxutils  # nosec B406 # escapes only
 
-import tlsciphers
+import tlsciphers_config
+import tlsciphers_domain
+import tlsciphers_host
+import tlsciphers_values
+
 from vdsm_tlsciphers import UserError, files
 from vdsm_tlsciphers.host import domains
 
@@ -44,7 +48,7 @@ HEADER = re.compile(r'\S+ \S+ +[A-Z]+ +\([^()\n]*\) \Z')
 HOOK_ERROR = 'Hook Error: ('
 WRAPPER = 'qemu-kvm-modified: '
 NO_WRAPPER = ('-vdsm-tls: invalid option', 'Cannot check QEMU binary '
-              + tlsciphers.EMULATOR)
+              + tlsciphers_host.EMULATOR)
 # What the wrapper says where it refuses nothing, and what QEMU says.
 NOTE = re.compile(r' info : %s|%sQEMU gets ' % (WRAPPER, WRAPPER))
 APPLIED = WRAPPER + 'QEMU gets '
@@ -56,7 +60,7 @@ TIME = re.compile(
 # What libvirt says of the guard, and QEMU where libvirt does not look.
 GUARD_REFUSED = re.compile(
     r'unknown CPU feature: %s\b|Property \S{0,100}\.%s\S{0,9} not found'
-    % (tlsciphers.GUARD, tlsciphers.GUARD))
+    % (tlsciphers_domain.GUARD, tlsciphers_domain.GUARD))
 # What a line must not show, should it ever be there.
 SECRET = re.compile(
     r'(?i)((?:passw(?:or)?d?|ticket|secret)[\w-]*["\']?'
@@ -264,8 +268,8 @@ def hook_line(literal: str) -> str:
 
 
 def is_ours(line: str) -> bool:
-    return line.startswith(('tlsciphers: ', tlsciphers.HOST_DEFAULT, *(
-        name + ': ' for name in (*tlsciphers.PROPERTIES, domains.FLAGS))))
+    return line.startswith(('tlsciphers: ', tlsciphers_config.HOST_DEFAULT, *(
+        name + ': ' for name in (*tlsciphers_values.PROPERTIES, domains.FLAGS))))
 
 
 def find_refusal(lines: 'list[str]') -> (

@@ -6,6 +6,10 @@
 import re
 from xml.dom import minidom  # nosec B408 # a constant
 
+import tlsciphers_config
+import tlsciphers_domain
+import tlsciphers_values
+
 import tlsciphers
 from vdsm_tlsciphers.host import domain_consoles, domains, programs
 from vdsm_tlsciphers.tls import libraries
@@ -29,7 +33,7 @@ NOT_HERE = re.compile('does not know|no such profile|needs OpenSSL|no such '
 # Lines of the hook about the host, not about a property.
 OF_HOST = re.compile(r'tlsciphers: (the (wrapper|hook|package|domain XML|'
                      r'attribute) |another hook |cannot |unexpected )|'
-                     + re.escape(tlsciphers.HOST_DEFAULT))
+                     + re.escape(tlsciphers_config.HOST_DEFAULT))
 SET_PROFILE = ('set tlsprofile on the VM (if the engine does not offer it: '
                'vdsm-tlsciphers engine-line)')
 CANNOT_START = 'qemu-kvm-modified: cannot start '
@@ -41,7 +45,7 @@ def settle(properties: 'dict[str, str]', vm: 'domains.VM | None',
     Return what the hook would make of properties (dict, maybe with
     extra_cpu_flags) for a VM, or where it is None for a VM with both
     consoles: (settings, lines) as tlsciphers.resolve() does. Raises
-    tlsciphers.Refused.
+    tlsciphers_values.Refused.
     """
     flags = properties.get(FLAGS)
     if vm:
@@ -51,13 +55,13 @@ def settle(properties: 'dict[str, str]', vm: 'domains.VM | None',
             minidom.parseString(BOTH_CONSOLES), flags or '')  # nosec B318
     settings, lines = tlsciphers.resolve(
         properties, displays_of(vm),
-        vm is not None and tlsciphers.is_hosted_engine(vm.document))
-    if not tlsciphers.check_guard(document, settings):
-        lines += tlsciphers.describe_guard(document, flags or '')
+        vm is not None and tlsciphers_domain.is_hosted_engine(vm.document))
+    if not tlsciphers_domain.check_guard(document, settings):
+        lines += tlsciphers_domain.describe_guard(document, flags or '')
     # What a VM runs as now is not what the engine sends for its next start.
-    if vm and vm.of_file and tlsciphers.REQUIREMENT in [
+    if vm and vm.of_file and tlsciphers_values.REQUIREMENT in [
             option for option, _ in settings]:
-        tlsciphers.check_emulator(document)
+        tlsciphers_domain.check_emulator(document)
     return settings, lines
 
 
@@ -71,7 +75,7 @@ def own_properties(vm: domains.VM) -> 'dict[str, str]':
     has the guard.
     """
     flags = vm.flags
-    if flags is not None and tlsciphers.has_guard(flags):
+    if flags is not None and tlsciphers_domain.has_guard(flags):
         return {**vm.properties, FLAGS: flags}
     return dict(vm.properties)
 
@@ -108,7 +112,7 @@ def remedy(properties: 'dict[str, str]', vm: 'domains.VM | None',
     Return how to start a VM that was refused with a line by the hook, the
     wrapper or libvirt.
     """
-    blamed = [name for name in tlsciphers.PROPERTIES
+    blamed = [name for name in tlsciphers_values.PROPERTIES
               if line.startswith(name + ': ')]
     code = (re.findall(r' \[([a-z0-9-]+)\]$', line) or [''])[0]
     own = re.sub(r' \[[a-z0-9-]+\]$', '', line).partition('; ')[2]
@@ -125,7 +129,7 @@ def remedy(properties: 'dict[str, str]', vm: 'domains.VM | None',
     elif by != 'hook' or OF_HOST.match(line):
         blamed = []
         host = (host_file_remedy(line, own)
-                if line.startswith(tlsciphers.HOST_DEFAULT) else
+                if line.startswith(tlsciphers_config.HOST_DEFAULT) else
                 domain_consoles.without_removal(own).replace(
                     ' there ', ' in %s ' % domains.QEMU_CONF)
                 or 'vdsm-tlsciphers doctor')
@@ -136,7 +140,7 @@ def remedy(properties: 'dict[str, str]', vm: 'domains.VM | None',
                     'tells whether a host takes a value' % (
                         blamed[0], blamed[0]))
     elif code == 'guard-policy':
-        tomorrow = 'write +%s in Edit' % tlsciphers.GUARD
+        tomorrow = 'write +%s in Edit' % tlsciphers_domain.GUARD
     elif code == 'guard-other-console':
         tomorrow = 'remove what adds that console'
     ways = list(_ways(properties, vm, line, by, blamed))
@@ -159,7 +163,7 @@ def host_file_remedy(line: str, own: str) -> str:
     Return what to do with the host's file, which the hook has refused with a
     line (str); own: what that says to do.
     """
-    path = tlsciphers.HOST_DEFAULT
+    path = tlsciphers_config.HOST_DEFAULT
     if line.endswith(' [host-file-owner]'):
         return own if path in own else '%s %s' % (own, path)
     number = re.match(re.escape(path) + r': (line \d+): ', line)
@@ -179,7 +183,7 @@ def _other_consoles(properties: 'dict[str, str]',
     """
     if by in ('libvirt', 'QEMU') or CANNOT_START in line or (
             OF_HOST.match(line) and not line.startswith(
-                tlsciphers.HOST_DEFAULT)):
+                tlsciphers_config.HOST_DEFAULT)):
         return [], False
     refused = _refused_displays(line) if by == 'wrapper' else set()
     found: list[documents.Display] = []
@@ -193,7 +197,7 @@ def _other_consoles(properties: 'dict[str, str]',
         alone = domains.with_console(vm, display)
         try:
             settings, _ = settle(properties, alone)
-        except tlsciphers.Refused:
+        except tlsciphers_values.Refused:
             continue
         if not _open(settings, {display}) and (
                 vm is None or (not domain_consoles.refusal(alone, settings)
@@ -201,7 +205,7 @@ def _other_consoles(properties: 'dict[str, str]',
             found.append(display)
     try:
         settle(properties, domains.with_console(vm, None))
-    except tlsciphers.Refused:
+    except tlsciphers_values.Refused:
         return found, False
     return found, True
 
@@ -234,7 +238,7 @@ def _ways(properties: 'dict[str, str]', vm: 'domains.VM | None',
     """
     flags = properties.get(FLAGS)
     if flags is None and vm and vm.guard:
-        flags = '+' + tlsciphers.GUARD  # It is in the domain XML.
+        flags = '+' + tlsciphers_domain.GUARD  # It is in the domain XML.
     old = properties if flags is None else {**properties, FLAGS: flags}
     corrected = _corrected(properties, vm)
     seen: list[list[documents.Change]] = [[]]
@@ -245,26 +249,26 @@ def _ways(properties: 'dict[str, str]', vm: 'domains.VM | None',
             changes: list[documents.Change] = [
                 {'property': name, 'from': old.get(name) or None,
                  'to': new.get(name) or None}
-                for name in (*tlsciphers.PROPERTIES, FLAGS)
+                for name in (*tlsciphers_values.PROPERTIES, FLAGS)
                 if (old.get(name) or None) != (new.get(name) or None)]
             if changes in seen:
                 continue
             try:
                 settings, _ = settle(new, vm)
-            except tlsciphers.Refused:
+            except tlsciphers_values.Refused:
                 continue
             if vm and by != 'libvirt' and domain_consoles.refusal(
                     vm, settings):
                 continue
             # Where nobody takes the guard out, nobody sets the policy.
             uncovered = _open([] if by == 'libvirt' else settings, [
-                *displays_of(vm), *(tlsciphers.argument_displays(
+                *displays_of(vm), *(tlsciphers_domain.argument_displays(
                     vm.document) if vm else ())])
             if some == corrected and blamed and number == 0 and uncovered:
                 continue  # There may be one that covers all.
             seen.append(changes)
             yield {'changes': changes, 'open': uncovered,
-                   'guard': tlsciphers.has_guard(value or ''),
+                   'guard': tlsciphers_domain.has_guard(value or ''),
                    'weaker': _weaker(properties, settings, uncovered),
                    'unencrypted': [
                        display for display in uncovered
@@ -286,7 +290,7 @@ def _corrected(properties: 'dict[str, str]',
     while True:
         try:
             settle({**some, FLAGS: ''}, vm)
-        except tlsciphers.Refused as refusal:
+        except tlsciphers_values.Refused as refusal:
             refused = [name for name in some
                        if str(refusal).startswith(name + ': ')]
             if not refused:
@@ -303,8 +307,8 @@ def _weaker(properties: 'dict[str, str]',
     Return the versions of TLS (list of str) that settings permit, beyond what
     properties name (refused or not), on the consoles that they cover.
     """
-    profile = tlsciphers.PROFILES.get(properties.get(PROFILE, '').strip(), {})
-    before = _versions([(tlsciphers.REQUIREMENT, '%s=%s' % (
+    profile = tlsciphers_config.PROFILES.get(properties.get(PROFILE, '').strip(), {})
+    before = _versions([(tlsciphers_values.REQUIREMENT, '%s=%s' % (
         name[len('tls'):], value)) for name, value in profile.items()])
     own = properties.get('tlsprotocols', '').strip()
     if set(own.split(':')) <= {'TLSv1.2', 'TLSv1.3'}:
@@ -323,7 +327,7 @@ def _versions(settings: 'list[tuple[str, str]]') -> 'dict[str, list[str]]':
     found: dict[str, list[str]] = {}
     for option, setting in settings:
         key, _, value = setting.partition('=')
-        if option != tlsciphers.REQUIREMENT:
+        if option != tlsciphers_values.REQUIREMENT:
             continue
         if key == 'priority':
             found['vnc'] = libraries.list_priority(value)[0]
@@ -345,7 +349,7 @@ def _candidates(properties: 'dict[str, str]', flags: 'str | None', line: str,
     def signed(flag: str) -> str:
         # The sign that guards nothing is refused.
         return ('+' + flag[1:] if flag[:1] == '-'
-                and tlsciphers.has_guard(flag) else flag)
+                and tlsciphers_domain.has_guard(flag) else flag)
 
     def without(names: 'Collection[str]') -> 'dict[str, str]':
         return {name: value for name, value in properties.items()
@@ -353,13 +357,13 @@ def _candidates(properties: 'dict[str, str]', flags: 'str | None', line: str,
 
     guarded = flags and ','.join(map(signed, flags.split(',')))
     unguarded = flags and ','.join(flag for flag in flags.split(',')
-                                   if not tlsciphers.has_guard(flag))
+                                   if not tlsciphers_domain.has_guard(flag))
     if by == 'wrapper':
         # It has named the settings that it cannot enforce here.
         some = without(_properties_for(line))
         return [[(some, guarded), (some, unguarded)]]
     if by == 'QEMU' or (by != 'libvirt' and OF_HOST.match(line)
-                        and not line.startswith(tlsciphers.HOST_DEFAULT)):
+                        and not line.startswith(tlsciphers_config.HOST_DEFAULT)):
         return [[({}, unguarded)]]  # No policy can be enforced here.
     kept = [without(()), without(blamed) if corrected is None else corrected,
             {}]
@@ -373,7 +377,7 @@ def _keys_in(line: str) -> 'set[str]':
     """Return the settings that a wrapper's line is about."""
     found = re.search(r'qemu-kvm-modified: ([a-z]+(?:, [a-z]+)*): ', line)
     keys = set(found.group(1).split(', ') if found else ())
-    return keys.intersection(tlsciphers.KEYS) or set(tlsciphers.KEYS)
+    return keys.intersection(tlsciphers_values.KEYS) or set(tlsciphers_values.KEYS)
 
 
 def _properties_for(line: str) -> 'set[str]':
@@ -391,7 +395,7 @@ def _open(settings: 'list[tuple[str, str]]',
           displays: 'Collection[str]') -> 'list[documents.Display]':
     """Return the displays that no requirement covers."""
     required = {value.partition('=')[0] for option, value in settings
-                if option == tlsciphers.REQUIREMENT}
+                if option == tlsciphers_values.REQUIREMENT}
     found: list[documents.Display] = []
     if 'spice' in displays and not required - {'priority'}:
         found.append('spice')

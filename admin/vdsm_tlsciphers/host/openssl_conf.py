@@ -11,7 +11,8 @@ import os
 import re
 import tempfile
 
-import tlsciphers
+import tlsciphers_values
+
 from vdsm_tlsciphers import UserError
 from vdsm_tlsciphers.host import wrapper as installed
 from vdsm_tlsciphers.output import without_package
@@ -43,7 +44,7 @@ def written(policy: 'dict[str, str]', path: str,
         module.set_openssl_conf(os.fsencode(path))
         yield descriptor, module.write_configuration(
             descriptor, *(policy.get(key, '') for key in KEYS))[1]
-    except tlsciphers.Refused as refusal:
+    except tlsciphers_values.Refused as refusal:
         raise UserError(without_package(str(refusal)))
     except OSError as error:
         raise UserError('%s: %s' % (error.filename or path, error.strerror))
@@ -57,7 +58,7 @@ def written(policy: 'dict[str, str]', path: str,
 def fault(policy: 'dict[str, str]') -> (
         'tuple[str | None, str | None, str | None]'):
     """
-    Return why OpenSSL would not take a policy ({key of tlsciphers.KEYS:
+    Return why OpenSSL would not take a policy ({key of tlsciphers_values.KEYS:
     value}) on this host, or None; and where it is a line of the host's that
     it does not take, 'FILE: line N' and that line. Raises UserError.
     """

@@ -6,7 +6,7 @@
 import os
 import subprocess  # nosec B404 # programs by absolute path, no shell
 
-from tlsciphers import QEMU_KVM
+from tlsciphers_host import QEMU_KVM
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -89,7 +89,7 @@ class Emulator:
             self.priorities = dict(
                 credentials(value) for name, value, _ in self.options
                 if name == 'object' and value and 'tls-creds-x509' in value)
-        except wrapper.Refused as refusal:
+        except tlsciphers_values.Refused as refusal:
             raise UserError('its command line cannot be read: %s' % refusal)
         self.spice = plain(spice)
         self.channels = {

@@ -12,27 +12,17 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import types
     from collections.abc import Callable
-    from typing import NoReturn
 
 
-class Refused(Exception):
-    """What the wrapper would refuse to start a VM for: its line."""
-
-
-def load(note: 'Callable[[str], object] | None' = None) -> (
+def load(note: 'Callable[[str, str], object] | None' = None) -> (
         'types.ModuleType'):
     """
-    Return the wrapper's module, whose functions raise Refused where it would
-    end the process, and whose lines for a VM's log go to note, if anywhere.
+    Return the wrapper's module, whose messages for a VM's log (a text and a
+    code) go to note, if anywhere.
     """
-    tlsciphers_wrapper.refuse = refuse
     tlsciphers_wrapper.note = note or ignore
     return tlsciphers_wrapper
 
 
-def refuse(line: str) -> 'NoReturn':
-    raise Refused(line)
-
-
-def ignore(line: str) -> None:
+def ignore(text: str, code: str) -> None:
     """What it would write to the log of a VM."""

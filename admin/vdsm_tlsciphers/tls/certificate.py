@@ -9,7 +9,8 @@ import re
 import subprocess  # nosec B404 # programs by absolute path, no shell
 import time
 
-import tlsciphers
+import tlsciphers_values
+
 from vdsm_tlsciphers import UserError
 from vdsm_tlsciphers.output import TIME, clean
 
@@ -54,14 +55,14 @@ def describe(der: bytes) -> 'documents.Certificate':
     try:
         # What comes from elsewhere is on its standard input.
         process = subprocess.run(  # nosec B603
-            [tlsciphers.OPENSSL, 'x509', '-inform', 'DER', '-noout',
+            [tlsciphers_values.OPENSSL, 'x509', '-inform', 'DER', '-noout',
              '-subject', '-issuer', '-dates', '-nameopt', 'RFC2253',
              '-text', '-certopt', OPTIONS], input=der, env={'LC_ALL': 'C'},
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             timeout=TIMEOUT)
     except OSError as error:
         raise UserError('%s cannot be run: %s; install or repair openssl' % (
-            tlsciphers.OPENSSL, error.strerror), 'cannot-run')
+            tlsciphers_values.OPENSSL, error.strerror), 'cannot-run')
     except subprocess.TimeoutExpired:
         raise UserError('openssl does not come to an end with its certificate')
     text = clean_lines(process.stdout)
