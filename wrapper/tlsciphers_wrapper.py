@@ -187,7 +187,7 @@ def parse(arguments):
 
 def check_value(name, value):
     if name not in FREE_TEXT and option_name(value) in NEVER_A_VALUE:
-        raise Refused('cannot tell whether QEMU takes %s for the value of -%s: '
+        raise Refused('cannot tell whether QEMU takes %s as value of -%s: '
                       'this version does not know that option' % (
                           printable(value), printable(name)),
                       'update vdsm-hook-tlsciphers, or remove the option from '
