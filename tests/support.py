@@ -7,15 +7,24 @@ from __future__ import annotations
 
 import collections
 import concurrent.futures
+import contextlib
 import functools
 import glob
+import importlib
 import os
 import pathlib
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Collection, Iterable, Mapping
+import types
+from collections.abc import (
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+)
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from xml.etree import ElementTree
 
@@ -250,22 +259,34 @@ def substitute(source: pathlib.Path, values: Mapping[str, object]) -> bytes:
         input=source.read_bytes(), check=True, capture_output=True).stdout
 
 
-def run_file(path: pathlib.Path) -> dict[str, Any]:
-    """Return the names (dict) that an installed file of Python defines."""
-    # Modules of another installation may be there already.
-    shared = [name for name in sys.modules if name.startswith('tlsciphers')]
-    known = {name: sys.modules.pop(name) for name in shared}
-    sys.path.insert(0, str(path.parent))
+@contextlib.contextmanager
+def fresh_modules(folder: pathlib.Path) -> Iterator[None]:
+    """Find modules in a folder, not those of another installation."""
+    known = {name: sys.modules.pop(name) for name in list(sys.modules)
+             if name.startswith('tlsciphers')}
+    sys.path.insert(0, str(folder))
     try:
-        names: dict[str, Any] = {'__name__': path.stem, '__file__': str(path)}
-        exec(compile(path.read_bytes(), str(path), 'exec'), names)
-        return names
+        yield
     finally:
-        sys.path.remove(str(path.parent))
+        sys.path.remove(str(folder))
         for name in list(sys.modules):
             if name.startswith('tlsciphers'):
                 del sys.modules[name]
         sys.modules.update(known)
+
+
+def load_modules(folder: pathlib.Path, *names: str) -> list[types.ModuleType]:
+    """Return modules of a folder, as they import each other."""
+    with fresh_modules(folder):
+        return [importlib.import_module(name) for name in names]
+
+
+def run_file(path: pathlib.Path) -> dict[str, Any]:
+    """Return the names (dict) that an installed file of Python defines."""
+    names: dict[str, Any] = {'__name__': path.stem, '__file__': str(path)}
+    with fresh_modules(path.parent):
+        exec(compile(path.read_bytes(), str(path), 'exec'), names)
+    return names
 
 
 def read_arguments(name: str) -> list[bytes]:
@@ -352,6 +373,17 @@ def hook_environment(domxml: pathlib.Path,
     """Return the environment in which vdsm runs the hook at a VM's start."""
     return {'PATH': '/usr/bin:/bin', '_hook_domxml': str(domxml),
             'PYTHONPATH': str(TESTS / 'standin'), **properties}
+
+
+def code_of(line: str) -> str | None:
+    """Return the code (str) of a message's line, None where it has none."""
+    found = re.search(r' \[([a-z0-9-]+)\]$', line)
+    return found and found.group(1)
+
+
+def codes_of(lines: Iterable[str]) -> list[str | None]:
+    """Return the codes of messages' lines, in their order."""
+    return [code_of(line) for line in lines]
 
 
 def run_hooks(domxml: pathlib.Path, **properties: str) -> str:

@@ -94,9 +94,10 @@ class Targets:
         self.file = folder / 'domxml'
         self.wrapper = properties.Wrapper(self.installation.wrapper_module)
         self.module = properties.Module(self.installation)
-        self.hook = self.module.names.resolve.__globals__
         instrument(self.wrapper.names)
-        instrument(self.hook)
+        for module in self.module.modules:
+            instrument(vars(module))
+        instrument(self.module.names.read_host_default.__globals__)
         instrument(self.module.values)
         instrument(self.module.enforce.__globals__)
 

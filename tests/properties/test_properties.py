@@ -26,7 +26,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from typing import TYPE_CHECKING, Any, NoReturn, Optional
+from typing import TYPE_CHECKING, Any, Optional
 from unittest import mock
 from xml.etree import ElementTree
 from xml.sax import saxutils
@@ -256,11 +256,8 @@ class Wrapper:
         self.real_ask = self.names['ask']
         self.notes: list[str] = []
         self.answers: dict[tuple[tuple[str, ...], bytes], Any] = {}
-        self.names.update(ask=self.ask, refuse=self.refuse, write=self.write)
+        self.names.update(ask=self.ask, write=self.write)
         self.process = Process({})
-
-    def refuse(self, line: str) -> NoReturn:
-        raise Refusal('qemu-kvm-modified: ' + line)
 
     def write(self, line: str) -> None:
         self.notes.append(line)
@@ -289,7 +286,12 @@ class Wrapper:
         self.notes = []
         self.process = self.names['posix'] = Process(environment)
         try:
-            arguments = self.names['final_arguments'](list(arguments))
+            self.names['restore_locale']()
+            try:
+                arguments = self.names['with_policy'](list(arguments))
+            except self.names['Refused'] as refusal:
+                raise Refusal(
+                    'qemu-kvm-modified: %s' % refusal) from refusal
             environment = self.process.exported
             configuration = None
             if self.process.descriptors:
@@ -765,18 +767,23 @@ def test_parameters_joined_with_commas_mean_the_same(
 
 
 class Module:
-    """The module that the hook shares, and the hook itself, in here."""
+    """The modules of the hook, in this process."""
 
     def __init__(self, installation: support.Installation) -> None:
         self.emulator = str(installation.emulator)
-        self.enforce = support.run_file(installation.hook_module)['enforce']
-        # What the functions themselves see, so that it can be replaced.
-        names = support.run_file(installation.module)[
-            'resolve'].__globals__
-        # The libraries are asked by the module with the rules.
-        self.values = names['openssl_ciphers'].__globals__
+        hook, policy, domain, host, config, values = support.load_modules(
+            installation.module.parent, 'tlsciphers_hook', 'tlsciphers',
+            'tlsciphers_domain', 'tlsciphers_host', 'tlsciphers_config',
+            'tlsciphers_values')
+        self.modules = policy, domain, host
+        self.enforce = hook.enforce
+        # The libraries are asked by the module with the rules. What the
+        # functions themselves see, so that it can be replaced.
+        self.values = vars(values)
         self.values['ask'] = self.remembering(self.values['ask'])
-        self.names = types.SimpleNamespace(**names)
+        self.names = types.SimpleNamespace(**{
+            **vars(values), **vars(config), **vars(host), **vars(domain),
+            **vars(policy)})
 
     def remembering(self, ask: Callable[..., Any]) -> Callable[..., Any]:
         """Return what asks each question once."""
@@ -793,10 +800,11 @@ class Module:
         """Do what the hook does. Returns lines; may raise Refused."""
         with mock.patch.dict(os.environ, dict(properties, _hook_domxml=str(
                 path)), clear=True):
-            lines: list[str] = self.enforce(hooking, self.names)
-            return lines
+            return [str(note)
+                    for note in self.enforce(hooking, *self.modules)]
 
-    def check_message(self, message: str) -> None:
+    def check_message(self, message: object) -> None:
+        message = str(message)
         assert re.fullmatch('[ -~]+', message)
         assert not set(message) & set('"\'\\')
 
@@ -854,7 +862,7 @@ def check_settings(wrapper: Wrapper, pairs: Iterable[tuple[str, str]],
                    unseen: Collection[str] = ()) -> None:
     """
     Check what the hook wants of the wrapper: (key, value) pairs; unseen are
-    the keys for displays that are not there, whose values nobody has judged.
+    the keys for displays that are not there, whose values are not validated.
     """
     for key, value in pairs:
         assert re.fullmatch('[!-~]+', value)
@@ -871,7 +879,7 @@ def test_wrapper_takes_every_value_that_the_hook_accepts(
     @given(value=values_of(name))
     def check(value: str) -> None:
         try:
-            pairs, lines = module.names.JUDGES[name](
+            pairs, lines = module.names.VALIDATORS[name](
                 module.names.Setting(name, value, name))
         except module.names.Refused as refusal:
             module.check_message(str(refusal))
