@@ -175,9 +175,8 @@ def test_vnc_without_encryption_starts_no_vm(
     """The default of a cluster: most administrators meet this line first."""
     with pytest.raises(libvirt.libvirtError) as error:
         start(run_hook(BOTH, **properties), host_without_vnc_tls)
-    assert re.search(
-        'priority: the VNC console of this VM is not encrypted; remedy: check '
-        'Enable VNC Encryption in the engine', str(error.value))
+    assert '[vnc-without-tls]' in str(error.value)
+    assert 'Enable VNC Encryption' in str(error.value)
 
 
 def with_arguments(xml: str, *values: str) -> str:
@@ -272,9 +271,7 @@ def test_default_of_the_host_leaves_vnc_without_encryption_alone(
     host_default('[default]\ntlsprofile = modern\n')
     vm = start(run_hook(BOTH), host_without_vnc_tls)
     assert support.accepted(vm.tls_port) == spice_suites(['TLSv1.3'])
-    assert len([line for line in vm.log.splitlines()
-                if 'the VNC console of this VM is not encrypted; the default '
-                'of the host does not apply' in line]) == 1
+    assert vm.log.count(': host default ignored [vnc-without-tls]') == 1
 
 
 @pytest.mark.parametrize('consoles', [(), ('vnc',), ('spice',)])
@@ -290,8 +287,8 @@ def test_any_console_starts_under_a_default(
 def test_setting_of_a_newer_version_starts_no_vm(start: Start,
                                                  run_hook: RunHook) -> None:
     xml = run_hook(BOTH, tlsgroups='P-384').replace('groups=', 'curves=')
-    with pytest.raises(libvirt.libvirtError, match='curves: this version '
-                       'cannot enforce it; remedy: update'):
+    with pytest.raises(libvirt.libvirtError, match=r'curves: .* '
+                       r'\[unknown-setting\]'):
         start(xml)
 
 
@@ -304,7 +301,7 @@ def test_openssl_conf_in_the_xml_does_not_undo_a_policy(
                       '</%s:commandline>' % (prefix, prefix))
     vm = start(xml)
     assert support.accepted(vm.tls_port) == spice_suites(['TLSv1.3'])
-    assert 'OPENSSL_CONF=/dev/null of the VM is replaced' in vm.log
+    assert '[openssl-conf-replaced]' in vm.log
 
 
 @pytest.mark.parametrize('value', ['@SYSTEM', '@OVIRT',

@@ -196,8 +196,8 @@ def test_file_that_openssl_ignores_does_not_weaken_a_policy(
 
 
 @pytest.mark.parametrize('name, note', [
-    ('malformed', 'is malformed and OpenSSL ignores it; only the policy'),
-    ('unreadable', 'OpenSSL cannot read'), ('missing', '')])
+    ('malformed', '[host-openssl-conf-malformed]'),
+    ('unreadable', '[host-openssl-conf-unreadable]'), ('missing', '')])
 def test_log_says_where_the_hosts_file_does_not_count(
         make_host: MakeHost, name: str, note: str) -> None:
     host = make_host('3.0', 'missing' if name == 'missing' else 'malformed')
@@ -253,8 +253,9 @@ def test_file_that_cannot_be_followed_stops_the_start(
     host = make_host('3.0', 'variables')
     if text:
         host.conf.write_text(text)
-    assert 'cannot tell what %s means' % host.conf in host.refusal(
-        'protocols=TLSv1.2')
+    line = host.refusal('protocols=TLSv1.2')
+    assert str(host.conf) in line
+    assert support.code_of(line.rstrip()) == 'host-openssl-conf'
 
 
 @pytest.mark.parametrize('version', ['3.0', '1.1.1'])
@@ -305,8 +306,7 @@ def test_name_that_the_library_does_not_know_stops_the_start(
             assert versions(int(process.stdout.readline())) == ['TLSv1.3']
         finally:
             process.kill()
-        assert 'the default of the host does not apply' in (
-            process.stderr.read())
+        assert ': host default ignored [' in process.stderr.read()
 
 
 def test_openssl_conf_of_the_vm_is_replaced(make_host: MakeHost,
@@ -327,7 +327,7 @@ def test_openssl_conf_of_the_vm_is_replaced(make_host: MakeHost,
         line = process.stderr.readline()
         # The path may be too long for a line.
         assert 'OPENSSL_CONF=%s' % str(other)[:100] in line
-        assert line.endswith(' of the VM is replaced\n')
+        assert line.endswith(' [openssl-conf-replaced]\n')
 
 
 def test_openssl_without_such_a_configuration_is_named(
@@ -347,7 +347,7 @@ def test_openssl_without_such_a_configuration_is_named(
         assert 'OpenSSL 1.0.2k-fips is older than 1.1.1' in host.refusal(
             setting)
         process = host.popen(setting, option='-vdsm-tls-default')
-        assert 'does not apply' in process.communicate()[1]
+        assert ': host default ignored [' in process.communicate()[1]
         assert process.returncode == 0
 
 

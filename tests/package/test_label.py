@@ -78,8 +78,9 @@ def test_other_label_is_refused_with_the_remedy(
     assert process.returncode == 2
     line, = process.stderr.splitlines()
     assert shown in line
-    assert 'remedy: restorecon -v %s %s' % (
+    assert 'restorecon -v %s %s' % (
         newest_installation.wrapper, newest_installation.emulator) in line
+    assert support.code_of(line) == 'wrapper-label'
 
 
 def test_other_label_is_a_warning_in_permissive_mode(run: Run) -> None:
