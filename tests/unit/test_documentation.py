@@ -135,11 +135,37 @@ def test_documents_and_sections_that_are_linked_exist(name: str) -> None:
                     '(?m)^#+ (.*)', target.read_text())], section
 
 
-def test_index_leads_to_every_document() -> None:
-    index = (support.SOURCE / 'docs/README.md').read_text()
+def test_readme_links_to_every_document() -> None:
     for name in documents():
-        if name not in ('README.md', 'NEWS.md', 'docs/README.md'):
-            assert name.rpartition('/')[2] in index, name
+        if name != 'README.md':
+            assert '(%s)' % name in README, name
+
+
+# The pages that hosts get, beside README.md, NEWS.md and SECURITY.md.
+SHIPPED = ('auditing', 'installation', 'migration', 'policies',
+           'troubleshooting')
+
+
+@pytest.mark.parametrize('name', ['SECURITY.md', *(
+    'docs/%s.md' % page for page in SHIPPED)])
+def test_page_on_hosts_links_to_nothing_that_is_in_the_source_alone(
+        name: str) -> None:
+    path = support.SOURCE / name
+    shipped = {support.SOURCE / other for other in (
+        'README.md', 'NEWS.md', 'SECURITY.md', 'docs/tlsciphers.conf.example',
+        *('docs/%s.md' % page for page in SHIPPED))}
+    assert [link for link in re.findall(r'\]\(([\w./-]+)(?:#[\w-]+)?\)',
+                                        path.read_text())
+            if (path.parent / link).resolve() not in shipped] == []
+
+
+@pytest.mark.parametrize('name', documents())
+def test_text_of_a_document_is_wrapped(name: str) -> None:
+    """At 100 columns; rows of tables, commands and output may be longer."""
+    assert [line for line in (support.SOURCE / name).read_text().splitlines()
+            if len(line) > 100
+            and not line.lstrip().startswith(('|', '!['))
+            and not line.startswith('    ')] == []
 
 
 def test_tests_that_the_threat_model_names_exist() -> None:
