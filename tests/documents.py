@@ -208,7 +208,7 @@ NO_COMMANDS = (
     '<qemu:commandline>', '<cpu ...>', '- name: ',
     'vdsm-hook-tlsciphers: files of a manual', 'priority: the VNC console',
     'ECDHE+AESGCM:TLS_AES', 'NORMAL:-VERS-ALL', '[default]', 'wrapper: ',
-    'ok       package', 'db2: effective')
+    'ok       package', 'db2: effective', 'GET  /ovirt-engine/api')
 
 
 def paths() -> list[pathlib.Path]:

@@ -66,7 +66,7 @@ def files(folder: pathlib.Path) -> set[str]:
 
 
 @pytest.mark.parametrize('path', [
-    support.SOURCE / 'docs/cluster.md', COLLECTION / 'README.md'])
+    support.SOURCE / 'docs/installation.md', COLLECTION / 'README.md'])
 def test_documents_name_playbooks_and_variables_that_exist(
         path: pathlib.Path) -> None:
     text = path.read_text()

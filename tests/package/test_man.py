@@ -51,6 +51,16 @@ def module(unpacked_rpm: pathlib.Path) -> dict[str, Any]:
                             / 'tlsciphers.py')
 
 
+def test_hosts_get_the_pages_for_administrators_and_auditors(
+        unpacked_rpm: pathlib.Path) -> None:
+    folder, = (unpacked_rpm / 'usr/share/doc').iterdir()
+    assert {str(path.relative_to(folder)) for path in folder.rglob('*')
+            if path.suffix not in ('', '.json')} == {
+        'README.md', 'NEWS.md', 'SECURITY.md', 'docs/auditing.md',
+        'docs/installation.md', 'docs/migration.md', 'docs/policies.md',
+        'docs/troubleshooting.md', 'docs/tlsciphers.conf.example'}
+
+
 def test_mandoc_has_nothing_to_say_about_a_page(text: str) -> None:
     lint = subprocess.run(['mandoc', '-T', 'lint', '-W', 'style'], input=text,
                           capture_output=True, text=True)

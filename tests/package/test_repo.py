@@ -107,7 +107,7 @@ def test_dnf_installs_what_is_signed(host: Root) -> None:
 
 
 def test_signing_does_not_change_the_payload(built: Build) -> None:
-    text = (support.SOURCE / 'docs/release.md').read_text()
+    text = (support.SOURCE / 'docs/development.md').read_text()
     command, = re.findall(r'(?m)^    (rpm -qp .*)', text)
     first, second = built.run('sh', '-c', command).split()
     assert first == second

@@ -299,13 +299,13 @@ def test_test_shows_how_the_guard_is_taken_out(
 
 
 @pytest.mark.parametrize('properties, default, words', [
-    ({'tlsprofile': 'x'}, '', '`no such profile`'),
-    ({'tlsprofile': 'x'}, '[profile x]\n', 'profile that sets nothing'),
-    ({'tlsciphers': 'a,b'}, '', 'character'),
-    ({'tlsciphers': ''}, '', 'empty value'),
-    ({'tlsprotocols': 'TLSv1.1'}, '', '`tlsprotocols`'),
+    ({'tlsprofile': 'x'}, '', '`[unknown-profile]`'),
+    ({'tlsprofile': 'x'}, '[profile x]\n', '`[empty-profile]`'),
+    ({'tlsciphers': 'a,b'}, '', '`[character]`'),
+    ({'tlsciphers': ''}, '', '`[empty-value]`'),
+    ({'tlsprotocols': 'TLSv1.1'}, '', '`[unknown-protocols]`'),
     ({'extra_cpu_flags': '-vdsm-tls', **MODERN}, '', '`[guard-policy]`'),
-    ({}, 'nonsense', '`/etc/vdsm/tlsciphers.conf`')])
+    ({}, 'nonsense', '`[host-file]`')])
 def test_page_names_what_is_refused_without_a_console(
         newest_hook: Hook, properties: dict[str, str], default: str,
         words: str) -> None:
@@ -319,9 +319,9 @@ def test_page_names_what_is_refused_without_a_console(
                 'extra_cpu_flags'].split(',') else 'require')), **properties)
     finally:
         path.unlink()
-    page = (support.SOURCE / 'docs/vms-do-not-start.md').read_text()
-    section = page.partition('### Without a console, once')[2]
-    assert words in section.partition('\n### ')[0]
+    page = (support.SOURCE / 'docs/troubleshooting.md').read_text()
+    section = page.partition('\n#### Without a console, once\n')[2]
+    assert words in section.partition('\n#### ')[0]
 
 
 @pytest.mark.parametrize('properties', [
@@ -347,12 +347,13 @@ def test_profile_that_is_built_in_starts_a_vm_where_the_file_is_broken(
     finally:
         path.unlink()
     assert 'feature name="vdsm-tls"' not in changed
-    for name in 'troubleshooting.md', 'vms-do-not-start.md':
-        rows = [row for row in (support.SOURCE / 'docs' / name).read_text(
-                ).splitlines() if row.startswith(
-                    '| `/etc/vdsm/tlsciphers.conf: ')]
-        assert 'intermediate' in rows[0], name
-        assert 'tlsprofile=none' not in ''.join(rows), name
+    rows = [row for row in (
+        support.SOURCE / 'docs/troubleshooting.md').read_text().splitlines()
+        if row.startswith('| `host-file`')]
+    assert len(rows) == 2
+    for row in rows:
+        assert 'intermediate' in row
+        assert 'none' not in row
 
 
 def test_damaged_module_keeps_no_vm_without_properties_from_starting(
