@@ -27,8 +27,9 @@ vdsm runs it; it is of no use from a command line, except:
   --help    show this text
 """
 
-# These two are part of the interpreter. What else is needed is imported where
-# a VM has a policy: all others start with nothing but this file.
+# These are part of the interpreter. What else is needed is imported where a VM
+# has a policy: all others start with nothing but this file.
+import errno
 import posix
 import sys
 
@@ -57,7 +58,7 @@ def has_host_default():
         posix.lstat(HOST_DEFAULT)
     except OSError as error:
         # Only where there surely is none: not there, or in no folder.
-        return error.errno not in (2, 20)
+        return error.errno not in (errno.ENOENT, errno.ENOTDIR)
     return True
 
 

@@ -82,7 +82,7 @@ ONLY_BEFORE_TLS13 = ('sect', 'secp', 'p192', 'p224', 'brainpool')
 NO_CURVES = ('ffdhe', 'mlkem')
 
 # Two that every OpenSSL with TLS 1.3 has, in FIPS mode as well.
-PROOFS = ('TLS_AES_256_GCM_SHA384', 'TLS_AES_128_GCM_SHA256')
+PROBE_SUITES = ('TLS_AES_256_GCM_SHA384', 'TLS_AES_128_GCM_SHA256')
 
 # The environment of hook and command: that of the emulator, as far as the
 # libraries care for it. The wrapper asks in its own (None).
@@ -279,7 +279,7 @@ def check_suites(suites, label, environment=CLEAN):
         return [], []
     unknown = [suite for suite in suites if suite not in negotiated
                and tls13_suites([suite], (), environment) != [suite]]
-    if not tls13_suites(list(PROOFS), ('-s', '-tls1_3'), environment):
+    if not tls13_suites(list(PROBE_SUITES), ('-s', '-tls1_3'), environment):
         # The host's configuration takes TLS 1.3 away: nothing can be told.
         return unknown, []
     return unknown, [

@@ -19,7 +19,7 @@ from tlsciphers_values import (
     GNUTLS_CLI,  # noqa: F401 (the tests')
     LETTERS_AND_DIGITS,
     OPENSSL,
-    PROOFS,
+    PROBE_SUITES,
     PROPERTY,
     REQUIREMENT,
     SPICE_KEYS,
@@ -591,7 +591,7 @@ def reads_spice_conf():
                 if SPICE_CONF.encode('ascii') in library.read():
                     return True
         except EnvironmentError as error:
-            check_lasting(error)
+            check_persistent(error)
         else:
             found = True
     return not found
@@ -720,7 +720,7 @@ def write_configuration(descriptor, ciphersuites, protocols, groups):
     try:
         host, chain = read_host_configuration(path)
     except EnvironmentError as error:
-        check_lasting(error)
+        check_persistent(error)
         host, chain = '', section_chain({})
         if not is_missing(error):
             note('OpenSSL cannot read %s: %s; only the policy counts'
@@ -775,7 +775,7 @@ def takes_effect(descriptor, configuration, ciphersuites):
     # Two different lists of suites, one after the other: if OpenSSL offers
     # each, they come from here. They stand last: OpenSSL 1.1.1 stops at the
     # first line that it does not take.
-    proof = PROOFS[ciphersuites == PROOFS[0]]
+    proof = PROBE_SUITES[ciphersuites == PROBE_SUITES[0]]
     if try_configuration(descriptor, configuration, proof) != [proof]:
         return None
     offered = try_configuration(descriptor, configuration, ciphersuites)
@@ -784,8 +784,8 @@ def takes_effect(descriptor, configuration, ciphersuites):
             return None
     elif offered == [proof]:
         # The host has just that one.
-        if try_configuration(descriptor, configuration, PROOFS[1]) != (
-                [PROOFS[1]]):
+        if try_configuration(descriptor, configuration, PROBE_SUITES[1]) != (
+                [PROBE_SUITES[1]]):
             return None
         try_configuration(descriptor, configuration, '')
     return offered
@@ -845,7 +845,7 @@ def make_read_only(descriptor, path):
         # As root it would still be possible.
         posix.close(posix.open(path, posix.O_WRONLY))
     except OSError as error:
-        check_lasting(error)
+        check_persistent(error)
         return True
     return False
 
@@ -963,18 +963,18 @@ def read_included(path, section, values, lines, depth):
         names = ['/' + name for name in posix.listdir(path)
                  if name.endswith(('.cnf', '.conf'))]
     except OSError as error:
-        check_lasting(error)
+        check_persistent(error)
         names = ['']  # It is no folder.
     for name in names:
         try:
             section = read_configuration(path + name, section, values, lines,
                                          depth + 1)
         except EnvironmentError as error:
-            check_lasting(error)  # OpenSSL goes on, too.
+            check_persistent(error)  # OpenSSL goes on, too.
     return section
 
 
-def check_lasting(error):
+def check_persistent(error):
     """
     Raise an error that OpenSSL need not meet when it reads the same file: no
     descriptor or memory left, say.

@@ -254,11 +254,11 @@ def test_host_file_that_cannot_be_read_is_named(
         assert [line.rpartition(' ')[2] for line in said] == codes
 
 
-PROOFS = ('TLS_AES_256_GCM_SHA384', 'TLS_AES_128_GCM_SHA256')
+PROBE_SUITES = ('TLS_AES_256_GCM_SHA384', 'TLS_AES_128_GCM_SHA256')
 
 
-@pytest.mark.parametrize('wanted', ['', *PROOFS])
-@pytest.mark.parametrize('offered', [*PROOFS, 'TLS_X', ''])
+@pytest.mark.parametrize('wanted', ['', *PROBE_SUITES])
+@pytest.mark.parametrize('offered', [*PROBE_SUITES, 'TLS_X', ''])
 def test_suites_that_openssl_offers_anyway_prove_nothing(
         wrapper: dict[str, Any], opened: list[int], wanted: str, offered: str,
         ) -> None:
@@ -368,6 +368,6 @@ def test_error_that_openssl_need_not_meet_is_one(
         wrapper: dict[str, Any], errno: int) -> None:
     if errno in {5, 12, 24}:
         with pytest.raises(OSError, match='x'):
-            wrapper['check_lasting'](OSError(errno, 'x'))
+            wrapper['check_persistent'](OSError(errno, 'x'))
     else:
-        wrapper['check_lasting'](OSError(errno, 'x'))
+        wrapper['check_persistent'](OSError(errno, 'x'))
