@@ -193,12 +193,12 @@ inside() {
     fi
     echo "The hook's exit status is 2, so vdsm starts no VM; the XML is untouched."
 
-    step "6. The VM of step 3 with its emulator put back: nobody would enforce it"
+    step "6. The VM of step 3 with its emulator put back: nothing would enforce it"
     sed "s|<name>demo|<name>put-back|; s|<uuid>[^<]*</uuid>||
         s|<emulator>[^<]*|<emulator>/usr/libexec/qemu-kvm|" \
         "$LAB/policy.xml" >"$LAB/put-back.xml"
     if virsh create "$LAB/put-back.xml" 2>"$LAB/put-back"; then
-        fail "QEMU has started a VM whose policy nobody enforces"
+        fail "QEMU has started a VM whose policy is not enforced"
     fi
     grep -o '[^ ]* invalid option.*' "$LAB/put-back" | sed 's/^/    /' ||
         fail "not for the expected reason: $(cat "$LAB/put-back")"

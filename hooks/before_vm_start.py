@@ -20,7 +20,7 @@ checks what they say, and makes libvirt start the VM through the wrapper that
 enforces it. A value that cannot be enforced stops the start; so does a console
 without one where the property extra_cpu_flags has the guard, +vdsm-tls.
 
-vdsm runs it; it is of no use from a command line, except:
+vdsm runs it. On a command line it takes only:
 
   --test    show what it does to a sample domain XML, with the properties that
             are in the environment, or a sample one
@@ -54,7 +54,7 @@ def asks_for_policy():
 
 def has_host_default():
     try:
-        # Not what a link leads to: one to nowhere is a mistake.
+        # Not what a link leads to: one to nowhere is an error.
         posix.lstat(HOST_DEFAULT)
     except OSError as error:
         # Only where there surely is none: not there, or in no folder.

@@ -51,7 +51,7 @@ from tlsciphers_values import (
 HOST_ORIGIN = 'default of the host'
 
 # Words of ciphers(1) that match nothing where OpenSSL is built without such
-# suites: excluding them is no mistake.
+# suites: excluding them is right.
 RETIRED_KEYWORDS = frozenset((
     '3DES', 'DES', 'EXP', 'EXPORT', 'EXPORT40', 'EXPORT56', 'FZA', 'GOST94',
     'GOST89MAC', 'IDEA', 'KRB5', 'LOW', 'MD5', 'MEDIUM', 'NULL', 'RC2', 'RC4',

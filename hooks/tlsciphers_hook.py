@@ -31,7 +31,7 @@ SAMPLE_XML = """\
 
 def main(description, has_properties):
     """
-    Do the hook's work, or what its command line asks for.
+    Do the hook's work, or what its command line requests.
 
     Arguments:
         description (str): what --help shows.

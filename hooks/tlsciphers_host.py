@@ -16,7 +16,7 @@ from tlsciphers_values import PACKAGE, Refused, printable
 QEMU_KVM = '@QEMU_KVM@'
 WRAPPER = '@WRAPPER@'
 # What a domain XML names as emulator: a link to the wrapper, at the path that
-# manual installations use. Hosts migrate VMs to each other by this name.
+# the original how-to uses. Hosts migrate VMs to each other by this name.
 EMULATOR = '@EMULATOR@'
 
 

@@ -16,7 +16,7 @@ emulator=@EMULATOR@
 hook=@HOOK@
 # Where %pre has put the files of a manual installation.
 kept=/etc/vdsm/tlsciphers-manual
-# The path that the manual recipe names for its removal, by mistake.
+# The wrong path that the original how-to names for its removal.
 # EL7's libspice reads it, see report_spice_cnf.
 spice_cnf=/etc/pki/tls/spice.cnf
 # Where libvirt keeps the XML of each VM that runs.
@@ -29,7 +29,7 @@ say() {
 }
 
 complain() {
-    say "$1; when that is mended: dnf reinstall vdsm-hook-tlsciphers"
+    say "$1; fix that, then: dnf reinstall vdsm-hook-tlsciphers"
 }
 
 # The policy store that the system uses, or failure: SELinux is not installed
@@ -74,30 +74,30 @@ install_module() {
 }
 
 remove_module() {
-    # Absent is what is wanted: the store may have been made anew.
+    # Absent is what is wanted: the store may have been rebuilt.
     if find_store && semodule -s "$store" -l | grep -q "^tlsciphers\b"; then
         commit -r tlsciphers
     fi
 }
 
-# What a manual installation had at our paths: kept if it differs, and its
+# What the original how-to put at our paths: kept if it differs, and its
 # cipher list shown as the property that stands for it.
 report_manual_installation() {
     drop_if_same "$kept/50_emulator" "$hook"
     drop_if_same "$kept/qemu-kvm-modified" "$wrapper"
     if [ -d "$kept" ] && ! rmdir "$kept" 2>/dev/null; then
-        say "files of a manual installation were replaced; they are kept in $kept (remove it when you need them no more)"
+        say "files of the manually installed wrapper were replaced; they are kept in $kept (remove it when no longer needed)"
     fi
     for file in "$kept/qemu-kvm-modified" "$misplaced"; do
         [ -f "$file" ] || continue
         ciphers=$(find_ciphers "$file")
         if [ -n "$ciphers" ]; then
-            say "$file has a cipher list; this custom property keeps it for a VM (without it, a VM that comes from a manual installation gets the list of the original recipe until its next start):"
+            say "$file has a cipher list; this custom property keeps it for a VM (without it, a VM that comes from a host with a manually installed wrapper gets the list of the original recipe until its next start):"
             echo "    tlsciphers=$ciphers" >&2
         fi
     done
     if [ -e "$misplaced" ]; then
-        say "$misplaced is of no use; when no VM runs through it: rm -r ${misplaced%/*}"
+        say "$misplaced is unused; when no VM runs through it: rm -r ${misplaced%/*}"
     fi
 }
 
@@ -110,7 +110,7 @@ report_spice_cnf() {
     list=$(sed -n "s/^[[:space:]]*CipherString[[:space:]]*=[[:space:]]*//p" \
         "$spice_cnf" | tail -n 1)
     if [ -n "$list" ]; then
-        say "$spice_cnf sets CipherString for the SPICE consoles of all VMs on this host, and SPICE reads it last: a VM whose property tlsciphers permits less is refused here; remedy: narrow that CipherString, or remove the line [spice-cnf]"
+        say "$spice_cnf sets CipherString for the SPICE consoles of all VMs on this host, and SPICE reads it last: a VM whose property tlsciphers permits less is refused here; remedy: restrict that CipherString, or remove the line [spice-cnf]"
     fi
 }
 

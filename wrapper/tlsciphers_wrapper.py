@@ -49,7 +49,7 @@ LIBSPICE = ('/usr/lib64/libspice-server.so.1', '/usr/lib/libspice-server.so.1')
 # As option_name() has them.
 REQUIRED, DEFAULT = REQUIREMENT[1:], BEST_EFFORT[1:]
 
-# The list of the manual installation, which this wrapper takes the place of.
+# The list of the manually installed wrapper, which this one replaces.
 MANUAL_CIPHERS = (
     'ECDH+AESGCM:DH+AESGCM:ECDH+AES256:DH+AES256:ECDH+AES128:DH+AES:ECDH+3DES:'
     'DH+3DESRSA+AESGCM:RSA+AES:RSA+3DES:!aNULL:!MD5:!DSS')
@@ -608,7 +608,7 @@ def is_within(ciphers, permitted):
 
 # TLS 1.3 suites, protocols and groups: QEMU has no option for them. Its
 # OpenSSL reads a configuration, whose "system_default" section counts for
-# every connection. A mistake there would leave it with its defaults, so what
+# every connection. An error there would leave it with its defaults, so what
 # it makes of ours is looked at before QEMU starts.
 
 

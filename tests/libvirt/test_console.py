@@ -153,7 +153,7 @@ def test_vm_of_a_manual_installation_keeps_its_list(
                          '<devices><emulator>%s</emulator>' % EMULATOR)
     vm = start(xml)
     assert accepted_suites(vm) == policy_suites(SEED_CIPHERS)
-    assert 'manual installation' in vm.log
+    assert '[manual-ciphers]' in vm.log
 
 
 def test_comma_starts_no_vm(start: Start, run_hook: RunHook) -> None:

@@ -561,4 +561,4 @@ def test_vm_of_a_manual_installation_keeps_its_list_there_and_back(
         assert {suite for _, suite in support.accepted(
             support.spice_tls_port(domain), ['TLSv1.2'])
             } == policy_suites(support.SEED_CIPHERS)
-    assert 'manual installation' in support.read_vm_log('lab')
+    assert '[manual-ciphers]' in support.read_vm_log('lab')

@@ -182,7 +182,7 @@ def test_store_that_cannot_be_changed_is_a_line_not_a_failure(
     output = root.dnf('install', built_rpm, make_stub('other'))
     assert complaints(output) == [
         NAME + ': semodule cannot change the SELinux policy store default; '
-        'when that is mended: dnf reinstall ' + NAME]
+        'fix that, then: dnf reinstall ' + NAME]
     assert root.run('rpm', '--query', NAME, 'other').returncode == 0
     root.run('rm', '/etc/selinux/semanage.conf')
     root.dnf('reinstall', built_rpm)
