@@ -264,7 +264,7 @@ def check_setting(key, value):
                 raise Refused('ciphers: %s: OpenSSL ignores TLS 1.3 suites in '
                               'this list' % printable(token), 'correct the '
                               'property tlsciphers of the VM',
-                              'suite-with-sign')
+                              'tls13-suite-in-list')
     if key == 'protocols':
         check_protocols(value, key)
 
