@@ -244,7 +244,7 @@ def of_version_0_3(hook: str, folder: pathlib.Path) -> tuple[str, int]:
     installed = os.path.dirname(WRAPPER_MODULE)
     for path in pathlib.Path(installed).glob('*.py'):
         (folder / path.name).write_text(path.read_text().replace(
-            'guard = policy.check_guard(document, settings)', 'guard = []'))
+            'guard = domain.check_guard(document, settings)', 'guard = []'))
     return hook.replace(installed, str(folder)), 0o755
 
 
