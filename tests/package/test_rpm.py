@@ -72,7 +72,7 @@ def test_files_modes_and_owners(header: rpm.hdr) -> None:
     assert {name: mode for name, mode in files.items()
             if name not in documents} == {
         **{'/usr/share/vdsm-hook-tlsciphers/' + name:
-           '-rw-r--r--' if '.py' in name else 'drwxr-xr-x'
+           '-rw-r--r--' if '.' in name else 'drwxr-xr-x'
            for name in builds.shared_files()},
         '/usr/bin/vdsm-tlsciphers': '-rwxr-xr-x',
         '/usr/share/bash-completion/completions/vdsm-tlsciphers':
@@ -156,6 +156,35 @@ def test_name_of_the_file_says_for_which_release_it_is(
          support.SOURCE / (NAME + '.spec')], capture_output=True, text=True,
         check=True)
     assert process.stdout == release
+
+
+@pytest.mark.parametrize('flags, said, warned', [
+    ('', '-1 for /usr/bin/python3', True),
+    ('--define "rhel 8"', '-1.el8 for /usr/libexec/platform-python', False),
+    ('--define "fedora 42" --define "dist .fc42"',
+     '-1.fc42 for /usr/bin/python3', False)])
+def test_make_rpm_says_for_what_it_builds(
+        built: builds.Build, flags: str, said: str, warned: bool) -> None:
+    process = subprocess.run(
+        ['make', 'rpm', '--assume-old=dist', 'rpmbuild=true',
+         'RPMBUILD_FLAGS=' + flags], cwd=built.source, check=True,
+        capture_output=True, text=True)
+    assert re.search('(?m)^building %s-[0-9.]+%s$' % (NAME, re.escape(said)),
+                     process.stdout)
+    assert ('warning: neither rhel nor fedora is defined'
+            in process.stderr) == warned
+
+
+def test_every_filter_of_rpmlint_is_needed(built: builds.Build,
+                                           tmp_path: pathlib.Path) -> None:
+    filters = re.findall(r'(?m)^addFilter\("(.+)"\)', (
+        support.SOURCE / (NAME + '.rpmlintrc')).read_text())
+    (tmp_path / 'none').touch()
+    findings = subprocess.run(
+        ['rpmlint', '--rpmlintrc', tmp_path / 'none', NAME + '.spec',
+         *built.source.glob('rpmbuild/RPMS/noarch/*.rpm')], cwd=built.source,
+        capture_output=True, text=True).stdout
+    assert [name for name in filters if not re.search(name, findings)] == []
 
 
 def test_scriptlets_are_calls_of_the_helper(header: rpm.hdr) -> None:
