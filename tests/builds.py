@@ -30,7 +30,8 @@ def shared_files() -> list[str]:
     str: folders and files, but for the scriptlet).
     """
     return [
-        '__pycache__', 'vdsm_tlsciphers',
+        '__pycache__', 'schemas', 'schemas/scan.schema.json',
+        'schemas/status.schema.json', 'vdsm_tlsciphers',
         *(name for module in MODULES
           for name in (module + '.py', compiled(module))),
         *(str(path.relative_to(support.SOURCE / 'admin'))

@@ -45,7 +45,7 @@ def test_install_and_uninstall_are_complete(make_build: MakeBuild,
         'usr/share/selinux/packages/tlsciphers.pp.bz2',
         'usr/share/vdsm-hook-tlsciphers/scriptlet',
         *('usr/share/vdsm-hook-tlsciphers/' + name
-          for name in builds.shared_files() if '.py' in name),
+          for name in builds.shared_files() if '.' in name),
         'usr/share/zsh/site-functions/_vdsm-tlsciphers'])
     hooks = root / 'usr/libexec/vdsm/hooks'
     assert os.readlink(hooks / 'qemu-kvm-wrapper/qemu-kvm-modified') == (
