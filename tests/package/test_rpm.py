@@ -12,7 +12,7 @@ import re
 import stat
 import struct
 import subprocess
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import rpm
@@ -20,9 +20,6 @@ import rpm
 import builds
 import support
 from support import EMULATOR, WRAPPER
-
-if TYPE_CHECKING:
-    from conftest import MakeBuild
 
 NAME = 'vdsm-hook-tlsciphers'
 
@@ -107,10 +104,10 @@ def test_requirements(header: rpm.hdr) -> None:
     ({'rhel': 10, 'dist': '.el10'}, '/usr/bin/python3'),
     ({'fedora': 42, 'dist': '.fc42'}, '/usr/bin/python3')], ids=str)
 def test_each_release_gets_what_it_can_use(
-        make_build: MakeBuild, tmp_path: pathlib.Path, macros: dict[str, Any],
+        built: builds.Build, tmp_path: pathlib.Path, macros: dict[str, Any],
         python: str) -> None:
-    package = make_build().rpm(*('--define "%s %s"' % macro
-                                 for macro in macros.items()))
+    package = built.rpm_again(tmp_path, *(
+        '--define "%s %s"' % macro for macro in macros.items()))
     assert package.name.endswith('-1%s.noarch.rpm' % macros.get(
         'dist', '.el%s' % macros.get('rhel')))
     header = read_header(package)
