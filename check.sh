@@ -115,7 +115,7 @@ step "Packages of the distribution"
 quietly tests/install-packages "${packages[@]}"
 grep "^Installing" "$work/log" || echo "all are here"
 
-in_background pip /usr/bin/python3 -m pip install --quiet \
+in_background pip /usr/bin/python3 -m pip install -qq \
     --no-build-isolation --root-user-action ignore \
     --disable-pip-version-check --target "$work/python" "${requirements[@]}"
 export PYTHONPATH=$work/python PYTHONDONTWRITEBYTECODE=1
@@ -187,8 +187,8 @@ lint() {
         grep -vE '^./(configure|config.status|build-aux/(install-sh|missing))$')
     shellcheck "${scripts[@]}" admin/completion/vdsm-tlsciphers.bash
     "$work/python/bin/ruff" check --no-cache .
-    $TEST_PYTHON -m bandit --quiet --recursive hooks wrapper admin \
-        build-aux/byte-compile
+    $TEST_PYTHON -m bandit --quiet --recursive --exclude "*/built/*" \
+        hooks wrapper admin build-aux/byte-compile
     types() {
         $TEST_PYTHON -m mypy --cache-dir "$work/mypy" --no-error-summary "$@"
     }
