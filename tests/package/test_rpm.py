@@ -172,6 +172,22 @@ def test_make_rpm_says_for_what_it_builds(
             in process.stderr) == warned
 
 
+@pytest.mark.parametrize('platform, required', [
+    ('platform:el9', {'/usr/bin/python3'}), ('platform:el8', set()),
+    ('', set())])
+def test_interpreter_is_needed_where_the_rpm_is_for_the_same_release(
+        tmp_path: pathlib.Path, platform: str, required: set[str]) -> None:
+    (tmp_path / 'os-release').write_text('PLATFORM_ID="%s"\n' % platform)
+    process = subprocess.run(
+        ['unshare', '--mount', 'sh', '-ec', 'mount --bind "$1" "$(readlink -f '
+         '/etc/os-release)"; exec rpmspec -q --buildrequires --define '
+         '"rhel 9" "$2"', 'sh', tmp_path / 'os-release',
+         support.SOURCE / (NAME + '.spec')],
+        capture_output=True, text=True, check=True)
+    assert {name for name in process.stdout.split()
+            if 'python' in name} == required
+
+
 def test_every_filter_of_rpmlint_is_needed(built: builds.Build,
                                            tmp_path: pathlib.Path) -> None:
     filters = re.findall(r'(?m)^addFilter\("(.+)"\)', (
