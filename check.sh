@@ -8,9 +8,10 @@
 # removed at the end. "lint" runs the linters, "unit" tests/unit on the
 # system's Python and on 2.7, "all" (as without an argument) everything, on
 # RPMs, real VMs and nodes with SELinux as well, "fuzz" only fuzzing,
-# "coverage" says what the quick tests run, "soak" is the long form of fuzzing
-# and of those under load, "bench" the benchmarks. Needs root on Debian 12; what
-# stays is the packages that it installs, and the cached image of the nodes.
+# "coverage" says what the quick tests run, "soak" is the long form: every case
+# on every Python, load, faults and fuzzing; "bench" the benchmarks. Needs root
+# on Debian 12; what stays is the packages that it installs, and the cached
+# image of the nodes.
 
 set -euo pipefail
 
@@ -103,18 +104,20 @@ elif [ "$what" = all ] || [ "$what" = soak ]; then
     # ovirt-engine-sdk-python is compiled.
     packages+=(gcc libxml2-dev python3-dev python3-wheel)
 fi
-requirements=(--requirement tests/requirements.txt)
-if [ "$what" = all ] || [ "$what" = soak ]; then
-    requirements+=(--requirement tests/ansible/requirements.txt)
-fi
+case $what in
+    unit) requirements=(--constraint tests/requirements.txt
+        pytest pytest-xdist) ;;
+    all | soak) requirements=(--requirement tests/requirements.txt
+        --requirement tests/ansible/requirements.txt) ;;
+    *) requirements=(--requirement tests/requirements.txt) ;;
+esac
 step "Packages of the distribution"
 quietly tests/install-packages "${packages[@]}"
 grep "^Installing" "$work/log" || echo "all are here"
 
-step "Python packages"
-quietly /usr/bin/python3 -m pip install --no-build-isolation \
-    --root-user-action ignore --disable-pip-version-check \
-    --target "$work/python" "${requirements[@]}"
+in_background pip /usr/bin/python3 -m pip install -qq \
+    --no-build-isolation --root-user-action ignore \
+    --disable-pip-version-check --target "$work/python" "${requirements[@]}"
 export PYTHONPATH=$work/python PYTHONDONTWRITEBYTECODE=1
 export TEST_PYTHON=/usr/bin/python3 TMPDIR=$work/tmp
 mkdir "$work/tmp" "$work/source"
@@ -127,6 +130,18 @@ quietly ./autogen.sh
 quietly ./configure
 sed -n '/^configure:$/,$p' "$work/log"
 quietly make
+if [ "$what" = all ] || [ "$what" = soak ]; then
+    step "RPM and rpmlint"
+    quietly make rpmlint
+    rpm=$(echo rpmbuild/RPMS/noarch/*.rpm)
+    echo "$rpm"
+    tail -n 1 "$work/log"
+    # What was unpacked is not to be looked at by linters.
+    rm -r rpmbuild/BUILD
+fi
+
+step "Python packages"
+outcome pip
 
 fuzz() {
     step "Fuzzing, $1 cases"
@@ -166,35 +181,32 @@ if [ "$what" = unit ]; then
     exit
 fi
 
-step "shellcheck, ruff, bandit, mypy, and the syntax of Python 2.6"
-mapfile -t scripts < <(grep -rlE '^#!/bin/(ba)?sh' --exclude='*.py' . |
-    grep -vE '^./(configure|config.status|build-aux/(install-sh|missing))$')
-shellcheck "${scripts[@]}" admin/completion/vdsm-tlsciphers.bash
-"$work/python/bin/ruff" check --no-cache .
-$TEST_PYTHON -m bandit --quiet --recursive hooks wrapper admin \
-    build-aux/byte-compile
-types() {
-    $TEST_PYTHON -m mypy --cache-dir "$work/mypy" --no-error-summary "$@"
+lint() {
+    step "shellcheck, ruff, bandit, mypy, and the syntax of Python 2.6"
+    mapfile -t scripts < <(grep -rlE '^#!/bin/(ba)?sh' --exclude='*.py' . |
+        grep -vE '^./(configure|config.status|build-aux/(install-sh|missing))$')
+    shellcheck "${scripts[@]}" admin/completion/vdsm-tlsciphers.bash
+    "$work/python/bin/ruff" check --no-cache .
+    $TEST_PYTHON -m bandit --quiet --recursive --exclude "*/built/*" \
+        hooks wrapper admin build-aux/byte-compile
+    types() {
+        $TEST_PYTHON -m mypy --cache-dir "$work/mypy" --no-error-summary "$@"
+    }
+    types
+    for folder in $(dirname tests/*/*.py | uniq); do
+        types "$folder"
+    done
+    /usr/bin/python3 "$work/python/bin/vermin" --quiet --no-tips \
+        --target=2.6- --target=3.6- --exclude argparse --exclude os.getxattr \
+        --exclude configparser --exclude ConfigParser --exclude str.decode \
+        --exclude ConfigParser.RawConfigParser \
+        hooks/*.py wrapper/*.py
 }
-types
-for folder in $(dirname tests/*/*.py | uniq); do
-    types "$folder"
-done
-/usr/bin/python3 "$work/python/bin/vermin" --quiet --no-tips \
-    --target=2.6- --target=3.6- --exclude argparse --exclude os.getxattr \
-    --exclude configparser --exclude ConfigParser --exclude str.decode \
-    --exclude ConfigParser.RawConfigParser \
-    hooks/*.py wrapper/*.py
 
 if [ "$what" = lint ]; then
+    lint
     exit
 fi
-
-step "RPM and rpmlint"
-quietly make rpmlint
-rpm=$(echo rpmbuild/RPMS/noarch/*.rpm)
-echo "$rpm"
-tail -n 1 "$work/log"
 
 export FIGURES=$work/figures
 closing_table() {
@@ -219,6 +231,9 @@ closing_table() {
 }
 
 if [ "$what" = soak ]; then
+    step "Tests of the hook, the wrapper and the command, on every Python"
+    $TEST_PYTHON -m pytest -q -n auto --soak tests/unit tests/openssl \
+        tests/admin
     step "Load and faults on real VMs, the long form"
     tests/lab "$rpm" $TEST_PYTHON -m pytest -q --soak tests/libvirt
     fuzz 1000000
@@ -226,13 +241,12 @@ if [ "$what" = soak ]; then
     exit
 fi
 
-builds() {
-    $TEST_PYTHON -m pytest -q tests/properties tests/package && fuzz 100000
-}
-
-step "In the background: tests on nodes with SELinux enforcing, of the RPM"
+# They have namespaces and guests of their own, and wait for much of the time.
+step "In the background: tests on real VMs, and on nodes with SELinux enforcing"
 in_background nodes $TEST_PYTHON -m pytest -q tests/node --rpm "$rpm"
-in_background builds builds
+in_background vms tests/lab "$rpm" $TEST_PYTHON -m pytest -q tests/libvirt
+
+lint
 
 step "Tests of the hook, the wrapper and the command"
 $TEST_PYTHON -m pytest -q -n auto tests/unit tests/openssl tests/admin
@@ -241,10 +255,12 @@ step "Tests of the playbooks"
 $TEST_PYTHON -m pytest -q -n auto tests/ansible
 
 step "Tests of the build, the RPM and of properties"
-outcome builds
+$TEST_PYTHON -m pytest -q -n auto --dist loadfile tests/properties tests/package
+
+fuzz 30000
 
 step "Tests on real VMs"
-tests/lab "$rpm" $TEST_PYTHON -m pytest -q tests/libvirt
+outcome vms
 
 step "Tests on nodes with SELinux enforcing"
 outcome nodes

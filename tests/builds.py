@@ -31,7 +31,8 @@ def shared_files() -> list[str]:
     str: folders and files, but for the scriptlet).
     """
     return [
-        '__pycache__', 'vdsm_tlsciphers',
+        '__pycache__', 'schemas', 'schemas/scan.schema.json',
+        'schemas/status.schema.json', 'vdsm_tlsciphers',
         *(name for module in MODULES
           for name in (module + '.py', compiled(module))),
         *(str(path.relative_to(support.SOURCE / 'admin'))
@@ -60,10 +61,21 @@ class Build:
         spec.write_text(re.sub('(?m)^(Version: +).*', r'\g<1>' + version,
                                spec.read_text()))
 
-    def rpm(self, *flags: str) -> pathlib.Path:
-        """Build the RPM with flags for rpmbuild; return its path."""
-        self.run('make', 'rpm', 'RPMBUILD_FLAGS=' + ' '.join(flags))
+    def rpm(self) -> pathlib.Path:
+        """Build the RPM; return its path."""
+        self.run('make', 'rpm')
         path, = self.source.glob('rpmbuild/RPMS/noarch/*.rpm')
+        return path
+
+    def rpm_again(self, directory: pathlib.Path, *flags: str) -> pathlib.Path:
+        """
+        Build the RPM of the archive that is there, in a folder (pathlib.Path)
+        and with flags for rpmbuild; return its path.
+        """
+        self.run('make', 'rpm', '--assume-old=dist',
+                 'abs_builddir=%s' % directory,
+                 'RPMBUILD_FLAGS=' + ' '.join(flags))
+        path, = directory.glob('rpmbuild/RPMS/noarch/*.rpm')
         return path
 
 
@@ -76,7 +88,9 @@ def copy(directory: pathlib.Path) -> pathlib.Path:
 
 def make(directory: pathlib.Path, *options: str) -> Build:
     build = Build(copy(directory))
-    build.run('./autogen.sh')
+    # check.sh has run it already, on what is copied.
+    if not (build.source / 'configure').exists():
+        build.run('./autogen.sh')
     # If it was built where it was copied from.
     build.run('./configure', *options)
     build.run('make', 'clean')

@@ -46,28 +46,27 @@ def pytest_report_header(config: pytest.Config) -> str:
 def pytest_collection_modifyitems(config: pytest.Config,
                                   items: list[pytest.Item]) -> None:
     """
-    Of the cases of a test, run each with Python 2.7 and with one of the
-    others, in turn; with all of them in the long form.
+    Run each test, and each case of one with a table, with Python 2.7 and one
+    of the others, in turn; with all of them in the long form.
     """
     newer = [version for version in support.available_pythons()
              if version != '2.7']
     if config.getoption('soak') or not newer:
         return
-    cases: dict[str, list[object]] = {}
+    turns: dict[object, int] = {}
     left_out: list[pytest.Item] = []
     kept: list[pytest.Item] = []
     for item in items:
         spec = getattr(item, 'callspec', None)
-        version = spec and spec.params.get('installation')
-        others = spec and sorted((name, index) for name, index
-                                 in spec.indices.items()
-                                 if name != 'installation')
+        params = spec.params if spec else {}
+        version = params.get('installation', params.get('command'))
         runs = True
-        if version in newer and others:
-            known = cases.setdefault(item.nodeid.partition('[')[0], [])
-            if others not in known:
-                known.append(others)
-            runs = known.index(others) % len(newer) == newer.index(version)
+        if spec and version in newer:
+            case = (item.nodeid.partition('[')[0], *sorted(
+                pair for pair in spec.indices.items()
+                if pair[0] not in ('installation', 'command')))
+            turn = turns.setdefault(case, len(turns))
+            runs = newer[turn % len(newer)] == version
         (kept if runs else left_out).append(item)
     config.hook.pytest_deselected(items=left_out)
     items[:] = kept

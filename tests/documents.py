@@ -102,16 +102,16 @@ ELSEWHERE = {
                   'test_signing_does_not_change_the_payload',
     'yum install ./vdsm-hook-tlsciphers-VERSION.noarch.rpm':
         'node/test_life_cycle.py::'
-        'test_installation_update_and_removal_survive_reboots',
+        'test_take_over_update_and_removal_survive_reboots',
     'dnf install ./vdsm-hook-tlsciphers-*.noarch.rpm':
         'node/test_life_cycle.py::'
-        'test_installation_update_and_removal_survive_reboots',
+        'test_take_over_update_and_removal_survive_reboots',
     'dnf --assumeyes --noplugins install ./vdsm-hook-tlsciphers-*.noarch.rpm':
         'package/test_layers.py::'
         'test_persisted_package_is_labelled_in_both_layers',
     'dnf remove vdsm-hook-tlsciphers':
         'node/test_life_cycle.py::'
-        'test_installation_update_and_removal_survive_reboots',
+        'test_take_over_update_and_removal_survive_reboots',
     'yum install vdsm-hook-tlsciphers':
         'package/test_repo.py::test_dnf_installs_what_is_signed',
     'cp RPM-GPG-KEY-vdsm-hook-tlsciphers /etc/pki/rpm-gpg/':
@@ -122,7 +122,7 @@ ELSEWHERE = {
         'package/test_life_cycle.py::test_life_of_the_package',
     'semodule -l | grep tlsciphers':
         'node/test_life_cycle.py::'
-        'test_installation_update_and_removal_survive_reboots',
+        'test_take_over_update_and_removal_survive_reboots',
     'semodule -i /usr/share/selinux/packages/tlsciphers.pp.bz2':
         'package/test_life_cycle.py::test_life_of_the_package',
     'restorecon -F -v /usr/libexec/qemu-kvm-modified '

@@ -23,7 +23,7 @@ class Head(TypedDict):
     host: str
     time: str
 
-# scan; its members are explained in docs/scan.schema.json.
+# scan; its members are explained in schemas/scan.schema.json.
 
 ScannedDisplay: TypeAlias = Literal['spice', 'vnc', 'websocket', 'tls']
 ScanState: TypeAlias = Literal[
@@ -103,7 +103,7 @@ class NewScan(Scan):
     format: str
     summary: ScanSummary
 
-# status; its members are explained in docs/status.schema.json.
+# status; its members are explained in schemas/status.schema.json.
 
 Display: TypeAlias = Literal['spice', 'vnc']
 ConsoleDisplay: TypeAlias = Literal['spice', 'vnc', 'websocket']

@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-# As docs/scan.schema.json has them.
+# As admin/schemas/scan.schema.json has them.
 Document = dict[str, Any]
 Console = dict[str, Any]
 

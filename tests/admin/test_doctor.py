@@ -135,3 +135,43 @@ def test_remedy_is_one_and_says_what_to_do(command: Command) -> None:
     assert install == 'install python3-libvirt'
     assert key.endswith('tlsprofil: no such key')
     assert correct.startswith('correct it: there are tlsciphers, ')
+
+
+# What rpm says of the package, and a host's /etc/os-release.
+PACKAGE = """
+import subprocess
+import sys
+sys.path.insert(0, sys.argv[1])
+from vdsm_tlsciphers.host import checks
+name = 'vdsm-hook-tlsciphers-0.4.0-1%s.noarch' % sys.argv[2]
+checks.ask = lambda program, option, *_: subprocess.CompletedProcess(
+    [], 0, name + '\\n' if option == '-q' else '', '')
+checks.OS_RELEASE = sys.argv[3]
+finding = checks.package()
+print(finding.state, finding.text.partition('noarch')[2], finding.remedy)
+"""
+FINE = 'ok , built for %s, all files as they were installed None'
+
+
+@pytest.mark.parametrize('tag, os_release, expected', [
+    ('.el8', 'PLATFORM_ID="platform:el8"', FINE % 'el8'),
+    ('.el9_5', 'VERSION_ID="4.5"\nPLATFORM_ID="platform:el9"', FINE % 'el9'),
+    ('.el7.centos', 'ID="centos"', FINE % 'el7'),
+    ('.fc42', 'PLATFORM_ID="platform:f42"', FINE % 'fc42'),
+    ('', 'PLATFORM_ID="platform:el9"', FINE % 'no particular release'),
+    ('.el8', None, FINE % 'el8'),
+    ('.el8', 'PLATFORM_ID="platform:el10"', 'warning : built for el8, but '
+     'this host is el10 install the RPM of this release: .el10 in its name'),
+], ids=str)
+def test_release_that_the_package_was_built_for_is_said(
+        newest_command: Command, tmp_path: pathlib.Path, tag: str,
+        os_release: str | None, expected: str) -> None:
+    """rpm is a stand-in: this machine has no package of another release."""
+    path = tmp_path / 'os-release'
+    if os_release:
+        path.write_text(os_release + '\n')
+    process = subprocess.run(
+        [newest_command.installation.python, '-Bc', PACKAGE,
+         newest_command.installation.module.parent, tag, path],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)
+    assert process.stdout.strip() == expected

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 Console = dict[str, Any]
 
-SCHEMA = json.loads((support.SOURCE / 'docs/scan.schema.json').read_text())
+SCHEMA = json.loads(
+    (support.SOURCE / 'admin/schemas/scan.schema.json').read_text())
 MODERN = ('-tls1_3', '-groups', 'X25519:P-256')
 # Real servers, each with what `openssl s_server` is given.
 OPENSSL_SERVERS: dict[str, tuple[str, ...]] = {

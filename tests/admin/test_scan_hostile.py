@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from conftest import Command
 
 Console = dict[str, Any]
-SCHEMA = json.loads((support.SOURCE / 'docs/scan.schema.json').read_text())
+SCHEMA = json.loads(
+    (support.SOURCE / 'admin/schemas/scan.schema.json').read_text())
 REFUSAL = b'\x15\x03\x01\0\2\2\x28'
 NOTICE = b'\x15\x03\x01\0\2\1\x70'
 # Megabytes that the scan of all of these may have in memory.

@@ -24,7 +24,8 @@ import vencrypt
 if TYPE_CHECKING:
     from conftest import VM, Host, RunHook, Start
 
-SCHEMA = json.loads((support.SOURCE / 'docs/scan.schema.json').read_text())
+SCHEMA = json.loads(
+    (support.SOURCE / 'admin/schemas/scan.schema.json').read_text())
 BOTH = support.lab_domain('spice', 'vnc')
 DISPLAYS = ('spice', 'vnc', 'websocket')
 # Bytes that the log of a VM may grow by with a scan of both its consoles.

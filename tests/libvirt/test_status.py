@@ -29,7 +29,8 @@ from support import EMULATOR, GOOD_CIPHERS, SEED_CIPHERS
 if TYPE_CHECKING:
     from conftest import VM, Host, RunHook, Start, Write
 
-SCHEMA = json.loads((support.SOURCE / 'docs/status.schema.json').read_text())
+SCHEMA = json.loads(
+    (support.SOURCE / 'admin/schemas/status.schema.json').read_text())
 TLS13 = 'NORMAL:-VERS-ALL:+VERS-TLS1.3'
 BOTH = {'tlsciphers': GOOD_CIPHERS, 'tlspriority': TLS13}
 

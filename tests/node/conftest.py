@@ -9,7 +9,7 @@ Tests on nodes with SELinux enforcing, see README:
 
 import contextlib
 import pathlib
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 
 import pluggy
 import pytest
@@ -19,7 +19,6 @@ import node as nodes
 import support
 from host import Host
 
-MakeMachine = Callable[[str, str], Host]
 LOGS = """
 ausearch --input-logs --message avc,user_avc,selinux_err --start recent -i
 journalctl --no-pager --lines 100
@@ -40,15 +39,15 @@ def pytest_runtest_makereport(
     report = (yield).get_result()
     if not report.failed:
         return
-    for name in ('node', 'bare_node', 'peer'):
-        node = item.funcargs.get(name)
-        if not isinstance(node, Host):
-            continue
-        for command in LOGS.strip().splitlines():
-            with contextlib.suppress(Exception):
-                report.sections.append(
-                    ('%s: %s' % (node.directory.name, command),
-                     node.run(command, check=False).stdout))
+    for value in item.funcargs.values():
+        for node in value if isinstance(value, tuple) else [value]:
+            if isinstance(node, Host):
+                node.changed = True
+                for command in LOGS.strip().splitlines():
+                    with contextlib.suppress(Exception):
+                        report.sections.append((
+                            '%s: %s' % (node.directory.name, command),
+                            node.run(command, check=False).stdout))
 
 
 @pytest.fixture(scope='session')
@@ -57,56 +56,75 @@ def image() -> pathlib.Path:
 
 
 @pytest.fixture(scope='session')
-def make_machine(image: pathlib.Path, tmp_path_factory: pytest.TempPathFactory,
-                 request: pytest.FixtureRequest) -> Iterator[MakeMachine]:
-    """
-    A function that starts a node, by its name ("a" or "b"), with snapshots
-    "clean" and, with the RPM under test, "installed".
-    """
-    directory = tmp_path_factory.mktemp('nodes')
-    started: list[Host] = []
+def directory(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    return tmp_path_factory.mktemp('nodes')
 
-    def make(name: str, peer: str) -> Host:
-        host = Host(image, directory, name, peer)
-        started.append(host)
+
+@pytest.fixture(scope='session')
+def disk(image: pathlib.Path, directory: pathlib.Path,
+         request: pytest.FixtureRequest) -> pathlib.Path:
+    """A disk with snapshots "clean" and, with the package, "installed"."""
+    host = Host(image, directory, 'first')
+    try:
         host.send(support.TESTS / 'standin/hooking.py')
-        host.output = host.install(request.config.getoption('rpm'))
+        assert 'Complete!' in host.install(request.config.getoption('rpm'))
         # libvirt learns of the new emulator here, and not in every test.
         host.start(host.hook(nodes.PLAIN_VM, tlsciphers='HIGH')).destroy()
         host.save('installed')
-        return host
-
-    yield make
-    for host in started:
+        host.quit()
+    finally:
         host.close()
+    return host.disk
 
 
 @pytest.fixture(scope='session')
-def machine(make_machine: MakeMachine) -> Host:
-    return make_machine('a', 'b')
+def machine(image: pathlib.Path, disk: pathlib.Path, directory: pathlib.Path,
+            ) -> Iterator[Host]:
+    with contextlib.closing(Host(image, directory, 'a', 'b', disk,
+                                 'installed')) as host:
+        yield host
 
 
 @pytest.fixture(scope='session')
-def other_machine(make_machine: MakeMachine) -> Host:
-    return make_machine('b', 'a')
+def other_machine(image: pathlib.Path, disk: pathlib.Path,
+                  directory: pathlib.Path) -> Iterator[Host]:
+    with contextlib.closing(Host(image, directory, 'b', 'a', disk,
+                                 'installed')) as host:
+        yield host
 
 
 def reset(host: Host, snapshot: str) -> Host:
     host.load(snapshot)
     host.mark()
+    host.changed = True
     return host
 
 
 @pytest.fixture
-def node(machine: Host) -> Host:
-    """A node (Host) with the package installed."""
+def fresh_node(machine: Host) -> Host:
+    """A node (Host) with the package installed, that a test may change."""
     return reset(machine, 'installed')
 
 
 @pytest.fixture
-def peer(other_machine: Host) -> Host:
-    """Another one (Host), which the first has a cable to."""
-    return reset(other_machine, 'installed')
+def node(machine: Host) -> Iterator[Host]:
+    """
+    The same for tests that leave it as it was, but for VMs: they share it, for
+    it is slow after each return to a snapshot.
+    """
+    if machine.changed:
+        reset(machine, 'installed')
+        machine.changed = False
+    machine.mark()
+    yield machine
+    if not machine.changed:
+        machine.destroy_all()
+
+
+@pytest.fixture(scope='module')
+def two_nodes(machine: Host, other_machine: Host) -> tuple[Host, Host]:
+    """Two nodes (Host) with a cable in between."""
+    return reset(machine, 'installed'), reset(other_machine, 'installed')
 
 
 @pytest.fixture

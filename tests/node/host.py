@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-import pathlib
 import re
 import shlex
+from typing import Any
 from xml.etree import ElementTree
 
 import node as nodes
@@ -55,14 +55,13 @@ def is_enforced(vm: VM, expected: Expected) -> bool:
 
 class Host(nodes.Node):
     """
-    A node, and what the tests do on it. "output" (str) is what dnf has said
-    at the installation of the package.
+    A node, and what the tests do on it. "changed" (bool): it is not any more
+    as its snapshot was.
     """
 
-    def __init__(self, image: pathlib.Path, directory: pathlib.Path,
-                 name: str, peer: str) -> None:
-        super().__init__(image, directory, name, peer)
-        self.output = ''
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        self.changed = False
         self.mark()
 
     def mark(self) -> None:
@@ -107,6 +106,10 @@ class Host(nodes.Node):
     def adopt(self, name: str) -> VM:
         """Return a VM that runs here already."""
         return VM(self, name)
+
+    def destroy_all(self) -> None:
+        """End all VMs."""
+        self.run('for vm in $(virsh list --name); do virsh destroy $vm; done')
 
     def use_manual_wrapper(self) -> None:
         """Do what the seed document does, but for its hook."""

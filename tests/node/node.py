@@ -11,6 +11,7 @@ A node: a guest with SELinux enforcing that runs libvirt and QEMU of its own.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -75,25 +76,28 @@ class Node:
     close() or the end of this process. Its files are in directory/name
     (pathlib.Path, str); its cable leads to directory/peer.
 
-    It starts on a disk (pathlib.Path), or from the image's snapshot "clean"
-    on a copy of the image's own.
+    It starts from a snapshot (str) on a copy of a disk (pathlib.Path; the
+    image's own), or boots on the disk itself.
     """
 
     def __init__(
             self, image: pathlib.Path, directory: pathlib.Path,
             name: str = 'a', peer: str = 'b',
-            disk: pathlib.Path | None = None) -> None:
+            disk: pathlib.Path | None = None,
+            snapshot: str | None = 'clean') -> None:
         self.directory = directory / name
         self.directory.mkdir()
         self.image = image
+        self.disk = disk or image / 'node.qcow2'
         options: list[str] = []
-        if disk is None:
-            disk = self.directory / 'disk.qcow2'
-            shutil.copyfile(image / 'node.qcow2', disk)
-            options = ['-loadvm', 'clean']
+        if snapshot:
+            self.disk = self.directory / 'disk.qcow2'
+            shutil.copyfile(disk or image / 'node.qcow2', self.disk)
+            options = ['-loadvm', snapshot]
         self.process = subprocess.Popen(
             shlex.split(COMMAND.format(
-                image=image, disk=disk, directory=self.directory, peer=peer))
+                image=image, disk=self.disk, directory=self.directory,
+                peer=peer))
             + options, stdin=subprocess.DEVNULL)
         self.monitor = self._connect()
         self.answers = self.monitor.makefile()
@@ -249,6 +253,14 @@ class Node:
         self.process.wait()
         self.monitor.close()
 
+    def quit(self) -> None:
+        """End it, with all of its snapshots on its disk."""
+        self._hang_up()
+        with contextlib.suppress(Failed):
+            self.hmp('quit')
+        self.process.wait()
+        self.monitor.close()
+
     def create(self, xml: str) -> str:
         """Start a VM from a domain XML; return the answer of virsh (str)."""
         self.write('domain.xml', xml)
@@ -296,7 +308,8 @@ def _take_snapshot(image: pathlib.Path) -> None:
     subprocess.run(['qemu-img', 'create', '-q', '-f', 'qcow2', '-F', 'raw',
                     '-b', image / 'disk.img', disk], check=True)
     with tempfile.TemporaryDirectory() as directory:
-        node = Node(image, pathlib.Path(directory), disk=disk)
+        node = Node(image, pathlib.Path(directory), disk=disk,
+                    snapshot=None)
         try:
             node.await_boot()
             node.create(PLAIN_VM)

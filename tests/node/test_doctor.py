@@ -5,8 +5,6 @@
 
 import json
 
-import pytest
-
 from host import GCM, PLAIN_VM, POLICIES, Host, is_enforced
 from support import EMULATOR, HOOK, WRAPPER
 
@@ -23,13 +21,13 @@ def doctor(node: Host, *options: str) -> tuple[dict[str, str], list[str]]:
             }, document['fixed']
 
 
-@pytest.fixture(autouse=True)
-def vdsm_user(node: Host) -> None:
+def make_vdsm_user(node: Host) -> None:
     """The user whom vdsm's package makes."""
-    node.run('useradd --system vdsm')
+    node.run('id vdsm || useradd --system vdsm')
 
 
 def test_node_with_the_package_is_fine(node: Host) -> None:
+    make_vdsm_user(node)
     assert doctor(node) == ({}, [])
     lines = node.read('vdsm-tlsciphers doctor')
     assert 'labels          %s has qemu_exec_t\n' % WRAPPER in lines
@@ -38,6 +36,7 @@ def test_node_with_the_package_is_fine(node: Host) -> None:
 
 
 def test_wrong_labels_are_repaired(node: Host) -> None:
+    make_vdsm_user(node)
     node.run('chcon --type bin_t ' + WRAPPER)
     node.run('chcon --no-dereference --type user_tmp_t %s %s' % (EMULATOR,
                                                                  HOOK))
@@ -53,9 +52,22 @@ def test_wrong_labels_are_repaired(node: Host) -> None:
     assert is_enforced(vm, POLICIES['cipher list'][1][:2])
 
 
-def test_module_that_is_missing_is_a_warning(node: Host) -> None:
+def test_module_that_is_missing_is_a_warning_and_vms_start(
+        fresh_node: Host) -> None:
+    """With the label of the base policy alone."""
+    node = fresh_node
+    make_vdsm_user(node)
     node.run('semodule --remove tlsciphers')
+    node.run('restorecon -F -R /usr/libexec')
+    assert 'tlsciphers' not in node.read('semodule --list')
     found, _ = doctor(node)
     assert found == {'SELinux module': 'tlsciphers is not in the policy '
                      'store; the label of the wrapper comes from the base '
                      'policy alone'}
+    assert node.label(WRAPPER) == 'qemu_exec_t'
+    assert node.label(EMULATOR) == 'bin_t'
+    node.mark()
+    vm = node.start(node.hook(PLAIN_VM, tlsciphers=GCM))
+    assert vm.context.split(':')[2] == 'svirt_t'
+    assert is_enforced(vm, POLICIES['cipher list'][1][:2])
+    assert node.denials() == []

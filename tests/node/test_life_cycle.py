@@ -46,11 +46,24 @@ def check_policy(node: Host) -> None:
     assert node.denials() == []
 
 
-def test_installation_update_and_removal_survive_reboots(
-        node: Host, newer_rpm: pathlib.Path) -> None:
-    """The installation is that of the fixture."""
-    assert 'Complete!' in node.output
-    node.reboot()
+def test_take_over_update_and_removal_survive_reboots(
+        bare_node: Host, newer_rpm: pathlib.Path,
+        request: pytest.FixtureRequest) -> None:
+    """All by dnf; first of a manual installation."""
+    node = bare_node
+    node.use_manual_wrapper()
+    assert node.label(EMULATOR) == 'qemu_exec_t'
+    manual_vm = PLAIN_VM.replace('/usr/libexec/qemu-kvm', EMULATOR)
+    # One of the recipe's list, and one that it has not.
+    expected = [('spice', 'TLSv1.2', 'AES256-SHA', True),
+                ('spice', 'TLSv1.2', 'ECDHE-RSA-CHACHA20-POLY1305', False)]
+    vm = node.start(manual_vm)
+    assert is_enforced(vm, expected)
+
+    node.send(support.TESTS / 'standin/hooking.py')
+    assert 'Complete!' in node.install(request.config.getoption('rpm'))
+    assert is_enforced(vm, expected)
+    vm.destroy()
     check_installed(node)
 
     before = node.read('cat %s' % WRAPPER)
@@ -62,6 +75,9 @@ def test_installation_update_and_removal_survive_reboots(
     vm.destroy()
     node.reboot()
     check_installed(node)
+    vm = node.start(manual_vm)
+    assert is_enforced(vm, expected)
+    vm.destroy()
 
     node.run("dnf remove --assumeyes --noplugins '--disablerepo=*' "
              'vdsm-hook-tlsciphers')
@@ -74,24 +90,3 @@ def test_installation_update_and_removal_survive_reboots(
         node.start(support.guarded(PLAIN_VM))
     node.start(PLAIN_VM)
     assert node.denials() == []
-
-
-def test_package_takes_over_from_a_manual_installation(
-        bare_node: Host, request: pytest.FixtureRequest) -> None:
-    node = bare_node
-    node.use_manual_wrapper()
-    assert node.label(EMULATOR) == 'qemu_exec_t'
-    manual_vm = PLAIN_VM.replace('/usr/libexec/qemu-kvm', EMULATOR)
-    # One of the recipe's list, and one that it has not.
-    expected = [('spice', 'TLSv1.2', 'AES256-SHA', True),
-                ('spice', 'TLSv1.2', 'ECDHE-RSA-CHACHA20-POLY1305', False)]
-    vm = node.start(manual_vm)
-    assert is_enforced(vm, expected)
-
-    node.send(support.TESTS / 'standin/hooking.py')
-    node.install(request.config.getoption('rpm'))
-    assert is_enforced(vm, expected)
-    vm.destroy()
-    node.reboot()
-    check_installed(node)
-    assert is_enforced(node.start(manual_vm), expected)

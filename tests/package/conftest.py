@@ -106,3 +106,13 @@ def root(make_root: MakeRoot, system_rpm: pathlib.Path) -> Root:
     root = make_root()
     root.dnf('install', system_rpm)
     return root
+
+
+@pytest.fixture
+def plain_root(root: Root) -> Root:
+    """
+    The same without a policy, which takes each transaction two seconds: where
+    a test is not about it.
+    """
+    root.run('rm', '/etc/selinux/config')
+    return root

@@ -12,7 +12,7 @@ import re
 import stat
 import struct
 import subprocess
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import rpm
@@ -20,9 +20,6 @@ import rpm
 import builds
 import support
 from support import EMULATOR, WRAPPER
-
-if TYPE_CHECKING:
-    from conftest import MakeBuild
 
 NAME = 'vdsm-hook-tlsciphers'
 
@@ -72,7 +69,7 @@ def test_files_modes_and_owners(header: rpm.hdr) -> None:
     assert {name: mode for name, mode in files.items()
             if name not in documents} == {
         **{'/usr/share/vdsm-hook-tlsciphers/' + name:
-           '-rw-r--r--' if '.py' in name else 'drwxr-xr-x'
+           '-rw-r--r--' if '.' in name else 'drwxr-xr-x'
            for name in builds.shared_files()},
         '/usr/bin/vdsm-tlsciphers': '-rwxr-xr-x',
         '/usr/share/bash-completion/completions/vdsm-tlsciphers':
@@ -107,10 +104,10 @@ def test_requirements(header: rpm.hdr) -> None:
     ({'rhel': 10, 'dist': '.el10'}, '/usr/bin/python3'),
     ({'fedora': 42, 'dist': '.fc42'}, '/usr/bin/python3')], ids=str)
 def test_each_release_gets_what_it_can_use(
-        make_build: MakeBuild, tmp_path: pathlib.Path, macros: dict[str, Any],
+        built: builds.Build, tmp_path: pathlib.Path, macros: dict[str, Any],
         python: str) -> None:
-    package = make_build().rpm(*('--define "%s %s"' % macro
-                                 for macro in macros.items()))
+    package = built.rpm_again(tmp_path, *(
+        '--define "%s %s"' % macro for macro in macros.items()))
     assert package.name.endswith('-1%s.noarch.rpm' % macros.get(
         'dist', '.el%s' % macros.get('rhel')))
     header = read_header(package)
@@ -156,6 +153,51 @@ def test_name_of_the_file_says_for_which_release_it_is(
          support.SOURCE / (NAME + '.spec')], capture_output=True, text=True,
         check=True)
     assert process.stdout == release
+
+
+@pytest.mark.parametrize('flags, said, warned', [
+    ('', '-1 for /usr/bin/python3', True),
+    ('--define "rhel 8"', '-1.el8 for /usr/libexec/platform-python', False),
+    ('--define "fedora 42" --define "dist .fc42"',
+     '-1.fc42 for /usr/bin/python3', False)])
+def test_make_rpm_says_for_what_it_builds(
+        built: builds.Build, flags: str, said: str, warned: bool) -> None:
+    process = subprocess.run(
+        ['make', 'rpm', '--assume-old=dist', 'rpmbuild=true',
+         'RPMBUILD_FLAGS=' + flags], cwd=built.source, check=True,
+        capture_output=True, text=True)
+    assert re.search('(?m)^building %s-[0-9.]+%s$' % (NAME, re.escape(said)),
+                     process.stdout)
+    assert ('warning: neither rhel nor fedora is defined'
+            in process.stderr) == warned
+
+
+@pytest.mark.parametrize('platform, required', [
+    ('platform:el9', {'/usr/bin/python3'}), ('platform:el8', set()),
+    ('', set())])
+def test_interpreter_is_needed_where_the_rpm_is_for_the_same_release(
+        tmp_path: pathlib.Path, platform: str, required: set[str]) -> None:
+    (tmp_path / 'os-release').write_text('PLATFORM_ID="%s"\n' % platform)
+    process = subprocess.run(
+        ['unshare', '--mount', 'sh', '-ec', 'mount --bind "$1" "$(readlink -f '
+         '/etc/os-release)"; exec rpmspec -q --buildrequires --define '
+         '"rhel 9" "$2"', 'sh', tmp_path / 'os-release',
+         support.SOURCE / (NAME + '.spec')],
+        capture_output=True, text=True, check=True)
+    assert {name for name in process.stdout.split()
+            if 'python' in name} == required
+
+
+def test_every_filter_of_rpmlint_is_needed(built: builds.Build,
+                                           tmp_path: pathlib.Path) -> None:
+    filters = re.findall(r'(?m)^addFilter\("(.+)"\)', (
+        support.SOURCE / (NAME + '.rpmlintrc')).read_text())
+    (tmp_path / 'none').touch()
+    findings = subprocess.run(
+        ['rpmlint', '--rpmlintrc', tmp_path / 'none', NAME + '.spec',
+         *built.source.glob('rpmbuild/RPMS/noarch/*.rpm')], cwd=built.source,
+        capture_output=True, text=True).stdout
+    assert [name for name in filters if not re.search(name, findings)] == []
 
 
 def test_scriptlets_are_calls_of_the_helper(header: rpm.hdr) -> None:

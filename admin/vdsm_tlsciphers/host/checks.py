@@ -65,6 +65,8 @@ MISPLACED = '@LIBEXECDIR@/vdsm/qemu-kvm-wrapper'
 BACKUP_DIR = '/etc/vdsm/tlsciphers-manual'
 QEMU_CONF = '/etc/libvirt/qemu.conf'
 CAPABILITIES = '/var/cache/libvirt/qemu/capabilities/*.xml'
+# Of EL8 and later, and of the oVirt Nodes that are made of them.
+OS_RELEASE = '/etc/os-release'
 SELINUXFS = '/sys/fs/selinux/enforce'
 CUSTOMISATIONS = '/etc/selinux/*/contexts/files/file_contexts.local'
 # What a display needs in qemu.conf.
@@ -206,6 +208,8 @@ def package() -> Finding:
                        'nobody can tell whether its files are whole'
                        % VERSION, 'install the RPM')
     name = first_line(answer.stdout)
+    match = re.search(r'\.((?:el|fc)\d+)', name)
+    release = match.group(1) if match else 'no particular release'
     # What it needs of others is looked at below.
     answer = ask('rpm', '-V', '--nodeps', PACKAGE)
     changed = [line.split(None, 1) for line in answer.stdout.splitlines()
@@ -218,8 +222,24 @@ def package() -> Finding:
         return Finding(check, WARNING, '%s: documentation or dates were '
                        'changed: %s' % (name, ', '.join(
                            words[-1] for words in changed)), REINSTALL)
-    return Finding(check, OK, name + ', all files as they were installed',
-                   None)
+    host = el_release()
+    if match and host and release != host:
+        return Finding(check, WARNING, '%s: built for %s, but this host is %s'
+                       % (name, release, host), 'install the RPM of this '
+                       'release: .%s in its name' % host)
+    return Finding(check, OK, '%s, built for %s, all files as they were '
+                   'installed' % (name, release), None)
+
+
+def el_release() -> 'str | None':
+    """Return the release of EL that this host has, such as el8, or None."""
+    try:
+        with open(OS_RELEASE, encoding='utf-8', errors='replace') as lines:
+            match = re.search(r'(?m)^PLATFORM_ID="?platform:(el\d+)',
+                              lines.read())
+    except OSError:
+        return None
+    return match and match.group(1)
 
 
 def is_harmless(words: 'list[str]') -> bool:
