@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
 """
-The beginning of a TLS handshake, as a client: what it offers, and how a server
-answers. RFC 8446, 5246 and 6101 have the messages.
+The beginning of a TLS handshake, as a client: its offer and the answer of the
+server. RFC 8446, 5246 and 6101 define the messages.
 
-None of the libraries here still offers all that a server may accept, so the
-messages are written by hand. All that comes from a server is bounded.
+No library offers all that a server may still accept, so the messages are
+written here. Whatever a server sends is read in bounds.
 """
 
 import collections
@@ -42,12 +42,12 @@ GROUPS.update({
     0x11ec: 'X25519MLKEM768', 0x11ed: 'SecP384r1MLKEM1024',
     0x6399: 'X25519Kyber768Draft00', 0x639a: 'SecP256r1Kyber768Draft00'})
 X25519, P_256 = 29, 23
-# The curve's generator: a key that everybody may know.
+# The curve's generator: no secret key is needed.
 P_256_POINT = bytes.fromhex(
     '046b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296'
     '4fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5')
 
-# What a hello offers where it is not about these.
+# What a hello offers unless signatures are what is probed.
 SIGNATURES = (0x0403, 0x0503, 0x0603, 0x0807, 0x0808, 0x081a, 0x081b, 0x081c,
               0x0809, 0x080a, 0x080b, 0x0804, 0x0805, 0x0806, 0x0401, 0x0501,
               0x0601, 0x0303, 0x0301, 0x0302, 0x0402, 0x0502, 0x0602, 0x0203,
@@ -70,7 +70,7 @@ SIGNATURE_NAMES.update({
     0x081c: 'ecdsa_brainpoolP512r1tls13_sha512',
     0x0904: 'mldsa44', 0x0905: 'mldsa65', 0x0906: 'mldsa87'})
 
-# In place of suites; says that a renegotiation would be a safe one (RFC 5746).
+# Among the suites: renegotiation is secure (RFC 5746).
 RENEGOTIATION = 0x00ff
 # The random bytes of a HelloRetryRequest (RFC 8446, section 4.1.3).
 RETRY = bytes.fromhex(
@@ -83,7 +83,7 @@ SERVER_HELLO, CERTIFICATE, SERVER_KEY_EXCHANGE, SERVER_HELLO_DONE = (
     2, 11, 12, 14)
 WARNING, CLOSE_NOTIFY = 1, 0
 HANDSHAKE_FAILURE, PROTOCOL_VERSION, INSUFFICIENT_SECURITY = 40, 70, 71
-# A record's length on the wire, and what a server may say in all.
+# A record's length on the wire, and that of all that a server sends.
 LONGEST_RECORD = 2 ** 14 + 2048
 LONGEST_ANSWER = 2 ** 18
 MOST_RECORDS = 256
@@ -91,9 +91,9 @@ MOST_RECORDS = 256
 if TYPE_CHECKING:
     class Answer(NamedTuple):
         """
-        What a server has chosen, None where it is not known; the certificate
-        is in DER. Whether it has the extended master secret (RFC 7627) and
-        session tickets (RFC 5077), of which TLS 1.3 has others.
+        What a server chose, None where unknown; the certificate is in DER.
+        Whether it has the extended master secret (RFC 7627) and session
+        tickets (RFC 5077) of TLS before 1.3.
         """
 
         version: str
@@ -112,9 +112,9 @@ else:
 
 class HandshakeRejected(Exception):
     """
-    The server makes no handshake of what it was offered. alert (int or None):
-    what it says to that in TLS; it may just end the connection. chosen (bool):
-    whether it had chosen something before.
+    The server rejected the offer. alert (int or None): the TLS alert that it
+    sent, if any, before it ended the connection. chosen (bool): whether it had
+    already chosen something.
     """
 
     def __init__(self, alert: 'int | None' = None,
@@ -126,20 +126,20 @@ class HandshakeRejected(Exception):
     @property
     def is_plain(self) -> bool:
         """
-        Whether it means all that was offered. Otherwise the server may have
-        failed at what it has chosen, and would have done with the rest.
+        Whether it is about the whole offer. Otherwise the server may have
+        failed at what it chose, and might accept the rest.
         """
         return not self.chosen and self.alert in (
             HANDSHAKE_FAILURE, PROTOCOL_VERSION, INSUFFICIENT_SECURITY)
 
     @property
     def is_of_version(self) -> bool:
-        """Whether it means the version, whatever was offered with it."""
+        """Whether it is about the version, whatever was offered with it."""
         return not self.chosen and self.alert == PROTOCOL_VERSION
 
 
 class NotTLS(Exception):
-    """The server speaks something else; start (bytes) is how that begins."""
+    """The server speaks another protocol: start (bytes) of its answer."""
 
     def __init__(self, start: bytes) -> None:
         super().__init__(start)
@@ -148,22 +148,22 @@ class NotTLS(Exception):
 
 class ProtocolError(Exception):
     """
-    What keeps a scan from going on with a port, in a line; a code (str) of
-    it, and the remedy (str).
+    What ends the scan of a port: text (also as a str), remedy and code (str).
     """
 
-    def __init__(self, line: str, code: str = 'scan-incomplete',
-                 remedy: str = 'look at what listens there, and scan again',
-                 ) -> None:
-        super().__init__(line)
-        self.code = code
+    def __init__(self, text: str,
+                 remedy: str = 'check the server on that port and scan again',
+                 code: str = 'scan-incomplete') -> None:
+        super().__init__(text)
+        self.text = text
         self.remedy = remedy
+        self.code = code
 
 
 class Stream:
     """
-    What comes from a server through a socket, in bounds: at most
-    LONGEST_ANSWER bytes, until the time (time.monotonic) of the deadline.
+    The bytes from a server's socket: at most LONGEST_ANSWER, until the
+    deadline (time.monotonic).
     """
 
     def __init__(self, connection: socket.socket, deadline: float) -> None:
@@ -189,7 +189,7 @@ class Stream:
                 break
             self.total += len(data)
             if self.total > LONGEST_ANSWER:
-                raise ProtocolError('its answer is longer than TLS permits')
+                raise ProtocolError('malformed TLS message: too long')
             self.buffer += data
         data, self.buffer = self.buffer[:length], self.buffer[length:]
         return data
@@ -215,8 +215,8 @@ def client_hello(version: str, offered: 'Iterable[int]',
         host (str): the server's name, if it has one.
         shares (bool): whether TLS 1.3 comes with keys for two groups, so that
             the server need not ask for one with a HelloRetryRequest.
-        signatures (iterable of int): algorithms, since TLS 1.2; if there are
-            none it does not mention them.
+        signatures (iterable of int): algorithms, from TLS 1.2 on; without
+            any, the hello has no such extension.
     """
     number = min(VERSIONS[version], VERSIONS['TLSv1.2'])
     # GnuTLS can demand it with TLS 1.3 too (%SAFE_RENEGOTIATION).
@@ -268,7 +268,7 @@ def _block(data: bytes) -> bytes:
 def read_answer(stream: Stream, version: str, offered: 'Collection[int]',
                 certificate: bool = False) -> Answer:
     """
-    Read how a server answers a client_hello().
+    Read the answer of a server to a client_hello().
 
     Arguments:
         stream (Stream)
@@ -293,15 +293,14 @@ def _read_answer(stream: Stream, version: str, offered: 'Collection[int]',
     for kind, body in _messages(stream):
         if answer is None:
             if kind != SERVER_HELLO:
-                raise ProtocolError('its answer begins with TLS message %d'
-                                    % kind)
+                raise ProtocolError('unexpected TLS message %d' % kind)
             answer = _server_hello(body)
             if answer.version != version:
-                # It would do with an older one, which is asked for later.
+                # Older versions are offered later.
                 raise HandshakeRejected(PROTOCOL_VERSION)
             if answer.suite not in offered:
-                raise ProtocolError('it chose suite %04X, which was not '
-                                    'offered' % answer.suite)
+                raise ProtocolError('the server chose cipher suite %04X, which '
+                                    'was not offered' % answer.suite)
             chosen.append(answer)
         elif kind == CERTIFICATE:
             answer = answer._replace(certificate=_first_certificate(body))
@@ -350,7 +349,7 @@ def _records(stream: Stream) -> 'Iterator[bytes]':
             yield data
         elif data[0] != WARNING or data[1] == CLOSE_NOTIFY:
             raise HandshakeRejected(data[1])
-    raise ProtocolError('its answer has more records than TLS permits')
+    raise ProtocolError('malformed TLS message: too many records')
 
 
 def _server_hello(body: bytes) -> Answer:
@@ -372,8 +371,8 @@ def _server_hello(body: bytes) -> Answer:
             return Answer(version, suite, group, None, None, None,
                           EXTENDED_MASTER_SECRET in extensions,
                           TICKET in extensions)
-    raise ProtocolError('it chose version %04X of TLS, which was not offered'
-                        % number)
+    raise ProtocolError('the server chose TLS version %04X, which was not '
+                        'offered' % number)
 
 
 def _read_extensions(data: bytes) -> 'Iterator[tuple[int, bytes]]':
@@ -388,7 +387,7 @@ def _first_certificate(body: bytes) -> bytes:
     length = int.from_bytes(body[3:6], 'big')
     certificate = body[6:6 + length]
     if not certificate or len(certificate) < length:
-        raise ProtocolError('its certificate is cut off')
+        raise ProtocolError('truncated certificate')
     return certificate
 
 

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
 """
-SPICE's own protocol on a port without TLS: which channels work in clear
-there. The messages are in spice/protocol.h of spice-protocol.
+SPICE's own protocol on a port without TLS: which channels work there. The
+messages are defined in spice/protocol.h of spice-protocol.
 """
 
 import socket
@@ -28,15 +28,15 @@ def open_channels(address: str, number: int,
     """
     Return those of CHANNELS (list of str) that a port takes without TLS. A
     channel that the VM does not have is not among them, nor one that demands
-    TLS. Nothing is sent after the message that names the channel: no ticket,
-    so that clients that are connected notice nothing.
+    TLS. Nothing is sent after the message that names the channel, and no
+    ticket: connected clients are not disturbed.
 
     Arguments:
         address (str), number (int): of the port.
         timeout (float): seconds for all of it.
 
-    Raises probe.Unreachable, and handshake.ProtocolError where it does not
-    answer as SPICE does.
+    Raises probe.Unreachable, and handshake.ProtocolError where the answer is
+    not SPICE's.
     """
     deadline = time.monotonic() + timeout
     found = []
@@ -51,7 +51,7 @@ def open_channels(address: str, number: int,
 
 
 def link_message(kind: int) -> bytes:
-    """Return what a client begins the channel of a kind (int) with."""
+    """Return the first message of a client on a channel of a kind (int)."""
     message = struct.pack('<IBBIII', 0, kind, 0, 0, 0, 18)
     return struct.pack('<4sIII', MAGIC, 2, 2, len(message)) + message
 
@@ -59,9 +59,9 @@ def link_message(kind: int) -> bytes:
 def _ask(address: str, number: int, kind: int,
          deadline: float) -> 'int | None':
     """
-    Return the error (int, 0 for none) that a server replies with to the
-    beginning of a channel; None where it only ends the connection, as it does
-    where there is no such channel.
+    Return the error (int, 0 for none) of a server's reply to a channel's first
+    message; None where it only closes the connection, as for a channel that
+    does not exist.
     """
     try:
         connection = socket.create_connection(
@@ -87,6 +87,6 @@ def _ask(address: str, number: int, kind: int,
         except ConnectionError:
             return None
         except OSError as error:
-            raise handshake.ProtocolError('the connection failed: %s'
+            raise handshake.ProtocolError('connection failed: %s'
                                           % (error.strerror or error))
     return int(struct.unpack('<I', reply)[0])
