@@ -76,34 +76,45 @@ def run(arguments: 'list[str]') -> int:
         options = parse(arguments)
         status: int = options.run(options)
         sys.stdout.flush()
-        return status
-    except UserError as problem:
-        return end(problem)
-    except KeyboardInterrupt:
-        return end(UserError('interrupted', '', 'interrupted'), 130)
     except BrokenPipeError:
         # The reader of the output has closed it.
         finish_output()
         return FAILED
-    except OSError as error:
-        finish_output()
-        return end(UserError(': '.join(str(part) for part in (
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 (no traceback)
+        if isinstance(error, OSError):
+            finish_output()
+        problem = describe(error)
+        sys.stderr.write(shorten('vdsm-tlsciphers: %s' % problem) + '\n')
+        return STATUSES.get(problem.code, FAILED)
+    return status
+
+
+# Exit statuses by code; of all others it is FAILED.
+STATUSES = {'interrupted': 130, 'internal-error': INTERNAL_ERROR}
+
+
+def describe(error: BaseException) -> UserError:
+    """Return the message about an exception."""
+    if isinstance(error, UserError):
+        return error
+    if isinstance(error, OSError):
+        return UserError(': '.join(str(part) for part in (
             error.filename, error.strerror or error) if part), '',
-            'system-error'))
-    except ImportError as error:
-        return end(UserError('the package is damaged: %s' % error,
-                             'dnf reinstall vdsm-hook-tlsciphers',
-                             'package-damaged'))
-    except MemoryError:
-        return end(UserError('not enough memory', '', 'no-memory'))
-    except RecursionError:
-        return end(UserError('the input is nested too deeply',
-                             'give another file', 'nested-too-deeply'))
-    except Exception as error:  # noqa: BLE001 (none may be a traceback)
-        return end(UserError(
-            'internal error (bug): %s: %s (%s)' % (
-                type(error).__name__, error, place(error)), 'report this bug',
-            'internal-error'), INTERNAL_ERROR)
+            'system-error')
+    for kind, problem in (
+            (KeyboardInterrupt, UserError('interrupted', '', 'interrupted')),
+            (ImportError, UserError('the package is damaged: %s' % error,
+                                    'dnf reinstall vdsm-hook-tlsciphers',
+                                    'package-damaged')),
+            (MemoryError, UserError('not enough memory', '', 'no-memory')),
+            (RecursionError, UserError('the input is nested too deeply',
+                                       'give another file',
+                                       'nested-too-deeply'))):
+        if isinstance(error, kind):
+            return problem
+    return UserError('internal error (bug): %s: %s (%s)' % (
+        type(error).__name__, error, place(error)), 'report this bug',
+        'internal-error')
 
 
 def finish_output() -> None:
@@ -115,11 +126,6 @@ def finish_output() -> None:
         sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def end(problem: UserError, status: int = FAILED) -> int:
-    sys.stderr.write(shorten('vdsm-tlsciphers: %s' % problem) + '\n')
-    return status
 
 
 def shorten(line: str) -> str:
@@ -134,7 +140,7 @@ def shorten(line: str) -> str:
     return clean(line).encode('ascii', 'backslashreplace').decode()
 
 
-def place(error: Exception) -> str:
+def place(error: BaseException) -> str:
     """Return where an exception comes from, as 'scan line 12'."""
     path, line = '', 0
     traceback = error.__traceback__

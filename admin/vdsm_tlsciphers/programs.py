@@ -21,7 +21,7 @@ PACKAGES = {OPENSSL: 'openssl', GNUTLS_CLI: 'gnutls-utils'}
 CLEAN = {'PATH': '/usr/sbin:/usr/bin:/sbin:/bin', 'LC_ALL': 'C'}
 
 
-def run_bytes(program: str, *arguments: str, data: 'bytes | None' = None,
+def run_bytes(program: str, *arguments: str, data: bytes = b'',
               user: 'pwd.struct_passwd | None' = None,
               environment: 'Mapping[str, str]' = CLEAN,
               timeout: 'float | None' = None,
@@ -30,19 +30,18 @@ def run_bytes(program: str, *arguments: str, data: 'bytes | None' = None,
     Run a program and return what it printed.
 
     Arguments:
-        data (bytes): its standard input; None for none.
+        data (bytes): its standard input.
         user (pwd.struct_passwd): whose process it is; None for this one's.
         environment (mapping of str): all that it gets.
         timeout (float): in seconds; None for none.
 
     Raises OSError where it cannot be run, subprocess.TimeoutExpired.
     """
-    given = ({'stdin': subprocess.DEVNULL} if data is None else
-             {'input': data})
-    return subprocess.run(  # type: ignore[call-overload, no-any-return] # nosec B603
-        [program, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        cwd='/', env=dict(environment), preexec_fn=become(user),
-        timeout=timeout, **given)
+    # Programs and arguments are written in this package.
+    return subprocess.run(  # nosec B603
+        [program, *arguments], input=data, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, cwd='/', env=dict(environment),
+        preexec_fn=become(user), timeout=timeout)
 
 
 def run(program: str, *arguments: str,

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""What doctor looks at on a host."""
+"""The checks of doctor on a host."""
 
 import codecs
 import collections
@@ -12,48 +12,45 @@ import os
 import pwd
 import re
 import stat
-import subprocess  # nosec B404 # programs by absolute path, no shell
 
 import tlsciphers_config
 import tlsciphers_host
 import tlsciphers_values
 from tlsciphers_config import HOST_DEFAULT
 from tlsciphers_host import EMULATOR, QEMU_KVM, WRAPPER
+from tlsciphers_values import GNUTLS_CLI, OPENSSL, Refused
 
 import tlsciphers
-from vdsm_tlsciphers import VERSION, UserError
-from vdsm_tlsciphers.host.programs import ask, ask_real, become, has_spice
-from vdsm_tlsciphers.output import as_remedy, clean, head
+from vdsm_tlsciphers import VERSION, UserError, codes, programs
+from vdsm_tlsciphers.host import messages
+from vdsm_tlsciphers.host.emulator import has_spice
+from vdsm_tlsciphers.output import clean, head
+from vdsm_tlsciphers.programs import ask
 
 TYPE_CHECKING = False
 RUNNING_VMS = 'running VMs'
 NONE_REFUSED = 'none of %d would be refused at its next start'
 NO_VMS = NONE_REFUSED % 0
 if TYPE_CHECKING:
+    import subprocess  # nosec B404 # its type
     from collections.abc import Callable
     from typing import NamedTuple
 
     from vdsm_tlsciphers import documents
 
-OK, WARNING, FAILED = 'ok', 'warning', 'FAILED'
+OK, WARNING, FAILED = 'ok', 'warning', 'failed'
 if TYPE_CHECKING:
     class Finding(NamedTuple):
-        """
-        What was looked at (check), and what was found (text); code: of the
-        check, where it is not given.
-        """
+        """The result of a check: '' for no remedy."""
 
         check: str
         state: str
         text: str
-        remedy: str | None
-        code: str | None = None
+        remedy: str
+        code: str
 else:
     Finding = collections.namedtuple('Finding', 'check state text remedy code')
-    Finding.__new__.__defaults__ = (None,)
 
-SEVERITIES: 'dict[str, documents.Severity]' = {
-    OK: 'info', WARNING: 'medium', FAILED: 'high'}
 PACKAGE = 'vdsm-hook-tlsciphers'
 REINSTALL = 'dnf reinstall ' + PACKAGE
 FIX = 'vdsm-tlsciphers doctor --fix'
@@ -69,6 +66,11 @@ SELINUXFS = '/sys/fs/selinux/enforce'
 CUSTOMISATIONS = '/etc/selinux/*/contexts/files/file_contexts.local'
 # What a display needs in qemu.conf.
 TLS_SETTINGS = {'SPICE': 'spice_tls', 'VNC': 'vnc_tls'}
+TLS_CODES = {'SPICE': 'spice-tls', 'VNC': 'vnc-tls'}
+# Codes of messages that are treated in their own way.
+LABEL = 'wrapper-label'
+LEFT_OUT = 'left-out'
+DESCRIPTIONS = ('policy-set', 'console-not-covered')
 TRIAL_SPICE = {
     'ciphers': 'ECDHE-RSA-AES128-GCM-SHA256',
     'ciphersuites': 'TLS_AES_128_GCM_SHA256', 'protocols': 'TLSv1.2:TLSv1.3',
@@ -76,25 +78,34 @@ TRIAL_SPICE = {
 TRIAL_VNC = {'priority': 'NORMAL:-VERS-ALL:+VERS-TLS1.2'}
 
 
-# What the hook and the wrapper run as, on a host: vdsm's user, and QEMU's,
-# unless qemu.conf names another one.
+# The users as whom hook and wrapper run on a host: vdsm's and QEMU's, unless
+# qemu.conf names another one.
 VDSM = 'vdsm'
 QEMU = ('qemu', 'libvirt-qemu')
 
 
-# What an answer of the process of another user begins with.
+# The beginning of an answer of another user's process.
 ANSWER = 'answer: '
-# The programs that validate values, and what lines are about that they decide.
-TOOLS = {'GnuTLS': (tlsciphers_values.GNUTLS_CLI, 'priority', 'GnuTLS'),
-         'OpenSSL': (tlsciphers_values.OPENSSL, 'ciphers: ', 'groups: ', 'OpenSSL')}
+# The codes of messages that depend on a program which validates values.
+TOOLS = {
+    'GnuTLS': ('cannot-run', 'insecure-suite', 'no-common-group',
+               'priority-cut', 'priority-empty', 'priority-refused'),
+    'OpenSSL': ('cannot-run', 'insecure-suite', 'no-common-group', 'no-suite',
+                'no-tls13-suite', 'openssl-too-old', 'unknown-group',
+                'unknown-suite')}
 
 
 class NotTried(Exception):
-    """What a user was to be asked for could not be tried: who, and why."""
+    """A trial as another user could not be made: the user, and why."""
+
+
+def ok(check: str, text: str) -> Finding:
+    """Return a Finding without a problem."""
+    return Finding(check, OK, text, '', code_of(check))
 
 
 def check_host() -> 'list[Finding]':
-    """Return the Findings (list), in the order in which they matter."""
+    """Return the Findings (list), the most basic first."""
     findings: list[Finding] = []
     for function in (package, labels, module, users, hook, other_hooks,
                      emulator, wrapper, openssl, gnutls, profiles,
@@ -113,16 +124,23 @@ def describe(findings: 'list[Finding]',
     return {
         **head('doctor'),
         'checks': [{
-            'check': finding.check, 'state': finding.state.lower(),
+            'check': finding.check, 'state': finding.state,
             'text': clean(finding.text),
-            'remedy': finding.remedy and clean(finding.remedy),
-            'code': finding.code or code_of(finding.check),
-            'severity': SEVERITIES[finding.state]}
+            'remedy': clean(finding.remedy) or None, 'code': finding.code,
+            'severity': severity(finding)}
             for finding in findings],
         'fixed': [clean(line) for line in fixed],
         'summary': {'ok': states.count(OK),
                     'warnings': states.count(WARNING),
                     'failed': states.count(FAILED)}}
+
+
+def severity(finding: Finding) -> 'documents.Severity':
+    if finding.state == OK:
+        return 'info'
+    if finding.state == WARNING:
+        return codes.of_warning(finding.code)
+    return codes.SEVERITY[finding.code]
 
 
 def code_of(check: str) -> str:
@@ -132,47 +150,47 @@ def code_of(check: str) -> str:
 
 def tried(check: str, function: 'Callable[[], Finding | list[Finding]]',
           ) -> 'Finding | list[Finding]':
-    """Return what a check finds, or that it could not be made."""
+    """Return the result of a check, or that it could not be made."""
     try:
         return function()
     except NotTried as error:
-        return Finding(check, FAILED, 'could not be tried as user %s: %s'
+        return Finding(check, FAILED, 'cannot be tried as user %s: %s'
                        % error.args, 'run the installed vdsm-tlsciphers '
                        'doctor, with the Python of this host', 'not-tried')
 
 
 def without_claims(findings: 'list[Finding]') -> 'list[Finding]':
     """
-    Return the Findings, with no claim that VMs would start where what lets
-    them start is broken.
+    Return the Findings, without a claim that VMs would start where the hook or
+    the wrapper is broken.
     """
     broken = [finding.check for finding in findings
               if finding.state == FAILED and finding.check in ('hook',
                                                                'wrapper')]
     return [finding._replace(
-        state=WARNING, text='not known whether any would be refused at its '
-        'next start', remedy='see "%s"' % broken[0])
+        state=WARNING, text='unknown whether any would be refused at its '
+        'next start', remedy='see "%s"' % broken[0], code='next-start')
         if broken and finding.check == RUNNING_VMS and finding.state == OK
         and finding.text != NO_VMS else finding for finding in findings]
 
 
 def lead_to_tool(finding: Finding, findings: 'list[Finding]') -> Finding:
     """
-    Return a Finding, with a remedy that names the line of the program which
-    has decided, where that program does not work.
+    Return a Finding, with a remedy that names the check of the program that it
+    depends on, where that program does not work.
     """
-    failed = {other.check for other in findings if other.state == FAILED}
-    if finding.state == FAILED and finding.check not in TOOLS:
-        for check, words in TOOLS.items():
-            if check in failed and any(word in finding.text
-                                       for word in words):
-                return finding._replace(remedy='see "%s"' % check)
+    failed = [other.check for other in findings
+              if other.state == FAILED and finding.code in TOOLS.get(
+                  other.check, ())]
+    if finding.state != OK and failed and finding.check not in TOOLS:
+        return finding._replace(remedy='see ' + ' and '.join(
+            '"%s"' % check for check in failed))
     return finding
 
 
 def fix(findings: 'list[Finding]') -> 'list[str]':
     """
-    Repair what FAILED where that is safe. Returns what was done (list of
+    Repair what failed where that is safe. Returns what was done (list of
     str).
     """
     failed = {finding.check for finding in findings
@@ -182,15 +200,16 @@ def fix(findings: 'list[Finding]') -> 'list[str]':
         paths = labelled_files()
         answer = ask('restorecon', '-F', '-v', *paths)
         if answer.returncode:
-            raise UserError('restorecon has failed: %s; mend that and run it '
-                            'again' % first_line(answer.stderr))
+            raise UserError('restorecon failed: '
+                            + first_line(answer.stderr),
+                            'fix that, then run this again', 'restorecon')
         done.append('labels: restorecon -F on %d files of the package'
                     % len(paths))
     if 'capabilities' in failed:
         # The same as when rpm updates qemu-kvm.
         answer = ask('/bin/sh', SCRIPTLET, 'emulator-changed')
         if answer.stderr:
-            raise UserError(first_line(answer.stderr))
+            raise UserError(first_line(answer.stderr), '', 'scriptlet')
         done.append('capabilities: renewed the change time of ' + WRAPPER)
     return done
 
@@ -203,23 +222,23 @@ def package() -> Finding:
     answer = ask('rpm', '-q', PACKAGE)
     if answer.returncode:
         return Finding(check, WARNING, 'version %s, not installed by rpm: '
-                       'nobody can tell whether its files are whole'
-                       % VERSION, 'install the RPM')
+                       'file integrity cannot be verified' % VERSION,
+                       'install the RPM', 'package')
     name = first_line(answer.stdout)
-    # What it needs of others is looked at below.
+    # Dependencies have checks of their own.
     answer = ask('rpm', '-V', '--nodeps', PACKAGE)
     changed = [line.split(None, 1) for line in answer.stdout.splitlines()
                if line.strip()]
     bad = [words[-1] for words in changed if not is_harmless(words)]
     if bad:
-        return Finding(check, FAILED, '%s: not as they were installed: %s' % (
-            name, ', '.join(bad)), REINSTALL)
+        return Finding(check, FAILED, '%s: modified files: %s' % (
+            name, ', '.join(bad)), REINSTALL, 'package')
     if changed:
-        return Finding(check, WARNING, '%s: documentation or dates were '
-                       'changed: %s' % (name, ', '.join(
-                           words[-1] for words in changed)), REINSTALL)
-    return Finding(check, OK, name + ', all files as they were installed',
-                   None)
+        return Finding(check, WARNING, '%s: modified documentation or dates: '
+                       '%s' % (name, ', '.join(
+                           words[-1] for words in changed)), REINSTALL,
+                       'package')
+    return ok(check, name + ', no modified files')
 
 
 def is_harmless(words: 'list[str]') -> bool:
@@ -236,8 +255,8 @@ def selinux_enabled() -> bool:
 
 def labelled_files() -> 'list[str]':
     """
-    Return the files of the package (list of str) whose labels count: what
-    vdsm and QEMU's user execute or read.
+    Return the files of the package (list of str) whose labels matter: those
+    that vdsm and QEMU's user execute or read.
     """
     found = [path for path in (WRAPPER, EMULATOR, HOOK)
              if os.path.lexists(path)]
@@ -250,22 +269,22 @@ def labelled_files() -> 'list[str]':
 def labels() -> Finding:
     check = 'labels'
     if not selinux_enabled():
-        return Finding(check, OK, 'SELinux is not enabled: none is needed',
-                       None)
+        return ok(check, 'SELinux is not enabled: not needed')
     wrong = []
     paths = labelled_files()
     answers = ask('matchpathcon', '-n', *paths).stdout.split('\n')
     for path, expected in zip(paths, [*answers, *[''] * len(paths)]):
         if not expected.strip():
-            return Finding(check, WARNING, 'matchpathcon does not tell which '
-                           'label %s must have' % path,
-                           'install libselinux-utils')
+            return Finding(check, WARNING, 'unknown which label %s must have: '
+                           'matchpathcon failed' % path,
+                           'install libselinux-utils', 'labels')
         if path == WRAPPER and selinux_type(expected) != 'qemu_exec_t':
             return Finding(
-                check, FAILED, 'the policy of this host gives %s the label '
-                '%s instead of qemu_exec_t' % (path, selinux_type(expected)),
-                'semanage fcontext -d %s if that was set here, else %s; then '
-                'restorecon -v %s' % (path, REINSTALL, path))
+                check, FAILED, 'the SELinux policy of this host gives %s the '
+                'label %s instead of qemu_exec_t' % (
+                    path, selinux_type(expected)),
+                'semanage fcontext -d %s if this host sets it, else %s; then '
+                'restorecon -v %s' % (path, REINSTALL, path), 'labels')
         label = read_label(path)
         if selinux_type(label) != selinux_type(expected):
             wrong.append('%s has %s instead of %s' % (
@@ -273,8 +292,8 @@ def labels() -> Finding:
     if len(wrong) > 3:
         wrong[3:] = ['and %d more' % (len(wrong) - 3)]
     if wrong:
-        return Finding(check, FAILED, ', '.join(wrong), FIX)
-    return Finding(check, OK, '%s has qemu_exec_t' % WRAPPER, None)
+        return Finding(check, FAILED, ', '.join(wrong), FIX, 'labels')
+    return ok(check, WRAPPER + ' has qemu_exec_t')
 
 
 def selinux_type(label: str) -> str:
@@ -292,30 +311,29 @@ def read_label(path: str) -> str:
 def module() -> Finding:
     check = 'SELinux module'
     if not selinux_enabled():
-        return Finding(check, OK, 'SELinux is not enabled: none is needed',
-                       None)
+        return ok(check, 'SELinux is not enabled: not needed')
     answer = ask('semodule', '-l')
     if answer.returncode:
-        return Finding(check, WARNING, 'semodule -l has failed: '
-                       + first_line(answer.stderr), 'mend that, then '
-                       + REINSTALL)
+        return Finding(check, WARNING, 'semodule -l failed: '
+                       + first_line(answer.stderr), 'fix that, then '
+                       + REINSTALL, 'selinux-module')
     if 'tlsciphers' not in [line.split()[0]
                             for line in answer.stdout.splitlines()
                             if line.strip()]:
         return Finding(check, WARNING, 'tlsciphers is not in the policy '
-                       'store; the label of the wrapper comes from the base '
-                       'policy alone', REINSTALL)
-    return Finding(check, OK, 'tlsciphers is in the policy store', None)
+                       'store: only the base policy labels the wrapper',
+                       REINSTALL, 'selinux-module')
+    return ok(check, 'tlsciphers is in the policy store')
 
 
 # Users
 
 
 def account(names: 'tuple[str, ...]') -> 'pwd.struct_passwd | None':
-    """Return the first user of these names that there is, or None."""
+    """Return the first of these users that exists, or None."""
     for name in names:
         try:
-            # libvirt takes +107 for a number.
+            # To libvirt, +107 is a number.
             if re.match(r'\+?\d+$', name):
                 return pwd.getpwuid(int(name))
             return pwd.getpwnam(name)
@@ -329,13 +347,13 @@ def vdsm_user() -> 'pwd.struct_passwd | None':
 
 
 def qemu_user() -> 'pwd.struct_passwd | None':
-    """Return the user whom libvirt runs QEMU as, or None."""
+    """Return the user as whom libvirt runs QEMU, or None."""
     name = read_setting(read_qemu_conf(), 'user')
     return account((name,) if name else QEMU)
 
 
 def users() -> 'Finding | list[Finding]':
-    """Tell who the trials are made as, where that is not as on a host."""
+    """Report as which users hook and wrapper are tried."""
     check = 'users'
     given = read_setting(read_qemu_conf(), 'user')
     remedy = 'run doctor on a host with vdsm'
@@ -344,27 +362,27 @@ def users() -> 'Finding | list[Finding]':
         (given or QEMU[0], 'wrapper', qemu_user(), 'correct user in '
          + QEMU_CONF if given else remedy)) if trial[2] is None]
     if missing:
-        return [Finding(check, WARNING, 'there is no user %s: the %s is tried '
-                        'as root, who may do more' % (name, what), remedy,
+        return [Finding(check, WARNING, 'no user %s: the %s is tried as root, '
+                        'who has more permissions' % (name, what), remedy,
                         'no-such-user')
                 for name, what, _, remedy in missing]
-    return Finding(check, OK, 'the hook is tried as %s, the wrapper as %s' % (
-        VDSM, getattr(qemu_user(), 'pw_name', '')), None)
+    return ok(check, 'hook tried as %s, wrapper as %s' % (
+        VDSM, getattr(qemu_user(), 'pw_name', '')))
 
 
 def as_user(user: 'pwd.struct_passwd | None',
             question: 'Callable[[], str | None]') -> str:
     """
     Return what a function returns (str; '' for None) in a process of a
-    user's. Raises NotTried where anything goes wrong there.
+    user's. Raises NotTried where it fails.
     """
-    # Who may not read this Python could not load it there.
+    # Loaded now: that user may not be able to read this Python.
     codecs.lookup('latin-1')
     reader, writer = os.pipe()
     child = os.fork()
     if not child:
         try:
-            change = become(user)
+            change = programs.become(user)
             if change:
                 change()
             answer = ANSWER + (question() or '')
@@ -382,10 +400,7 @@ def as_user(user: 'pwd.struct_passwd | None',
 
 
 def closed(path: str, user: 'pwd.struct_passwd | None') -> 'str | None':
-    """
-    Return that of the folders above a path which a user may not enter, or
-    None.
-    """
+    """Return the folder above a path that a user cannot enter, or None."""
     def look() -> 'str | None':
         folder = '/'
         for name in os.path.dirname(path).split('/')[1:]:
@@ -403,25 +418,25 @@ def who(user: 'pwd.struct_passwd | None') -> str:
 def cannot_run(check: str, path: str, error: OSError,
                user: 'pwd.struct_passwd | None', remedy: str) -> Finding:
     """
-    Return what to say of a program that could not be run, with a remedy (str)
-    for one that is not there.
+    Return the Finding about a program that cannot be run, with a remedy (str)
+    for one that is missing.
     """
     if error.errno == errno.EACCES:
         folder = closed(path, user)
         remedy = 'chmod a+rx ' + (folder or path)
         if folder:
-            return Finding(check, FAILED, 'user %s cannot enter %s, which %s '
-                           'is in' % (who(user), folder, path), remedy,
+            return Finding(check, FAILED, 'user %s cannot enter %s, the '
+                           'folder of %s' % (who(user), folder, path), remedy,
                            'not-permitted')
         interpreter = interpreter_of(path)
         if interpreter and not as_user(user, lambda: '' if os.access(
                 path, os.X_OK) else 'no'):
-            # The script itself is not the obstacle.
+            # The script itself is executable.
             return cannot_run(check, interpreter, error, user, remedy)
         return Finding(check, FAILED, 'user %s cannot run %s: %s' % (
             who(user), path, error.strerror), remedy, 'not-permitted')
     return Finding(check, FAILED, '%s cannot be run: %s' % (
-        path, error.strerror), remedy)
+        path, error.strerror), remedy, code_of(check))
 
 
 def cannot_read(check: str, path: str,
@@ -432,7 +447,7 @@ def cannot_read(check: str, path: str,
 
 
 def interpreter_of(path: str) -> 'str | None':
-    """Return what the first line of a script names, or None."""
+    """Return the interpreter in a script's first line, or None."""
     try:
         with open(path, 'rb') as script:
             found = re.match(br'#! *(/\S+)', script.readline(256))
@@ -456,18 +471,6 @@ def hidden_module(user: 'pwd.struct_passwd | None') -> 'str | None':
     return as_user(user, look) or None
 
 
-def see_tools(text: str, remedy: str) -> str:
-    """
-    Return the remedy, or where to look for it if it is the fault of a program
-    that has a line of its own.
-    """
-    for program, check in ((tlsciphers_values.OPENSSL, 'OpenSSL'),
-                           (tlsciphers_values.GNUTLS_CLI, 'GnuTLS')):
-        if program in text and 'cannot' in text:
-            return 'see "%s"' % check
-    return remedy
-
-
 # vdsm
 
 
@@ -476,28 +479,28 @@ def hook() -> Finding:
 
 
 def hook_files() -> 'Finding | None':
-    """Return what keeps vdsm from the hook, or None."""
+    """Return why vdsm cannot run the hook, or None."""
     check = 'hook'
     try:
         status = os.stat(HOOK)
     except OSError as error:
         return Finding(check, FAILED, '%s: %s' % (HOOK, error.strerror),
-                       REINSTALL)
+                       REINSTALL, 'hook')
     # vdsm, which is not root, lists the folder and runs what is executable.
     if not stat.S_ISREG(status.st_mode) or status.st_mode & 0o555 != 0o555:
-        return Finding(check, FAILED, '%s is not a file that everybody may '
-                       'execute: vdsm does not see it' % HOOK, REINSTALL)
+        return Finding(check, FAILED, '%s is not a file that every user may '
+                       'execute: vdsm ignores it' % HOOK, REINSTALL, 'hook')
     folder = os.path.dirname(HOOK)
     while folder != '/':
         if os.stat(folder).st_mode & 0o005 != 0o005:
-            return Finding(check, FAILED, 'vdsm cannot access %s'
-                           % folder, 'chmod o+rx ' + folder)
+            return Finding(check, FAILED, 'vdsm cannot access ' + folder,
+                           'chmod o+rx ' + folder, 'hook')
         folder = os.path.dirname(folder)
     return None
 
 
 def hook_trial(check: str, user: 'pwd.struct_passwd | None') -> Finding:
-    """Have the hook do its work as vdsm has it do it."""
+    """Run the hook as vdsm does."""
     try:
         answer = run_hook(user, tlsprofile=tlsciphers_config.NO_PROFILE,
                           tlsciphers=TRIAL_SPICE['ciphers'],
@@ -505,49 +508,51 @@ def hook_trial(check: str, user: 'pwd.struct_passwd | None') -> Finding:
     except OSError as error:
         if error.errno == errno.EACCES:
             return cannot_run(check, HOOK, error, user, REINSTALL)
-        return Finding(check, FAILED, '%s cannot be run: %s: is its '
-                       'interpreter there?' % (HOOK, error.strerror),
-                       REINSTALL)
+        return Finding(check, FAILED, '%s cannot be run: %s (is its '
+                       'interpreter missing?)' % (HOOK, error.strerror),
+                       REINSTALL, 'hook')
     if answer.returncode:
-        line, _, code = split(last_line(answer.stderr))
         hidden = hidden_module(user)
         if hidden:
             return cannot_read(check, hidden, user)
+        refusal = messages.parse(last_line(answer.stderr))
         return Finding(check, FAILED, 'it rejects a known-good test policy: '
-                       + line, see_tools(line, REINSTALL), code)
+                       + refusal.text, REINSTALL, known(refusal, check))
     if ('priority=' + TRIAL_VNC['priority'] not in answer.stdout
             or EMULATOR not in answer.stdout):
         return Finding(check, FAILED, 'its output is not that of the hook: it '
                        'does not set a known-good test policy', REINSTALL,
                        'not-the-hook')
-    # What it does besides at the start of a VM.
-    problem = as_user(user, check_wrapper)
-    if problem and 'SELinux label' not in problem:
+    # The hook also checks the wrapper at the start of a VM.
+    line = as_user(user, check_wrapper)
+    if line:
         hidden = closed(EMULATOR, user)
         return Finding(check, FAILED, 'as user %s: %s' % (
-            who(user), problem.partition('; remedy: ')[0]),
+            who(user), messages.parse(line).text),
             'chmod a+rx ' + hidden if hidden else 'see "wrapper"',
-            'not-permitted' if hidden else None)
-    return Finding(check, OK, '%s: %s sees it, it works' % (HOOK, who(user)),
-                   None)
+            'not-permitted' if hidden else 'hook')
+    return ok(check, '%s: works as user %s' % (HOOK, who(user)))
+
+
+def known(message: Refused, check: str) -> str:
+    """Return the code of a message of another process, or of the check."""
+    return message.code if message.code in codes.SEVERITY else code_of(check)
 
 
 def check_wrapper() -> 'str | None':
+    """Return why the wrapper cannot be used, but for its label, or None."""
     try:
         tlsciphers_host.check_wrapper()
-    except tlsciphers_values.Refused as refusal:
-        return message(refusal)
+    except Refused as refusal:
+        return None if refusal.code == LABEL else str(refusal)
     return None
 
 
 def run_hook(user: 'pwd.struct_passwd | None',
              **properties: str) -> 'subprocess.CompletedProcess[str]':
     """Have the hook change a sample, as a user; raises OSError."""
-    return subprocess.run(  # nosec B603 # constants
-        [HOOK, '--test'], stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        universal_newlines=True, preexec_fn=become(user), cwd='/',
-        env=dict(properties, PATH='/usr/bin:/bin', LC_ALL='C.UTF-8'))
+    return programs.run(HOOK, '--test', user=user, environment={
+        **properties, 'PATH': '/usr/bin:/bin', 'LC_ALL': 'C.UTF-8'})
 
 
 def other_hooks() -> 'Finding | list[Finding]':
@@ -565,37 +570,34 @@ def other_hooks() -> 'Finding | list[Finding]':
             continue
         if re.search(rb'<emulator\b|[\'"]emulator[\'"]', text):
             findings.append(Finding(
-                check, WARNING, '%s seems to set the emulator, too: only one '
-                'of the hooks can, for a VM' % path, 'use properties of '
-                'only one of them on a VM, or remove that hook'))
-    return findings or Finding(check, OK, 'none sets the emulator', None)
+                check, WARNING, path + ' seems to set the emulator as well: '
+                'only one hook can do that for a VM', 'use properties of only '
+                'one of them on a VM, or remove that hook', 'other-hooks'))
+    return findings or ok(check, 'none sets the emulator')
 
 
-# What enforces
+# QEMU, the wrapper and the libraries
 
 
 def emulator() -> Finding:
     check = 'QEMU'
     try:
-        answer = ask_real(QEMU_KVM, '-version')
+        answer = programs.run(QEMU_KVM, '-version')
     except OSError as error:
         return Finding(check, FAILED, '%s cannot be run: %s' % (
-            QEMU_KVM, error.strerror), 'install or repair qemu-kvm')
+            QEMU_KVM, error.strerror), 'install or repair qemu-kvm', 'qemu')
     if answer.returncode:
-        return Finding(check, FAILED, '%s -version has failed: %s' % (
-            QEMU_KVM, first_line(answer.stderr)), 'repair qemu-kvm')
+        return Finding(check, FAILED, '%s -version failed: %s' % (
+            QEMU_KVM, first_line(answer.stderr)), 'repair qemu-kvm', 'qemu')
     version = re.sub('^QEMU emulator version ', '',
                      first_line(answer.stdout))
-    return Finding(check, OK, '%s: %s, %s' % (
+    return ok(check, '%s: %s, %s' % (
         QEMU_KVM, version, 'with SPICE and VNC' if has_spice() else
-        'without SPICE: VNC is the only console'), None)
+        'without SPICE: VNC is the only console'))
 
 
 def wrapper() -> Finding:
-    """
-    Let the wrapper start QEMU with a policy, as QEMU's user, until it says
-    its version.
-    """
+    """Have the wrapper start "QEMU -version" with a policy, as QEMU's user."""
     check = 'wrapper'
     user = qemu_user()
     found = wrapper_in_place(check)
@@ -609,28 +611,26 @@ def wrapper() -> Finding:
                           ['-spice', 'tls-port=5900']))
     for display, policy, note, arguments in trials:
         for key, value in sorted(policy.items()):
-            arguments += [tlsciphers_values.REQUIREMENT, '%s=%s' % (key, value)]
+            arguments += [tlsciphers_values.REQUIREMENT,
+                          '%s=%s' % (key, value)]
         try:
-            answer = ask_real(EMULATOR, *arguments, '-version', user=user)
+            answer = programs.run(EMULATOR, *arguments, '-version', user=user)
         except OSError as error:
             return cannot_run(check, EMULATOR, error, user, REINSTALL)
         if answer.returncode:
-            line, remedy, code = split(last_line(answer.stderr),
-                                       '; remedy: ')
             hidden = hidden_module(user)
             if hidden:
                 return cannot_read(check, hidden, user)
-            if 'openssl.cnf' in line + remedy or (
-                    'does not take the configuration' in line):
-                remedy = 'see "openssl.cnf"'
-            return Finding(check, FAILED, 'it rejects a known-good test '
-                           'policy for %s: %s' % (display, line.replace(
-                               'qemu-kvm-modified: ', '')),
-                           see_tools(line, remedy or REINSTALL), code)
+            refusal = messages.parse(last_line(answer.stderr))
+            return Finding(
+                check, FAILED, 'it rejects a known-good test policy for %s: %s'
+                % (display, refusal.text), 'see "openssl.cnf"'
+                if refusal.code == 'host-openssl-conf' else
+                refusal.remedy or REINSTALL, known(refusal, check))
         version = ask(QEMU_KVM, '-version').stdout
         if not answer.stdout.strip() or answer.stdout != version:
-            return Finding(check, FAILED, '%s does not start QEMU: its '
-                           'output is "%s", and that of %s "%s"' % (
+            return Finding(check, FAILED, '%s does not start QEMU: its output '
+                           'is "%s", that of %s is "%s"' % (
                                EMULATOR, first_line(answer.stdout)[:60],
                                QEMU_KVM, first_line(version)[:60]), REINSTALL,
                            'not-the-wrapper')
@@ -638,54 +638,55 @@ def wrapper() -> Finding:
             return Finding(check, FAILED, '%s starts QEMU without the policy '
                            'for %s' % (EMULATOR, display), REINSTALL,
                            'not-the-wrapper')
-    return Finding(check, OK, '%s takes policies for %s, and starts QEMU as '
-                   'user %s' % (WRAPPER, ' and '.join(
-                       trial[0] for trial in trials), who(user)), None)
+    return ok(check, '%s accepts policies for %s and starts QEMU as user %s'
+              % (WRAPPER, ' and '.join(trial[0] for trial in trials),
+                 who(user)))
 
 
 def wrapper_in_place(check: str) -> 'Finding | None':
-    """Return what is wrong with the link that VMs name, and its file."""
+    """Return what is wrong with the emulator in domain XML, or None."""
     folder = os.path.dirname(EMULATOR)
     while folder not in ('/', os.path.dirname(WRAPPER)):
         if os.path.islink(folder):
             return Finding(
-                check, FAILED, '%s is a symbolic link to %s: the link of the '
-                'package in it leads astray' % (folder, os.readlink(folder)),
+                check, FAILED, '%s is a symbolic link to %s: the relative '
+                'link of the package in it is broken' % (
+                    folder, os.readlink(folder)),
                 'rm %s, then %s' % (folder, REINSTALL), 'folder-is-a-link')
         folder = os.path.dirname(folder)
     try:
         tlsciphers_host.check_wrapper()
-    except tlsciphers_values.Refused as refusal:
-        if 'SELinux label' not in str(refusal):
-            text, _, _ = message(refusal).partition('; remedy: ')
-            return Finding(check, FAILED, text, REINSTALL)
+    except Refused as refusal:
+        if refusal.code != LABEL:
+            return Finding(check, FAILED, refusal.text, REINSTALL,
+                           refusal.code)
     if not os.path.islink(EMULATOR) or (
             os.path.realpath(EMULATOR) != os.path.realpath(WRAPPER)):
         return Finding(check, FAILED, '%s is not the link of the package to '
-                       '%s: a manual installation has been put there'
-                       % (EMULATOR, WRAPPER), REINSTALL)
+                       '%s: a manually installed wrapper replaced it'
+                       % (EMULATOR, WRAPPER), REINSTALL, 'wrapper')
     return None
 
 
 def openssl() -> 'Finding | list[Finding]':
     check = 'OpenSSL'
-    found = tool(check, tlsciphers_values.OPENSSL, 'openssl', 'version')
+    found = tool(check, OPENSSL, 'openssl', 'version')
     if isinstance(found, Finding):
         return found
-    if 'ECDHE-' not in ask(tlsciphers_values.OPENSSL, 'ciphers', 'ECDHE').stdout:
-        return no_answer(check, tlsciphers_values.OPENSSL, 'openssl')
+    if 'ECDHE-' not in ask(OPENSSL, 'ciphers', 'ECDHE').stdout:
+        return no_answer(check, OPENSSL, 'openssl')
     version = [*found.split(), '', ''][1]
     if not version:
-        return Finding(check, FAILED, '%s does not tell its version'
-                       % tlsciphers_values.OPENSSL, 'repair openssl')
+        return Finding(check, FAILED, OPENSSL + ' does not print its version',
+                       'repair openssl', 'openssl')
     if version < '1.1.1':
         line = Finding(check, WARNING, '%s has no TLS 1.3, and no setting '
                        'for versions and groups: only tlsciphers with '
                        'suites for TLS 1.2 can be enforced' % version,
                        'use newer hosts for tlsprotocols, tlsgroups and '
-                       'tlsprofile')
+                       'tlsprofile', 'openssl')
     else:
-        line = Finding(check, OK, version + ': TLS 1.2 and 1.3', None)
+        line = ok(check, version + ': TLS 1.2 and 1.3')
     tried_conf = tried('openssl.cnf', openssl_conf)
     return [line, *(tried_conf if isinstance(tried_conf, list)
                     else [tried_conf])]
@@ -694,12 +695,12 @@ def openssl() -> 'Finding | list[Finding]':
 def tool(check: str, program: str, package_name: str,
          *arguments: str) -> 'Finding | str':
     """
-    Return what a program prints of its version (str) to vdsm and to QEMU's
+    Return the version (str) that a program prints, run as vdsm and as QEMU's
     user, or a Finding where it cannot be run.
     """
     for user in vdsm_user(), qemu_user():
         try:
-            printed = ask_real(program, *arguments, user=user).stdout
+            printed = programs.run(program, *arguments, user=user).stdout
         except OSError as error:
             return cannot_run(check, program, error, user,
                               'install ' + package_name)
@@ -707,13 +708,13 @@ def tool(check: str, program: str, package_name: str,
 
 
 def no_answer(check: str, program: str, package_name: str) -> Finding:
-    return Finding(check, FAILED, '%s does not list suites when asked: no '
-                   'value can be validated' % program,
+    return Finding(check, FAILED, '%s does not list cipher suites: no value '
+                   'can be validated' % program,
                    'dnf reinstall ' + package_name, 'no-answer')
 
 
 def openssl_conf() -> Finding:
-    """Try whether OpenSSL takes the host's file together with a policy."""
+    """Try whether OpenSSL accepts the host's file with a policy."""
     check = 'openssl.cnf'
     from vdsm_tlsciphers.host import openssl_conf
     path = openssl_conf.host_file()
@@ -721,67 +722,62 @@ def openssl_conf() -> Finding:
         status = os.stat(path)
     except OSError as error:
         if error.errno == errno.ENOENT:
-            return Finding(check, OK, 'there is no %s' % path, None)
+            return ok(check, 'there is no ' + path)
         return Finding(
-            check, WARNING, '%s cannot be read: %s: only the policies count'
-            % (path, error.strerror), 'dnf reinstall openssl-libs')
+            check, WARNING, '%s cannot be read: %s: only the policies apply'
+            % (path, error.strerror), 'dnf reinstall openssl-libs',
+            'openssl-cnf')
     try:
         reason, place, line = openssl_conf.fault(TRIAL_SPICE)
     except UserError as problem:
-        text, remedy, code = split(str(problem))
-        return Finding(check, FAILED, text, remedy or REINSTALL, code)
+        return Finding(check, FAILED, problem.text,
+                       problem.remedy or REINSTALL, problem.code)
     if place:
         return Finding(
-            check, FAILED, '%s: %s: OpenSSL does not take this setting of the '
-            'host, so no VM can have tlsprotocols, tlsgroups or TLS 1.3 '
-            'suites' % (place, line), 'correct or remove that line of %s'
-            % place.partition(': ')[0], 'host-openssl-cnf')
-    if reason and 'is malformed' in reason:
-        return Finding(check, WARNING, reason, 'correct %s: openssl version '
-                       'tells what is wrong with it' % path,
+            check, FAILED, '%s: %s: OpenSSL rejects this setting of the host, '
+            'so no VM can have tlsprotocols, tlsgroups or TLS 1.3 suites' % (
+                place, line), 'correct or remove that line',
+            'host-openssl-cnf')
+    if reason and reason.code == openssl_conf.MALFORMED:
+        return Finding(check, WARNING, reason.text, 'correct %s: "openssl '
+                       'version" prints what is wrong with it' % path,
                        'host-openssl-cnf')
     if reason:
-        return Finding(
-            check, FAILED, reason if path in reason else '%s: %s' % (
-                path, reason),
-            'write out variables, quotes and relative paths where it names '
-            'its sections' if 'cannot tell what' in reason else
-            'correct %s, or the files that it includes' % path,
-            'host-openssl-cnf')
+        return Finding(check, FAILED, '%s: %s' % (path, reason.text),
+                       reason.remedy, 'host-openssl-cnf')
     user = qemu_user()
     hidden = as_user(user, lambda: openssl_conf.unreadable(path))
-    # Where there is no such user, its mode has to tell.
+    # Where there is no such user, its mode decides.
     if not hidden and not status.st_mode & stat.S_IROTH:
         hidden = path
     if hidden:
         folder = closed(hidden, user)
         return Finding(
             check, FAILED, '%s cannot be read by the user of QEMU: its '
-            'settings do not count for VMs' % hidden,
+            'settings do not apply to VMs' % hidden,
             'chmod a+rx ' + folder if folder else 'chmod o+r%s %s' % (
-                'x' if os.path.isdir(hidden) else '', hidden))
-    return Finding(check, OK, '%s: OpenSSL takes it together with a policy'
-                   % path, None)
+                'x' if os.path.isdir(hidden) else '', hidden), 'openssl-cnf')
+    return ok(check, path + ': OpenSSL accepts it together with a policy')
 
 
 def gnutls() -> Finding:
     check = 'GnuTLS'
-    found = tool(check, tlsciphers_values.GNUTLS_CLI, 'gnutls-utils', '--version')
+    found = tool(check, GNUTLS_CLI, 'gnutls-utils', '--version')
     if isinstance(found, Finding):
         return found
-    if 'Protocols: VERS-' not in ask(tlsciphers_values.GNUTLS_CLI, '--list',
+    if 'Protocols: VERS-' not in ask(GNUTLS_CLI, '--list',
                                      '--priority=NORMAL').stdout:
-        return no_answer(check, tlsciphers_values.GNUTLS_CLI, 'gnutls-utils')
+        return no_answer(check, GNUTLS_CLI, 'gnutls-utils')
     words = found.split()
     numbers = [int(number) for number in re.findall(
         '[0-9]+', words[-1] if words else '')]
     if not numbers:
-        return Finding(check, FAILED, '%s does not tell its version'
-                       % tlsciphers_values.GNUTLS_CLI, 'repair gnutls-utils')
+        return Finding(check, FAILED, GNUTLS_CLI + ' does not print its '
+                       'version', 'repair gnutls-utils', 'gnutls')
     if numbers < [3, 6, 5]:
-        return Finding(check, WARNING, '%s has no TLS 1.3' % words[-1],
-                       'use newer hosts for TLS 1.3 on VNC consoles')
-    return Finding(check, OK, words[-1] + ': TLS 1.2 and 1.3', None)
+        return Finding(check, WARNING, words[-1] + ' has no TLS 1.3',
+                       'use newer hosts for TLS 1.3 on VNC consoles', 'gnutls')
+    return ok(check, words[-1] + ': TLS 1.2 and 1.3')
 
 
 # Policies
@@ -789,87 +785,72 @@ def gnutls() -> Finding:
 
 def profiles() -> Finding:
     check = 'profiles'
-    lines: list[str] = []
+    left_out: list[str] = []
     for name in sorted(tlsciphers_config.PROFILES):
         try:
             _, notes = tlsciphers.resolve(
                 {'tlsprofile': name}, ('spice', 'vnc'), lenient=True)
-        except tlsciphers_values.Refused as refusal:
-            line, _, code = split(message(refusal), ' [')
-            return Finding(check, FAILED, line, see_tools(
-                line, 'use other profiles or properties here, or '
-                'change the crypto-policy of this host'), code)
-        lines.extend(line for line in notes if 'left out' in line)
-    if lines:
-        return Finding(check, WARNING, '; '.join(lines), 'none is needed, '
-                       'if VMs need not migrate to hosts that know it')
-    return Finding(check, OK, ' and '.join(sorted(tlsciphers_config.PROFILES))
-                   + ' can be enforced whole', None)
+        except Refused as refusal:
+            return Finding(check, FAILED, refusal.text, 'use other profiles '
+                           'or properties on this host, or change its '
+                           'crypto-policy', refusal.code)
+        left_out.extend(note.text for note in notes if note.code == LEFT_OUT)
+    if left_out:
+        return Finding(check, WARNING, '; '.join(left_out), 'none is needed '
+                       'unless VMs migrate to hosts that know it', LEFT_OUT)
+    return ok(check, ' and '.join(sorted(tlsciphers_config.PROFILES))
+              + ' are fully supported')
 
 
 def host_default() -> Finding:
     check = 'host default'
     user = vdsm_user()
     if not os.path.lexists(HOST_DEFAULT):
-        # vdsm must be able to tell as well.
+        # vdsm must be able to find that out as well.
         folder = closed(HOST_DEFAULT, user)
         if folder:
             return Finding(
-                check, FAILED, 'user %s cannot enter %s: each VM whose '
-                'properties leave a setting open is refused' % (
-                    who(user), folder), 'chmod a+rx ' + folder,
-                'not-permitted')
-        return Finding(check, OK, 'there is no %s' % HOST_DEFAULT, None)
+                check, FAILED, 'user %s cannot enter %s: VMs are refused '
+                'unless their properties make every setting' % (
+                    who(user), folder),
+                'chmod a+rx ' + folder, 'not-permitted')
+        return ok(check, 'there is no ' + HOST_DEFAULT)
     try:
         sections = tlsciphers_config.read_host_default()
         refused = as_user(user, read_as_vdsm)
         if refused:
             folder = closed(HOST_DEFAULT, user)
-            return Finding(check, FAILED, 'vdsm cannot read it, so no VM '
-                           'starts that needs it: ' + refused,
+            return Finding(check, FAILED, 'vdsm cannot read it, so no VM that '
+                           'needs it starts: ' + refused,
                            'chmod a+rx ' + folder if folder else
-                           'chmod 644 ' + HOST_DEFAULT)
-        lines = validate({})
+                           'chmod 644 ' + HOST_DEFAULT, 'host-default')
+        notes = validate({})
         for section in sorted(sections):
             if section.startswith('profile '):
-                lines += validate({'tlsprofile': section[len('profile '):]})
-    except tlsciphers_values.Refused as refusal:
-        text, remedy, code = split(message(refusal))
-        return Finding(check, FAILED, text, see_tools(
-            text, remedy or 'correct it'), code)
-    if lines:
-        return Finding(check, WARNING, '; '.join(lines),
-                       'correct %s, or leave it' % HOST_DEFAULT)
-    return Finding(check, OK, '%s is valid' % HOST_DEFAULT, None)
+                notes += validate({'tlsprofile': section[len('profile '):]})
+    except Refused as refusal:
+        return Finding(check, FAILED, refusal.text,
+                       refusal.remedy or 'correct it', refusal.code)
+    if notes:
+        return Finding(check, WARNING, '; '.join(map(str, notes)),
+                       'correct %s unless that is intended' % HOST_DEFAULT,
+                       'host-default')
+    return ok(check, HOST_DEFAULT + ' is valid')
 
 
 def read_as_vdsm() -> 'str | None':
+    """Return why the host's default cannot be read, or None."""
     try:
         tlsciphers_config.read_host_default()
-    except tlsciphers_values.Refused as refusal:
-        return split(message(refusal))[0]
+    except Refused as refusal:
+        return str(refusal.text)
     return None
 
 
-def validate(properties: 'dict[str, str]') -> 'list[str]':
-    """Return what there is to say of a policy (list of str)."""
-    return [line for line in tlsciphers.resolve(
-                properties, ('spice', 'vnc'))[1]
-            if not re.match('tlsciphers: the (SPICE|VNC) console', line)]
-
-
-def split(line: str,
-          separator: str = '; ') -> 'tuple[str, str, str | None]':
-    """Return a message's text, its remedy ('' for none), and its code."""
-    found = re.search(r' \[([a-z0-9-]+)\]$', line)
-    if found:
-        line = line[:found.start()]
-    text, _, remedy = line.partition(separator)
-    return text, as_remedy(remedy), found.group(1) if found else None
-
-
-def message(refusal: tlsciphers_values.Refused) -> str:
-    return re.sub('^tlsciphers: (?!TLS_)', '', str(refusal))
+def validate(properties: 'dict[str, str]') -> 'list[Refused]':
+    """Return the warnings about a policy (list of Refused)."""
+    _, notes = tlsciphers.resolve(properties, ('spice', 'vnc'))
+    return [note for note in notes if note.code not in DESCRIPTIONS]
 
 
 # libvirt
@@ -890,20 +871,22 @@ def encryption() -> 'Finding | list[Finding]':
             text = conf.read()
     except OSError as error:
         return Finding('encryption', WARNING, '%s cannot be read: %s' % (
-            QEMU_CONF, error.strerror), 'install or repair libvirt')
+            QEMU_CONF, error.strerror), 'install or repair libvirt',
+            'encryption')
     displays = ['SPICE', 'VNC'] if has_spice() else ['VNC']
     off = [display for display in displays
            if not is_set(text, TLS_SETTINGS[display])]
-    # Some sites have but one of the two: only with none nothing can be done.
+    # Some sites use only one of them.
     state = FAILED if off == displays else WARNING
     remedies = {
         'SPICE': 'set spice_tls = 1 in %s and restart libvirtd (the engine '
         'does that when it installs a host)' % QEMU_CONF,
         'VNC': 'check Enable VNC Encryption in the engine (Compute > '
         'Clusters > Edit > Console) and reinstall this host'}
-    return [Finding(display + ' TLS', state, '%s is off: a VM whose %s '
-                    'console must have a policy does not start' % (
-                        TLS_SETTINGS[display], display), remedies[display])
+    return [Finding(display + ' TLS', state, '%s is off: a VM with a policy '
+                    'for its %s console does not start' % (
+                        TLS_SETTINGS[display], display), remedies[display],
+                    TLS_CODES[display])
             if display in off else certificate(display, text)
             for display in displays]
 
@@ -919,8 +902,8 @@ def why_not_read(path: str) -> 'str | None':
 
 def certificate(display: str, text: str) -> Finding:
     """
-    Look whether QEMU's user can read what a display's TLS needs, where
-    qemu.conf (its text) says where it is.
+    Check that QEMU's user can read the certificate of a display, where
+    qemu.conf (its text) names its folder.
     """
     check, setting = display + ' TLS', TLS_SETTINGS[display]
     folder = read_setting(text, setting + '_x509_cert_dir')
@@ -930,12 +913,12 @@ def certificate(display: str, text: str) -> Finding:
         if folder and as_user(user, functools.partial(
                 why_not_read, path)):
             return Finding(
-                check, FAILED, '%s is on, and user %s cannot read %s: no VM '
+                check, FAILED, '%s is on, but user %s cannot read %s: no VM '
                 'with a %s console starts' % (setting, who(user), path,
                                               display),
                 'enroll the certificate of this host in the engine (Hosts > '
                 'NAME > Installation > Enroll Certificate)', 'certificate')
-    return Finding(check, OK, setting + ' is on', None)
+    return ok(check, setting + ' is on')
 
 
 def is_set(text: str, name: str) -> bool:
@@ -951,9 +934,9 @@ def read_setting(text: str, name: str) -> 'str | None':
 
 def capabilities() -> Finding:
     """
-    Look at what libvirt keeps of the wrapper as an emulator. It asks anew
-    where the wrapper's change time is another; that of qemu-kvm, which the
-    wrapper starts, it does not see.
+    Check libvirt's cached capabilities of the wrapper as an emulator. libvirt
+    probes it again when the wrapper's change time differs, but not when that
+    of qemu-kvm, which the wrapper starts, does.
     """
     check = 'capabilities'
     for path in glob.glob(CAPABILITIES):
@@ -963,69 +946,69 @@ def capabilities() -> Finding:
             asked = re.search(
                 r'<emulator>%s</emulator>\s*<qemuctime>([0-9]+)'
                 % re.escape(EMULATOR), text)
-            # Only what libvirt would go on using.
+            # Only an entry that libvirt would go on using.
             if asked and (
                     int(asked.group(1)) == int(os.stat(EMULATOR).st_ctime)
                     and os.stat(path).st_mtime < os.stat(QEMU_KVM).st_ctime):
-                return Finding(check, FAILED, 'libvirt knows of an older %s: '
-                               'VMs with a policy may not start' % QEMU_KVM,
-                               FIX)
+                return Finding(check, FAILED, 'libvirt\'s capability cache is '
+                               'older than %s: VMs with a policy may not start'
+                               % QEMU_KVM, FIX, 'capabilities')
         except OSError:
             continue  # It is just being replaced.
-    return Finding(check, OK, 'libvirt knows of no older QEMU', None)
+    return ok(check, 'libvirt\'s capability cache is current')
 
 
 def running_vms() -> 'Finding | list[Finding]':
-    """Name the VMs that run here and would be refused at their next start."""
+    """Report running VMs that would be refused at their next start."""
     check = RUNNING_VMS
     from vdsm_tlsciphers.host import domain_consoles, domains, next_start
     try:
         vms = domains.running(domains.connect())
     except UserError as problem:
-        text, remedy, _ = split(str(problem))
-        return Finding(check, WARNING, 'not looked at: ' + text,
-                       remedy or None)
+        return Finding(check, WARNING, 'not checked: ' + problem.text,
+                       problem.remedy, problem.code)
     refused = []
     for vm in vms:
         try:
             settings, _ = next_start.settle(
                 next_start.of_vm(vm), vm)
-            line = domain_consoles.refusal(vm, settings)
-        except tlsciphers_values.Refused as refusal:
-            line = str(refusal)
-            refused.append((vm.name, line, see_tools(
-                line, 'vdsm-tlsciphers check --vm %s; correct its properties '
-                'in the engine' % vm.name)))
+            refusal = domain_consoles.refusal(vm, settings)
+        except Refused as error:
+            refused.append((vm.name, error, 'vdsm-tlsciphers check --vm %s; '
+                            'correct its properties in the engine' % vm.name))
         else:
-            if line:
-                text, remedy, _ = split(line)
-                refused.append((vm.name, text, re.sub(
-                    '^remedy: ', '', domain_consoles.without_removal(remedy))))
+            if refusal:
+                refused.append((vm.name, refusal,
+                                domain_consoles.without_removal(refusal)))
     return [Finding(check, WARNING, '%s would be refused at its next start: %s'
-                    % (name, text), remedy, 'next-start')
-            for name, text, remedy in refused] or Finding(
-                check, OK, NONE_REFUSED % len(vms), None)
+                    % (name, message.text), remedy,
+                    # Where a tool fails, see lead_to_tool().
+                    'cannot-run' if message.code == 'cannot-run' else
+                    'next-start')
+            for name, message, remedy in refused] or ok(
+                check, NONE_REFUSED % len(vms))
 
 
-# What was there before
+# Leftovers
 
 
 def leftovers() -> 'Finding | list[Finding]':
     check = 'leftovers'
     found = []
     if os.path.isdir(BACKUP_DIR):
-        found.append(('files of a manual installation are kept in '
-                      + BACKUP_DIR, 'rm -r %s, when you need them no more'
+        found.append(('files of a manually installed wrapper are kept in '
+                      + BACKUP_DIR, 'rm -r %s, once they are no longer needed'
                       % BACKUP_DIR))
     if os.path.lexists(MISPLACED):
-        found.append(('%s is of no use' % MISPLACED,
-                      'rm -r %s, when no VM runs through it' % MISPLACED))
+        found.append((MISPLACED + ' is unused',
+                      'rm -r %s, once no running VM uses it' % MISPLACED))
     folder = os.path.dirname(EMULATOR)
     for path in sorted(glob.glob(folder + '/*')):
         if path != EMULATOR:
-            found.append(('%s is not of the package' % path, 'rm -r ' + path))
+            found.append((path + ' does not belong to the package',
+                          'rm -r ' + path))
     for path in sorted(glob.glob(HOOKS + '/*/__pycache__')):
-        found.append(('%s: vdsm of oVirt 4.3 would run what is in it' % path,
+        found.append((path + ': vdsm of oVirt 4.3 would run its files',
                       'rm -r ' + path))
     for path in glob.glob(CUSTOMISATIONS):
         with open(path, encoding='utf-8', errors='replace') as contexts:
@@ -1033,10 +1016,11 @@ def leftovers() -> 'Finding | list[Finding]':
                 if line.split()[:1] and 'qemu-kvm-' in line.split()[0]:
                     name = line.split()[0]
                     found.append((
-                        'a label of this host\'s own for %s' % name,
+                        'this host sets a label of its own for %s' % name,
                         'semanage fcontext -d \'%s\'' % name))
-    return [Finding(check, WARNING, *pair) for pair in found] or Finding(
-        check, OK, 'none of a manual installation', None)
+    return [Finding(check, WARNING, text, remedy, 'leftovers')
+            for text, remedy in found] or ok(
+                check, 'none of a manually installed wrapper')
 
 
 # Programs

@@ -176,7 +176,7 @@ def remedy(vm: domains.VM, endpoint: Endpoint) -> str:
 
 
 def without_removal(message: Refused) -> str:
-    """Return the remedy (str) of a message of the wrapper, or '': see above."""
+    """Return the remedy of a message of the wrapper, or '': see above."""
     return str(KEEPING_THE_POLICY.get(message.code, message.remedy))
 
 

@@ -152,7 +152,8 @@ class VM:
             # Devices have some as well.
             for custom in children(vm, 'custom'):
                 for node in custom.childNodes:
-                    if node.localName in (*tlsciphers_values.PROPERTIES, FLAGS):
+                    if node.localName in (*tlsciphers_values.PROPERTIES,
+                                          FLAGS):
                         found[node.localName] = text_of(node)
         return found
 

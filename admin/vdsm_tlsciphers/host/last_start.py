@@ -74,7 +74,7 @@ class LastStart:
     engine sent it, or None), refusal (dict for JSON, or None where nothing
     was refused), message (Refused: that of the refusal, or None), end (its
     time and how it ended, both str, where nothing was refused; or None), and
-    unread (list of str: why a log was not read).
+    unread (list of UserError: why a log was not read).
     """
 
     def __init__(self, name: str,
@@ -84,7 +84,7 @@ class LastStart:
         self.refusal: documents.LastStart | None = None
         self.message: Refused | None = None
         self.end: tuple[str, str] | None = None
-        self.unread: list[str] = []
+        self.unread: list[UserError] = []
         self._created: datetime.datetime | None = None
         self._uuid = known.uuid if known else ''
         self._name = known.name if known else name
@@ -101,7 +101,7 @@ class LastStart:
         try:
             return files.read_end(path, limit)
         except UserError as problem:
-            self.unread.append(str(problem))
+            self.unread.append(problem)
             return b''
 
     def _find_vm(self, text: bytes, name: str) -> None:

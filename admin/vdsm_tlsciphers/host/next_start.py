@@ -110,7 +110,7 @@ def remedy(properties: 'dict[str, str]', vm: 'domains.VM | None',
     Return how to start a VM that was refused with a message by the hook, the
     wrapper or libvirt.
     """
-    subjects = messages.subjects(message)
+    subjects = messages.subjects(message.text)
     blamed = [name for name in tlsciphers_values.PROPERTIES
               if name in subjects]
     host: str | None = None
@@ -285,7 +285,7 @@ def _corrected(properties: 'dict[str, str]',
         try:
             settle({**some, FLAGS: ''}, vm)
         except Refused as refusal:
-            subjects = messages.subjects(refusal)
+            subjects = messages.subjects(refusal.text)
             refused = [name for name in some if name in subjects]
             if not refused:
                 return None
@@ -371,7 +371,7 @@ def _candidates(properties: 'dict[str, str]', flags: 'str | None',
 def _keys_in(message: Refused) -> 'set[str]':
     """Return the settings that a wrapper's message is about."""
     every = set(tlsciphers_values.KEYS)
-    return every.intersection(messages.subjects(message)) or every
+    return every.intersection(messages.subjects(message.text)) or every
 
 
 def _properties_for(message: Refused) -> 'set[str]':

@@ -147,9 +147,7 @@ class NotTLS(Exception):
 
 
 class ProtocolError(Exception):
-    """
-    What ends the scan of a port: text (also as a str), remedy and code (str).
-    """
+    """What ends the scan of a port: text (also as a str), remedy and code."""
 
     def __init__(self, text: str,
                  remedy: str = 'check the server on that port and scan again',
@@ -299,8 +297,8 @@ def _read_answer(stream: Stream, version: str, offered: 'Collection[int]',
                 # Older versions are offered later.
                 raise HandshakeRejected(PROTOCOL_VERSION)
             if answer.suite not in offered:
-                raise ProtocolError('the server chose cipher suite %04X, which '
-                                    'was not offered' % answer.suite)
+                raise ProtocolError('the server chose cipher suite %04X, '
+                                    'which was not offered' % answer.suite)
             chosen.append(answer)
         elif kind == CERTIFICATE:
             answer = answer._replace(certificate=_first_certificate(body))
