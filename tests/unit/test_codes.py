@@ -15,7 +15,7 @@ LIST = 'admin/vdsm_tlsciphers/codes.py'
 CODE = re.compile(r'[a-z0-9]+(-[a-z0-9]+)*')
 # Where the code stands among the arguments of what makes a message.
 CALLS = {'Finding': 4, 'ProtocolError': 2, 'Refused': 2, 'UserError': 2,
-         'Violation': 0, '_add': 1, 'add': 1, 'detail': 0, 'give_up': 4,
+         'Violation': 0, '_add': 1, 'add': 1, 'add_note': 3, 'detail': 0, 'give_up': 4,
          'one_line': 2, 'violation': 0, 'with_ciphers': 3}
 
 

@@ -200,9 +200,9 @@ def check(properties: 'dict[str, str]', vm: 'domains.VM | None',
                 add_clients(document, display, described)
     add_consoles(document, vm, policy, at_start)
     if vm and vm.of_file and policy:
-        document['notes'].append(
-            'unknown whether the host encrypts the consoles: on one that does '
-            'not, this VM does not start')
+        add_note(document, 'unknown whether the host encrypts the consoles: on '
+                 'one that does not, this VM does not start', '',
+                 'host-unknown')
     return document
 
 
@@ -260,16 +260,16 @@ def check_vm(vm_name: str, properties: 'dict[str, str]', engine_ciphers: str,
     document = check_here(wanted(properties, vm), vm, engine_ciphers, baseline,
                           name, of_vm=True)
     if end:
-        document['notes'].append(
-            'its last start on this host was not refused (%s, it %s)' % end)
+        add_note(document, 'its last start on this host was not refused (%s, '
+                 'it %s)' % end, '', 'start-not-refused')
     document['vm'] = vm.name if vm else vm_name
     document['notes'] += map(str, last.unread)
     if vm is None and not properties:
         document['displays'] = {}
         document['findings'], document['details'] = [], []
-        document['notes'].append(
-            'the log does not have the properties of this VM; give those that '
-            'it has in the engine: check --vm %s NAME=VALUE' % vm_name)
+        add_note(document, 'the log does not have the properties of this VM',
+                 'give those that it has in the engine: check --vm %s '
+                 'NAME=VALUE' % vm_name, 'properties-unknown')
     add_last_start(document, last, vm)
     return document
 
@@ -375,12 +375,17 @@ def add(document: 'documents.Check', code: str, text: str,
     document['details'].append(found)
 
 
+def add_note(document: 'documents.Check', text: str, remedy: str,
+             code: str) -> None:
+    """Add what the reader should know and need not change."""
+    document['notes'].append(one_line(text, remedy, code))
+
+
 def add_notes(document: 'documents.Check', notes: 'list[Refused]') -> None:
     """Add the notes of the hook, as notes or as findings."""
     for note in notes:
         if note.code in NOTES:
-            document['notes'].append(one_line(note.text, note.remedy,
-                                              note.code))
+            add_note(document, note.text, note.remedy, note.code)
         elif note.code not in DESCRIPTIONS:
             add(document, note.code, note.text, note.remedy,
                 codes.of_warning(note.code))
@@ -619,9 +624,9 @@ def add_unencrypted(document: 'documents.Check', vm: 'domains.VM',
         insecure = sorted(channel for channel, mode in channels.items()
                           if mode == 'insecure')
         if required and not insecure and not runs_open:
-            document['notes'].append(
-                'SPICE: %s without TLS beside the TLS port: with this policy '
-                'every channel requires TLS there' % number)
+            add_note(document, 'SPICE: %s without TLS beside the TLS port: with '
+                     'this policy every channel requires TLS there' % number,
+                     '', 'spice-tls-required')
         elif clear:
             add(document, 'spice-plaintext', 'SPICE: %s without TLS beside '
                 'the TLS port: these channels work there: %s' % (
@@ -631,9 +636,10 @@ def add_unencrypted(document: 'documents.Check', vm: 'domains.VM',
                 'TLS' if required else 'set tlsprofile on the VM: every '
                 'channel then requires TLS')
         else:
-            document['notes'].append(
-                'SPICE: %s without TLS beside the TLS port: all channels (%s) '
-                'require TLS there' % (number, ', '.join(CHANNELS)))
+            add_note(document, 'SPICE: %s without TLS beside the TLS port: all '
+                     'channels (%s) require TLS there' % (
+                         number, ', '.join(CHANNELS)), '',
+                     'spice-tls-required')
 
 
 # What a display accepts

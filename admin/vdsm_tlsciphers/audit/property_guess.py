@@ -88,8 +88,9 @@ def known_profiles() -> 'list[str]':
                 tlsciphers_config.NO_PROFILE]
 
 
-def explain_guess(value: str) -> str:
-    """Return why a refused value was taken for a cipher list."""
+def explain_guess(value: str) -> 'tuple[str, str]':
+    """Return (text, remedy): why a value was taken for a cipher list."""
     return ('%s: taken for %s, since it is no profile (%s), version, group or '
-            'priority string; write NAME=VALUE for another property' % (
-                clean(value, 60), CIPHERS, ', '.join(known_profiles())))
+            'priority string' % (clean(value, 60), CIPHERS,
+                                 ', '.join(known_profiles())),
+            'write NAME=VALUE for another property')

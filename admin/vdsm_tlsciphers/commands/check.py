@@ -113,10 +113,11 @@ def run(options: 'argparse.Namespace') -> int:
                 messages.subjects(document['refusal']['text'])):
             document['start'] = None  # It may be another property's value.
         if document['refusal'] and document['refusal']['code'] == 'no-suite':
-            document['notes'] += [
-                property_guess.explain_guess(argument)
-                for argument, (name, value) in zip(options.values, given)
-                if name == property_guess.CIPHERS and value == argument]
+            for argument, (name, value) in zip(options.values, given):
+                if name == property_guess.CIPHERS and value == argument:
+                    policy_check.add_note(
+                        document, *property_guess.explain_guess(argument),
+                        'guessed-property')
     if options.json:
         print_json({'format': 'vdsm-tlsciphers check',
                     'version': FORMAT_VERSION, 'vms': checked}
