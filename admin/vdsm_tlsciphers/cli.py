@@ -52,8 +52,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> 'NoReturn':
         self.exit(FAILED, shorten('%s: %s' % (self.prog, one_line(
-            message.replace('\n', ' '), 'see %s --help' % self.prog, 'usage')
-            )) + '\n')
+            message.replace('\n', ' '), 'see %s --help' % self.prog,
+            'bad-argument'))) + '\n')
 
     def exit(self, status: int = 0,
              message: 'str | None' = None) -> 'NoReturn':

@@ -391,7 +391,7 @@ def test_input_without_an_end_is_read_to_a_bound(newest_command: Command,
     ((), 'nothing-to-check'), (('modern', 'intermediate'), 'property-twice'),
     (('tlscipher=AES',), 'no-such-property'),
     (('--xml', '/nonexistent', 'modern'), 'file-unreadable'),
-    (('modern', '--engine-ciphers', 'FOO'), 'no-suite')])
+    (('modern', '--engine-ciphers', 'FOO'), 'no-client-suite')])
 def test_errors_have_codes(newest_command: Command, arguments: Sequence[str],
                            code: str) -> None:
     assert newest_command.code('check', *arguments) == code

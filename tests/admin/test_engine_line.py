@@ -105,7 +105,7 @@ def test_guard_needs_no_definition_and_is_for_newer_levels(
         # Only where there is one, what to do; hosts first.
         assert ('on\n# all hosts first, then set tlsprofile' in said) == newer
     assert newest_command.code('engine-line', '--properties',
-                               'extra_cpu_flags') == 'usage'
+                               'extra_cpu_flags') == 'bad-argument'
 
 
 @pytest.mark.parametrize('arguments', [
@@ -113,7 +113,7 @@ def test_guard_needs_no_definition_and_is_for_newer_levels(
     ['--properties', '']])
 def test_errors_are_one_line(newest_command: Command,
                              arguments: Sequence[str]) -> None:
-    assert newest_command.code('engine-line', *arguments) == 'usage'
+    assert newest_command.code('engine-line', *arguments) == 'bad-argument'
 
 
 def test_no_regex_is_narrower_than_a_published_one(

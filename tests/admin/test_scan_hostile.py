@@ -220,7 +220,8 @@ SERVERS: dict[str, tuple[servers.Answer, str, str | None]] = {
     'records without end': (say_endlessly(record(b'\2')), 'incomplete', None),
     'an unknown suite': (
         say(record(server_hello(0x0a0a, extensions=b'\0\x2b\0\2\3\4'))),
-        'incomplete', 'the server chose cipher suite 0A0A, which was not offered'),
+        'incomplete',
+        'the server chose cipher suite 0A0A, which was not offered'),
     'an unknown version': (
         say(record(server_hello(0x002f, 0x0505))), 'incomplete',
         'the server chose TLS version 0505, which was not offered'),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import support
 
@@ -15,8 +16,8 @@ LIST = 'admin/vdsm_tlsciphers/codes.py'
 CODE = re.compile(r'[a-z0-9]+(-[a-z0-9]+)*')
 # Where the code stands among the arguments of what makes a message.
 CALLS = {'Finding': 4, 'ProtocolError': 2, 'Refused': 2, 'UserError': 2,
-         'Violation': 0, '_add': 1, 'add': 1, 'add_note': 3, 'detail': 0, 'give_up': 4,
-         'one_line': 2, 'violation': 0, 'with_ciphers': 3}
+         'Violation': 0, '_add': 1, 'add': 1, 'add_note': 3, 'detail': 0,
+         'give_up': 4, 'one_line': 2, 'violation': 0, 'with_ciphers': 3}
 
 
 def sources() -> dict[str, ast.Module]:
@@ -29,9 +30,9 @@ def sources() -> dict[str, ast.Module]:
 
 def listed() -> dict[str, str]:
     """Return codes.SEVERITY."""
-    found: dict[str, str] = {}
-    exec((support.SOURCE / LIST).read_text(), names := {'__name__': LIST})
-    found.update(names['SEVERITY'])
+    names: dict[str, Any] = {}
+    exec((support.SOURCE / LIST).read_text(), names)
+    found: dict[str, str] = names['SEVERITY']
     return found
 
 

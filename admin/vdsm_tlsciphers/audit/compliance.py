@@ -218,7 +218,7 @@ def _cipher_list(ciphers: str) -> 'frozenset[int]':
         ciphers))
     if not codes:
         raise UserError('ciphers: %s: no usable cipher suite remains'
-                        % clean(ciphers, 60), '', 'no-suite')
+                        % clean(ciphers, 60), '', 'unknown-value')
     return frozenset(int(first + second, 16) for first, second in codes)
 
 
@@ -228,7 +228,7 @@ def _priority_bounds(priority: str) -> AllowedSet:
     versions, listed, groups = libraries.list_priority(priority)
     if not versions:
         raise UserError('priority: %s: GnuTLS of this host rejects it'
-                        % clean(priority, 60), '', 'priority-refused')
+                        % clean(priority, 60), '', 'unknown-value')
     # It ignores the end of a string that has too many elements.
     left, _, _ = libraries.list_priority(priority + ':-VERS-TLS-ALL')
     if set(left).intersection(libraries.GNUTLS_VERSIONS):
@@ -301,7 +301,7 @@ def baseline_bounds(settings: 'dict[str, str]',
         return _priority_bounds(settings['tlspriority'])
     if not openssl:
         raise UserError('the profile sets nothing for this console', '',
-                        'profile-other-console')
+                        'no-setting')
     values = {key[len('tls'):]: value for key, value in openssl.items()}
     tokens = [token for token in values.pop('ciphers', '').split(':')
               if token]

@@ -200,8 +200,8 @@ def check(properties: 'dict[str, str]', vm: 'domains.VM | None',
                 add_clients(document, display, described)
     add_consoles(document, vm, policy, at_start)
     if vm and vm.of_file and policy:
-        add_note(document, 'unknown whether the host encrypts the consoles: on '
-                 'one that does not, this VM does not start', '',
+        add_note(document, 'unknown whether the host encrypts the consoles: '
+                 'on one that does not, this VM does not start', '',
                  'host-unknown')
     return document
 
@@ -624,9 +624,9 @@ def add_unencrypted(document: 'documents.Check', vm: 'domains.VM',
         insecure = sorted(channel for channel, mode in channels.items()
                           if mode == 'insecure')
         if required and not insecure and not runs_open:
-            add_note(document, 'SPICE: %s without TLS beside the TLS port: with '
-                     'this policy every channel requires TLS there' % number,
-                     '', 'spice-tls-required')
+            add_note(document, 'SPICE: %s without TLS beside the TLS port: '
+                     'with this policy every channel requires TLS there'
+                     % number, '', 'spice-tls-required')
         elif clear:
             add(document, 'spice-plaintext', 'SPICE: %s without TLS beside '
                 'the TLS port: these channels work there: %s' % (
@@ -636,8 +636,8 @@ def add_unencrypted(document: 'documents.Check', vm: 'domains.VM',
                 'TLS' if required else 'set tlsprofile on the VM: every '
                 'channel then requires TLS')
         else:
-            add_note(document, 'SPICE: %s without TLS beside the TLS port: all '
-                     'channels (%s) require TLS there' % (
+            add_note(document, 'SPICE: %s without TLS beside the TLS port: '
+                     'all channels (%s) require TLS there' % (
                          number, ', '.join(CHANNELS)), '',
                      'spice-tls-required')
 

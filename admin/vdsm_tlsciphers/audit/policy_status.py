@@ -116,7 +116,7 @@ class Shown:
         if running.emulator and not listeners.can_be_reached(
                 running.emulator.pid):
             reason = UserError('its emulator is in another network namespace',
-                               '', 'network-namespace')
+                               '', 'other-network')
         if not console.tls:
             try:
                 return reason or spice.open_channels(
@@ -301,7 +301,7 @@ class Description:
         of_host = (key == 'priority' and not required
                    and self._given.host_priority)
         note = self._given.note if display == VNC and has_tls else None
-        reason = 'QEMU cannot be queried: ' + cut(note.text) if note else None
+        reason = 'cannot query QEMU: ' + cut(note.text) if note else None
         if of_host:
             reason = 'set for all VMs in ' + domains.QEMU_CONF
         self.vm['settings'].append({

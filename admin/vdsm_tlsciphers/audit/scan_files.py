@@ -174,7 +174,7 @@ def parse(data: bytes, path: str) -> 'Any':
         return json.loads(data.decode('utf-8-sig'), parse_int=parse_number)
     except (ValueError, RecursionError) as error:
         raise UserError('%s: not JSON: %s' % (path, error), GIVE_A_SCAN,
-                        'scan-not-json')
+                        'scan-no-json')
 
 
 def parse_number(digits: str) -> int:
@@ -198,7 +198,7 @@ def find(paths: 'Iterable[str]') -> 'Iterator[str]':
                             'check its permissions', 'file-unreadable')
         if not names:
             raise UserError(path + ': no file *.json in this folder',
-                            GIVE_A_SCAN, 'no-scans')
+                            GIVE_A_SCAN, 'no-scan-files')
         for name in names:
             yield os.path.join(path, name)
 
@@ -207,7 +207,7 @@ def check(document: object, path: str) -> None:
     """Raise UserError unless this is a scan document that is complete."""
     if not isinstance(document, dict) or document.get('format') != FORMAT:
         raise UserError(path + ': JSON, but not a scan', GIVE_A_SCAN,
-                        'not-a-scan')
+                        'no-scan')
     version = document.get('version')
     if type(version) is not int or version not in VERSIONS:
         raise UserError('%s: unsupported version of the scan format: %.20s '

@@ -69,7 +69,7 @@ def find_targets(names: 'list[str]') -> 'list[Target]':
             number = int(found.group(3))
             if not 0 < number < 65536:
                 raise UserError(name + ': invalid port', 'give 1 to 65535',
-                                'no-port')
+                                'bad-port')
             targets.append(Target('tls', found.group(1) or found.group(2),
                                   number))
             continue

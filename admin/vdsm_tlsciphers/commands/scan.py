@@ -59,7 +59,7 @@ def run(options: 'argparse.Namespace') -> int:
     baseline = compliance.read_baseline(options.baseline)
     if options.before and not options.html:
         raise UserError('--before without --html', 'give --html FILE as well',
-                        'before-without-html')
+                        'no-html')
     earlier: list[scan_files.Source] = []
     before = list(scan_files.read(
         [options.before] if options.before else [], baseline,

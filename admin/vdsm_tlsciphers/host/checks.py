@@ -202,7 +202,8 @@ def fix(findings: 'list[Finding]') -> 'list[str]':
         if answer.returncode:
             raise UserError('restorecon failed: '
                             + first_line(answer.stderr),
-                            'fix that, then run this again', 'restorecon')
+                            'fix that, then run this again',
+                            'restorecon-failed')
         done.append('labels: restorecon -F on %d files of the package'
                     % len(paths))
     if 'capabilities' in failed:

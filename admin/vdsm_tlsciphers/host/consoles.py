@@ -56,7 +56,7 @@ SERVING = [
 LONGEST = 4096
 # What only the monitor knows: "display-update" can move a VNC display.
 QUESTIONS: 'list[Command]' = [('query-vnc-servers', {}), ('query-spice', {})]
-MALFORMED = UserError('malformed answer of QEMU', '', 'qemu-error')
+MALFORMED = UserError('malformed answer of QEMU', '', 'no-qemu-answer')
 
 
 class Console:

@@ -447,7 +447,7 @@ def connect(writable: bool = False) -> 'libvirt.virConnect':
     except libvirt.libvirtError as error:
         raise UserError('cannot connect to libvirt: %s' % error,
                         'run this as root on a host where libvirt runs',
-                        'no-libvirt')
+                        'libvirt-unavailable')
 
 
 def _answer(credentials: 'list[list[Any]]', _: object) -> int:

@@ -36,8 +36,8 @@ class Answers:
     def __init__(self) -> None:
         self.values: list[Any] = []
         self.problem: UserError | None = UserError(
-            'QEMU did not answer within %d seconds' % TIMEOUT, '',
-            'qemu-timeout')
+            'no answer within %d seconds' % TIMEOUT, '',
+            'no-qemu-answer')
 
 
 class Monitor:
@@ -84,7 +84,7 @@ class Monitor:
             except Exception as error:  # noqa: BLE001 (the other thread's)
                 answers.problem = (
                     error if isinstance(error, UserError) else
-                    UserError(str(error), '', 'qemu-error'))
+                    UserError(str(error), '', 'no-qemu-answer'))
             self._done.put(uuid)
 
 
@@ -99,5 +99,6 @@ def ask(connection: 'libvirt.virConnect', uuid: str, command: str,
         connection.lookupByUUIDString(uuid), json.dumps({
             'execute': command, 'arguments': arguments}), 0))
     if 'error' in answer:
-        return UserError(str(answer['error'].get('desc')), '', 'qemu-error')
+        return UserError(str(answer['error'].get('desc')), '',
+                         'no-qemu-answer')
     return answer.get('return')

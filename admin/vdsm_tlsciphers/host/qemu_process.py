@@ -178,7 +178,7 @@ def read(pid: int, name: str) -> bytes:
         # device, which may act when it is opened.
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise UserError(path + ': not a regular file', '',
-                            'not-a-regular-file')
+                            'emulator-unreadable')
         with open(path, 'rb', 0) as file:
             content = b''
             while len(content) <= LONGEST:
@@ -188,9 +188,9 @@ def read(pid: int, name: str) -> bytes:
                 content += part
     except OSError as error:
         raise UserError('%s: cannot be read: %s' % (path, error.strerror), '',
-                        'file-unreadable')
+                        'emulator-unreadable')
     raise UserError('%s: larger than %d MiB' % (path, LONGEST >> 20), '',
-                    'file-too-large')
+                    'emulator-unreadable')
 
 
 def plain(pairs: 'Iterable[tuple[str, str]]') -> 'dict[str, str]':

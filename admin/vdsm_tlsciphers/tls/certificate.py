@@ -62,7 +62,7 @@ def describe(der: bytes) -> 'documents.Certificate':
         raise programs.cannot_run(OPENSSL, error)
     except subprocess.TimeoutExpired:
         raise UserError('openssl timed out reading the certificate', '',
-                        'certificate-unreadable')
+                        'certificate-timeout')
     lines = process.stdout.decode('utf-8', 'replace').split('\n')
     text = '\n'.join(map(clean, lines))
     try:

@@ -89,7 +89,7 @@ def spice_client_suites(cipher_list: str) -> 'Protocols':
     if not suites:
         raise UserError('--engine-ciphers %s: no usable cipher suite remains'
                         % cipher_list, 'give what "engine-config -g '
-                        'CipherSuite" prints on the engine', 'no-suite')
+                        'CipherSuite" prints on the engine', 'no-client-suite')
     return dict(suites, **{'TLSv1.3': tls13_suites()})
 
 
