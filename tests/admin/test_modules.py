@@ -40,6 +40,7 @@ def load(make_installation: support.MakeInstallation) -> Iterator[Load]:
 
     forget()
     sys.path.insert(0, folder)
+    sys.dont_write_bytecode = True
     yield lambda name: importlib.import_module('vdsm_tlsciphers.' + name)
     sys.path.remove(folder)
     forget()

@@ -397,7 +397,7 @@ def test_console_that_cannot_be_reached_has_lost_nothing(
     vnc = page.consoles('vm00000')['VNC']
     assert words(vnc.find('p')) == (
         'Not compared: one of the two scans is incomplete.')
-    assert 'Not reached: no answer within 5 seconds' in words(vnc)
+    assert 'Unreachable: no answer within 5 seconds' in words(vnc)
     assert not re.search('[Gg]one:| 0 now', words(page.body))
 
 
