@@ -5,11 +5,11 @@
 The command vdsm-tlsciphers. Private to vdsm-hook-tlsciphers; runs on Python
 3.6 and later.
 
-Each command is a module of commands/, imported only where it is asked for,
-that has add_arguments(parser), run(options), which returns an exit status,
-and EXAMPLES (str) for its help. It is light: what --help does not need is
-imported in its functions. TYPE_CHECKING is what mypy takes for true: a start
-does without typing.
+Each command is a module of commands/ with add_arguments(parser),
+run(options), which returns an exit status, and EXAMPLES (str) for its help.
+Only the requested one is imported, and it imports in its functions what
+--help does not need. TYPE_CHECKING is true to mypy only: a start does without
+typing.
 """
 
 VERSION = '@VERSION@'

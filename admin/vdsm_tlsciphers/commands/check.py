@@ -258,16 +258,16 @@ def describe_way(document: 'documents.Check', run_once: str,
         change['property'], clean(change['from'] or '(not set)'),
         clean(change['to'] or '(remove it)')) for change in way['changes']]
     if way['weaker']:
-        lines.append('meanwhile weaker than %s: %s' % (
+        lines.append('weaker than %s meanwhile: %s' % (
             clean(document['properties'].get('tlsprofile') or 'its own'),
             ' and '.join(version.replace('TLSv', 'TLS ')
                          for version in way['weaker'])))
-    lines.append('meanwhile without a policy of the VM: %s%s%s' % (
+    lines.append('consoles without a policy of the VM meanwhile: %s%s%s' % (
         ' and '.join(display.upper() for display in way['open'])
-        or 'no console', ''.join(
+        or 'none', ''.join(
             '; %s is then not encrypted' % display.upper()
             for display in way['unencrypted']), '' if way['guard'] else
-        '; on a host without this package: every console'))
+        '; on a host without this package: all'))
     return '\n  '.join(lines)
 
 

@@ -65,7 +65,7 @@ class Console:
     display), address (str) and port (int), None where it does not listen at
     one, socket (str: of the UNIX socket that it listens at, or None), tls
     (bool), credentials (str: the name of VNC's, or None), and peer (str: to
-    which it connects by itself, or None).
+    which QEMU itself connects, or None).
     """
 
     def __init__(self, given: qemu_process.Given,
@@ -81,7 +81,7 @@ class Console:
 
     @property
     def place(self) -> str:
-        """Where it listens, for people."""
+        """Where it listens, as text."""
         if self.port:
             return 'port %d' % self.port
         if self.socket is not None:

@@ -112,7 +112,7 @@ def _spice(graphics: 'minidom.Element', vm: domains.VM,
                  or port == tls_port == '-1')
     place = 'port' if (automatic or port == '-1' or is_number(port)
                        or tls_port == '-1' or is_number(tls_port)) else ''
-    if demands_tls(graphics):
+    if requires_tls(graphics):
         return Endpoint('spice', place, True, True)
     # libvirt chooses the ports by what the host has.
     at_start = host if automatic and modes[''] == 'any' else False
@@ -120,7 +120,7 @@ def _spice(graphics: 'minidom.Element', vm: domains.VM,
         is_number(tls_port) or not vm.runs))
 
 
-def demands_tls(graphics: 'minidom.Element') -> bool:
+def requires_tls(graphics: 'minidom.Element') -> bool:
     """Tell whether a SPICE console has TLS, or its VM does not start."""
     tls_port = graphics.getAttribute('tlsPort')
     if graphics.getAttribute('autoport') == 'yes' or (
@@ -190,7 +190,7 @@ def refusal(vm: domains.VM,
     listens = [graphics for graphics in domains.spice_graphics(
         vm.document) if not domains.listen_types(graphics) & {
             'none', 'socket'}]
-    if host_tls(vm)['spice'] is False and any(map(demands_tls, listens)):
+    if host_tls(vm)['spice'] is False and any(map(requires_tls, listens)):
         return SPICE_TLS_OFF
     wanted = {}
     for option, setting in settings:

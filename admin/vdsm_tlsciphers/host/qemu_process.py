@@ -38,7 +38,7 @@ MOST_CONSOLES = 64
 # The options that open a monitor, through which QEMU can be changed.
 MONITORS = ('mon', 'monitor', 'qmp', 'qmp-pretty', 'gdb', 's')
 # All channels there are, but for those of "-chardev spiceport". With the
-# engine's settings they demand TLS.
+# engine's settings they require TLS.
 SECURED_CHANNELS = ('main', 'display', 'inputs', 'cursor', 'playback',
                     'record', 'smartcard', 'usbredir')
 
@@ -70,7 +70,7 @@ class Emulator:
     The emulator of a VM: pid (int), options (list of (name, value, given), as
     the wrapper parses them), spice (dict of str: the parameters of its -spice
     options, empty where there is none), channels ({channel of SPICE, or
-    "default": whether it demands TLS}), openssl (dict of str: the settings
+    "default": whether it requires TLS}), openssl (dict of str: the settings
     that OpenSSL takes from the wrapper's file, None where there is none),
     priorities ({name of a credentials object: its priority, or None}), and
     consoles (list of Given).

@@ -130,7 +130,7 @@ class Report(summary.Summary):
 def by_vm(document: 'documents.Scan') -> 'list[list[documents.Console]]':
     """
     Return the consoles (list of lists) of a scan document by VM; where the
-    VM is not known, each is by itself.
+    VM is unknown, each stands alone.
     """
     found: dict[str | int, list[documents.Console]] = (
         collections.OrderedDict())

@@ -217,7 +217,7 @@ def client_hello(version: str, offered: 'Iterable[int]',
             any, the hello has no such extension.
     """
     number = min(VERSIONS[version], VERSIONS['TLSv1.2'])
-    # GnuTLS can demand it with TLS 1.3 too (%SAFE_RENEGOTIATION).
+    # GnuTLS can require it with TLS 1.3 too (%SAFE_RENEGOTIATION).
     codes = _numbers(offered) + struct.pack('>H', RENEGOTIATION)
     body = (struct.pack('>H', number) + os.urandom(32) + b'\0'
             + _block(codes) + b'\1\0')

@@ -16,7 +16,7 @@ from vdsm_tlsciphers.tls import handshake, probe
 CHANNELS = ('main', 'display', 'inputs', 'cursor', 'playback', 'record',
             'tunnel', 'smartcard', 'usbredir', 'port', 'webdav')
 MAGIC = b'REDQ'
-# An unencrypted connection to a channel that demands TLS.
+# An unencrypted connection to a channel that requires TLS.
 NEED_SECURED = 5
 # A reply without capabilities has 178 bytes.
 LONGEST_REPLY = 4096
@@ -27,7 +27,7 @@ def open_channels(address: str, number: int,
                   timeout: float = TIMEOUT) -> 'list[str]':
     """
     Return those of CHANNELS (list of str) that a port takes without TLS. A
-    channel that the VM does not have is not among them, nor one that demands
+    channel that the VM does not have is not among them, nor one that requires
     TLS. Nothing is sent after the message that names the channel, and no
     ticket: connected clients are not disturbed.
 
