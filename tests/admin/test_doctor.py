@@ -84,12 +84,11 @@ def test_machine_without_qemu_is_no_host(command: Command) -> None:
 UNTRIED = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from vdsm_tlsciphers.host import checks
-from vdsm_tlsciphers.host import openssl_conf
+from vdsm_tlsciphers.host import openssl_conf, program_checks
 def unreadable(path):
     raise LookupError('unknown encoding: latin-1')
 openssl_conf.unreadable = unreadable
-print('\\n'.join(map(str, checks.openssl()[-1])))
+print('\\n'.join(map(str, program_checks.openssl()[-1])))
 """
 
 
@@ -112,8 +111,8 @@ REMEDIES = """
 import sys
 sys.path.insert(0, sys.argv[1])
 sys.modules['libvirt'] = None
-from vdsm_tlsciphers.host import checks
-for finding in checks.running_vms(), checks.host_default():
+from vdsm_tlsciphers.host import setting_checks
+for finding in setting_checks.running_vms(), setting_checks.host_default():
     print(finding.code, finding.text, finding.remedy, sep='\\n')
 """
 

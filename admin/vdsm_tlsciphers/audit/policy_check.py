@@ -21,6 +21,7 @@ from vdsm_tlsciphers.host import (
     last_start,
     next_start,
 )
+from vdsm_tlsciphers.host.finding import FAILED, OK
 from vdsm_tlsciphers.output import FORMAT_VERSION, clean
 from vdsm_tlsciphers.tls import libraries
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     import argparse
 
     from vdsm_tlsciphers import documents
-    from vdsm_tlsciphers.host import checks
+    from vdsm_tlsciphers.host.finding import Finding
 
 PROFILE, PRIORITY = 'tlsprofile', 'tlspriority'
 # Notes of resolve() about a policy as it was requested: these are left out,
@@ -80,10 +81,10 @@ def still_stands(document: 'documents.Check',
                  vm: 'domains.VM | None') -> 'bool | None':
     """Tell whether a refusal would be repeated, None where unknown."""
     if refusal['by'] == 'libvirt':
-        from vdsm_tlsciphers.host import checks
-        found = (checks.hook_files() if os.geteuid() else
-                 checks.hook())
-        return found is not None and found.state != checks.OK
+        from vdsm_tlsciphers.host import program_checks
+        fault = (program_checks.hook_files() if os.geteuid() else
+                 program_checks.hook())
+        return fault is not None and fault.state != OK
     if refusal['by'] != 'hook':
         return True if is_repeated(document, refusal) else None
     if refusal['code'] in WRAPPER_CODES:
@@ -296,32 +297,32 @@ def has_default() -> bool:
 
 
 @functools.lru_cache(maxsize=None)
-def host_fault() -> 'tuple[checks.Finding, bool] | None':
+def host_fault() -> 'tuple[Finding, bool] | None':
     """
     Return what is wrong with hook or wrapper of this host, and whether the
     hook runs, or None.
     """
-    from vdsm_tlsciphers.host import checks
-    found = checks.hook_files()
+    from vdsm_tlsciphers.host import accounts, program_checks
+    found = program_checks.hook_files()
     if found:
         return found, False
-    found = checks.wrapper_in_place('wrapper')
+    found = program_checks.wrapper_in_place('wrapper')
     if found:
         return found, True
     if os.geteuid():
         return None  # Only root can try it as vdsm.
     try:
-        found = checks.hook()
-    except checks.NotTried:
+        found = program_checks.hook()
+    except accounts.NotTried:
         return None
-    if found.state == checks.FAILED:
+    if found.state == FAILED:
         return found, found.code != 'not-the-hook'
     return None
 
 
 def add_fault(document: 'documents.Check',
               vm: 'domains.VM | None',
-              fault: 'checks.Finding', hook_runs: bool) -> None:
+              fault: 'Finding', hook_runs: bool) -> None:
     """Add what is wrong with the hook or the wrapper of this host."""
     refusal = Refused(
         'the %s of this host is damaged: %s' % (fault.check, fault.text),
