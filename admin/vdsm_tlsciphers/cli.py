@@ -50,10 +50,10 @@ Examples:
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser whose errors are one line."""
 
-    def error(self, message: str) -> 'NoReturn':
+    def error(self, message: str, code: str = 'bad-argument') -> 'NoReturn':
         self.exit(FAILED, shorten('%s: %s' % (self.prog, one_line(
-            message.replace('\n', ' '), 'see %s --help' % self.prog,
-            'bad-argument'))) + '\n')
+            message.replace('\n', ' '), 'see %s --help' % self.prog, code))
+            ) + '\n')
 
     def exit(self, status: int = 0,
              message: 'str | None' = None) -> 'NoReturn':
@@ -182,5 +182,5 @@ def parse(arguments: 'list[str]') -> argparse.Namespace:
         command.set_defaults(run=module.run)
     options = parser.parse_args(arguments)
     if options.command is None:
-        parser.error('no command given')
+        parser.error('no command given', 'no-command')
     return options

@@ -156,6 +156,7 @@ SEVERITY: 'dict[str, documents.Severity]' = {
     'no-certificate': 'high',
     'no-client-can-connect': 'high',
     'no-client-suite': 'high',
+    'no-command': 'high',
     'no-common-suite': 'high',
     'no-consoles': 'high',
     'no-emulator': 'high',

@@ -15,6 +15,7 @@ import socket
 import time
 
 from vdsm_tlsciphers.tls import cipher_suites, handshake, probe, vencrypt
+from vdsm_tlsciphers.tls.stream import ProtocolError, Stream
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ def prove(display: str, address: str, number: int,
                 proof.accepted.append(_describe(answer))
     except (handshake.NotTLS, vencrypt.NoTLS):
         proof.accepted.append(UNENCRYPTED)
-    except (probe.Unreachable, handshake.ProtocolError) as problem:
+    except (probe.Unreachable, ProtocolError) as problem:
         proof.problem = str(problem)
     except socket.timeout:
         # Without TLS it waits for the end of an HTTP request.
@@ -211,7 +212,7 @@ def _shake_hands(address: str, number: int,
         raise probe.Unreachable(error.strerror or str(error))
     with connection:
         probe.end_by_reset(connection)
-        stream = handshake.Stream(connection, deadline)
+        stream = Stream(connection, deadline)
         if vnc and vnc.subtypes:
             vnc.again(stream)
         elif vnc:
@@ -228,11 +229,11 @@ def _speaks_http(address: str, number: int) -> bool:
     try:
         with socket.create_connection((address, number),
                                       HTTP_TIMEOUT) as connection:
-            stream = handshake.Stream(connection,
+            stream = Stream(connection,
                                       time.monotonic() + HTTP_TIMEOUT)
             stream.send(b'GET / HTTP/1.0\r\n\r\n')
             return stream.read(5) == b'HTTP/'
-    except (OSError, handshake.ProtocolError):
+    except (OSError, ProtocolError):
         return False
 
 

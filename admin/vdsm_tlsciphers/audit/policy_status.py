@@ -15,7 +15,8 @@ from vdsm_tlsciphers import UserError, codes, one_line
 from vdsm_tlsciphers.audit import compliance, policy_proof
 from vdsm_tlsciphers.host import consoles, domains, listeners, qemu_process
 from vdsm_tlsciphers.output import clean
-from vdsm_tlsciphers.tls import handshake, probe, spice
+from vdsm_tlsciphers.tls import probe, spice
+from vdsm_tlsciphers.tls.stream import ProtocolError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ class Shown:
             try:
                 return reason or spice.open_channels(
                     console.reachable_address, console.port or 0)
-            except (probe.Unreachable, handshake.ProtocolError) as problem:
+            except (probe.Unreachable, ProtocolError) as problem:
                 return UserError(str(problem), problem.remedy, problem.code)
         if isinstance(offers, UserError):
             reason = offers

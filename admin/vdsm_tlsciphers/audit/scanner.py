@@ -22,6 +22,7 @@ from vdsm_tlsciphers.tls import (
     spice,
     vencrypt,
 )
+from vdsm_tlsciphers.tls.stream import ProtocolError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -234,7 +235,7 @@ def probe_port(server: probe.ServerProbe,
         raise
     except probe.NoTLS as reason:
         return compliance.NO_TLS, str(reason)
-    except (probe.Unreachable, handshake.ProtocolError) as reason:
+    except (probe.Unreachable, ProtocolError) as reason:
         if console is not None:
             console['code'], console['remedy'] = reason.code, reason.remedy
         return ('unreachable' if isinstance(reason, probe.Unreachable)
@@ -250,7 +251,7 @@ def find_channels(console: 'documents.Console') -> None:
         console['state'], console['problem'] = 'unreachable', str(reason)
         console['code'], console['remedy'] = reason.code, reason.remedy
         return
-    except handshake.ProtocolError as reason:
+    except ProtocolError as reason:
         # Whether all of them require TLS is unknown.
         console['state'] = compliance.NO_TLS
         console['problem'] = ('this SPICE port is not encrypted, and its '

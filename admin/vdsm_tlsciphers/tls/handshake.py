@@ -11,16 +11,17 @@ written here. Whatever a server sends is read in bounds.
 
 import collections
 import os
-import socket
 import struct
-import time
 
 from vdsm_tlsciphers.tls import cipher_suites
+from vdsm_tlsciphers.tls.stream import ProtocolError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
     from typing import NamedTuple
+
+    from vdsm_tlsciphers.tls.stream import Stream
 
 VERSIONS = {'SSLv3': 0x0300, 'TLSv1': 0x0301, 'TLSv1.1': 0x0302,
             'TLSv1.2': 0x0303, 'TLSv1.3': 0x0304}
@@ -83,9 +84,8 @@ SERVER_HELLO, CERTIFICATE, SERVER_KEY_EXCHANGE, SERVER_HELLO_DONE = (
     2, 11, 12, 14)
 WARNING, CLOSE_NOTIFY = 1, 0
 HANDSHAKE_FAILURE, PROTOCOL_VERSION, INSUFFICIENT_SECURITY = 40, 70, 71
-# A record's length on the wire, and that of all that a server sends.
+# Of a record's length on the wire, and of an answer.
 LONGEST_RECORD = 2 ** 14 + 2048
-LONGEST_ANSWER = 2 ** 18
 MOST_RECORDS = 256
 
 if TYPE_CHECKING:
@@ -144,59 +144,6 @@ class NotTLS(Exception):
     def __init__(self, start: bytes) -> None:
         super().__init__(start)
         self.start = start
-
-
-class ProtocolError(Exception):
-    """What ends the scan of a port: text (also as a str), remedy and code."""
-
-    def __init__(self, text: str,
-                 remedy: str = 'check the server on that port and scan again',
-                 code: str = 'scan-incomplete') -> None:
-        super().__init__(text)
-        self.text = text
-        self.remedy = remedy
-        self.code = code
-
-
-class Stream:
-    """
-    The bytes from a server's socket: at most LONGEST_ANSWER, until the
-    deadline (time.monotonic).
-    """
-
-    def __init__(self, connection: socket.socket, deadline: float) -> None:
-        self.connection = connection
-        self.deadline = deadline
-        self.buffer = b''
-        self.total = 0
-
-    def send(self, data: bytes) -> None:
-        """Send data (bytes). Raises OSError (socket.timeout among them)."""
-        self._set_timeout()
-        self.connection.sendall(data)
-
-    def read(self, length: int) -> bytes:
-        """
-        Return so many bytes, or fewer at the end of the connection. Raises
-        ProtocolError and OSError (socket.timeout among them).
-        """
-        while len(self.buffer) < length:
-            self._set_timeout()
-            data = self.connection.recv(65536)
-            if not data:
-                break
-            self.total += len(data)
-            if self.total > LONGEST_ANSWER:
-                raise ProtocolError('malformed TLS message: too long')
-            self.buffer += data
-        data, self.buffer = self.buffer[:length], self.buffer[length:]
-        return data
-
-    def _set_timeout(self) -> None:
-        left = self.deadline - time.monotonic()
-        if left <= 0:
-            raise socket.timeout()
-        self.connection.settimeout(left)
 
 
 def client_hello(version: str, offered: 'Iterable[int]',
@@ -263,7 +210,7 @@ def _block(data: bytes) -> bytes:
     return struct.pack('>H', len(data)) + data
 
 
-def read_answer(stream: Stream, version: str, offered: 'Collection[int]',
+def read_answer(stream: 'Stream', version: str, offered: 'Collection[int]',
                 certificate: bool = False) -> Answer:
     """
     Read the answer of a server to a client_hello().
@@ -285,7 +232,7 @@ def read_answer(stream: Stream, version: str, offered: 'Collection[int]',
         raise ProtocolError('malformed TLS message')
 
 
-def _read_answer(stream: Stream, version: str, offered: 'Collection[int]',
+def _read_answer(stream: 'Stream', version: str, offered: 'Collection[int]',
                  certificate: bool, chosen: 'list[Answer]') -> Answer:
     answer = None
     for kind, body in _messages(stream):
@@ -313,7 +260,7 @@ def _read_answer(stream: Stream, version: str, offered: 'Collection[int]',
     raise HandshakeRejected
 
 
-def _messages(stream: Stream) -> 'Iterator[tuple[int, bytes]]':
+def _messages(stream: 'Stream') -> 'Iterator[tuple[int, bytes]]':
     """Yield the messages (type, body) of a handshake until its records end."""
     data = b''
     for record in _records(stream):
@@ -326,7 +273,7 @@ def _messages(stream: Stream) -> 'Iterator[tuple[int, bytes]]':
             data = data[end:]
 
 
-def _records(stream: Stream) -> 'Iterator[bytes]':
+def _records(stream: 'Stream') -> 'Iterator[bytes]':
     for number in range(MOST_RECORDS):
         first = number == 0
         header = stream.read(5)

@@ -11,6 +11,7 @@ import threading
 import time
 
 from vdsm_tlsciphers.tls import cipher_suites, handshake, vencrypt
+from vdsm_tlsciphers.tls.stream import ProtocolError, Stream
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ class ServerProbe:
     def probe(self) -> None:
         """
         Find out all of the attributes. Raises Unreachable, NoTLS, and
-        handshake.ProtocolError where it cannot go on.
+        ProtocolError where it cannot go on.
         """
         # QEMU's websocket without TLS would wait for the end of a request.
         if self._display == 'websocket' and self._speaks_http():
@@ -117,7 +118,7 @@ class ServerProbe:
             self._find_suites(version)
         if not self.suites:
             if self._speaks_tls or self.vnc:
-                raise handshake.ProtocolError(
+                raise ProtocolError(
                     'no common cipher suite', 'check the TLS settings, the '
                     'certificate and the log of the server: they leave '
                     'nothing that the scan offers', 'no-common-suite')
@@ -194,7 +195,7 @@ class ServerProbe:
             if answer is None:
                 break
             if answer.group not in left:
-                raise handshake.ProtocolError(
+                raise ProtocolError(
                     'the server chose a group that was not offered')
             left.remove(answer.group)
             self._add_group(answer.group)
@@ -239,7 +240,7 @@ class ServerProbe:
 
     def _add_signature(self, signature: 'int | None') -> None:
         if signature not in handshake.SIGNATURE_NAMES:
-            raise handshake.ProtocolError('the server chose a signature '
+            raise ProtocolError('the server chose a signature '
                                           'algorithm that was not offered')
         if signature not in self.signatures:
             self.signatures.append(signature)
@@ -248,7 +249,7 @@ class ServerProbe:
         # A connection may have been closed for another reason.
         version, accepted = next(iter(self.suites.items()))
         if self._ask(version, list(accepted), handshake.GROUPS) is None:
-            raise handshake.ProtocolError('results not reproducible')
+            raise ProtocolError('results not reproducible')
 
     def _is_anonymous(self) -> bool:
         return not any(version == 'TLSv1.3' or not cipher_suites.key_exchange(
@@ -266,7 +267,7 @@ class ServerProbe:
         """
         try:
             with self._connection() as connection:
-                stream = handshake.Stream(connection,
+                stream = Stream(connection,
                                           time.monotonic() + TIMEOUT)
                 self._begin(stream)
                 try:
@@ -284,7 +285,7 @@ class ServerProbe:
             return None
         except handshake.NotTLS as other:
             if self.suites or self._speaks_tls or self.vnc:
-                raise handshake.ProtocolError('malformed TLS message')
+                raise ProtocolError('malformed TLS message')
             if not other.start.startswith(vencrypt.BANNER):
                 raise _describe(other.start)
             self.vnc = vencrypt.VeNCryptNegotiation()
@@ -292,11 +293,11 @@ class ServerProbe:
         except socket.timeout:
             if self.connections == 1 and self._speaks_http():
                 raise NoTLS(HTTP)
-            raise handshake.ProtocolError(
+            raise ProtocolError(
                 'no full answer within %d seconds' % TIMEOUT, SLOW,
                 'scan-timeout')
         except OSError as error:
-            raise handshake.ProtocolError('connection failed: %s'
+            raise ProtocolError('connection failed: %s'
                                           % (error.strerror or error))
         self._speaks_tls = True
         self.certificate = self.certificate or answer.certificate
@@ -311,14 +312,14 @@ class ServerProbe:
     def _speaks_http(self) -> bool:
         try:
             with self._connection() as connection:
-                stream = handshake.Stream(connection,
+                stream = Stream(connection,
                                           time.monotonic() + HTTP_TIMEOUT)
                 stream.send(b'GET / HTTP/1.0\r\n\r\n')
                 return stream.read(5) == b'HTTP/'
         except OSError:
             return False
 
-    def _begin(self, stream: handshake.Stream) -> None:
+    def _begin(self, stream: Stream) -> None:
         if self.vnc is None:
             return
         if self.vnc.subtypes:
@@ -336,19 +337,19 @@ class ServerProbe:
             try:
                 # interrupt() may have run before it was known.
                 if _interrupted.is_set():
-                    raise handshake.ProtocolError('interrupted')
+                    raise ProtocolError('interrupted')
                 yield connection
             finally:
                 _connections.discard(connection)
 
     def _connect(self) -> socket.socket:
         if _interrupted.is_set():
-            raise handshake.ProtocolError('interrupted')
+            raise ProtocolError('interrupted')
         if self.connections >= MOST_CONNECTIONS:
-            raise handshake.ProtocolError('connection limit reached: %d'
+            raise ProtocolError('connection limit reached: %d'
                                           % MOST_CONNECTIONS)
         if time.monotonic() > self._deadline:
-            raise handshake.ProtocolError('time limit reached: %d seconds'
+            raise ProtocolError('time limit reached: %d seconds'
                                           % PORT_TIMEOUT, SLOW, 'scan-timeout')
         self.connections += 1
         try:
@@ -359,7 +360,7 @@ class ServerProbe:
                 reason = error.strerror or str(error)
             if self.connections == 1:
                 raise Unreachable(reason)
-            raise handshake.ProtocolError('no more connections accepted: '
+            raise ProtocolError('no more connections accepted: '
                                           + reason)
         end_by_reset(connection)
         if self._name:
@@ -396,7 +397,7 @@ class ServerProbe:
         context.set_ciphers('ALL:@SECLEVEL=0')
         try:
             with self._connection() as connection:
-                stream = handshake.Stream(connection,
+                stream = Stream(connection,
                                           time.monotonic() + TIMEOUT)
                 self._begin(stream)
                 connection.settimeout(TIMEOUT)
@@ -404,7 +405,7 @@ class ServerProbe:
                         connection, server_hostname=self._name) as secured:
                     return secured.getpeercert(True)
         except OSError as error:
-            raise handshake.ProtocolError(
+            raise ProtocolError(
                 'the certificate cannot be read: %s' % (
                     getattr(error, 'reason', None) or error.strerror or error))
 

@@ -10,7 +10,8 @@ import socket
 import struct
 import time
 
-from vdsm_tlsciphers.tls import handshake, probe
+from vdsm_tlsciphers.tls import probe
+from vdsm_tlsciphers.tls.stream import ProtocolError, Stream
 
 # By their numbers on the wire, which begin with 1.
 CHANNELS = ('main', 'display', 'inputs', 'cursor', 'playback', 'record',
@@ -35,7 +36,7 @@ def open_channels(address: str, number: int,
         address (str), number (int): of the port.
         timeout (float): seconds for all of it.
 
-    Raises probe.Unreachable, and handshake.ProtocolError where the answer is
+    Raises probe.Unreachable, and ProtocolError where the answer is
     not SPICE's.
     """
     deadline = time.monotonic() + timeout
@@ -44,7 +45,7 @@ def open_channels(address: str, number: int,
         error = _ask(address, number, kind, deadline)
         # Every SPICE server has a main channel.
         if error is None and name == 'main':
-            raise handshake.ProtocolError('no SPICE response')
+            raise ProtocolError('no SPICE response')
         if error not in (None, NEED_SECURED):
             found.append(name)
     return found
@@ -70,23 +71,23 @@ def _ask(address: str, number: int, kind: int,
         raise probe.Unreachable(error.strerror or str(error))
     with connection:
         probe.end_by_reset(connection)
-        stream = handshake.Stream(connection, deadline)
+        stream = Stream(connection, deadline)
         try:
             stream.send(link_message(kind))
             header = stream.read(16)
             if not header:
                 return None
             if len(header) < 16 or not header.startswith(MAGIC):
-                raise handshake.ProtocolError('no SPICE response')
+                raise ProtocolError('no SPICE response')
             length, = struct.unpack_from('<I', header, 12)
             reply = stream.read(4) if 4 <= length <= LONGEST_REPLY else b''
             if len(reply) < 4:
-                raise handshake.ProtocolError('malformed SPICE response')
+                raise ProtocolError('malformed SPICE response')
         except socket.timeout:
-            raise handshake.ProtocolError('no SPICE response in time')
+            raise ProtocolError('no SPICE response in time')
         except ConnectionError:
             return None
         except OSError as error:
-            raise handshake.ProtocolError('connection failed: %s'
+            raise ProtocolError('connection failed: %s'
                                           % (error.strerror or error))
     return int(struct.unpack('<I', reply)[0])

@@ -9,11 +9,11 @@ https://github.com/rfbproto/rfbproto/blob/master/rfbproto.rst#vencrypt
 import re
 import struct
 
-from vdsm_tlsciphers.tls.handshake import ProtocolError
+from vdsm_tlsciphers.tls.stream import ProtocolError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from vdsm_tlsciphers.tls.handshake import Stream
+    from vdsm_tlsciphers.tls.stream import Stream
 
 BANNER = b'RFB '
 VENCRYPT = 19
@@ -46,7 +46,7 @@ class VeNCryptNegotiation:
 
     def begin(self, stream: 'Stream') -> None:
         """
-        Negotiate with the server of a handshake.Stream. Raises NoTLS,
+        Negotiate with the server of a Stream. Raises NoTLS,
         ProtocolError and OSError.
         """
         version = self._receive(stream, 12)
