@@ -57,5 +57,4 @@ def test_module_that_is_missing_is_a_warning(node: Host) -> None:
     node.run('semodule --remove tlsciphers')
     found, _ = doctor(node)
     assert found == {'SELinux module': 'tlsciphers is not in the policy '
-                     'store; the label of the wrapper comes from the base '
-                     'policy alone'}
+                     'store: only the base policy labels the wrapper'}
