@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 KEYS = ('ciphersuites', 'protocols', 'groups')
-# OpenSSL ignores the host's file, and so does the policy.
+# The code where OpenSSL ignores the host's file.
 MALFORMED = 'host-openssl-conf-malformed'
 # Of the host's settings: no real file has more.
 MOST_LINES = 500

@@ -59,7 +59,7 @@ def check_path(path: str) -> None:
 
 
 def check_name(path: str) -> None:
-    # A scan that is named here by mistake must not be overwritten.
+    # A scan that is named here accidentally must not be overwritten.
     if not path.endswith('.html'):
         raise UserError(path + ': not a name for an HTML report',
                         'give one that ends in .html', 'no-html-name')

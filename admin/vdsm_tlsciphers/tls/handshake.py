@@ -84,7 +84,7 @@ SERVER_HELLO, CERTIFICATE, SERVER_KEY_EXCHANGE, SERVER_HELLO_DONE = (
     2, 11, 12, 14)
 WARNING, CLOSE_NOTIFY = 1, 0
 HANDSHAKE_FAILURE, PROTOCOL_VERSION, INSUFFICIENT_SECURITY = 40, 70, 71
-# Of a record's length on the wire, and of an answer.
+# Bytes of a record on the wire, and records of an answer.
 LONGEST_RECORD = 2 ** 14 + 2048
 MOST_RECORDS = 256
 
