@@ -208,7 +208,7 @@ def test_a_spice_port_beside_the_encrypted_one_is_a_finding(
     assert by_port['open_channels'] == plaintext['open_channels']
 
 
-def test_a_spice_port_where_every_channel_requires_tls_passes(
+def test_a_spice_port_where_every_channel_demands_tls_passes(
         start: Start) -> None:
     vm = start(support.lab_domain('spice').replace(
         'defaultMode="secure"', 'defaultMode="any"').replace('</domain>', """
