@@ -473,7 +473,7 @@ def test_suites_come_with_their_strength(newest_command: Command) -> None:
      'VNC', 'with tlspriority=', 'tlspriority'),
     ('tlspriority=NORMAL:-VERS-ALL:+VERS-TLS1.2:-KX-ALL:+ECDHE-ECDSA', 'VNC',
      'with tlspriority=', 'tlspriority')])
-def test_policy_with_which_nobody_can_connect_is_named_with_its_setting(
+def test_policy_with_which_no_client_can_connect_has_its_setting(
         newest_command: Command, values: str, display: str, named: str,
         remedy: str) -> None:
     document = check(newest_command, *values.split(), '--baseline', 'none',
@@ -503,7 +503,7 @@ def test_what_rules_can_tell_of_such_a_policy_is_a_refusal(
 @pytest.mark.parametrize('value', [
     'tlspriority=SECURE256', 'tlspriority=NORMAL:-VERS-ALL:+VERS-TLS1.1',
     'tlsgroups=ffdhe8192'])
-def test_old_version_by_which_nobody_can_connect_is_no_loss(
+def test_old_version_by_which_no_client_can_connect_is_no_finding(
         newest_command: Command, value: str) -> None:
     process = newest_command.run('check', '--json', '--baseline', 'none',
                                  value)
@@ -728,7 +728,7 @@ def test_default_of_the_host_can_be_tried_alone(
     with default(newest_command, '[default]\ntlsprofil = modern\n'):
         assert check(newest_command, status=1)['refusal']['code'] == (
             'host-file')
-    # Nobody has it without being asked.
+    # A profile has no effect unless it is requested.
     with default(newest_command, '[profile x]\ntlsprotocols = TLSv1.3\n'):
         assert newest_command.code('check') == 'nothing-to-check'
 

@@ -259,7 +259,7 @@ SERVERS: dict[str, tuple[servers.Answer, str, str | None]] = {
                    'RFB version 3.3 is too old for TLS'),
     'a VNC without VeNCrypt': (vnc(b'\2\1\2'), 'no TLS',
                                'this VNC console is not encrypted'),
-    'a VNC that turns away': (vnc(b'\0\0\0\0\4busy'), 'incomplete',
+    'a VNC that rejects clients': (vnc(b'\0\0\0\0\4busy'), 'incomplete',
                               'server rejected the client'),
     'a VNC of an old VeNCrypt': (vnc(b'\1\x13', b'\0\1'), 'incomplete',
                                  'VeNCrypt version older than 0.2'),

@@ -312,7 +312,7 @@ def test_priority_that_was_changed_at_run_time_is_a_difference(
     assert '(set live)\n' in text.stdout
 
 
-def test_priority_that_nobody_asked_for_is_a_difference(
+def test_priority_that_was_not_requested_is_a_difference(
         start: Start, run_hook: RunHook) -> None:
     start(run_hook(support.lab_domain('vnc')).replace('</domain>', """
         <qemu:commandline
@@ -772,7 +772,7 @@ def test_other_listeners_are_listed_and_not_counted(
     assert {(other['port'], other['what'])
             for other in found['other_listeners']} == {
                 (6113, 'character device'), (6114, 'gdb')}
-    # QEMU is not asked for what its arguments tell.
+    # QEMU is not queried about what its arguments show.
     assert 'custom-monitor' not in vm.log
     ask(connection, vm, 'nbd-server-start', addr={
         'type': 'inet', 'data': {'host': '127.0.0.1', 'port': '6115'}})
@@ -821,7 +821,7 @@ def test_headless_vm_with_a_policy_is_not_without_one(
         'in force', 'configured', [])
 
 
-def test_without_handshakes_nobody_connects(start_with: StartWith) -> None:
+def test_without_handshakes_there_are_no_connections(start_with: StartWith) -> None:
     vm = start_with('spice', 'vnc', **BOTH)
     found = only_vm('--no-handshake')
     assert (found['state'], found['statement']) == ('in force', 'configured')
@@ -911,11 +911,11 @@ def test_emulator_that_was_taken_over_and_listens_does_no_harm(
 
 
 @pytest.mark.parametrize('arguments, enter, line', [
-    (['nobody'], [], 'nobody: no VM with that name or UUID runs on this '
-     'host; "virsh -r list" shows those that do'),
+    (['nobody'], [], 'nobody: no VM with this name or UUID runs on this '
+     'host; "virsh -r list" lists those that do [no-such-vm]'),
     ([], ['setpriv', '--reuid=65534', '--clear-groups'],
-     'status reads the command lines of emulators, which only root may; run '
-     'it as root')])
+     'only root can read the command lines of emulators; run this as root '
+     '[not-root]')])
 def test_what_cannot_be_done_is_one_line(arguments: list[str],
                                          enter: list[str], line: str) -> None:
     process = run(*arguments, enter=enter)

@@ -29,7 +29,7 @@ VERSIONS = ('TLSv1', 'TLSv1.1', 'TLSv1.2', 'TLSv1.3')
 WORKERS = 32
 # Seconds for a port, once it is its turn.
 TIMEOUT = 5
-# For HTTP, where a port does not answer to TLS.
+# For HTTP, where a port gives no TLS response.
 HTTP_TIMEOUT = 2
 UNENCRYPTED = 'connections without encryption'
 

@@ -81,7 +81,7 @@ def permits(cipher_list: str, version: str) -> bool:
 def spice_client_suites(cipher_list: str) -> 'Protocols':
     """
     Return what a SPICE client with a cipher list for TLS 1.2 can use. Raises
-    UserError where that list leaves nothing.
+    UserError where no suite remains.
     """
     suites = without_empty({
         version: [words[0] for words in list_suites(cipher_list, option)]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # Seconds for a connection and all that it carries, and for a port.
 TIMEOUT = 10
 PORT_TIMEOUT = 120
-# The same for HTTP, where a port does not answer to TLS.
+# The same for HTTP, where a port gives no TLS response.
 HTTP_TIMEOUT = 3
 # For a port. Consoles need some 60: those that need more are hostile.
 MOST_CONNECTIONS = 1000
