@@ -186,7 +186,7 @@ def test_port_that_libvirt_has_chosen_beside_that_with_tls_is_named(
     {'tlspriority': 'NORMAL:-VERS-ALL:+VERS-TLS1.2:-KX-ALL:+ECDHE-ECDSA'},
     {'tlspriority': 'NORMAL:-VERS-ALL:+VERS-TLS1.3:-CIPHER-ALL:'
      '+AES-128-CCM-8'}])
-def test_console_without_usable_clients_is_the_one_that_check_names(
+def test_console_that_lets_nobody_in_is_the_one_that_check_names(
         start: Start, run_hook: RunHook, lab: Host,
         properties: dict[str, str]) -> None:
     """And what it says of it holds for the real one."""

@@ -821,7 +821,7 @@ def test_headless_vm_with_a_policy_is_not_without_one(
         'in force', 'configured', [])
 
 
-def test_without_handshakes_there_are_no_connections(start_with: StartWith) -> None:
+def test_without_handshakes_nobody_connects(start_with: StartWith) -> None:
     vm = start_with('spice', 'vnc', **BOTH)
     found = only_vm('--no-handshake')
     assert (found['state'], found['statement']) == ('in force', 'configured')
