@@ -525,7 +525,7 @@ def test_spice_port_on_which_all_channels_demand_tls_is_none(
     found = only_vm()
     assert found['statement'] == 'effective'
     assert sorted(consoles(found).values()) == [True, True]
-    assert 'effective: all channels demand TLS\n' in run().stdout
+    assert 'effective: all channels require TLS\n' in run().stdout
     configured = only_vm('--no-handshake')
     assert (configured['statement'], set(consoles(configured).values())) == (
         'configured', {None})
