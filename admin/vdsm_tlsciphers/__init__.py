@@ -5,11 +5,11 @@
 The command vdsm-tlsciphers. Private to vdsm-hook-tlsciphers; runs on Python
 3.6 and later.
 
-Each command is a module of commands/, imported only where it is asked for,
-that has add_arguments(parser), run(options), which returns an exit status,
-and EXAMPLES (str) for its help. It is light: what --help does not need is
-imported in its functions. TYPE_CHECKING is what mypy takes for true: a start
-does without typing.
+Each command is a module of commands/ with add_arguments(parser),
+run(options), which returns an exit status, and EXAMPLES (str) for its help.
+Only the requested one is imported, and it imports in its functions what
+--help does not need. TYPE_CHECKING is true to mypy only: a start does without
+typing.
 """
 
 VERSION = '@VERSION@'
@@ -23,11 +23,18 @@ INTERNAL_ERROR = 3
 
 class UserError(Exception):
     """
-    What keeps a command from its work: a line that names the thing, what is
-    wrong with it, and the remedy; at its end the code (str or None) in
-    brackets.
+    What keeps a command from its work: text (str: what is wrong, with what),
+    remedy (str: '' for none), and code (str, of codes.SEVERITY), by which
+    docs/troubleshooting.md is found. As a str it is one line.
     """
 
-    def __init__(self, line: str, code: 'str | None' = None) -> None:
-        super().__init__('%s [%s]' % (line, code) if code else line)
+    def __init__(self, text: str, remedy: str, code: str) -> None:
+        super().__init__(one_line(text, remedy, code))
+        self.text = text
+        self.remedy = remedy
         self.code = code
+
+
+def one_line(text: str, remedy: 'str | None', code: str) -> str:
+    """Return the line of a message."""
+    return '%s%s [%s]' % (text, '; ' + remedy if remedy else '', code)

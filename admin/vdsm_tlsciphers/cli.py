@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""The command line: what there is, and how it ends."""
+"""The command line: the commands, their errors and exit statuses."""
 
 import argparse
 import importlib
@@ -15,6 +15,7 @@ from vdsm_tlsciphers import (
     INTERNAL_ERROR,
     VERSION,
     UserError,
+    one_line,
 )
 
 TYPE_CHECKING = False
@@ -25,43 +26,45 @@ if TYPE_CHECKING:
 LONGEST_LINE = 2000
 
 COMMANDS = {
-    'check': 'what a value, or the properties of a VM, would do',
-    'status': 'whether the policies of the VMs of this host are effective',
-    'scan': 'what consoles accept, by handshakes with them',
-    'report': 'one page of the scans of many hosts',
-    'doctor': 'whether this host can enforce policies',
-    'engine-line': 'the commands that define the properties in the engine',
+    'check': 'check values, or the properties of a VM, before they are used',
+    'status': 'show whether the policies of running VMs are effective',
+    'scan': 'find out by handshakes what consoles accept',
+    'report': 'write one HTML report of the scans of many hosts',
+    'doctor': 'check whether this host can enforce policies',
+    'engine-line': 'print the commands that define the properties in the '
+                   'engine',
 }
 EPILOG = """\
-Exit status: %d all is well, %d there are findings, %d it could not be done
-(one line says why), %d internal error (bug).
+Exit status: %d no findings, %d findings, %d the command failed (one line on
+standard error says why), %d internal error (bug).
 
 Examples:
   vdsm-tlsciphers doctor
   vdsm-tlsciphers check tlsprofile=modern
   vdsm-tlsciphers status
   vdsm-tlsciphers scan --json >before.json
-"vdsm-tlsciphers COMMAND --help" has those of a command.
+"vdsm-tlsciphers COMMAND --help" shows those of a command.
 """ % (FINE, FINDINGS, FAILED, INTERNAL_ERROR)
 
 
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser whose errors are one line."""
 
-    def error(self, message: str) -> 'NoReturn':
-        self.exit(FAILED, shorten('%s: %s; see %s --help' % (
-            self.prog, message.replace('\n', ' '), self.prog)) + '\n')
+    def error(self, message: str, code: str = 'bad-argument') -> 'NoReturn':
+        self.exit(FAILED, shorten('%s: %s' % (self.prog, one_line(
+            message.replace('\n', ' '), 'see %s --help' % self.prog, code))
+            ) + '\n')
 
     def exit(self, status: int = 0,
              message: 'str | None' = None) -> 'NoReturn':
-        # What --help has printed: run() says where it cannot be written.
+        # --help may have printed: run() reports where that cannot be written.
         sys.stdout.flush()
         super().exit(status, message)
 
 
 def main() -> 'NoReturn':
-    """Do what the process's arguments say, and end the process."""
-    # None where whoever runs this has closed it.
+    """Run the command of this process's arguments, and end the process."""
+    # Either is None where the caller has closed it.
     sys.stdout = sys.stdout or open(os.devnull, 'w')  # noqa: SIM115 (kept)
     sys.stderr = sys.stderr or open(os.devnull, 'w')  # noqa: SIM115 (kept)
     sys.exit(run(sys.argv[1:]))
@@ -73,38 +76,51 @@ def run(arguments: 'list[str]') -> int:
         options = parse(arguments)
         status: int = options.run(options)
         sys.stdout.flush()
-        return status
-    except UserError as problem:
-        return end('vdsm-tlsciphers: %s' % problem, FAILED)
-    except KeyboardInterrupt:
-        return end('vdsm-tlsciphers: interrupted', 130)
     except BrokenPipeError:
-        # Whoever read what this prints has seen enough.
+        # The reader of the output has closed it.
         finish_output()
         return FAILED
-    except OSError as error:
-        finish_output()
-        return end('vdsm-tlsciphers: %s' % (
-            str(error).partition('] ')[2] or error), FAILED)
-    except ImportError as error:
-        return end('vdsm-tlsciphers: a file of it is missing: %s; dnf '
-                   'reinstall vdsm-hook-tlsciphers' % error, FAILED)
-    except (MemoryError, RecursionError) as error:
-        return end('vdsm-tlsciphers: there is not enough memory'
-                   if isinstance(error, MemoryError) else
-                   'vdsm-tlsciphers: what was given is nested too deeply; '
-                   'give another file [nested-too-deeply]', FAILED)
-    except Exception as error:  # noqa: BLE001 (none may be a traceback)
-        return end('vdsm-tlsciphers: internal error (bug): %s: %s (%s); '
-                   'please report it [internal-error]' % (
-                       type(error).__name__, error, place(error)),
-                   INTERNAL_ERROR)
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 (no traceback)
+        if isinstance(error, OSError):
+            finish_output()
+        problem = describe(error)
+        sys.stderr.write(shorten('vdsm-tlsciphers: %s' % problem) + '\n')
+        return STATUSES.get(problem.code, FAILED)
+    return status
+
+
+# Exit statuses by code; of all others it is FAILED.
+STATUSES = {'interrupted': 130, 'internal-error': INTERNAL_ERROR}
+
+
+def describe(error: BaseException) -> UserError:
+    """Return the message about an exception."""
+    if isinstance(error, UserError):
+        return error
+    if isinstance(error, OSError):
+        return UserError(': '.join(str(part) for part in (
+            error.filename, error.strerror or error) if part), '',
+            'system-error')
+    for kind, problem in (
+            (KeyboardInterrupt, UserError('interrupted', '', 'interrupted')),
+            (ImportError, UserError('the package is damaged: %s' % error,
+                                    'dnf reinstall vdsm-hook-tlsciphers',
+                                    'package-damaged')),
+            (MemoryError, UserError('not enough memory', '', 'no-memory')),
+            (RecursionError, UserError('the input is nested too deeply',
+                                       'give another file',
+                                       'nested-too-deeply'))):
+        if isinstance(error, kind):
+            return problem
+    return UserError('internal error (bug): %s: %s (%s)' % (
+        type(error).__name__, error, place(error)), 'report this bug',
+        'internal-error')
 
 
 def finish_output() -> None:
     """
-    Write what standard output still holds; drop it where that fails, before
-    the interpreter complains of it.
+    Write what standard output still holds; discard it where that fails, or
+    the interpreter would report it at its end.
     """
     try:
         sys.stdout.flush()
@@ -112,24 +128,19 @@ def finish_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def end(line: str, status: int) -> int:
-    sys.stderr.write(shorten(line) + '\n')
-    return status
-
-
 def shorten(line: str) -> str:
     """
-    Return a line as it can be printed everywhere. What comes from elsewhere
-    may be long: what is left out of it stands in the middle, since the
-    remedy and the code come last.
+    Return a line that any terminal can show, in bounds. It is cut in the
+    middle: the remedy and the code come last.
     """
     if len(line) > LONGEST_LINE:
         line = '%s ... %s' % (line[:LONGEST_LINE - 500], line[-500:])
-    printable = ''.join(c if c.isprintable() else '?' for c in line)
-    return printable.encode('ascii', 'backslashreplace').decode()
+    # --help does without.
+    from vdsm_tlsciphers.output import clean
+    return clean(line).encode('ascii', 'backslashreplace').decode()
 
 
-def place(error: Exception) -> str:
+def place(error: BaseException) -> str:
     """Return where an exception comes from, as 'scan line 12'."""
     path, line = '', 0
     traceback = error.__traceback__
@@ -145,8 +156,8 @@ def parse(arguments: 'list[str]') -> argparse.Namespace:
     parser = Parser(
         prog='vdsm-tlsciphers', usage='%(prog)s [-h] [--version] COMMAND ...',
         epilog=EPILOG,
-        description='Tells administrators and auditors which TLS policy the '
-        'consoles of oVirt\nvirtual machines have, and why.',
+        description='Checks and audits the TLS policies of the consoles of '
+        'oVirt virtual machines.',
         formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--version', action='version',
                         version='vdsm-tlsciphers ' + VERSION)
@@ -155,11 +166,11 @@ def parse(arguments: 'list[str]') -> argparse.Namespace:
         prog='vdsm-tlsciphers', title='commands', metavar='COMMAND',
         dest='command', help=argparse.SUPPRESS, description='\n'.join(
             '  %-13s%s' % command for command in COMMANDS.items()))
-    # Only the command that is asked for is imported.
-    asked = next((argument for argument in arguments
-                  if not argument.startswith('-')), None)
+    # Only the requested command is imported.
+    requested = next((argument for argument in arguments
+                      if not argument.startswith('-')), None)
     for name in COMMANDS:
-        if name != asked:
+        if name != requested:
             commands.add_parser(name, add_help=False)
             continue
         module = importlib.import_module('vdsm_tlsciphers.commands.'
@@ -171,5 +182,5 @@ def parse(arguments: 'list[str]') -> argparse.Namespace:
         command.set_defaults(run=module.run)
     options = parser.parse_args(arguments)
     if options.command is None:
-        parser.error('no command is given')
+        parser.error('no command given', 'no-command')
     return options

@@ -12,10 +12,10 @@ class Setting(TypedDict):
     value: str
     required: bool
 
-# By the keys of tlsciphers.KEYS.
+# By the keys of tlsciphers_values.KEYS.
 Policy: TypeAlias = dict[str, Setting]
 
-# What those of scan, status and doctor begin with.
+# The beginning of those of scan, status and doctor.
 class Head(TypedDict):
     format: str
     version: int
@@ -48,8 +48,8 @@ class Certificate(TypedDict):
     signature: str
     sha256: str
 
-# What version 2 of the documents has of a finding, a difference, or a line of
-# doctor, beside the keys of version 1.
+# The keys that version 2 of the documents added to a finding, a difference, or
+# a line of doctor.
 class Message(TypedDict):
     code: str
     text: str
@@ -90,7 +90,7 @@ class ScanSummary(TypedDict):
     not_scanned: int
     partly_checked: int
 
-# What is made sure of when a scan is read.
+# What is checked when a scan is read.
 class Scan(TypedDict):
     version: int
     tool: str
@@ -191,7 +191,7 @@ class CheckedDisplay(TypedDict):
     accepted: Accepted | None
     clients: list[Client]
 
-# What a line of "findings" says, in parts.
+# The parts of a line of "findings".
 class Detail(TypedDict):
     finding: str
     code: str
@@ -199,7 +199,7 @@ class Detail(TypedDict):
     remedy: str | None
     severity: Severity
 
-# How a VM that is refused can be started.
+# How to start a VM that is refused.
 
 Change = TypedDict('Change', {
     'property': str, 'from': str | None, 'to': str | None})
@@ -213,7 +213,7 @@ class Way(TypedDict):
     guard: bool
     # Those of "open" that have no encryption either.
     unencrypted: list[Display]
-    # Versions of TLS that are permitted then, and were not to be.
+    # Versions of TLS that are permitted only then.
     weaker: list[str]
 
 class Remedy(TypedDict):
@@ -234,10 +234,10 @@ class LastStart(TypedDict):
     by: RefusedBy
     line: str
     code: str | None
-    # Whether it would be refused again; None where that cannot be told.
+    # Whether it would be refused again; None where unknown.
     stands: bool | None
-    # Whether QEMU had got the policy when it failed itself; None where it
-    # was refused, or nothing tells.
+    # Whether QEMU had the policy when it failed; None where the VM was
+    # refused, or that is unknown.
     applied: bool | None
 
 class Check(TypedDict):
@@ -247,14 +247,14 @@ class Check(TypedDict):
     properties: dict[str, str]
     baseline: str
     refused: str | None
-    # The same in parts, as one of "details" is.
+    # The parts of that, as in "details".
     refusal: Detail | None
     findings: list[str]
     details: list[Detail]
     notes: list[str]
     displays: dict[Display, CheckedDisplay]
     guard: bool | None
-    # Of a VM that does not run: what the logs have of its last start here.
+    # Of a VM that does not run: its last start, from the logs of this host.
     last_start: LastStart | None
     start: Remedy | None
 

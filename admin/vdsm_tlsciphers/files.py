@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""Files that whoever runs the command names, to be read or written."""
+"""Reads and writes the files that are named on the command line."""
 
 import contextlib
 import errno
@@ -18,33 +18,32 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import IO
 
-# Seconds, for what comes through a pipe.
+# Seconds, for data from a pipe.
 TIMEOUT = 60
-# As many as Linux follows.
+# The limit of Linux.
 MOST_LINKS = 40
-# A descriptor for what a name stands for, be it a link.
+# Flags that open a name itself, even a link.
 PLACE = os.O_PATH | os.O_NOFOLLOW
+ANOTHER_NAME = 'give another name'
 
 
 def read_bounded(path: str, limit: int, remedy: str) -> bytes:
     """
-    Return what a regular file, or a pipe, holds: at most limit bytes. A
-    device is not read, and nothing is waited for without an end. Raises
-    UserError, with the remedy (str) where it is another kind of file.
+    Return the content of a regular file or a pipe, at most limit bytes, within
+    TIMEOUT. Devices are not read. Raises UserError, with the remedy (str).
     """
     with _opened(path) as descriptor:
         mode = os.fstat(descriptor).st_mode
         if not stat.S_ISREG(mode) and not stat.S_ISFIFO(mode):
-            raise UserError('%s: not a regular file; %s' % (path, remedy),
+            raise UserError(path + ': not a regular file', remedy,
                             'not-a-regular-file')
         data = _read(descriptor, limit + 1)
     if data is None:
-        raise UserError('%s: not read to its end within %d seconds; %s'
-                        % (path, TIMEOUT, remedy), 'file-timeout')
+        raise UserError('%s: not read to its end within %d seconds'
+                        % (path, TIMEOUT), remedy, 'file-timeout')
     if len(data) > limit:
-        raise UserError('%s: larger than %d MiB; %s' % (path, limit >> 20,
-                                                        remedy),
-                        'file-too-large')
+        raise UserError('%s: larger than %d MiB' % (path, limit >> 20),
+                        remedy, 'file-too-large')
     return data
 
 
@@ -53,7 +52,7 @@ def read_end(path: str, limit: int) -> bytes:
     with _opened(path) as descriptor:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise UserError('%s: not a regular file; look at it' % path,
+            raise UserError(path + ': not a regular file', '',
                             'not-a-regular-file')
         os.lseek(descriptor, max(0, status.st_size - limit), os.SEEK_SET)
         return _read(descriptor, limit) or b''
@@ -62,26 +61,26 @@ def read_end(path: str, limit: int) -> bytes:
 @contextlib.contextmanager
 def _opened(path: str) -> 'Iterator[int]':
     """
-    Open a file, or a pipe, to be read; give its descriptor. Raises
-    UserError, also where reading it fails.
+    Open a file or a pipe for reading; yield its descriptor. Raises UserError,
+    also where reading fails.
     """
     try:
-        # Opening a pipe would wait for somebody to write to it.
+        # Opening a pipe would wait for a writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
         try:
             yield descriptor
         finally:
             os.close(descriptor)
     except OSError as error:
-        raise UserError('%s: cannot be read: %s' % (path, error.strerror),
+        raise UserError('%s: cannot be read: %s' % (path, error.strerror), '',
                         'file-unreadable')
     except ValueError:
-        raise UserError('%s: cannot be read: no file can have this name'
-                        % path, 'file-unreadable')
+        raise UserError(path + ': cannot be read: invalid file name', '',
+                        'file-unreadable')
 
 
 def _read(descriptor: int, limit: int) -> 'bytes | None':
-    """Return at most limit bytes, None where they do not come in time."""
+    """Return at most limit bytes, None at a timeout."""
     parts: list[bytes] = []
     left = limit
     deadline = time.monotonic() + TIMEOUT
@@ -104,9 +103,9 @@ def _read(descriptor: int, limit: int) -> 'bytes | None':
 @contextlib.contextmanager
 def place(path: str) -> 'Iterator[tuple[int, str]]':
     """
-    Give (descriptor of a folder, name in it) for a file to be written. Links
-    on the way there are followed where root, or whoever runs this, made
-    them; nobody can exchange the folder meanwhile. Raises UserError.
+    Yield (descriptor of a folder, name in it) for a file to be written. Links
+    on the way are followed if root or the current user owns them; the folder
+    cannot be replaced meanwhile. Raises UserError.
     """
     try:
         folder = os.open('/' if path.startswith('/') else '.', PLACE)
@@ -134,9 +133,8 @@ def place(path: str) -> 'Iterator[tuple[int, str]]':
                 elif not names:
                     os.close(found)
                     if not stat.S_ISREG(status.st_mode):
-                        raise UserError(
-                            '%s: not a regular file; give another name'
-                            % path, 'not-a-regular-file')
+                        raise UserError(path + ': not a regular file',
+                                        ANOTHER_NAME, 'not-a-regular-file')
                     break
                 os.close(folder)
                 folder = found
@@ -144,11 +142,11 @@ def place(path: str) -> 'Iterator[tuple[int, str]]':
         finally:
             os.close(folder)
     except (FileNotFoundError, NotADirectoryError):
-        raise UserError('%s: its folder does not exist; create it, or give '
-                        'another name' % path, 'no-folder')
+        raise UserError(path + ': its folder does not exist',
+                        'create it, or ' + ANOTHER_NAME, 'no-folder')
     except OSError as error:
-        raise UserError('%s: cannot be written: %s; give another name'
-                        % (path, error.strerror), 'file-unwritable')
+        raise UserError('%s: cannot be written: %s' % (path, error.strerror),
+                        ANOTHER_NAME, 'file-unwritable')
 
 
 def _open(name: str, folder: int) -> 'int | None':
@@ -160,8 +158,8 @@ def _open(name: str, folder: int) -> 'int | None':
 
 def _check_link(path: str, links: int, owner: int) -> None:
     if owner not in (0, os.geteuid()):
-        raise UserError('%s: a symbolic link of another user (UID %d) leads '
-                        'there; give another name' % (path, owner),
+        raise UserError('%s: a symbolic link on the way belongs to another '
+                        'user (UID %d)' % (path, owner), ANOTHER_NAME,
                         'foreign-link')
     if links > MOST_LINKS:
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
@@ -169,7 +167,7 @@ def _check_link(path: str, links: int, owner: int) -> None:
 
 @contextlib.contextmanager
 def scratch(folder: int) -> 'Iterator[IO[bytes]]':
-    """Give a file without a name in a folder (descriptor)."""
+    """Yield an anonymous file in a folder (descriptor)."""
     name = _new_name()
     with open(os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600,
                       dir_fd=folder), 'w+b') as file:
@@ -180,8 +178,8 @@ def scratch(folder: int) -> 'Iterator[IO[bytes]]':
 @contextlib.contextmanager
 def replacement(folder: int, name: str) -> 'Iterator[IO[bytes]]':
     """
-    Give a new file that takes the place of name in a folder (descriptor) at
-    the end, as a whole or not at all, with the permissions of any new file.
+    Yield a new file that replaces name in a folder (descriptor) at the end, as
+    a whole or not at all, with the permissions of any new file.
     """
     new = _new_name()
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666,

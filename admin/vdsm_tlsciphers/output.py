@@ -4,11 +4,10 @@
 """What commands write to a terminal, or to a file."""
 
 import os
-import re
 import sys
 import time
 
-from vdsm_tlsciphers import VERSION
+from vdsm_tlsciphers import VERSION, one_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,11 +18,6 @@ if TYPE_CHECKING:
 # Of all documents: later versions add keys, and change none.
 FORMAT_VERSION = 2
 TIME = '%Y-%m-%dT%H:%M:%SZ'
-# Where the word at the beginning of a line of the hook is the package, and not
-# the property.
-OF_THE_PACKAGE = (
-    r'tlsciphers: (?=(the (SPICE|VNC) console|this VM|the wrapper|the domain '
-    r'XML|the attribute|the package|another hook|cannot check the values)\b)')
 COLOURS = {'red': '31', 'green': '32', 'yellow': '33', 'bold': '1'}
 
 
@@ -39,36 +33,25 @@ def paint(text: str, colour: str, stream: 'TextIO | None' = None) -> str:
     return '\x1b[%sm%s\x1b[0m' % (COLOURS[colour], text)
 
 
-def clean(text: str) -> str:
+def clean(text: str, limit: 'int | None' = None) -> str:
     """
-    Return text that comes from elsewhere (a certificate, a domain XML) for a
-    terminal: control characters become '?'.
+    Return untrusted text (of a certificate, a domain XML) in a form that is
+    safe to print: control characters become '?', and what is longer than
+    limit (int: characters) ends in '...'.
     """
+    if limit is not None and len(text) > limit:
+        text = text[:limit] + '...'
     return ''.join(c if c.isprintable() else '?' for c in text)
 
 
-def without_package(line: str) -> str:
-    """
-    Return a line of the hook without the name of the package at its
-    beginning, which its property has as well.
-    """
-    return re.sub(OF_THE_PACKAGE, '', line)
-
-
-def as_remedy(text: str) -> str:
-    """Return what follows the cause in a line, as what is to be done."""
-    text = re.sub('^remedy: ', '', text)
-    return re.sub('^(there are|known are|those of this host)', r'correct it: '
-                  r'\1', text)
-
-
-def note(line: str, code: str) -> None:
-    """Print what is to be known of a result on standard error."""
-    sys.stderr.write('vdsm-tlsciphers: %s [%s]\n' % (clean(line), code))
+def note(text: str, remedy: str, code: str) -> None:
+    """Print on standard error what the reader of a result should know."""
+    sys.stderr.write('vdsm-tlsciphers: %s\n' % clean(
+        one_line(text, remedy, code)))
 
 
 def head(command: str) -> 'documents.Head':
-    """Return what the document of a command (str) begins with, for JSON."""
+    """Return the beginning of the JSON document of a command (str)."""
     return {'format': 'vdsm-tlsciphers ' + command,
             'version': FORMAT_VERSION, 'tool': VERSION,
             'host': os.uname().nodename,
@@ -88,5 +71,5 @@ def count(number: int, noun: str) -> str:
 
 
 def thousands(number: int) -> str:
-    """Return a number as people write it."""
+    """Return a number with separators, such as '1,234'."""
     return f'{number:,}'

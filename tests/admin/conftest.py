@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -60,6 +61,15 @@ class Command:
         assert process.returncode == status, process.stderr
         line, = process.stderr.splitlines()
         return line
+
+    def code(self, *arguments: object, status: int = 2,
+             **keywords: Any) -> str:
+        """Run it, which must fail, and return the code of its one line."""
+        line = self.problem(*arguments, status=status, **keywords)
+        assert line.startswith('vdsm-tlsciphers')
+        found = re.search(r' \[([a-z0-9-]+)\]$', line)
+        assert found, line
+        return found.group(1)
 
 
 @pytest.fixture(params=PYTHONS)

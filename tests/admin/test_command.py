@@ -41,7 +41,7 @@ def test_help_of_each_command_has_examples_and_exit_statuses(
 
 def test_help_of_check_names_every_property(newest_command: Command) -> None:
     """It has them written down, to be quick."""
-    module = support.run_file(newest_command.installation.module)
+    module = support.run_file(newest_command.installation.values_module)
     words = newest_command.run('check', '--help').stdout.split()
     assert ' '.join(words).count(', '.join(module['PROPERTIES'])) == 1
 
@@ -57,7 +57,7 @@ def test_help_names_every_command(command: Command) -> None:
     (), ('frobnicate',), ('--frobnicate',), ('check', '--frobnicate'),
     ('check', '--vm'), ('check', '--vm', 'a', '--xml', 'b'),
     ('check', '\udcff'), ('check', 'tlsciphers=\x1b[2J')])
-def test_mistakes_in_the_command_line_are_one_line(
+def test_errors_in_the_command_line_are_one_line(
         command: Command, arguments: Sequence[str]) -> None:
     process = subprocess.run(
         [command.installation.command, *map(os.fsencode, arguments)],
@@ -69,6 +69,7 @@ def test_mistakes_in_the_command_line_are_one_line(
     if process.returncode == 2:
         line, = process.stderr.decode('ascii').splitlines()
         assert line.startswith('vdsm-tlsciphers')
+        assert line.endswith(']')
 
 
 @pytest.fixture
@@ -90,9 +91,9 @@ def copy(newest_command: Command, tmp_path: pathlib.Path) -> RunCopy:
     return run
 
 
-def test_mistake_in_the_program_is_one_line_that_says_where(
+def test_internal_error_is_one_line_with_its_place(
         copy: RunCopy, tmp_path: pathlib.Path) -> None:
-    """Even that: a traceback would frighten who cannot read it."""
+    """No traceback."""
     module = tmp_path / 'modules/vdsm_tlsciphers/commands/check.py'
     module.write_text(module.read_text().replace(
         'show_all(checked, options.running)', 'options.nothing'))
@@ -121,8 +122,8 @@ def test_damaged_package_is_one_line(copy: RunCopy, tmp_path: pathlib.Path,
     (tmp_path / 'modules' / missing).unlink()
     status, said = copy('check', 'modern')
     assert status == 2
-    assert re.fullmatch(r'vdsm-tlsciphers: a file of it is missing: .*; dnf '
-                        r'reinstall vdsm-hook-tlsciphers\n', said)
+    assert re.fullmatch(r'vdsm-tlsciphers: .*; dnf reinstall '
+                        r'vdsm-hook-tlsciphers \[package-damaged\]\n', said)
 
 
 def test_reader_that_has_seen_enough_ends_it_quietly(
@@ -144,13 +145,13 @@ def test_output_that_cannot_be_written_is_one_line(
             [command.installation.command, *arguments], stdout=output,
             stderr=subprocess.PIPE, text=True)
     assert (process.returncode, process.stderr) == (
-        2, 'vdsm-tlsciphers: No space left on device\n')
+        2, 'vdsm-tlsciphers: No space left on device [system-error]\n')
 
 
 @pytest.mark.parametrize('arguments, status', [
     ('check modern >&-', 0), ('check tlsciphers=NULL >&-', 1),
     ('frobnicate 2>&-', 2)])
-def test_output_that_was_closed_is_no_mistake(
+def test_output_that_was_closed_is_no_error(
         command: Command, arguments: str, status: int) -> None:
     process = subprocess.run(
         ['sh', '-c', '"$0" ' + arguments, command.installation.command],

@@ -63,7 +63,7 @@ def test_profiles_are_offered(complete: Complete,
 
 def test_properties_are_offered(complete: Complete,
                                 newest_command: Command) -> None:
-    properties = support.run_file(newest_command.installation.module)[
+    properties = support.run_file(newest_command.installation.values_module)[
         'PROPERTIES']
     assert {word.rstrip('=') for word in complete('vdsm-tlsciphers check ')
             } == {*properties, 'extra_cpu_flags'}

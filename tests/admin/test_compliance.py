@@ -32,7 +32,7 @@ def evaluate(installation: support.Installation, expression: str,
              given: object = None) -> Any:
     """Return what an expression of these modules comes to."""
     return json.loads(subprocess.run(
-        [sys.executable, '-Ic', SCRIPT, installation.module.parent,
+        [sys.executable, '-BIc', SCRIPT, installation.module.parent,
          expression, json.dumps(given)],
         check=True, capture_output=True, text=True).stdout)
 

@@ -75,21 +75,20 @@ def test_machine_without_qemu_is_no_host(command: Command) -> None:
     process = command.run('doctor')
     assert (process.returncode, process.stderr) == (1, '')
     assert 'this host cannot enforce every policy' in process.stdout
-    assert '; remedy: install or repair qemu-kvm\n' in process.stdout
+    assert '; install or repair qemu-kvm [qemu]\n' in process.stdout
     assert command.run('doctor', '--fix').stdout == (
-        'fixed    nothing: it is the remedy of no check\n' + process.stdout)
+        'fixed    nothing: no check has it as its remedy\n' + process.stdout)
 
 
 # QEMU's user has no part of a Python that is in a folder of root's own.
 UNTRIED = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from vdsm_tlsciphers.host import checks
-from vdsm_tlsciphers.host import openssl_conf
+from vdsm_tlsciphers.host import openssl_conf, program_checks
 def unreadable(path):
     raise LookupError('unknown encoding: latin-1')
 openssl_conf.unreadable = unreadable
-print('\\n'.join(map(str, checks.openssl()[-1])))
+print('\\n'.join(map(str, program_checks.openssl()[-1])))
 """
 
 
@@ -101,7 +100,7 @@ def test_what_went_wrong_in_a_trial_is_no_path(
          command.installation.module.parent], stdin=subprocess.DEVNULL,
         capture_output=True, text=True)
     check, state, text, remedy, code = process.stdout.splitlines()
-    assert (check, state, code) == ('openssl.cnf', 'FAILED', 'not-tried')
+    assert (check, state, code) == ('openssl.cnf', 'failed', 'not-tried')
     assert text.endswith(': unknown encoding: latin-1')
     assert 'latin-1' not in remedy
 
@@ -112,9 +111,9 @@ REMEDIES = """
 import sys
 sys.path.insert(0, sys.argv[1])
 sys.modules['libvirt'] = None
-from vdsm_tlsciphers.host import checks
-for finding in checks.running_vms(), checks.host_default():
-    print(finding.text, finding.remedy, sep='\\n')
+from vdsm_tlsciphers.host import setting_checks
+for finding in setting_checks.running_vms(), setting_checks.host_default():
+    print(finding.code, finding.text, finding.remedy, sep='\\n')
 """
 
 
@@ -129,12 +128,13 @@ def test_remedy_is_one_and_says_what_to_do(command: Command) -> None:
             capture_output=True, text=True)
     finally:
         path.unlink()
-    missing, install, key, correct = process.stdout.splitlines()
-    assert missing.startswith('not looked at: ')
+    (no_module, missing, install, host_file, key,
+     correct) = process.stdout.splitlines()
+    assert (no_module, host_file) == ('no-libvirt-module', 'host-file')
     assert ';' not in missing
     assert install == 'install python3-libvirt'
     assert key.endswith('tlsprofil: no such key')
-    assert correct.startswith('correct it: there are tlsciphers, ')
+    assert correct.startswith('use one of tlsciphers, ')
 
 
 # What rpm says of the package, and a host's /etc/os-release.
@@ -142,15 +142,15 @@ PACKAGE = """
 import subprocess
 import sys
 sys.path.insert(0, sys.argv[1])
-from vdsm_tlsciphers.host import checks
+from vdsm_tlsciphers.host import package_checks
 name = 'vdsm-hook-tlsciphers-0.4.0-1%s.noarch' % sys.argv[2]
-checks.ask = lambda program, option, *_: subprocess.CompletedProcess(
+package_checks.ask = lambda program, option, *_: subprocess.CompletedProcess(
     [], 0, name + '\\n' if option == '-q' else '', '')
-checks.OS_RELEASE = sys.argv[3]
-finding = checks.package()
+package_checks.OS_RELEASE = sys.argv[3]
+finding = package_checks.package()
 print(finding.state, finding.text.partition('noarch')[2], finding.remedy)
 """
-FINE = 'ok , built for %s, all files as they were installed None'
+FINE = 'ok , built for %s, no modified files'
 
 
 @pytest.mark.parametrize('tag, os_release, expected', [

@@ -25,7 +25,7 @@ TIME = '2026-11-28 03:02:11,%03d+0100 '
 UNCOVERED = ('extra_cpu_flags: +vdsm-tls: no property of this VM covers its '
              'VNC console; set tlsprofile [guard-uncovered]')
 WRAPPER_LINE = ('qemu-kvm-modified: priority: the VNC console of this VM is '
-                'not encrypted; remedy: check it [vnc-not-encrypted]')
+                'not encrypted; check it [vnc-without-tls]')
 GUARD_LINE = 'unsupported configuration: unknown CPU feature: vdsm-tls'
 LOOK = """
 import json, sys
@@ -35,7 +35,8 @@ last_start.VDSM_LOG = sys.argv[2] + '/vdsm.log'
 domains.LOG = sys.argv[2] + '/%s.log'
 last = last_start.LastStart(sys.argv[3])
 print(json.dumps({
-    'refusal': last.refusal, 'unread': last.unread, 'end': last.end,
+    'refusal': last.refusal, 'unread': list(map(str, last.unread)),
+    'end': last.end,
     'properties': last.vm and last.vm.properties,
     'flags': last.vm and last.vm.flags,
     'displays': last.vm and sorted(last.vm.displays)}))
@@ -140,7 +141,7 @@ def test_refusal_of_the_hook_and_what_the_engine_sent_are_found(
      'found', 'libvirt', 'guard-not-removed'),
     ('internal error: process exited while connecting to monitor: '
      '2026-11-28T02:02:12Z x\n' + WRAPPER_LINE, 'wrapper',
-     'vnc-not-encrypted'),
+     'vnc-without-tls'),
     ('internal error: qemu unexpectedly closed the monitor: qemu-kvm: '
      '-vdsm-tls: invalid option', 'QEMU', None),
     (hook_error('extra: 50_other says no'), 'other', None),
@@ -158,7 +159,7 @@ def test_refusal_of_the_wrapper_is_found_where_libvirt_looked_too_early(
             'failed to connect to monitor socket: Connection refused'):
         refusal = look(vdsm, log)['refusal']
         assert (refusal['by'], refusal['code']) == ('wrapper',
-                                                    'vnc-not-encrypted')
+                                                    'vnc-without-tls')
         assert refusal['line'] == WRAPPER_LINE
 
 
@@ -220,7 +221,7 @@ def test_logs_that_cannot_be_read_are_named(look: Look,
                                             tmp_path: pathlib.Path) -> None:
     for line in look()['unread']:
         assert line.startswith(str(tmp_path))
-        assert line.endswith('No such file or directory [file-unreadable]')
+        assert line.endswith(' [file-unreadable]')
     assert look(name='../web1')['refusal'] is None
 
 

@@ -190,7 +190,7 @@ def test_a_server_that_prefers_the_newest_version_is_asked_for_each(
         'TLSv1', 'TLSv1.1', 'TLSv1.2'}
 
 
-def test_a_policy_that_nobody_can_use_is_not_effective(
+def test_a_policy_that_no_client_can_use_is_not_effective(
         newest_command: Command, certificate: pathlib.Path) -> None:
     with servers.openssl(certificate, '-cipher', 'AES128-SHA', '-tls1_2'
                          ) as port:

@@ -34,12 +34,12 @@ GROUPS = r'(?<![\w:])(?:X25519|P-256|prime256v1)(?::[A-Za-z0-9-]+)+'
 SHOWN = {
     # A refusal, and a client that offers what a console must refuse.
     'NORMAL:+FOO', 'NORMAL:-VERS-ALL:+VERS-TLS1.1', 'AES128-SHA:@SECLEVEL=0',
-    # What somebody else has configured: a manual installation.
+    # The original how-to, as an administrator may have configured it.
     'ECDHE+AESGCM:ECDHE+AES256:!aNULL'}
 
 
 def texts() -> Iterator[tuple[str, str]]:
-    """Yield (path, text) of all that says something to an administrator."""
+    """Yield (path, text) of all that an administrator reads."""
     for pattern in ('README.md', 'docs/*.md', 'docs/*.example', 'man/*.[58]',
                     'ansible/*.md', 'ansible/**/*.yml'):
         for path in sorted(support.SOURCE.glob(pattern)):
@@ -47,7 +47,7 @@ def texts() -> Iterator[tuple[str, str]]:
     for pattern in ('hooks/*.py', 'wrapper/*.py',
                     'admin/vdsm_tlsciphers/**/*.py'):
         for path in sorted(support.SOURCE.glob(pattern)):
-            # Texts in pieces are one here; a value alone is said to nobody.
+            # Texts in pieces are one here; a value alone is no text.
             yield str(path.relative_to(support.SOURCE)), '\n'.join(
                 node.value for node in ast.walk(ast.parse(path.read_text()))
                 if isinstance(node, ast.Constant)

@@ -213,7 +213,7 @@ VM  DISPLAY  ADDRESS%s  ACCEPTS      WEAKEST  RESULT
 -   tls      127.0.0.1:%d  TLSv1.3 (3)  strong   passed
 
 1 console: 1 passed, 0 with findings, 0 not scanned (baseline: modern)
-Suites by name, groups and certificates: --html FILE, or --json
+For cipher suites, groups and certificates: --html FILE or --json
 """ % (' ' * (len(str(port)) + 3), port)
 
 
@@ -257,11 +257,8 @@ def test_a_weak_certificate_is_a_finding(scan: Scan,
         'not_after': '2020-02-01T00:00:00Z', 'key': 'RSA 1024',
         'signature': 'sha1WithRSAEncryption',
         'sha256': fingerprint(weak)}
-    assert [finding['finding'].partition(';')[0]
-            for finding in console['findings']] == [
-        'the key of the certificate has 1024 bits only',
-        'the certificate is signed with SHA-1',
-        'the certificate expired on 2020-02-01']
+    assert [finding['code'] for finding in console['findings']] == [
+        'certificate-key', 'certificate-signature', 'certificate-expired']
 
 
 def fingerprint(certificate: pathlib.Path) -> str:
@@ -493,30 +490,30 @@ def test_who_does_not_answer_spoils_a_pass(newest_command: Command,
 
 @pytest.mark.parametrize('arguments, line', [
     (['--baseline', 'old', 'a:1'],
-     '--baseline old: no such profile; known are intermediate, modern, none; '
-     'add [profile old] to HOST_DEFAULT or correct the name'),
-    (['a:0'], 'a:0: there is no such port; give 1 to 65535'),
-    (['a:65536'], 'a:65536: there is no such port; give 1 to 65535'),
-    (['a..b:1'], 'nothing could be scanned: a..b:1: invalid host name; check '
-     'the address, and firewalls in between [unreachable]'),
-    (['--before', 'x', 'a:1'],
-     '--before FILE is for the page; give --html FILE too'),
+     '--baseline old: no such profile; use one of intermediate, modern, none, '
+     'or add [profile old] to HOST_DEFAULT [unknown-profile]'),
+    (['a:0'], 'a:0: invalid port; give 1 to 65535 [bad-port]'),
+    (['a:65536'], 'a:65536: invalid port; give 1 to 65535 [bad-port]'),
+    (['a..b:1'], 'no console could be scanned: a..b:1: invalid host name; '
+     'check the address, and the firewalls on the way [unreachable]'),
+    (['--before', 'x', 'a:1'], '--before without --html; give --html FILE as '
+     'well [no-html]'),
     (['--html', 'y.html', '--before', os.devnull, 'a:1'],
      '/dev/null: not a regular file; give what "scan --json" printed '
      '[not-a-regular-file]'),
-    (['--html', 'y', 'a:1'],
-     'y: give the page a name that ends in .html'),
+    (['--html', 'y', 'a:1'], 'y: not a name for an HTML report; give one that '
+     'ends in .html [no-html-name]'),
 ])
-def test_a_mistake_is_one_line(newest_command: Command,
-                               arguments: Sequence[str], line: str) -> None:
+def test_error_is_one_line(newest_command: Command,
+                           arguments: Sequence[str], line: str) -> None:
     host_default = str(newest_command.installation.host_default)
     assert newest_command.problem('scan', *arguments) == (
         'vdsm-tlsciphers: ' + line.replace('HOST_DEFAULT', host_default))
 
 
-def test_port_that_is_forgotten_is_asked_for(newest_command: Command) -> None:
-    assert newest_command.problem('scan', 'node1.example.com').endswith(
-        '; or give a port, as HOST:PORT')
+def test_missing_port_is_in_the_remedy(newest_command: Command) -> None:
+    assert ', or give HOST:PORT [' in newest_command.problem(
+        'scan', 'node1.example.com')
 
 
 @pytest.mark.parametrize('name', [
@@ -524,9 +521,7 @@ def test_port_that_is_forgotten_is_asked_for(newest_command: Command) -> None:
     '[fd00::7]', 'fd00::7:5901', 'a:', 'a:123456', 'a/b'])
 def test_port_of_what_looks_like_an_address_is_asked_for_first(
         newest_command: Command, name: str) -> None:
-    line = newest_command.problem('scan', name)
-    assert line.startswith('vdsm-tlsciphers: %s: give HOST:PORT, ' % name)
-    assert line.endswith(' [no-port]')
+    assert newest_command.code('scan', name) == 'no-port'
 
 
 def test_page_is_told_from_a_scan(newest_command: Command,
@@ -534,10 +529,8 @@ def test_page_is_told_from_a_scan(newest_command: Command,
     (tmp_path / 'before.html').write_text('<!DOCTYPE html>\n<html></html>')
     for arguments in (['scan', '--before', 'before.html', 'a:1'],
                       ['report', 'before.html']):
-        line = newest_command.problem(*arguments, '--html', 'after.html',
-                                      cwd=tmp_path)
-        assert 'before.html: this is a page' in line
-        assert line.endswith(' [scan-is-a-page]')
+        assert newest_command.code(*arguments, '--html', 'after.html',
+                                   cwd=tmp_path) == 'scan-is-a-page'
 
 
 def test_scan_of_the_first_help_is_one_to_compare_with(
@@ -672,7 +665,7 @@ def test_an_interrupted_scan_ends_at_once(newest_command: Command) -> None:
              '127.0.0.1:%d' % port], stderr=subprocess.PIPE, text=True)
         assert arrived.wait(20)
         process.send_signal(signal.SIGINT)
-        # Less than it has patience with who does not answer.
+        # Less than its timeout.
         assert process.communicate(timeout=9)[1] == (
-            'vdsm-tlsciphers: interrupted\n')
+            'vdsm-tlsciphers: interrupted [interrupted]\n')
     assert process.returncode == 130

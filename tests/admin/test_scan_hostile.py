@@ -189,17 +189,17 @@ RSA_HELLO = record(server_hello(0x002f))
 SERVERS: dict[str, tuple[servers.Answer, str, str | None]] = {
     'ends at once': (lambda client: None, 'no TLS',
                      'no TLS response'),
-    'stalls': (stall, 'incomplete', 'no full answer came within 10 seconds'),
-    'drips': (drip, 'incomplete', 'no full answer came within 10 seconds'),
+    'stalls': (stall, 'incomplete', 'no full answer within 10 seconds'),
+    'drips': (drip, 'incomplete', 'no full answer within 10 seconds'),
     'noise': (say(b'\1' + NOISE), 'no TLS',
-              'what listens does not speak TLS'),
+              'this port does not speak TLS'),
     'noise after a header': (
         say(record(NOISE[:9000])), 'no TLS', 'no TLS response'),
     'noise in a hello': (
         say(record(message(2, NOISE[:300]))), 'incomplete', None),
     'an endless message': (
         say(*[record(b'\2\xff\xff\xff' + bytes(16000))] * 40), 'incomplete',
-        'its answer is longer than TLS permits'),
+        'malformed TLS message: too long'),
     'a record that is too long': (
         say(b'\x16\3\3\xff\xff' + bytes(70000)), 'incomplete',
         'malformed TLS message'),
@@ -217,17 +217,18 @@ SERVERS: dict[str, tuple[servers.Answer, str, str | None]] = {
         'incomplete', 'malformed TLS message'),
     'warnings without end': (
         say_endlessly(NOTICE), 'incomplete',
-        'its answer has more records than TLS permits'),
+        'malformed TLS message: too many records'),
     'records without end': (say_endlessly(record(b'\2')), 'incomplete', None),
     'an unknown suite': (
         say(record(server_hello(0x0a0a, extensions=b'\0\x2b\0\2\3\4'))),
-        'incomplete', 'it chose suite 0A0A, which was not offered'),
+        'incomplete',
+        'the server chose cipher suite 0A0A, which was not offered'),
     'an unknown version': (
         say(record(server_hello(0x002f, 0x0505))), 'incomplete',
-        'it chose version 0505 of TLS, which was not offered'),
+        'the server chose TLS version 0505, which was not offered'),
     'the same suite again': (
         take_twice, 'incomplete',
-        'it chose suite 1301, which was not offered'),
+        'the server chose cipher suite 1301, which was not offered'),
     'all that is offered': (
         accept_all, 'incomplete', 'connection limit reached: 1000'),
     'refusals': (say(REFUSAL), 'incomplete',
@@ -235,45 +236,45 @@ SERVERS: dict[str, tuple[servers.Answer, str, str | None]] = {
     'no more answers': (tire(), 'incomplete',
                         'results not reproducible'),
     'an echo': (echo, 'incomplete',
-                'its answer begins with TLS message 1'),
+                'unexpected TLS message 1'),
     'SSL 3.0': (only_ssl3, 'incomplete',
-                'OpenSSL cannot read its certificate'),
+                'OpenSSL cannot read the certificate'),
     'a certificate that is none': (
         say_for_tls12(RSA_HELLO, record(certificate_message(NOISE[:800]))),
-        'incomplete', 'OpenSSL cannot read its certificate'),
+        'incomplete', 'OpenSSL cannot read the certificate'),
     'a certificate that is cut off': (
         say_for_tls12(RSA_HELLO, record(message(
             11, b'\0\0\x09\0\0\x09abc'))), 'incomplete',
-        'its certificate is cut off'),
+        'truncated certificate'),
     'SPICE': (say(b'REDQ' + bytes(30)), 'no TLS',
-              'this SPICE port is not encrypted; its channels cannot be '
-              'tried: malformed SPICE response'),
+              'this SPICE port is not encrypted, and its channels cannot be '
+              'probed: malformed SPICE response'),
     'HTTP': (say(b'HTTP/1.1 400 Bad Request\r\n\r\n'), 'no TLS',
              'this port speaks HTTP without TLS'),
     'half a banner': (lambda client: client.sendall(b'RFB '), 'incomplete',
-                      'it ended the connection before TLS began'),
+                      'connection closed before TLS'),
     'a strange banner': (
         lambda client: client.sendall(b'RFB what is this?\n' + NOISE),
         'incomplete', 'no RFB banner'),
     'an old VNC': (old_vnc, 'no TLS',
-                   'its version of VNC (3.3) is too old for TLS'),
+                   'RFB version 3.3 is too old for TLS'),
     'a VNC without VeNCrypt': (vnc(b'\2\1\2'), 'no TLS',
                                'this VNC console is not encrypted'),
-    'a VNC that turns away': (vnc(b'\0\0\0\0\4busy'), 'incomplete',
+    'a VNC that rejects clients': (vnc(b'\0\0\0\0\4busy'), 'incomplete',
                               'server rejected the client'),
     'a VNC of an old VeNCrypt': (vnc(b'\1\x13', b'\0\1'), 'incomplete',
-                                 'its VeNCrypt is older than 0.2'),
+                                 'VeNCrypt version older than 0.2'),
     'a VNC that refuses VeNCrypt': (
         vnc(b'\1\x13', b'\0\2', b'\1\0'), 'incomplete',
         'server rejected VeNCrypt 0.2'),
     'a VNC without TLS': (
         vnc(b'\1\x13', b'\0\2', b'\0\1\0\0\1\0'), 'no TLS',
-        'its VeNCrypt has no TLS'),
+        'VeNCrypt without TLS'),
     'a VNC that refuses a sub-type': (
         vnc(b'\1\x13', b'\0\2', b'\0\2\0\0\1\5\xff\xff\xff\xff', b'\0'),
         'incomplete', 'server rejected sub-type 261'),
     'a VNC that stalls': (vnc(b'\xff'), 'incomplete',
-                          'no full answer came within 10 seconds'),
+                          'no full answer within 10 seconds'),
     'a VNC with noise for TLS': (
         vnc(b'\1\x13', b'\0\2', b'\0\1\0\0\1\5', b'\1', NOISE),
         'incomplete', 'malformed TLS message'),
@@ -313,14 +314,13 @@ def test_one_line_says_why_a_server_is_not_scanned(
     assert state != 'no TLS' or console['findings']
 
 
-def test_what_was_found_until_then_is_kept_and_judged(
+def test_what_was_found_until_then_is_kept_and_assessed(
         results: dict[str, Console]) -> None:
     assert list(results['SSL 3.0']['protocols']) == ['SSLv3']
     suite, = results['SSL 3.0']['protocols']['SSLv3']
     assert suite['suite'] == 'RC4-SHA'
     assert suite['strength'] == 'broken'
-    assert results['SSL 3.0']['findings'][0]['finding'].startswith(
-        'SSLv3 is accepted;')
+    assert results['SSL 3.0']['findings'][0]['code'] == 'protocol-version'
 
 
 @pytest.mark.parametrize('end', [
@@ -332,8 +332,8 @@ def test_failure_at_a_choice_does_not_hide_what_is_accepted(
     with servers.fake(fail_at({0x0033}, end, 0x0035)) as (_, port):
         process = newest_command.run('scan', '127.0.0.1:%d' % port, '--json')
     console, = json.loads(process.stdout)['consoles']
-    # Its certificate is none.
-    assert console['problem'] == 'OpenSSL cannot read its certificate'
+    # Its certificate is invalid.
+    assert console['problem'] == 'OpenSSL cannot read the certificate'
     suite, = console['protocols']['TLSv1.2']
     assert suite['code'] == '0035'
 
@@ -346,10 +346,8 @@ def test_encryption_that_is_optional_is_a_finding(
             REFUSAL)) as (_, port):
         process = newest_command.run('scan', '127.0.0.1:%d' % port, '--json')
     console, = json.loads(process.stdout)['consoles']
-    assert [finding['finding'].partition(';')[0]
-            for finding in console['findings']] == [
-        'TLS without a certificate is on offer',
-        'connections without encryption are on offer']
+    assert [finding['code'] for finding in console['findings']] == [
+        'anonymous-tls', 'unencrypted-offer']
 
 
 def test_servers_cannot_fill_the_memory(newest_command: Command) -> None:
@@ -364,5 +362,5 @@ def test_servers_cannot_fill_the_memory(newest_command: Command) -> None:
         status, output, megabytes = newest_command.measure(
             'scan', *('127.0.0.1:%d' % port for port in ports))
     assert status == 2
-    assert output.count('longer than TLS permits') == 50
+    assert output.count('TLS message: too long') == 50
     assert megabytes < MOST_MEMORY

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 PROGRAM = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from vdsm_tlsciphers.tls import handshake, probe, spice
+from vdsm_tlsciphers.tls import probe, spice, stream
 try:
     print(*spice.open_channels('127.0.0.1', *map(int, sys.argv[2:])))
-except (probe.Unreachable, handshake.ProtocolError) as error:
+except (probe.Unreachable, stream.ProtocolError) as error:
     print('%s: %s' % (type(error).__name__, error))
 """
 

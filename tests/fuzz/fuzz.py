@@ -251,7 +251,7 @@ class Targets:
 
     def tls(self) -> Target:
         """What a server answers to a hello, in pieces of any size."""
-        tls = self.admin('tls.handshake')
+        tls, stream = self.admin('tls.handshake'), self.admin('tls.stream')
         suites = self.admin('tls.cipher_suites')
         offered = {*suites.OLDER, *suites.TLS13}
         versions = sorted(tls.VERSIONS)
@@ -261,35 +261,35 @@ class Targets:
             version = versions[sum(data[:1]) % len(versions)]
             try:
                 answer = tls.read_answer(
-                    tls.Stream(answering, float('inf')), version, offered,
+                    stream.Stream(answering, float('inf')), version, offered,
                     True)
             except (tls.HandshakeRejected, tls.NotTLS) as refusal:
                 assert getattr(refusal, 'alert', None) in {None, *range(256)}
-            except tls.ProtocolError as broken:
+            except stream.ProtocolError as broken:
                 assert re.fullmatch('[ -~]+', str(broken))
             else:
                 assert answer.version == version
                 assert answer.suite in offered
                 assert answer.group in {None, *range(65536)}
-            assert answering.read <= tls.LONGEST_ANSWER + 65536
+            assert answering.read <= stream.LONGEST_ANSWER + 65536
 
         return check
 
     def vencrypt(self) -> Target:
         """What a VNC server says before TLS begins, to two clients."""
-        tls, vnc = self.admin('tls.handshake'), self.admin('tls.vencrypt')
+        stream, vnc = self.admin('tls.stream'), self.admin('tls.vencrypt')
 
         def check(data: bytes) -> None:
             negotiation = vnc.VeNCryptNegotiation()
             first = Answering(data[1:], data[:1])
             try:
-                negotiation.begin(tls.Stream(first, float('inf')))
-            except (vnc.NoTLS, tls.ProtocolError) as broken:
+                negotiation.begin(stream.Stream(first, float('inf')))
+            except (vnc.NoTLS, stream.ProtocolError) as broken:
                 assert re.fullmatch('[ -~]+', str(broken))
                 return
             assert set(negotiation.subtypes) & {*vnc.X509, *vnc.ANONYMOUS}
             again = Answering(data[1:], b'')
-            negotiation.again(tls.Stream(again, float('inf')))
+            negotiation.again(stream.Stream(again, float('inf')))
             assert first.said == again.said
 
         return check

@@ -10,6 +10,7 @@ import contextlib
 import json
 import pathlib
 import random
+import re
 import subprocess
 import time
 import uuid
@@ -172,8 +173,8 @@ def test_port_that_libvirt_has_chosen_beside_that_with_tls_is_named(
             vm.arguments.index('-spice') + 1].split(',')
             if option.startswith('port=')}
         line, = [line for line in document['findings'] + document['notes']
-                 if 'without TLS' in line]
-        assert 'port %s without TLS' % ports.pop() in line
+                 if re.search(r'\[spice-(plaintext|tls-required)\]$', line)]
+        assert 'port %s ' % ports.pop() in line
         vm.host.connection.lookupByName(vm.name).destroy()
 
 
@@ -249,8 +250,8 @@ def test_console_without_encryption_is_a_finding(
     vm = start(support.lab_domain('vnc'), host)
     document, = check('--running', host=host)['vms']
     assert codes(document) == {'console-not-encrypted'}
-    refused = check('--vm', vm.name, 'tlsprofile=modern', host=host)['refused']
-    assert 'the VNC console of this VM is not encrypted; remedy: ' in refused
+    refusal = check('--vm', vm.name, 'tlsprofile=modern', host=host)['refusal']
+    assert refusal['code'] == 'vnc-without-tls'
     # It is, from the next start on, and not yet.
     with turned('vnc_tls', 1, host.root / 'qemu.conf'):
         document = check('--vm', vm.name, 'tlsprofile=modern', host=host)
@@ -478,7 +479,7 @@ def test_vm_that_the_hook_has_refused_starts_as_check_says(
 
 
 @pytest.mark.parametrize('break_it', [without_run_bit, replaced])
-def test_vm_whose_guard_nobody_took_out_can_start_once_the_hook_is_there(
+def test_vm_whose_guard_was_not_removed_can_start_once_the_hook_runs(
         vdsm: Vdsm, break_it: Callable[
             [pathlib.Path], contextlib.AbstractContextManager[None]]) -> None:
     properties = {**GUARD, 'tlsprofile': 'modern'}
@@ -500,7 +501,7 @@ def test_vm_whose_guard_nobody_took_out_can_start_once_the_hook_is_there(
     process = subprocess.run(['vdsm-tlsciphers', 'check', '--vm', 'web1'],
                              capture_output=True, text=True)
     assert process.returncode == 0, process.stdout
-    assert 'Today: this is no longer so; start it\n' in process.stdout
+    assert 'Now: the cause is gone; start it\n' in process.stdout
     assert vdsm(xml, properties)
 
 
@@ -522,7 +523,7 @@ def test_vm_that_the_wrapper_has_refused_is_explained(vdsm: Vdsm) -> None:
             'remove plaintext-channel from -spice')
         last = document['last_start']
         assert (last['by'], last['code'], last['stands']) == (
-            'wrapper', 'spice-plaintext-channel', None)
+            'wrapper', 'spice-channels', None)
         assert last['line'].startswith('qemu-kvm-modified: ')
         assert subprocess.run(
             ['vdsm-tlsciphers', 'check', '--vm', 'web1'],
@@ -554,9 +555,8 @@ def test_vm_that_was_destroyed_had_a_start_that_was_not_refused(
         vdsm: Vdsm) -> None:
     assert vdsm(support.lab_domain('spice', 'vnc', name='web1'),
                 {**GUARD, 'tlsprofile': 'modern'})
-    words = 'its last start here was not refused ('
     assert [note for note in check('--vm', 'web1')['notes']
-            if words in note and 'it ended: destroyed' in note]
+            if note.endswith('it ended: destroyed) [start-not-refused]')]
     VDSM_LOG.unlink()
     process = subprocess.run(['vdsm-tlsciphers', 'check', '--vm', 'web1'],
                              capture_output=True, text=True)
@@ -584,7 +584,7 @@ def test_vm_starts_with_its_guard_where_its_vnc_console_is_not_encrypted(
         capture_output=True, text=True).stdout
     order = [text.index(words) for words in (
         'on another host', 'Console > SPICE', 'Console > Headless Mode',
-        '(remove it)', 'VNC then has no encryption at all')]
+        '(remove it)', 'VNC is then not encrypted')]
     assert order == sorted(order)
     # All as it says.
     for displays in (('spice', 'vnc'), ('spice',), ()):
@@ -633,7 +633,7 @@ def test_host_with_a_broken_hook_or_wrapper_passes_no_vm(
                           'extra_cpu_flags=')
         assert 'host-not-in-order' in codes(unguarded) | {
             (unguarded['refusal'] or {}).get('code')}
-        # A VM that asks for nothing does not need them.
+        # A VM that requests nothing does not need them.
         assert 'host-not-in-order' not in codes(check(
             '--vm', vm.name, 'tlsprofile=none', 'extra_cpu_flags='))
         answer = subprocess.run(['vdsm-tlsciphers', 'doctor', '--json'],

@@ -49,8 +49,8 @@ MANUAL = {'ciphers': 'ECDHE-RSA-AES256-GCM-SHA384'}
 # The name of a socket that is given none.
 RANDOM = '^./qemu-socket-.{6}$'
 
-# What the wrapper refuses although QEMU would start, by its code, and what QEMU
-# must say then (a function of Report), if anything.
+# What the wrapper refuses although QEMU would start, by its code, and what
+# QEMU must say then (a function of Report), if anything.
 STRICTER = {
     # Policies that the VM's consoles cannot have. Of several addresses the
     # last one is "none" in a spelling that libvirt does not use.

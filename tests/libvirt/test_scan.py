@@ -285,7 +285,7 @@ def test_a_console_that_was_moved_live_is_scanned(
                 'type': 'inet', 'host': '127.0.0.1', 'port': '5999'}]}}))
     console = scan(vm.name)['vnc']
     assert (console['port'], console['state']) == (5999, 'scanned')
-    # A QEMU that hangs cannot tell, and that is said.
+    # A QEMU that hangs cannot tell, and that is reported.
     os.kill(vm.pid, signal.SIGSTOP)
     try:
         process = run(vm.name)
@@ -309,8 +309,8 @@ def test_who_may_not_look_at_emulators_scans_what_the_xml_has(
     assert {console['port'] for console in document['consoles']} == {
         vm.tls_port, vm.vnc_port, vm.websocket_port}
     line, = process.stderr.splitlines()
-    assert line.startswith('vdsm-tlsciphers: lab: the ports are those of the '
-                           'domain XML')
+    assert line.startswith('vdsm-tlsciphers: lab: ')
+    assert line.endswith(' [ports-of-xml]')
     assert line.endswith(' [ports-of-xml]')
 
 
@@ -362,9 +362,9 @@ def test_a_vm_that_is_not_there_is_one_line(
     assert process.returncode == 2
     assert process.stdout == ''
     assert process.stderr == (
-        'vdsm-tlsciphers: nobody: no VM of this host has that name; "virsh '
-        '-r list --all" has those that there are; or give a port, as '
-        'HOST:PORT\n')
+        'vdsm-tlsciphers: nobody: no VM of this host has this name or UUID; '
+        '"virsh -r list --all" lists them, or give HOST:PORT '
+        '[no-such-vm]\n')
 
 
 def test_a_host_without_consoles_has_nothing_to_scan(

@@ -313,7 +313,7 @@ def test_priority_that_was_changed_at_run_time_is_a_difference(
     assert '(set live)\n' in text.stdout
 
 
-def test_priority_that_nobody_asked_for_is_a_difference(
+def test_priority_that_was_not_requested_is_a_difference(
         start: Start, run_hook: RunHook) -> None:
     start(run_hook(support.lab_domain('vnc')).replace('</domain>', """
         <qemu:commandline
@@ -412,7 +412,7 @@ def test_qemu_that_hangs_is_read_from_its_arguments(
     assert text.startswith('lab: configured\n')
     assert settings(found)['priority'] == (TLS13, True, TLS13, 'arguments')
     assert found['settings'][1]['note'] == (
-        'QEMU could not be asked: it does not answer within 5 seconds')
+        'cannot query QEMU: no answer within 5 seconds')
 
 
 def test_other_process_is_not_taken_for_the_emulator(
@@ -436,21 +436,22 @@ def test_program_that_is_no_qemu_is_not_taken_for_the_emulator(
     vm = start_with('spice', tlsciphers=GOOD_CIPHERS)
     with instead_of(vm, POSE + 'pose([], {})', name='python'):
         found = only_vm(exit_status=2)
-    assert found['problem'].endswith(
-        ' is not the emulator of this VM; does it just start or end? then '
-        'ask again')
+    assert found['problem'].endswith(' [no-emulator]')
 
 
 @pytest.mark.parametrize('arguments, environment, problem', [
     ("[b'-spice', b'tls-port=5900,tls-ciphers=\\x1b[2J\\xff\\n']", '{}', None),
-    ("[b'-spice', b',,,=']", '{}', 'a parameter without a name'),
+    ("[b'-spice', b',,,=']", '{}', '[command-line]'),
     ("[b'-vnc', b'0:1,tls-creds=x', b'-object', b'{' * 5000 + "
      "b'tls-creds-x509 \"x\"']", '{}', None),
-    ("[b'-spice']", '{}', '-spice has no value'),
-    ("[b'-chardev', b'-spice', b'-spice', b'x']", '{}', 'cannot tell'),
-    ('[]', "{'OPENSSL_CONF': '/proc/self/fd/' + str(pipe)}", 'regular file'),
-    ('[]', "{'OPENSSL_CONF': '/proc/self/fd/999999999'}", 'cannot be read'),
-    ('[]', "{'OPENSSL_CONF': '/proc/self/fd/' + str(endless)}", 'too long'),
+    ("[b'-spice']", '{}', '[command-line]'),
+    ("[b'-chardev', b'-spice', b'-spice', b'x']", '{}', '[unknown-option]'),
+    ('[]', "{'OPENSSL_CONF': '/proc/self/fd/' + str(pipe)}",
+     'not a regular file [emulator-unreadable]'),
+    ('[]', "{'OPENSSL_CONF': '/proc/self/fd/999999999'}",
+     '[emulator-unreadable]'),
+    ('[]', "{'OPENSSL_CONF': '/proc/self/fd/' + str(endless)}",
+     'MiB [emulator-unreadable]'),
     ('[]', "{'OPENSSL_CONF': '/proc/self/fd/../../../etc/passwd'}", None)])
 def test_emulator_that_was_taken_over_does_no_harm(
         start_with: StartWith, arguments: str, environment: str,
@@ -525,7 +526,7 @@ def test_spice_port_on_which_all_channels_demand_tls_is_none(
     found = only_vm()
     assert found['statement'] == 'effective'
     assert sorted(consoles(found).values()) == [True, True]
-    assert 'effective: all channels demand TLS\n' in run().stdout
+    assert 'effective: all channels require TLS\n' in run().stdout
     configured = only_vm('--no-handshake')
     assert (configured['statement'], set(consoles(configured).values())) == (
         'configured', {None})
@@ -712,7 +713,7 @@ def test_profile_without_a_setting_is_named(
                         'a'))
     found = only_vm(exit_status=1)
     assert differences(found) == [(None, 'property-not-applied')]
-    assert 'the profile has no setting in /etc/vdsm/tlsciphers.conf' in (
+    assert 'this profile sets nothing in /etc/vdsm/tlsciphers.conf' in (
         found['differences'][0]['text'])
     assert len(found['settings']) == default
 
@@ -772,7 +773,7 @@ def test_other_listeners_are_listed_and_not_counted(
     assert {(other['port'], other['what'])
             for other in found['other_listeners']} == {
                 (6113, 'character device'), (6114, 'gdb')}
-    # QEMU is not asked for what its arguments tell.
+    # QEMU is not queried about what its arguments show.
     assert 'custom-monitor' not in vm.log
     ask(connection, vm, 'nbd-server-start', addr={
         'type': 'inet', 'data': {'host': '127.0.0.1', 'port': '6115'}})
@@ -804,12 +805,12 @@ def test_vms_that_hang_are_asked_side_by_side(start_with: StartWith) -> None:
 
 def test_consoles_of_another_network_are_not_proven(
         start_with: StartWith) -> None:
-    """What answers here at their ports would be somebody else."""
+    """Another process may listen on their ports here."""
     start_with('spice', 'vnc', **BOTH)
     found = only_vm(enter=['unshare', '--net'])
     assert (found['state'], found['statement']) == ('in force', 'configured')
     assert {console['note'] for console in found['consoles']} == {
-        'it is in another network namespace'}
+        'its emulator is in another network namespace'}
 
 
 def test_headless_vm_with_a_policy_is_not_without_one(
@@ -883,12 +884,12 @@ sockets = []
 
 
 @pytest.mark.parametrize('program, problem, codes', [
-    ('listen(257)\npose([], {})', 'more than 256 ports', []),
+    ('listen(257)\npose([], {})', '[too-many-listeners]', []),
     ("pose([b'-vnc', b','.join([b'vnc=0:1'] * 5000)], {})",
-     'more than 64 consoles', []),
+     '[too-many-consoles]', []),
     ("ports = listen(100)\npose([b'-vnc', b'127.0.0.1:%%d,to=9999' %% ("
-     "min(ports) - 5900)], {})", 'more than 64 consoles', []),
-    # QEMU, whom libvirt still knows, says that they are none of its own.
+     "min(ports) - 5900)], {})", '[too-many-consoles]', []),
+    # QEMU, which libvirt still reaches, has other consoles.
     ('listen(3)\npose([], {})', None, ['console-of-another-process']),
     ("port, = listen(1)\npose([b'-spice', b'tls-port=%%d' %% port], {})",
      None, ['value-missing', 'console-of-another-process']),
@@ -911,11 +912,11 @@ def test_emulator_that_was_taken_over_and_listens_does_no_harm(
 
 
 @pytest.mark.parametrize('arguments, enter, line', [
-    (['nobody'], [], 'nobody: no VM with that name or UUID runs on this '
-     'host; "virsh -r list" shows those that do'),
+    (['nobody'], [], 'nobody: no VM with this name or UUID runs on this '
+     'host; "virsh -r list" lists those that do [no-such-vm]'),
     ([], ['setpriv', '--reuid=65534', '--clear-groups'],
-     'status reads the command lines of emulators, which only root may; run '
-     'it as root')])
+     'only root can read the command lines of emulators; run this as root '
+     '[not-root]')])
 def test_what_cannot_be_done_is_one_line(arguments: list[str],
                                          enter: list[str], line: str) -> None:
     process = run(*arguments, enter=enter)
@@ -944,8 +945,8 @@ def test_policies_without_a_guard_are_advice_and_no_difference(
         'guarded': True, 'bare': False, 'old': False, 'default': False,
         'lab': None}
     text = run().stdout
-    advice, = [line for line in text.splitlines() if 'Advice' in line]
-    assert advice.startswith('Advice: without the guard: bare; ')
+    advice, = [line for line in text.splitlines() if '[no-guard]' in line]
+    assert advice.startswith('Without a guard: bare: ')
     assert [line.split()[1] for line in text.splitlines()
             if line.startswith('  guard ')] == [
                 'no', 'no', 'yes', 'unknown', 'no']
@@ -960,7 +961,7 @@ def test_vm_that_runs_in_spite_of_its_guard_is_a_difference(
     found = only_vm(exit_status=1)
     assert ('vnc', 'guard-not-kept') in differences(found)
     assert 'spice' not in {display for display, _ in differences(found)}
-    assert 'another hook took it out' in json.dumps(found)
+    assert 'another hook removed it' in json.dumps(found)
     # One that has lost its policy as well.
     start(without_guard(of_engine(
         support.lab_domain('spice', 'vnc', name='lost'), '4.5', **GUARD)))
@@ -1001,7 +1002,7 @@ def test_guard_at_a_level_for_which_the_engine_writes_none(
     assert (found['guard'], found['guard_requested']) == (guard, True)
     text = run().stdout
     assert '  guard        %s\n' % words in text
-    assert 'Advice' not in text
+    assert '[no-guard]' not in text
     process = subprocess.run(
         ['vdsm-tlsciphers', 'check', '--json', '--vm', 'lab'],
         stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
@@ -1018,4 +1019,4 @@ def test_console_that_another_hook_has_added_is_told_of_a_guarded_vm(
     found = only_vm(exit_status=1)
     text, = [item['text'] for item in found['differences']
              if item['code'] == 'guard-not-kept']
-    assert text.endswith(': another hook has added this console')
+    assert text.endswith(': another hook added this console')

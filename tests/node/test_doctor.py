@@ -62,8 +62,7 @@ def test_module_that_is_missing_is_a_warning_and_vms_start(
     assert 'tlsciphers' not in node.read('semodule --list')
     found, _ = doctor(node)
     assert found == {'SELinux module': 'tlsciphers is not in the policy '
-                     'store; the label of the wrapper comes from the base '
-                     'policy alone'}
+                     'store: only the base policy labels the wrapper'}
     assert node.label(WRAPPER) == 'qemu_exec_t'
     assert node.label(EMULATOR) == 'bin_t'
     node.mark()

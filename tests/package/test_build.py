@@ -180,7 +180,7 @@ def test_one_file_looks_for_a_host_where_the_rpm_has_it(
     assert hooks + '/before_vm_start/50_emulator' in process.stdout
     assert '/usr/local/' not in process.stdout
     # What "make install" installs is not touched by it.
-    built = build.source / 'admin/built/vdsm_tlsciphers/host/checks.py'
+    built = build.source / 'admin/built/vdsm_tlsciphers/host/finding.py'
     assert build.run('make', '-n', 'all').count('GEN') == 0
     assert ("'/usr/local/" in built.read_text()) == (
         '--prefix=/opt/a_b' not in options)

@@ -33,9 +33,9 @@ def explained() -> list[str]:
 
 
 def key(message: str) -> str:
-    """Return the longest run of words before the remedy of a message, or ''."""
+    """Return the longest run of words before a message's remedy, or ''."""
     runs = re.split(r'%\{\w+\}|\$\{?[\w*#/%]+\}?|[][:;,()<>="`|\n]',
-                    message.split('; ')[0])
+                    message.partition('; ')[0])
     longest = max((run.strip() for run in runs), key=len)
     return longest if ' ' in longest else ''
 

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""Whether what a console accepts is within its policy, and a baseline."""
+"""Assesses what a console accepts against its policy and a baseline."""
 
 import collections
 import functools
@@ -11,7 +11,8 @@ import tlsciphers_config
 import tlsciphers_values
 from tlsciphers_values import group_key
 
-from vdsm_tlsciphers import UserError
+from vdsm_tlsciphers import UserError, codes
+from vdsm_tlsciphers.output import clean
 from vdsm_tlsciphers.tls import (
     certificate,
     cipher_suites,
@@ -29,39 +30,44 @@ if TYPE_CHECKING:
 
 NO_BASELINE = tlsciphers_config.NO_PROFILE
 
-# What Mozilla's guidelines have beside the groups of our profiles.
+# Mozilla's guidelines permit it beside the groups of our profiles.
 HYBRID_GROUP = 'x25519mlkem768'
 
 
 NO_TLS: 'documents.ScanState' = 'no TLS'
-# The code of a SPICE console that has a port without TLS, and no other.
+# The code of a SPICE console whose only port has no TLS.
 NO_TLS_PORT = 'no-tls-port'
-# The worst first.
-SEVERITIES: 'tuple[documents.Severity, ...]' = (
-    'critical', 'high', 'medium', 'low', 'info')
 SUITE_SEVERITIES: 'dict[documents.Strength, documents.Severity]' = {
     'broken': 'high', 'weak': 'medium', 'acceptable': 'low', 'strong': 'low'}
 
 if TYPE_CHECKING:
     class Violation(NamedTuple):
-        """What is accepted beyond some bounds (text)."""
+        """What is accepted beyond an AllowedSet (text)."""
 
         code: str
-        severity: documents.Severity
         text: str
+        severity: documents.Severity
 else:
-    Violation = collections.namedtuple('Violation', 'code severity text')
+    Violation = collections.namedtuple('Violation', 'code text severity')
 
-# What a VNC port can have on offer beside TLS with a certificate.
+
+def violation(code: str, text: str) -> Violation:
+    """Return a Violation whose severity does not depend on the facts."""
+    return Violation(code, text, codes.SEVERITY[code])
+
+
+# What a VNC port can offer beside TLS with a certificate.
 UNENCRYPTED = {
-    'anonymous TLS': Violation('anonymous-tls', 'high', 'TLS without a '
-                               'certificate is on offer'),
-    'no TLS': Violation('unencrypted-offer', 'critical', 'connections '
-                        'without encryption are on offer')}
+    'anonymous TLS': violation('anonymous-tls', 'TLS without a certificate is '
+                               'offered'),
+    'no TLS': violation('unencrypted-offer', 'connections without encryption '
+                        'are offered')}
+# The usual remedy: with a profile, and what it replaces.
+SET_PROFILE = 'set tlsprofile=%s on the VM%s, shut it down and start it'
 KNOWN_SIGNATURES = frozenset(handshake.SIGNATURE_NAMES.values())
-# Different values of policies that are looked up, each by a program.
+# Different values of policies, each of which a program is run for.
 MOST_VALUES = 1000
-# Longer than any that the hook takes.
+# Longer than any that the hook accepts.
 LONGEST_VALUE = 4096
 
 
@@ -85,14 +91,14 @@ class AllowedSet:
         self.signatures = signatures
 
     def permits_group(self, name: str) -> bool:
-        """Tell whether a group of handshake.GROUPS is within the bounds."""
+        """Tell whether a group of handshake.GROUPS is permitted."""
         return self.groups is None or group_key(name) in self.groups
 
     @property
     def permits_finite_field(self) -> bool:
         """
-        Whether a group for DHE is within the bounds. Where none is, a server
-        can do DHE with a prime of its own all the same.
+        Whether a group for DHE is permitted. Where none is, a server can
+        still do DHE with a prime of its own.
         """
         return any(self.permits_group(name)
                    for name in handshake.GROUPS.values()
@@ -101,7 +107,7 @@ class AllowedSet:
     def violations(self, protocols: 'dict[str, list[documents.Suite]]',
                    groups: 'Iterable[str]',
                    signatures: 'Iterable[str]') -> 'list[Violation]':
-        """Return what is accepted (as a scan has it) beyond it."""
+        """Return what is accepted (facts of a scan) beyond the set."""
         found: list[Violation] = []
         versions = [version for version in protocols
                     if self.versions is None or version in self.versions]
@@ -109,10 +115,10 @@ class AllowedSet:
                   if version not in versions]
         if beyond:
             found.append(Violation(
-                'protocol-version', min(map(_version_severity, beyond),
-                                        key=SEVERITIES.index),
-                '%s %s accepted' % (', '.join(beyond), 'are' if len(
-                    beyond) > 1 else 'is')))
+                'protocol-version', '%s %s accepted' % (
+                    ', '.join(beyond), 'are' if len(beyond) > 1 else 'is'),
+                min(map(_version_severity, beyond),
+                    key=codes.SEVERITIES.index)))
         for version in versions:
             permitted = self.tls13 if version == 'TLSv1.3' else self.older
             others = [suite for suite in protocols[version]
@@ -120,22 +126,22 @@ class AllowedSet:
                       and int(suite['code'], 16) not in permitted]
             if others:
                 found.append(Violation(
-                    'cipher-suite', min(map(_suite_severity, others),
-                                        key=SEVERITIES.index),
-                    '%s is accepted with %s' % (version, ', '.join(
-                        suite['suite'] for suite in others))))
+                    'cipher-suite', '%s is accepted with %s' % (
+                        version, ', '.join(suite['suite']
+                                           for suite in others)),
+                    min(map(_suite_severity, others),
+                        key=codes.SEVERITIES.index)))
         beyond = [group for group in groups if not self.permits_group(group)]
         if beyond:
-            found.append(Violation(
-                'key-exchange-group', 'low', 'key-exchange group%s %s '
-                'accepted' % ('s' if len(beyond) > 1 else '',
-                              ', '.join(beyond))))
+            found.append(violation(
+                'key-exchange-group', 'key-exchange group%s %s accepted' % (
+                    's' if len(beyond) > 1 else '', ', '.join(beyond))))
         beyond = [name for name in signatures if self.signatures is not None
                   and name not in self.signatures]
         if beyond:
-            found.append(Violation(
-                'signature-algorithm', 'low', 'TLS 1.2 signatures with %s '
-                'accepted' % ', '.join(beyond)))
+            found.append(violation(
+                'signature-algorithm', 'TLS 1.2 signatures with %s accepted'
+                % ', '.join(beyond)))
         return found
 
 
@@ -158,8 +164,8 @@ def governing_keys(display: 'documents.ScannedDisplay') -> 'tuple[str, ...]':
 
 def policy_bounds(values: 'dict[str, str]') -> AllowedSet:
     """
-    Return the AllowedSet of a policy ({key of tlsciphers_values.KEYS: value}). Raises
-    UserError where the libraries of this host do not understand it.
+    Return the AllowedSet of a policy ({key of tlsciphers_values.KEYS: value}).
+    Raises UserError where the libraries of this host reject it.
     """
     for key, value in values.items():
         _check_value(key, value)
@@ -187,12 +193,13 @@ def _check_value(key: str, value: str) -> None:
     try:
         tlsciphers_values.check_characters(name, value[:LONGEST_VALUE])
     except tlsciphers_values.Refused as refusal:
-        raise UserError(str(refusal).replace('tlsciphers: ', '', 1))
+        raise UserError(refusal.text, refusal.remedy, refusal.code)
     if len(value) > LONGEST_VALUE:
-        raise UserError('%s: a value of %d characters' % (key, len(value)))
+        raise UserError('%s: a value of %d characters' % (key, len(value)), '',
+                        'value-too-long')
     if len(_seen) >= MOST_VALUES:
-        raise UserError('%s: more than %d different values' % (key,
-                                                               MOST_VALUES))
+        raise UserError('%s: more than %d different values' % (
+            key, MOST_VALUES), '', 'too-many-values')
     _seen.add((key, value))
 
 
@@ -204,13 +211,14 @@ def _cipher_list(ciphers: str) -> 'frozenset[int]':
     """Return the suites (frozenset of int) of an OpenSSL cipher list."""
     names = ciphers.split(':')
     if all(name in cipher_suites.CODES for name in names):
-        # Whatever this host's OpenSSL can do.
+        # Whether or not this host's OpenSSL knows them.
         return frozenset(cipher_suites.CODES[name] for name in names)
     codes = re.findall(r'0x(\w\w),0x(\w\w) - ', libraries.ask(
-        tlsciphers_values.OPENSSL, 'ciphers', '-s', '-V', '-tls1_2', '--', ciphers))
+        tlsciphers_values.OPENSSL, 'ciphers', '-s', '-V', '-tls1_2', '--',
+        ciphers))
     if not codes:
-        raise UserError('OpenSSL of this host knows no suite of %s'
-                        % tlsciphers_values.printable(ciphers))
+        raise UserError('ciphers: %s: no usable cipher suite remains'
+                        % clean(ciphers, 60), '', 'unknown-value')
     return frozenset(int(first + second, 16) for first, second in codes)
 
 
@@ -219,13 +227,14 @@ def _priority_bounds(priority: str) -> AllowedSet:
     """Return the AllowedSet of a GnuTLS priority string."""
     versions, listed, groups = libraries.list_priority(priority)
     if not versions:
-        raise UserError('GnuTLS of this host does not know %s'
-                        % tlsciphers_values.printable(priority))
-    # It drops the end of a string that has too many elements for it.
+        raise UserError('priority: %s: GnuTLS of this host rejects it'
+                        % clean(priority, 60), '', 'unknown-value')
+    # It ignores the end of a string that has too many elements.
     left, _, _ = libraries.list_priority(priority + ':-VERS-TLS-ALL')
     if set(left).intersection(libraries.GNUTLS_VERSIONS):
-        raise UserError('GnuTLS of this host does not read the end of %s'
-                        % tlsciphers_values.printable(priority))
+        raise UserError('priority: %s: GnuTLS of this host does not read this '
+                        'string to its end' % clean(priority, 60), '',
+                        'priority-cut')
     codes = {int(code, 16) for _, code in listed}
     return AllowedSet(set(versions), codes.difference(cipher_suites.TLS13),
                       codes.intersection(cipher_suites.TLS13),
@@ -254,8 +263,8 @@ def _signature(name: str) -> str:
 
 def read_baseline(name: str) -> 'dict[str, str] | None':
     """
-    Return the settings ({name of tlsciphers_values.SETTINGS: value}) of a profile,
-    None for "none". Raises UserError where there is no such profile.
+    Return the settings ({name of tlsciphers_values.SETTINGS: value}) of a
+    profile, None for "none". Raises UserError where there is no such profile.
     """
     if name == NO_BASELINE:
         return None
@@ -264,12 +273,13 @@ def read_baseline(name: str) -> 'dict[str, str] | None':
     try:
         sections = tlsciphers_config.read_host_default()
     except tlsciphers_values.Refused as refusal:
-        raise UserError(str(refusal))
+        raise UserError(refusal.text, refusal.remedy, refusal.code)
     if 'profile ' + name not in sections:
-        raise UserError('--baseline %s: no such profile; known are %s; add '
-                        '[profile %s] to %s or correct the name' % (
-                          name, ', '.join(tlsciphers_config.profile_names(sections)),
-                          name, tlsciphers_config.HOST_DEFAULT))
+        raise UserError('--baseline %s: no such profile' % name, 'use one of '
+                        '%s, or add [profile %s] to %s' % (
+                            ', '.join(tlsciphers_config.profile_names(
+                                sections)), name,
+                            tlsciphers_config.HOST_DEFAULT), 'unknown-profile')
     return {key: value for key, (value, _)
             in sections['profile ' + name].items()}
 
@@ -277,12 +287,12 @@ def read_baseline(name: str) -> 'dict[str, str] | None':
 def baseline_bounds(settings: 'dict[str, str]',
                     display: 'documents.ScannedDisplay') -> AllowedSet:
     """
-    Return the AllowedSet of a baseline (as read_baseline() has it) for a
-    display. Raises UserError where it has none, or is not understood.
+    Return the AllowedSet of a baseline (of read_baseline()) for a display.
+    Raises UserError where it has none, or cannot be evaluated.
     """
     is_vnc = display in ('vnc', 'websocket')
-    # Suites and versions are the same to both libraries. A built-in profile
-    # names them, so that it means the same on each host.
+    # Both libraries have the same suites and versions. A built-in profile
+    # names them, so that it is the same on each host.
     openssl = {key: value for key, value in settings.items()
                if key != 'tlspriority'}
     built_in = settings in tlsciphers_config.PROFILES.values()
@@ -290,7 +300,8 @@ def baseline_bounds(settings: 'dict[str, str]',
             is_vnc or not openssl):
         return _priority_bounds(settings['tlspriority'])
     if not openssl:
-        raise UserError('the profile has no setting for this console')
+        raise UserError('the profile sets nothing for this console', '',
+                        'no-setting')
     values = {key[len('tls'):]: value for key, value in openssl.items()}
     tokens = [token for token in values.pop('ciphers', '').split(':')
               if token]
@@ -312,10 +323,11 @@ def findings(console: 'documents.Console',
     Return the findings (list of dict) about a console, from its facts alone.
 
     Arguments:
-        console (dict): as a scan has it; its "findings" are not looked at.
-        baseline (dict or None): as read_baseline() has it.
+        console (dict): of a scan; its "findings" are ignored.
+        baseline (dict or None): of read_baseline().
         name (str): of the baseline.
-        times (sequence of str): at each of which its certificate must hold.
+        times (sequence of str): at each of which its certificate must be
+            valid.
     """
     policy = console['policy']
     found = []
@@ -323,38 +335,36 @@ def findings(console: 'documents.Console',
         values = {key: setting['value'] for key, setting in policy.items()
                   if key in tlsciphers_values.KEYS}
         found = _compare('policy', console, lambda: policy_bounds(values),
-                         'the policy is not effective: vdsm-tlsciphers status '
-                         'tells more; shut the VM down and start it')
+                         'shut the VM down and start it; "vdsm-tlsciphers '
+                         'status" shows why the policy is not effective')
     if baseline is not None:
         found += _compare('baseline', console, lambda: baseline_bounds(
             baseline, console['display']), _remedy(console, name))
-        found += [_finding('baseline', violation, remedy or _remedy(
-            console, name)) for violation, remedy in _flaws(console, times)]
+        found += [_finding('baseline', each, remedy or _remedy(
+            console, name)) for each, remedy in _flaws(console, times)]
     against: documents.Against = (
         'policy' if policy is not None else 'baseline')
     for offer in console.get('unencrypted_offers') or ():
-        # Those of later versions are none that are encrypted, either.
+        # Those that later versions report are not encrypted either.
         found.append(_finding(against, UNENCRYPTED.get(offer, Violation(
-            'unencrypted-offer', 'high', '%s is on offer' % offer)),
+            'unencrypted-offer', '%s is offered' % offer, 'high')),
             _encryption(console, name)))
     channels = console.get('open_channels')
     if channels:
-        found.append(_finding(against, Violation(
-            'spice-plaintext', 'critical', 'SPICE channels work without TLS '
-            'on this port: %s' % ', '.join(channels)),
-            _encryption(console, name)))
+        found.append(_finding(against, violation(
+            'spice-plaintext', 'SPICE channels work without TLS on this port: '
+            + ', '.join(channels)), _encryption(console, name)))
     elif console['state'] == NO_TLS:
         found.append(_finding(
-            against, Violation('no-tls', 'critical',
-                               console['problem'] or 'no TLS'),
+            against, violation('no-tls', console['problem'] or 'no TLS'),
             _encryption(console, name)))
     return found
 
 
 def unchecked(console: 'documents.Console') -> 'list[str]':
     """
-    Return what nobody has checked of a console (list of str): facts that a
-    scan, such as one of an older version, does not have.
+    Return what was not checked of a console (list of str): facts that a scan
+    lacks, such as one of an older version.
     """
     found = []
     offers = [(version, suite) for version, accepted
@@ -368,7 +378,7 @@ def unchecked(console: 'documents.Console') -> 'list[str]':
     if any('dh_bits' not in suite for _, suite in offers
            if cipher_suites.is_dhe(int(suite['code'], 16))):
         found.append('Diffie-Hellman primes')
-    # Under another name SHA-1 would not be known again.
+    # SHA-1 under an unknown name would be missed.
     if exchanges & {('TLSv1.2', 'ECDHE'), ('TLSv1.2', 'DHE')} and (
             not console.get('signatures')
             or not KNOWN_SIGNATURES.issuperset(console['signatures'] or ())):
@@ -379,7 +389,7 @@ def unchecked(console: 'documents.Console') -> 'list[str]':
         found.append('extended master secret')
     if (console['display'] == 'vnc' and offers
             and console.get('unencrypted_offers') is None):
-        found.append('offers beside TLS')
+        found.append('unencrypted offers')
     if any(not kind.startswith(('anonymous', 'PSK')) for kind in kinds):
         found += certificate.unchecked(console['certificate'])
     found += ['the policy\'s ' + key for key in console['policy'] or ()
@@ -395,84 +405,82 @@ def _compare(against: 'documents.Against', console: 'documents.Console',
     try:
         bounds = make_bounds()
     except UserError as problem:
-        return [_finding(against, Violation(
-            'not-evaluated', 'high', 'it cannot be evaluated: %s' % problem),
-            'scan from a host that knows it')]
+        return [_finding(against, violation(
+            'not-evaluated', 'the %s cannot be evaluated: %s' % (
+                against, problem.text)),
+            'scan from a host whose libraries know its values')]
     found = bounds.violations(console['protocols'], console['groups'],
                               console.get('signatures') or ())
     if against == 'policy':
         found += _own_primes(bounds, console['protocols'])
-        # Who relies on a policy is worse off than who has none.
-        found = [violation._replace(severity=min(
-            violation.severity, 'high', key=SEVERITIES.index))
-            for violation in found]
-    return [_finding(against, violation, remedy) for violation in found]
+        # Users rely on a policy: any violation is serious.
+        found = [each._replace(severity=min(
+            each.severity, 'high', key=codes.SEVERITIES.index))
+            for each in found]
+    return [_finding(against, each, remedy) for each in found]
 
 
 def _own_primes(bounds: AllowedSet,
                 protocols: 'dict[str, list[documents.Suite]]') -> (
                     'list[Violation]'):
-    """Return what is accepted with primes that are none of the groups."""
+    """Return what is accepted with primes outside the permitted groups."""
     if bounds.permits_finite_field:
         return []
-    # A suite beyond the bounds is a violation by itself.
+    # A suite that is not permitted is a violation of its own.
     names = {suite['suite'] for version, accepted in protocols.items()
              if bounds.versions is None or version in bounds.versions
              for suite in accepted
              if cipher_suites.is_dhe(int(suite['code'], 16)) and (
                  bounds.older is None
                  or int(suite['code'], 16) in bounds.older)}
-    return [Violation(
-        'dhe-outside-groups', 'low', 'keys are exchanged in a Diffie-Hellman '
-        'group of the server, none of the policy, with %s'
+    return [violation(
+        'dhe-outside-groups', 'the server\'s own Diffie-Hellman group, '
+        'outside the policy, is accepted with %s'
         % ', '.join(sorted(names)))] if names else []
 
 
 def _flaws(console: 'documents.Console', times: 'Sequence[str]') -> (
         'Iterator[tuple[Violation, str | None]]'):
-    """Yield what any baseline forbids, and a remedy (None: the usual)."""
+    """Yield what every baseline forbids, and a remedy (None: the usual)."""
     bits = [suite['dh_bits'] for accepted in console['protocols'].values()
             for suite in accepted if 'dh_bits' in suite]
     if bits and min(bits) < cipher_suites.LEAST_BITS:
         yield Violation(
-            'dh-prime', 'medium' if min(bits) >= 1024 else 'high',
-            'keys are exchanged with a Diffie-Hellman prime of %d bits'
-            % min(bits)), None
+            'dh-prime', 'Diffie-Hellman prime of %d bits accepted' % min(bits),
+            'medium' if min(bits) >= 1024 else 'high'), None
     weak = [digest for digest in ('MD5', 'SHA-1') if any(
         name.endswith('+' + digest.replace('-', ''))
         for name in console.get('signatures') or ())]
     if weak:
-        yield Violation(
-            'sha1-signature', 'medium', 'TLS 1.2 signatures with %s accepted '
-            '(RFC 9155)' % ' and '.join(weak)), (
+        yield violation(
+            'sha1-signature', 'TLS 1.2 signatures with %s accepted (RFC 9155)'
+            % ' and '.join(weak)), (
                 'set tlsprotocols=TLSv1.3 on the VM, or tlsciphers with '
                 '@SECLEVEL=2, shut it down and start it'
                 if console['display'] == 'spice' else None)
     if console.get('extended_master_secret') is False:
-        yield Violation(
-            'no-extended-master-secret', 'low', 'no extended master secret '
+        yield violation(
+            'no-extended-master-secret', 'no extended master secret '
             'with TLS 1.2 or older (RFC 7627)'), (
-                'allow TLS 1.3 only, or update what listens')
+                'permit only TLS 1.3, or update the server')
     if console['certificate']:
         for code, flaw in certificate.flaws(console['certificate'], times):
-            yield Violation(code, 'medium', flaw), (
+            yield violation(code, flaw), (
                 'enroll the certificate of the host again in the engine')
 
 
-def _finding(against: 'documents.Against', violation: Violation,
+def _finding(against: 'documents.Against', found: Violation,
              remedy: str) -> 'documents.Finding':
-    return {'against': against,
-            'finding': '%s; %s' % (violation.text, remedy),
-            'code': violation.code, 'text': violation.text, 'remedy': remedy,
-            'severity': violation.severity}
+    return {'against': against, 'finding': '%s; %s' % (found.text, remedy),
+            'code': found.code, 'text': found.text, 'remedy': remedy,
+            'severity': found.severity}
 
 
 def _remedy(console: 'documents.Console', name: str) -> str:
     if console['display'] == 'tls':
         return "restrict it in the server's configuration"
     there = (' in place of its properties' if console['policy'] else '')
-    return ('set tlsprofile=%s on the VM%s, shut it down and start it'
-            % (name, there))
+    return SET_PROFILE % (name, there)
 
 
 def _encryption(console: 'documents.Console', name: str) -> str:
@@ -483,13 +491,12 @@ def _encryption(console: 'documents.Console', name: str) -> str:
         if console.get('code') == NO_TLS_PORT:
             return ('enable TLS for SPICE on the host (spice_tls in '
                     '/etc/libvirt/qemu.conf), shut the VM down and start it')
-        # A default of the host leaves the channels as they are.
+        # A default of the host does not change the channels.
         if any(setting['required']
                for setting in (console['policy'] or {}).values()):
             return ('shut the VM down and start it on a host with this '
-                    'version of vdsm-hook-tlsciphers, which then has every '
-                    'channel demand TLS')
-        return ('set tlsprofile=%s on the VM, shut it down and start it: '
-                'every channel then demands TLS' % (
-                    name if name != NO_BASELINE else 'intermediate'))
+                    'version of vdsm-hook-tlsciphers: every channel then '
+                    'requires TLS')
+        return SET_PROFILE % (name if name != NO_BASELINE else 'intermediate',
+                              '') + ': every channel then requires TLS'
     return 'close the port, or put a TLS proxy in front'

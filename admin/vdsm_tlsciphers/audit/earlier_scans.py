@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""Consoles of earlier scans, to compare later ones with."""
+"""Consoles of earlier scans, for comparisons."""
 
 import ipaddress
 
@@ -33,13 +33,13 @@ class Entry:
 
 class PreviousScan:
     """
-    The consoles of earlier scans, to compare later ones with: totals (Totals),
-    times (set of str), is_later (bool: one that was compared is later than
-    what it was compared with).
+    The consoles of earlier scans, for comparisons: totals (Totals), times (set
+    of str), is_later (bool: one of them is later than what it was compared
+    with).
     """
 
     def __init__(self, documents: 'Iterable[documents.Scan]') -> None:
-        """Take scan documents (iterable of dict) in."""
+        """Read scan documents (iterable of dict)."""
         self.totals = Totals()
         self.times: set[str] = set()
         self.is_later = False
@@ -74,22 +74,21 @@ class PreviousScan:
         return entries[0].result if entries else None
 
     def gone(self) -> 'list[Label]':
-        """Return the labels of consoles that nobody looked for (list)."""
+        """Return the labels of consoles that find() did not return (list)."""
         return [entry.label for entry in dict.fromkeys(self._by_key.values())
                 if not entry.found]
 
 
 def keys(console: 'documents.Console', host: str) -> 'list[Key]':
     """
-    Return what a console can be known by again, the surest first. Ports are
-    given to other VMs in the course of time, so an address counts only where
-    there is no VM.
+    Return what identifies a console, the most reliable first. Ports are
+    reused by other VMs, so an address counts only where no VM is known.
     """
     known: list[Key] = [(name, console[name], console['display'])
                         for name in ('uuid', 'vm') if console[name]]
     if known:
         return known
-    # The same address on every host.
+    # Every host has this address.
     local = host if is_loopback(console['address']) else None
     return [(local, console['address'], console['port'])]
 

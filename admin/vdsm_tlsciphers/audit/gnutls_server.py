@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
 """
-A TLS server as the VNC display of QEMU is one: GnuTLS with a priority string
-and a certificate. The program gnutls-serv listens at every address of a
-machine; this one at the socket that it inherits.
+A TLS server like QEMU's VNC display: GnuTLS with a priority string and a
+certificate. The program gnutls-serv listens on every address; this one on the
+socket that it inherits.
 
-It is a process of its own, see local_server.py: the library reads its
+It is a process of its own, see local_server.py: the library reads the
 environment when it is loaded.
 """
 
@@ -18,7 +18,7 @@ LIBRARY = 'libgnutls.so.30'
 SERVER = 1
 CERTIFICATE = 1
 PEM = 1
-# For a handshake, and for what comes after it.
+# For a handshake, and for the client to leave afterwards.
 SECONDS = 5
 
 
@@ -54,9 +54,10 @@ class Datum(ctypes.Structure):
 
 def set_prime(gnutls: ctypes.CDLL, credentials: ctypes.c_void_p) -> None:
     """
-    Have a prime of 2048 bits for DHE whatever groups are permitted, as QEMU
-    has. It makes its own, which takes long; a known one is as good here. What
-    gnutls_certificate_set_known_dh_params() sets is for permitted groups only.
+    Use a prime of 2048 bits for DHE whatever groups are permitted, as QEMU
+    does. QEMU generates one, which takes long; a known one is as good here.
+    gnutls_certificate_set_known_dh_params() sets one for permitted groups
+    only.
     """
     parameters = ctypes.c_void_p()
     gnutls.gnutls_dh_params_init(ctypes.byref(parameters))
@@ -70,8 +71,8 @@ def set_prime(gnutls: ctypes.CDLL, credentials: ctypes.c_void_p) -> None:
 
 def answer(gnutls: ctypes.CDLL, credentials: ctypes.c_void_p,
            connection: socket.socket, priority: bytes) -> None:
-    """Shake hands with a client, and wait until it goes."""
-    # Blocking, as the library wants it, but with an end.
+    """Shake hands with a client, and wait until it leaves."""
+    # The library needs a blocking socket; its timeouts end it.
     connection.setblocking(True)
     number = ctypes.c_int(connection.fileno())
     session = ctypes.c_void_p()

@@ -3,9 +3,8 @@
 
 """
 What a console with a policy would accept, by handshakes with a server of this
-machine's own libraries under exactly that policy. It listens on the loopback
-only, with a certificate of oVirt's kind (RSA, 2048 bits) that is made for it
-and removed with it.
+machine's libraries under exactly that policy. It listens on the loopback only,
+with a temporary certificate of oVirt's kind (RSA, 2048 bits).
 """
 
 import contextlib
@@ -18,12 +17,11 @@ import subprocess  # nosec B404 # programs by absolute path, no shell
 import sys
 import tempfile
 
-import tlsciphers_values
+from tlsciphers_values import GNUTLS_CLI, OPENSSL
 
-from vdsm_tlsciphers import UserError
+from vdsm_tlsciphers import UserError, programs
 from vdsm_tlsciphers.audit import compliance, scanner
 from vdsm_tlsciphers.host import openssl_conf
-from vdsm_tlsciphers.host import wrapper as installed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,17 +44,17 @@ GNUTLS_SERVER = (
 
 class Dead(Exception):
     """
-    The library takes the policy, but not together with a certificate of
-    oVirt's kind: it would take no client.
+    The library accepts the policy, but not together with a certificate of
+    oVirt's kind: no client could connect.
     """
 
 
 @contextlib.contextmanager
 def server(policy: 'dict[str, str]') -> 'Iterator[int]':
     """
-    The port (int) of a server with a policy ({key of tlsciphers_values.KEYS:
-    value}), for SPICE or, where it has a priority, for VNC. Raises UserError,
-    Dead, and tlsciphers_values.Refused where the wrapper would refuse it.
+    Yield the port (int) of a server with a policy ({key of
+    tlsciphers_values.KEYS: value}), for SPICE or, where it has a priority, for
+    VNC. Raises UserError, Dead, and Refused where the wrapper would refuse it.
     """
     with tempfile.TemporaryDirectory(prefix='vdsm-tlsciphers-') as folder:
         certificate = os.path.join(folder, 'certificate')
@@ -79,32 +77,28 @@ def make_certificate() -> bytes:
         key = os.path.join(folder, 'key')
         with open(configuration, 'w') as file:
             file.write(REQUEST)
-        pem = _run(tlsciphers_values.OPENSSL, 'req', '-config', configuration,
-                   '-x509', '-newkey', 'rsa:2048', '-sha256', '-nodes',
-                   '-subj', '/CN=vdsm-tlsciphers', '-days', '2', '-keyout',
-                   key).stdout
+        pem = _run(OPENSSL, 'req', '-config', configuration, '-x509',
+                   '-newkey', 'rsa:2048', '-sha256', '-nodes', '-subj',
+                   '/CN=vdsm-tlsciphers', '-days', '2', '-keyout', key).stdout
         try:
             with open(key, 'rb') as file:
                 return pem + file.read()
         except OSError as error:
-            raise UserError('openssl makes no certificate to try a policy '
-                            'with: %s; repair openssl' % error.strerror,
+            raise UserError('openssl cannot make a test certificate: %s'
+                            % error.strerror, 'repair openssl',
                             'no-certificate')
 
 
-def _run(*command: str, **keywords: 'dict[str, str]',
+def _run(*command: str, environment: 'dict[str, str]' = programs.CLEAN,
          ) -> 'subprocess.CompletedProcess[bytes]':
     try:
-        return subprocess.run(  # type: ignore[call-overload, no-any-return] # nosec B603
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL, timeout=TIMEOUT,
-            **{'env': {'LC_ALL': 'C'}, **keywords})
+        return programs.run_bytes(*command, environment=environment,
+                                  timeout=TIMEOUT)
     except OSError as error:
-        raise UserError('%s cannot be run: %s' % (command[0], error.strerror),
-                        'cannot-run')
+        raise programs.cannot_run(command[0], error)
     except subprocess.TimeoutExpired:
         raise UserError('%s timed out after %d seconds' % (
-            command[0], TIMEOUT), 'timed-out')
+            command[0], TIMEOUT), 'run this again', 'timed-out')
 
 
 def _start_openssl(policy: 'dict[str, str]', certificate: str, folder: str,
@@ -112,9 +106,9 @@ def _start_openssl(policy: 'dict[str, str]', certificate: str, folder: str,
     environment = {'LC_ALL': 'C'}
     if any(key in policy for key in openssl_conf.KEYS):
         environment['OPENSSL_CONF'] = _configure(policy, folder)
-    # As libspice has it: no parameters for DHE, no TLS 1.0 (reds.cpp).
-    command = [tlsciphers_values.OPENSSL, 's_server', '-accept', ADDRESS + ':0',
-               '-cert', certificate, '-www', '-no_dhe', '-no_tls1']
+    # Like libspice: no parameters for DHE, no TLS 1.0 (reds.cpp).
+    command = [OPENSSL, 's_server', '-accept', ADDRESS + ':0', '-cert',
+               certificate, '-www', '-no_dhe', '-no_tls1']
     if 'ciphers' in policy:
         command += ['-cipher', policy['ciphers']]
     process = _popen(command, env=environment)
@@ -134,8 +128,9 @@ def _configure(policy: 'dict[str, str]', folder: str) -> str:
     """
     path = os.path.join(folder, 'openssl.cnf')
     with openssl_conf.written(policy, path) as (_, problem):
-        if problem:
-            raise installed.Refused(problem[0])
+        refusal = problem
+    if refusal:
+        raise refusal
     return path
 
 
@@ -144,8 +139,8 @@ def _start_gnutls(policy: 'dict[str, str]', certificate: str, _: str,
     with socket.socket() as listener:
         listener.bind((ADDRESS, 0))
         listener.listen(16)
-        # Not a number that the server's standard files get, where those of
-        # this process are closed.
+        # Where this process's standard files are closed, those of the server
+        # would get the number.
         descriptor = fcntl.fcntl(listener, fcntl.F_DUPFD_CLOEXEC, 10)
         process = _popen(
             [sys.executable, '-EsSBc', GNUTLS_SERVER,
@@ -163,38 +158,37 @@ def _popen(command: 'list[str]', env: 'dict[str, str]',
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL, env=env, pass_fds=tuple(pass_fds))
     except OSError as error:
-        raise UserError('%s cannot be run: %s' % (command[0], error.strerror),
-                        'cannot-run')
+        raise programs.cannot_run(command[0], error)
 
 
 def connects(port: int, version: str, gnutls: bool = False) -> bool:
     """
-    Tell whether a client of this machine's OpenSSL, with its defaults and
-    nothing that the host forbids, makes a whole handshake of a version of TLS
-    at a port; where gnutls, one of its GnuTLS counts as well.
+    Tell whether a client of this machine's OpenSSL, with its defaults but
+    without the host's restrictions, completes a handshake of a version of TLS;
+    where gnutls, a client of its GnuTLS counts as well.
     """
-    clients = [[tlsciphers_values.OPENSSL, 's_client', '-connect', '%s:%d' % (
-        ADDRESS, port), CLIENT_VERSIONS[version], '-cipher',
-        'ALL:@SECLEVEL=0']] if version in CLIENT_VERSIONS else []
+    clients = [[OPENSSL, 's_client', '-connect', '%s:%d' % (ADDRESS, port),
+                CLIENT_VERSIONS[version], '-cipher', 'ALL:@SECLEVEL=0']
+               ] if version in CLIENT_VERSIONS else []
     if gnutls:
         from vdsm_tlsciphers.tls.libraries import GNUTLS_VERSIONS
-        clients.append([tlsciphers_values.GNUTLS_CLI, '--insecure', '--port',
-                        str(port), '--priority', 'NORMAL:-VERS-ALL:+VERS-'
+        clients.append([GNUTLS_CLI, '--insecure', '--port', str(port),
+                        '--priority', 'NORMAL:-VERS-ALL:+VERS-'
                         + GNUTLS_VERSIONS[version], ADDRESS])
-    # What the host forbids to its own programs a client elsewhere may do.
-    return any(_run(*client, env={'LC_ALL': 'C', 'OPENSSL_CONF': os.devnull}
-                    ).returncode == 0 for client in clients)
+    # A client elsewhere may do what this host forbids its programs.
+    return any(_run(*client, environment={
+        **programs.CLEAN, 'OPENSSL_CONF': os.devnull}).returncode == 0
+        for client in clients)
 
 
 def scan(port: int, display: 'documents.Display',
          baseline: 'dict[str, str] | None', name: str) -> 'documents.Console':
     """
-    Return what "scan" says of a console at a port, as a dict for JSON, but
-    for its certificate, which is ours; baseline and name are those of
-    compliance.findings().
+    Return what "scan" finds on a port, as a dict for JSON, without the
+    certificate, which is ours; baseline and name as for compliance.findings().
     """
     console = scanner.scan_target(
-        # Behind a websocket's port TLS begins at once.
+        # On a websocket's port TLS begins at once.
         scanner.Target('spice' if display == 'spice' else 'websocket',
                        ADDRESS, port), None, compliance.NO_BASELINE)
     console['certificate'] = None

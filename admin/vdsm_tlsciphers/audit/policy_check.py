@@ -1,18 +1,18 @@
 # SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""What properties do to the consoles of a VM, as a document for JSON."""
+"""The effect of properties on the consoles of a VM, as a dict for JSON."""
 
 import functools
 import os
-import re
 
 import tlsciphers_config
 import tlsciphers_domain
 import tlsciphers_host
 import tlsciphers_values
+from tlsciphers_values import Refused
 
-from vdsm_tlsciphers import UserError
+from vdsm_tlsciphers import UserError, codes, one_line
 from vdsm_tlsciphers.audit import compliance, local_server
 from vdsm_tlsciphers.audit.property_guess import mistyped_guards
 from vdsm_tlsciphers.host import (
@@ -21,8 +21,8 @@ from vdsm_tlsciphers.host import (
     last_start,
     next_start,
 )
-from vdsm_tlsciphers.host import wrapper as installed
-from vdsm_tlsciphers.output import FORMAT_VERSION, as_remedy, without_package
+from vdsm_tlsciphers.host.finding import FAILED, OK
+from vdsm_tlsciphers.output import FORMAT_VERSION, clean
 from vdsm_tlsciphers.tls import libraries
 
 TYPE_CHECKING = False
@@ -30,21 +30,21 @@ if TYPE_CHECKING:
     import argparse
 
     from vdsm_tlsciphers import documents
-    from vdsm_tlsciphers.host import checks
+    from vdsm_tlsciphers.host.finding import Finding
 
 PROFILE, PRIORITY = 'tlsprofile', 'tlspriority'
-# What resolve() says of a policy that is as it should be.
-DESCRIPTION = 'tlsciphers: the '
-# ... and of what follows from properties that are as they should be.
-NOTES = ('does not apply to this VM', 'have no effect', 'nothing to do')
-# What it says where a program is missing.
-CANNOT_TELL = 'tlsciphers: cannot check the values'
-WRAPPER_SAYS = 'qemu-kvm-modified: '
-# Lines about what other hooks did, or what happened to this one.
-CANNOT_REPEAT = re.compile(
-    r'tlsciphers: (another hook|the domain XML|the attribute|unexpected|'
-    r'cannot)|.*\[guard-other-console\]')
-# The property for each key of a policy, and what in it lets clients in.
+# Notes of resolve() about a policy as it was requested: these are left out,
+DESCRIPTIONS = frozenset(('policy-set', 'console-not-covered'))
+# and these follow from correct properties.
+NOTES = frozenset(('no-console', 'profile-none', 'suites-without-effect'))
+# Refusals for what other hooks did, or what happened to this one.
+CANNOT_REPEAT = frozenset((
+    'cannot-run', 'domain-doctype', 'domain-xml', 'domain-xml-unwritable',
+    'foreign-emulator', 'guard-other-console', 'internal-error', 'no-hooking',
+    'prefix'))
+WRAPPER_CODES = frozenset(('wrapper-label', 'wrapper-missing',
+                           'wrapper-mode'))
+# The property for each key of a policy, and a value that lets clients connect.
 WORKING = {
     'protocols': ('tlsprotocols', 'TLSv1.2:TLSv1.3'),
     'groups': ('tlsgroups', 'X25519:prime256v1:secp384r1'),
@@ -63,41 +63,50 @@ CHANNELS = ('main', 'display', 'inputs', 'cursor', 'playback', 'record',
 
 
 def add_last_start(document: 'documents.Check',
-                   refusal: 'documents.LastStart',
+                   last: 'last_start.LastStart',
                    vm: 'domains.VM | None') -> None:
     """Add how the last start of a VM was refused, and what to do."""
-    document['last_start'] = refusal
-    refusal['stands'] = still_stands(document, refusal, vm)
-    if document['start'] is None and refusal['by'] != 'other' and (
-            refusal['stands'] is not False):
+    if last.refusal is None or last.message is None:
+        return
+    document['last_start'] = last.refusal
+    last.refusal['stands'] = still_stands(document, last.refusal, vm)
+    if document['start'] is None and last.refusal['by'] != 'other' and (
+            last.refusal['stands'] is not False):
         document['start'] = next_start.remedy(
-            document['properties'], vm, refusal['line'], refusal['by'])
+            document['properties'], vm, last.message, last.refusal['by'])
 
 
 def still_stands(document: 'documents.Check',
                  refusal: 'documents.LastStart',
                  vm: 'domains.VM | None') -> 'bool | None':
-    """Tell whether a refusal would be repeated, None where nothing tells."""
+    """Tell whether a refusal would be repeated, None where unknown."""
     if refusal['by'] == 'libvirt':
-        from vdsm_tlsciphers.host import checks
-        found = (checks.hook_files() if os.geteuid() else
-                 checks.hook())
-        return found is not None and found.state != checks.OK
+        from vdsm_tlsciphers.host import program_checks
+        fault = (program_checks.hook_files() if os.geteuid() else
+                 program_checks.hook())
+        return fault is not None and fault.state != OK
     if refusal['by'] != 'hook':
-        return True if refusal['by'] == 'wrapper' and refusal['line'] == (
-            WRAPPER_SAYS + str(document['refused'])) else None
-    if refusal['line'].startswith('tlsciphers: the wrapper'):
+        return True if is_repeated(document, refusal) else None
+    if refusal['code'] in WRAPPER_CODES:
         try:
             tlsciphers_host.check_wrapper()
-        except tlsciphers_values.Refused:
+        except Refused:
             return True
-    if document['refused'] is None and CANNOT_REPEAT.match(refusal['line']):
+    if document['refused'] is None and refusal['code'] in CANNOT_REPEAT:
         return None
     return None if vm is None else document['refused'] is not None
 
 
+def is_repeated(document: 'documents.Check',
+                last: 'documents.LastStart') -> bool:
+    """Tell whether the next start would be refused as the last one was."""
+    now = document['refusal']
+    return document['refused'] == last['line'] or bool(
+        now and last['by'] == 'wrapper' and now['code'] == last['code'])
+
+
 def refused_before(document: 'documents.Check') -> bool:
-    """Tell whether its last start was refused, and nothing has changed."""
+    """Tell whether its last start was refused, and may be again."""
     last = document['last_start']
     return bool(last and last['by'] != 'other'
                 and last['stands'] is not False)
@@ -121,8 +130,8 @@ def wanted(properties: 'dict[str, str]',
 def carried(vm: 'domains.VM',
             policy: 'documents.Policy') -> 'documents.Policy':
     """
-    Return what a VM was started with by the default of a host, and this
-    host's does not have, beside a policy of its next start.
+    Return the settings that a VM was started with by the default of a host,
+    and that are neither in this host's nor in the policy of its next start.
     """
     found: documents.Policy = {}
     for key, setting in vm.policy.items():
@@ -140,12 +149,12 @@ def check(properties: 'dict[str, str]', vm: 'domains.VM | None',
           engine_ciphers: str, baseline: 'dict[str, str] | None',
           name: str) -> 'documents.Check':
     """
-    Return what properties (dict) do as a document (dict) for JSON: for a
-    VM, or where it is None for a VM with both displays.
+    Return the effect of properties (dict) as a document (dict) for JSON: for
+    a VM, or where it is None for a VM with both displays.
 
     Arguments:
         engine_ciphers (str): the cipher list of SPICE clients.
-        baseline (dict or None), name (str): as compliance.findings() has them.
+        baseline (dict or None), name (str): as for compliance.findings().
     """
     document: documents.Check = {
         'format': 'vdsm-tlsciphers check', 'version': FORMAT_VERSION,
@@ -157,37 +166,29 @@ def check(properties: 'dict[str, str]', vm: 'domains.VM | None',
     flags = properties.get(domains.FLAGS,
                            (vm.flags if vm else None) or '')
     for flag in mistyped_guards(flags):
-        add(document, 'guard-mistyped', 'high', '%s: %s: not the guard: '
-            'libvirt of every host refuses such a CPU feature, or none is '
-            'written' % (domains.FLAGS, tlsciphers_values.printable(flag)),
+        add(document, 'guard-mistyped', '%s: %s: not the guard: libvirt '
+            'refuses this CPU feature on every host, or the engine does not '
+            'write it' % (domains.FLAGS, clean(flag, 60)),
             'write +%s, without a blank' % tlsciphers_domain.GUARD)
     displays = next_start.displays_of(vm)
     try:
-        settings, lines = next_start.settle(properties, vm)
-    except tlsciphers_values.Refused as refusal:
-        if str(refusal).startswith(CANNOT_TELL):
-            raise UserError(without_package(str(refusal)))
-        document['refused'] = str(refusal)
-        document['refusal'] = parts(without_package(str(refusal)),
-                                    'hook-refuses', 'high')
-        document['start'] = next_start.remedy(properties, vm,
-                                              str(refusal))
+        settings, notes = next_start.settle(properties, vm)
+    except Refused as refusal:
+        if refusal.kind == tlsciphers_values.CANNOT_ASK:
+            raise UserError(refusal.text, refusal.remedy, refusal.code)
+        refuse(document, vm, refusal, 'hook')
         return document
     if vm:
-        document['refused'] = domain_consoles.refusal(vm, settings)
-        if document['refused']:
-            document['refusal'] = parts(document['refused'],
-                                        'wrapper-refuses', 'high')
-            document['start'] = next_start.remedy(
-                properties, vm,
-                WRAPPER_SAYS + document['refused'], 'wrapper')
+        refused = domain_consoles.refusal(vm, settings)
+        if refused:
+            refuse(document, vm, refused, 'wrapper')
             return document
     policy: documents.Policy = {}
     for option, setting in settings:
         key, _, value = setting.partition('=')
         policy[key] = {'value': value,
                        'required': option == tlsciphers_values.REQUIREMENT}
-    add_lines(document, lines)
+    add_notes(document, notes)
     defaults = (carried(vm, policy) if vm
                 and properties == next_start.of_vm(vm) else {})
     at_start, policy = policy, {**policy, **defaults}
@@ -200,9 +201,9 @@ def check(properties: 'dict[str, str]', vm: 'domains.VM | None',
                 add_clients(document, display, described)
     add_consoles(document, vm, policy, at_start)
     if vm and vm.of_file and policy:
-        document['notes'].append(
-            'whether a host encrypts the consoles is not looked at: where it '
-            'does not, this VM does not start')
+        add_note(document, 'unknown whether the host encrypts the consoles: '
+                 'on one that does not, this VM does not start', '',
+                 'host-unknown')
     return document
 
 
@@ -211,9 +212,8 @@ def check_here(properties: 'dict[str, str]',
                baseline: 'dict[str, str] | None', name: str,
                of_vm: bool = False) -> 'documents.Check':
     """
-    Return the same with what keeps hook and wrapper of this host from their
-    work, for a VM, or a VM that is not known (of_vm), whose properties
-    need them.
+    Return the same with what is wrong with hook and wrapper of this host, for
+    a VM, or an unknown VM (of_vm), whose properties need them.
     """
     document = check(properties, vm, engine_ciphers, baseline, name)
     if (of_vm or (vm and not vm.of_file)) and (
@@ -231,7 +231,7 @@ def check_here(properties: 'dict[str, str]',
 def check_vm(vm_name: str, properties: 'dict[str, str]', engine_ciphers: str,
              baseline: 'dict[str, str] | None', name: str,
              ) -> 'documents.Check':
-    """Return the same (dict) for the name of a VM, which may not run."""
+    """Return the same (dict) for the name of a VM, running or not."""
     found = domains.look_up(domains.connect(), vm_name)
     vm, runs = found or (None, False)
     if runs:
@@ -242,37 +242,36 @@ def check_vm(vm_name: str, properties: 'dict[str, str]', engine_ciphers: str,
     if vm is None or not vm.displays:
         vm = last.vm or vm
     end = last.end and (last.end[0], 'ended: ' + last.end[1]
-                        if last.end[1] else 'has no end in its log')
+                        if last.end[1] else 'has no end in the log')
     if vm is None and last.refusal is None and not (end and properties):
         if end:
-            raise UserError('%s: its last start here was not refused (%s, it '
-                            '%s), and libvirt does not know its properties '
-                            'any more; give them: check --vm NAME '
-                            'PROPERTY=VALUE' % (vm_name, *end),
+            raise UserError('%s: its last start on this host was not refused '
+                            '(%s, it %s), and libvirt does not know its '
+                            'properties any more' % (vm_name, *end),
+                            'give them: check --vm NAME PROPERTY=VALUE',
                             'start-not-refused')
         raise UserError('%s: libvirt of this host does not know this VM, and '
-                        'the ends of its logs have no start of it%s; run this '
-                        'on the host that its event names, or give what it '
-                        'has in the engine: check NAME=VALUE' % (
-                            vm_name, ' (%s)' % '; '.join(last.unread)
+                        'the ends of the logs have no start of it%s' % (
+                            vm_name, ' (%s)' % ', '.join(
+                                problem.text for problem in last.unread)
                             if last.unread else ''),
+                        'run this on the host that its event in the engine '
+                        'names, or give its properties: check NAME=VALUE',
                         'no-such-vm')
     document = check_here(wanted(properties, vm), vm, engine_ciphers, baseline,
                           name, of_vm=True)
     if end:
-        document['notes'].append(
-            'its last start here was not refused (%s, it %s)' % end)
+        add_note(document, 'its last start on this host was not refused (%s, '
+                 'it %s)' % end, '', 'start-not-refused')
     document['vm'] = vm.name if vm else vm_name
-    document['notes'] += last.unread
+    document['notes'] += map(str, last.unread)
     if vm is None and not properties:
         document['displays'] = {}
         document['findings'], document['details'] = [], []
-        document['notes'].append(
-            'the log has not got what the engine sent for this VM; give its '
-            'properties, as the engine has them: check --vm %s NAME=VALUE'
-            % vm_name)
-    if last.refusal:
-        add_last_start(document, last.refusal, vm)
+        add_note(document, 'the log does not have the properties of this VM',
+                 'give those that it has in the engine: check --vm %s '
+                 'NAME=VALUE' % vm_name, 'properties-unknown')
+    add_last_start(document, last, vm)
     return document
 
 
@@ -284,113 +283,113 @@ def find_vms(options: 'argparse.Namespace', has_values: bool,
     if options.xml is not None:
         return [domains.VM(domains.read_file(options.xml), of_file=True)]
     if not has_values and not has_default():
-        raise UserError('there is nothing to check; give [NAME=]VALUE, --vm, '
-                        '--running or --xml')
+        raise UserError('nothing to check', 'give [NAME=]VALUE, --vm, '
+                        '--running or --xml', 'nothing-to-check')
     return [None]
 
 
 def has_default() -> bool:
-    """Tell whether this host has a default, or a file that is wrong."""
+    """Tell whether this host has a default, or an invalid file."""
     try:
         return bool(tlsciphers_config.read_host_default().get('default'))
-    except tlsciphers_values.Refused:
-        return True  # resolve() says what is wrong.
+    except Refused:
+        return True  # resolve() reports it.
 
 
 @functools.lru_cache(maxsize=None)
-def host_fault() -> 'tuple[checks.Finding, bool] | None':
+def host_fault() -> 'tuple[Finding, bool] | None':
     """
-    Return what keeps hook or wrapper of this host from their work, and
-    whether the hook runs, or None.
+    Return what is wrong with hook or wrapper of this host, and whether the
+    hook runs, or None.
     """
-    from vdsm_tlsciphers.host import checks
-    found = checks.hook_files()
+    from vdsm_tlsciphers.host import accounts, program_checks
+    found = program_checks.hook_files()
     if found:
         return found, False
-    found = checks.wrapper_in_place('wrapper')
+    found = program_checks.wrapper_in_place('wrapper')
     if found:
         return found, True
     if os.geteuid():
         return None  # Only root can try it as vdsm.
     try:
-        found = checks.hook()
-    except checks.NotTried:
+        found = program_checks.hook()
+    except accounts.NotTried:
         return None
-    if found.state == checks.FAILED:
+    if found.state == FAILED:
         return found, found.code != 'not-the-hook'
     return None
 
 
 def add_fault(document: 'documents.Check',
               vm: 'domains.VM | None',
-              fault: 'checks.Finding', hook_runs: bool) -> None:
-    """Add what keeps the hook or the wrapper of this host from its work."""
-    text = 'the %s of this host is not in order: %s' % (fault.check,
-                                                        fault.text)
+              fault: 'Finding', hook_runs: bool) -> None:
+    """Add what is wrong with the hook or the wrapper of this host."""
+    refusal = Refused(
+        'the %s of this host is damaged: %s' % (fault.check, fault.text),
+        'vdsm-tlsciphers doctor', 'host-not-in-order',
+        prefix=tlsciphers_values.PACKAGE)
     if document['refused'] or not (hook_runs or document['guard']):
-        add(document, 'host-not-in-order', 'critical', text if hook_runs else
-            text + ': without the guard a VM starts here without its policy',
-            'vdsm-tlsciphers doctor')
-    line = '%s; %s [host-not-in-order]' % (text, 'vdsm-tlsciphers doctor')
+        add(document, refusal.code, refusal.text if hook_runs else
+            refusal.text + ': without a guard a VM starts here without its '
+            'policy', refusal.remedy)
     if not document['refused'] and (hook_runs or document['guard']):
-        document['refused'] = line
-        document['refusal'] = parts(line, 'host-not-in-order', 'high')
-    if document['refused']:
-        # Nothing that needs the hook is a way to start it here.
+        refuse(document, vm, refusal, 'hook' if hook_runs else 'libvirt')
+    elif document['refused']:
+        # No remedy that needs the hook works on this host.
         document['start'] = next_start.remedy(
-            document['properties'], vm, 'tlsciphers: ' + line,
+            document['properties'], vm, refusal,
             'hook' if hook_runs else 'libvirt')
 
 
 def guard_of(properties: 'dict[str, str]',
              vm: 'domains.VM | None') -> 'bool | None':
-    """Tell whether a VM has the guard, None where nothing tells."""
+    """Tell whether a VM has the guard, None where unknown."""
     if domains.FLAGS in properties:
-        return bool(tlsciphers_domain.has_guard(properties[domains.FLAGS])) and (
-            vm is None or vm.can_have_guard)
+        return (vm is None or vm.can_have_guard) and bool(
+            tlsciphers_domain.has_guard(properties[domains.FLAGS]))
     return vm.guard if vm else None
 
 
-def add(document: 'documents.Check', code: str,
-        severity: 'documents.Severity', text: str,
-        remedy: 'str | None' = None) -> None:
-    """Add a finding to a document, with its code at the end of its line."""
-    line = text + ('; ' + remedy if remedy else '')
-    document['findings'].append('%s [%s]' % (line, code))
-    document['details'].append({
-        'finding': document['findings'][-1], 'code': code, 'text': text,
-        'remedy': remedy, 'severity': severity})
+def refuse(document: 'documents.Check', vm: 'domains.VM | None',
+           refusal: Refused, by: 'documents.RefusedBy') -> None:
+    """Say that a VM does not start, and how to start it."""
+    document['refused'] = str(refusal)
+    document['refusal'] = detail(refusal.code, refusal.text, refusal.remedy,
+                                 'high')
+    document['start'] = next_start.remedy(document['properties'], vm, refusal,
+                                          by)
 
 
-def add_lines(document: 'documents.Check', lines: 'list[str]') -> None:
-    """Add lines of the hook, as notes or as findings."""
-    for line in lines:
-        if any(words in line for words in NOTES):
-            document['notes'].append(without_package(line))
-        elif not line.startswith(DESCRIPTION):
-            add_line(document, line)
+def detail(code: str, text: str, remedy: 'str | None',
+           severity: 'documents.Severity') -> 'documents.Detail':
+    """Return a message as a dict for JSON."""
+    return {'finding': one_line(text, remedy, code), 'code': code,
+            'text': text, 'remedy': remedy or None, 'severity': severity}
 
 
-def add_line(document: 'documents.Check', line: str) -> None:
-    """Add a line of the hook, in which all is said, as a finding."""
-    detail = parts(without_package(line), 'hook-warning', 'medium')
-    document['findings'].append(detail['finding'])
-    document['details'].append(detail)
+def add(document: 'documents.Check', code: str, text: str,
+        remedy: 'str | None' = None,
+        severity: 'documents.Severity | None' = None) -> None:
+    """Add a finding, by default with the severity of its code."""
+    found = detail(code, text, remedy, severity or codes.SEVERITY[code])
+    document['findings'].append(found['finding'])
+    document['details'].append(found)
 
 
-def parts(line: str, code: str,
-          severity: 'documents.Severity') -> 'documents.Detail':
-    """
-    Return a line of the hook in parts; where it has no code (str) of its own,
-    it gets this one.
-    """
-    found = re.search(r' \[([a-z0-9-]+)\]$', line)
-    if found:
-        line, code = line[:found.start()], found.group(1)
-    text, _, remedy = line.partition('; ')
-    return {'finding': '%s [%s]' % (line, code), 'code': code, 'text': text,
-            'remedy': as_remedy(remedy) or None,
-            'severity': severity}
+def add_note(document: 'documents.Check', text: str, remedy: str,
+             code: str) -> None:
+    """Add what the reader should know and need not change."""
+    document['notes'].append(one_line(text, remedy, code))
+
+
+def add_notes(document: 'documents.Check', notes: 'list[Refused]') -> None:
+    """Add the notes of the hook, as notes or as findings."""
+    for note in notes:
+        if note.code in NOTES:
+            add_note(document, note.text, note.remedy, note.code)
+        elif note.code not in DESCRIPTIONS:
+            add(document, note.code, note.text, note.remedy,
+                codes.of_warning(note.code))
 
 
 # By handshakes
@@ -400,8 +399,8 @@ def rehearse(document: 'documents.Check', display: 'documents.Display',
              described: 'documents.CheckedDisplay',
              baseline: 'dict[str, str] | None', name: str) -> bool:
     """
-    Add the findings of a scan of a console with the policy of a display. Tell
-    whether any client can connect.
+    Add the findings of a scan of a console with the policy of a display.
+    Returns whether any client can connect.
     """
     values = {key: setting['value']
               for key, setting in described['policy'].items()}
@@ -412,10 +411,10 @@ def rehearse(document: 'documents.Check', display: 'documents.Display',
             dead = [version for version in versions
                     if not local_server.connects(port, version,
                                                  display == 'vnc')]
-    except installed.Refused as refusal:
-        add(document, 'wrapper-refuses', 'high', '%s: the wrapper would not '
-            'start the VM here: %s' % (display.upper(), refusal),
-            'vdsm-tlsciphers doctor tells more')
+    except Refused as refusal:
+        add(document, 'wrapper-refuses', '%s: the wrapper would not start the '
+            'VM on this host: %s' % (display.upper(), refusal.text),
+            refusal.remedy or 'vdsm-tlsciphers doctor')
         return True
     except local_server.Dead:
         add_dead(document, display, values, versions, True)
@@ -427,18 +426,18 @@ def rehearse(document: 'documents.Check', display: 'documents.Display',
     if dead:
         add_dead(document, display, values, dead, len(dead) == len(versions))
     elif console['state'] != 'scanned':
-        add(document, 'not-assessed', 'medium', '%s: cannot be evaluated: %s'
+        add(document, 'not-assessed', '%s: cannot be evaluated: %s'
             % (display.upper(), console['problem']))
     return len(dead) < len(versions)
 
 
 def add_dead(document: 'documents.Check', display: 'documents.Display',
              values: 'dict[str, str]', dead: 'list[str]', whole: bool) -> None:
-    """Add that nobody can connect (whole), or not with versions (dead)."""
+    """Add that no client can connect (whole), or not by versions (dead)."""
     if display == 'vnc':
         given = 'tlspriority=' + values['priority']
         remedy = ('set tlsprofile=intermediate in place of tlspriority, or '
-                  'have %s in it' % WORKING_WORDS)
+                  'add %s to it' % WORKING_WORDS)
     else:
         blamed = blame(values, dead) or list(values)
         given = ' '.join('%s=%s' % (WORKING[key][0],
@@ -447,26 +446,26 @@ def add_dead(document: 'documents.Check', display: 'documents.Display',
         remedy = ' or '.join(
             'set %s to %s' % WORKING[key] if key in ('protocols', 'groups')
             else 'add %s to %s' % WORKING[key][::-1] for key in blamed)
-    add(document, 'no-client-can-connect', 'high', '%s: no client can connect'
-        '%s with %s' % (display.upper(), '' if whole else ' by '
-                        + ' and '.join(dead), given), remedy)
+    add(document, 'no-client-can-connect', '%s: no client can connect%s with '
+        '%s' % (display.upper(), '' if whole else ' by ' + ' and '.join(dead),
+                given), remedy)
 
 
 def add_clients(document: 'documents.Check', display: 'documents.Display',
                 described: 'documents.CheckedDisplay') -> None:
-    """Add the clients that have nothing in common with a policy."""
+    """Add the clients without a common cipher suite."""
     for client in described['clients']:
         if not client['protocols']:
-            add(document, 'client-cannot-connect', 'medium', '%s: %s has '
-                'nothing in common with this policy; it cannot connect'
-                % (display.upper(), client['client']))
+            add(document, 'client-cannot-connect', '%s: no common cipher '
+                'suite with %s: it cannot connect' % (
+                    display.upper(), client['client']))
 
 
 def permitted_versions(values: 'dict[str, str]',
                        described: 'documents.CheckedDisplay') -> 'list[str]':
     """
     Return the versions of TLS (list of str) by which clients should be able
-    to connect with a policy. That nobody can by an old one is no loss.
+    to connect with a policy. No client needs an old one.
     """
     if 'priority' in values:
         given = libraries.list_priority(values['priority'])[0]
@@ -478,9 +477,9 @@ def permitted_versions(values: 'dict[str, str]',
 
 def blame(values: 'dict[str, str]', dead: 'list[str]') -> 'list[str]':
     """
-    Return those keys of a policy for SPICE (list of str), or else those that
-    it lacks, of which any one with a value that works lets clients in with
-    the versions (dead) by which they cannot connect.
+    Return the keys of a policy for SPICE (list of str), or else those that it
+    lacks, any of which with another value lets clients connect by the versions
+    (dead) by which they cannot.
     """
     for keys in values, [key for key in WORKING if key not in values]:
         found = []
@@ -491,7 +490,7 @@ def blame(values: 'dict[str, str]', dead: 'list[str]') -> 'list[str]':
                     if all(local_server.connects(port, version)
                            for version in dead):
                         found.append(key)
-            except (installed.Refused, local_server.Dead):
+            except (Refused, local_server.Dead):
                 continue
         if found:
             return found
@@ -500,31 +499,28 @@ def blame(values: 'dict[str, str]', dead: 'list[str]') -> 'list[str]':
 
 def add_of_scan(document: 'documents.Check', display: 'documents.Display',
                 finding: 'documents.Finding') -> None:
-    """Add a finding that a scan would have, with all that it says of it."""
+    """Add a finding that a scan would have."""
     if finding['against'] == 'baseline':
-        add(document, finding['code'], finding['severity'],
-            '%s: against %s: %s' % (display.upper(), document['baseline'],
-                                    finding['text']),
-            remedy_here(document, display, finding))
+        add(document, finding['code'], '%s: against %s: %s' % (
+            display.upper(), document['baseline'], finding['text']),
+            remedy_here(document, display, finding), finding['severity'])
 
 
 def remedy_here(document: 'documents.Check', display: 'documents.Display',
                 finding: 'documents.Finding') -> str:
-    """Return the remedy of a finding, with the properties there are."""
+    """Return the remedy of a finding, for the properties that are given."""
     given = document['properties']
     own = [name for name in given if name in tlsciphers_values.SETTINGS
            and (name == PRIORITY) == (display == 'vnc')]
-    usual = 'set %s=%s on the VM, ' % (PROFILE, document['baseline'])
-    if not own or not finding['remedy'].startswith(usual):
+    baseline = document['baseline']
+    if not own or finding['remedy'] != compliance.SET_PROFILE % (baseline, ''):
         return finding['remedy']
     own = [name for name in own if name == BLAMED.get(finding['code'])] or own
-    return '%s, %s' % (
-        'remove %s from the VM (%s=%s is set)' % (
-            ' and '.join(own), PROFILE, given[PROFILE])
-        if given.get(PROFILE) == document['baseline'] else
-        'set %s=%s on the VM in place of %s' % (
-            PROFILE, document['baseline'], ' and '.join(own)),
-        finding['remedy'][len(usual):])
+    if given.get(PROFILE) == baseline:
+        return ('remove %s from the VM (%s=%s is set), shut it down and start '
+                'it' % (' and '.join(own), PROFILE, baseline))
+    return compliance.SET_PROFILE % (baseline,
+                                     ' in place of ' + ' and '.join(own))
 
 
 # Consoles without a policy, or without TLS
@@ -535,34 +531,44 @@ def add_consoles(document: 'documents.Check',
                  policy: 'documents.Policy',
                  at_start: 'documents.Policy') -> None:
     """
-    Add what the consoles of a VM lack with a policy, and with that of
-    its next start (at_start).
+    Add what the consoles of a VM lack with its policy, and with that of its
+    next start (at_start).
     """
     if vm is None:
         for display, described in document['displays'].items():
             if not described['policy']:
                 add_uncovered(document, display, '%s: not covered by these '
-                              'properties: a VM with this console leaves it '
-                              'open' % display.upper(), ', or give --vm for a '
-                              'VM without it')
+                              'properties: this console of a VM stays open'
+                              % display.upper(), ', or give --vm for a VM '
+                              'without it')
         return
-    for endpoint in domain_consoles.endpoints(vm):
+    endpoints = domain_consoles.endpoints(vm)
+    for endpoint in endpoints:
         add_endpoint(document, vm, endpoint, at_start)
     for other in sorted(vm.displays - tlsciphers_domain.LOCAL_DISPLAYS
                         - {'spice', 'vnc'}):
-        add(document, 'console-not-covered', 'high', 'the %s console is not '
-            'covered: policies are for SPICE and VNC' % other.upper(),
-            'remove it')
-    if not any(detail['code'] == 'console-not-encrypted'
-               and detail['text'].startswith('SPICE')
-               for detail in document['details']):
+        add(document, 'console-not-covered', 'the %s console is not covered: '
+            'policies are for SPICE and VNC' % other.upper(),
+            'remove this console')
+    if not any(endpoint.display == 'spice' and is_open(endpoint)
+               for endpoint in endpoints):
         add_unencrypted(document, vm, policy)
+
+
+def is_reachable(endpoint: 'domain_consoles.Endpoint') -> bool:
+    """Tell whether a console listens on a port."""
+    return bool(endpoint.place) and not endpoint.place.startswith('unix')
+
+
+def is_open(endpoint: 'domain_consoles.Endpoint') -> bool:
+    """Tell whether a console listens on a port without TLS."""
+    return endpoint.tls is False and is_reachable(endpoint)
 
 
 def add_uncovered(document: 'documents.Check', display: 'documents.Display',
                   text: str, more: str = '') -> None:
     """Add that a display has no policy."""
-    add(document, 'console-not-covered', 'high', text, 'set %s or tlsprofile%s'
+    add(document, 'console-not-covered', text, 'set %s or tlsprofile%s'
         % (PRIORITY if display == 'vnc' else 'tlsciphers', more))
 
 
@@ -576,30 +582,30 @@ def add_endpoint(document: 'documents.Check', vm: 'domains.VM',
     display = endpoint.display
     name = display.upper()
     keys = compliance.governing_keys(display)
-    if not endpoint.place or endpoint.place.startswith('unix'):
-        return  # No scanner reaches it.
-    if endpoint.tls is False:
-        add(document, 'console-not-encrypted', 'critical',
-            '%s: this console is not encrypted%s' % (
-                name, ': it has no TLS port' if display == 'spice' else ''),
+    if not is_reachable(endpoint):
+        return
+    if is_open(endpoint):
+        add(document, 'console-not-encrypted', '%s: this console is not '
+            'encrypted%s' % (name, ': it has no TLS port'
+                             if display == 'spice' else ''),
             domain_consoles.remedy(vm, endpoint))
         return
     if endpoint.tls is None and not vm.of_file:
-        add(document, 'not-assessed', 'medium', '%s: cannot tell whether this '
-            'console is encrypted: %s cannot be read' % (
-                name, domains.QEMU_CONF), 'run it as root')
+        add(document, 'not-assessed', '%s: unknown whether this console is '
+            'encrypted: %s cannot be read' % (name, domains.QEMU_CONF),
+            'run this as root')
     if not document['displays'][display]['policy']:
         add_uncovered(document, display, 'the %s console of this VM is not '
                       'covered' % name)
     elif not set(at_start).intersection(keys):
-        add(document, 'console-not-covered', 'high', '%s: covered by a '
-            'default with which the VM was started, and which this host has '
-            'not: from its next start here it is not covered' % name,
+        add(document, 'console-not-covered', '%s: covered only by the default '
+            'of the host of its start: not covered after its next start on '
+            'this host' % name,
             'set tlsprofile on the VM')
     elif vm.runs and document['properties'] == next_start.of_vm(
             vm) and not set(vm.policy).intersection(keys):
-        add(document, 'console-not-covered', 'high', '%s: the VM runs without '
-            'this policy, which counts from its next start' % name,
+        add(document, 'console-not-covered', '%s: the VM runs without this '
+            'policy, which takes effect at its next start' % name,
             'shut the VM down and start it')
 
 
@@ -608,7 +614,7 @@ def add_endpoint(document: 'documents.Check', vm: 'domains.VM',
 
 def add_unencrypted(document: 'documents.Check', vm: 'domains.VM',
                     policy: 'documents.Policy') -> None:
-    """Add what a VM has, or will have, of ports without TLS."""
+    """Add the ports without TLS that a VM has, or will have."""
     required = any(setting['required'] for key, setting in policy.items()
                    if key != 'priority')
     runs_open = domain_consoles.running_channels(vm)
@@ -619,26 +625,22 @@ def add_unencrypted(document: 'documents.Check', vm: 'domains.VM',
         insecure = sorted(channel for channel, mode in channels.items()
                           if mode == 'insecure')
         if required and not insecure and not runs_open:
-            document['notes'].append(
-                'SPICE: %s without TLS beside the TLS port: the policy has '
-                'every channel demand TLS there' % number)
+            add_note(document, 'SPICE: %s without TLS beside the TLS port: '
+                     'with this policy every channel requires TLS there'
+                     % number, '', 'spice-tls-required')
         elif clear:
-            add(document, 'spice-plaintext', 'high',
-                'SPICE: %s without TLS beside the TLS port: %s' % (
-                    number, '%s work%s in clear' % (
-                        ', '.join(insecure),
-                        's' if len(insecure) == 1 else '') if insecure else
-                    'of the channels that a VM can have, these work in clear: '
-                    + ', '.join(clear)),
+            add(document, 'spice-plaintext', 'SPICE: %s without TLS beside '
+                'the TLS port: these channels work there: %s' % (
+                    number, ', '.join(insecure or clear)),
                 'remove mode=insecure from its channels' if insecure else
-                'shut the VM down and start it: the policy then has every '
-                'channel demand TLS'
-                if required else 'set tlsprofile on the VM: every channel '
-                'then demands TLS')
+                'shut the VM down and start it: every channel then requires '
+                'TLS' if required else 'set tlsprofile on the VM: every '
+                'channel then requires TLS')
         else:
-            document['notes'].append(
-                'SPICE: %s without TLS beside the TLS port: the channels %s '
-                'demand TLS there' % (number, ', '.join(CHANNELS)))
+            add_note(document, 'SPICE: %s without TLS beside the TLS port: '
+                     'all channels (%s) require TLS there' % (
+                         number, ', '.join(CHANNELS)), '',
+                     'spice-tls-required')
 
 
 # What a display accepts
@@ -660,8 +662,8 @@ def describe(display: 'documents.Display', policy: 'documents.Policy',
         described['protocols'] = libraries.spice_suites(values)
         described['groups'] = (values['groups'].split(':')
                                if 'groups' in values else [])
-        clients = [('a SPICE client with the engine\'s CipherSuite '
-                    + engine_ciphers,
+        clients = [('a SPICE client with CipherSuite %s of the engine'
+                    % engine_ciphers,
                     libraries.spice_client_suites(engine_ciphers))]
     else:
         described['protocols'], described['groups'] = libraries.vnc_suites(

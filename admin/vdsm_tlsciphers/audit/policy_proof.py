@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
 """
-Handshakes that prove a policy: a console refuses whatever lies outside it, and
-accepts something within.
+Handshakes that prove a policy: a console rejects all that is outside it, and
+accepts something inside.
 
-Each offer is of one version of TLS. A server that is offered several picks the
-newest and refuses there, although it might take an older one.
+Each offer is for one version of TLS. A server that is offered several picks
+the newest and rejects that, although it might accept an older one.
 """
 
 import collections
@@ -15,6 +15,7 @@ import socket
 import time
 
 from vdsm_tlsciphers.tls import cipher_suites, handshake, probe, vencrypt
+from vdsm_tlsciphers.tls.stream import ProtocolError, Stream
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,13 +29,13 @@ VERSIONS = ('TLSv1', 'TLSv1.1', 'TLSv1.2', 'TLSv1.3')
 WORKERS = 32
 # Seconds for a port, once it is its turn.
 TIMEOUT = 5
-# For a port that says nothing to TLS, and maybe something to HTTP.
+# For HTTP, where a port gives no TLS response.
 HTTP_TIMEOUT = 2
 UNENCRYPTED = 'connections without encryption'
 
 if TYPE_CHECKING:
     class Offer(NamedTuple):
-        """What a client offers, and whether that is within the policy."""
+        """The offer of a client, and whether it is within the policy."""
 
         version: str
         suites: tuple[int, ...]
@@ -46,10 +47,10 @@ else:
 
 class Proof:
     """
-    What handshakes with a port have shown: accepted (list of str: what it
-    took from outside the policy, or has beside TLS), usable (bool: whether it
-    took something within), problem (str: why they could not be finished, or
-    None).
+    The result of handshakes with a port: accepted (list of str: what it
+    accepted from outside the policy, or offers beside TLS), usable (bool:
+    whether it accepted something inside), problem (str: why they could not be
+    finished, or None).
     """
 
     def __init__(self) -> None:
@@ -59,7 +60,7 @@ class Proof:
 
     @property
     def effective(self) -> 'bool | None':
-        """Whether the policy is effective; None where that is not known."""
+        """Whether the policy is effective; None where unknown."""
         if self.accepted:
             return False
         return None if self.problem else self.usable
@@ -68,7 +69,7 @@ class Proof:
 def offers(bounds: 'AllowedSet', display: str) -> 'list[Offer]':
     """
     Return the offers (list of Offer) that prove the AllowedSet of a
-    console's policy: those from outside, then those within, newest first.
+    console's policy: those outside it, then those inside, newest first.
     """
     found = []
     within = []
@@ -88,16 +89,16 @@ def offers(bounds: 'AllowedSet', display: str) -> 'list[Offer]':
         beyond = tuple(code for code in every if code not in permitted)
         if beyond:
             found.append(Offer(version, beyond, curves, False))
-        # GnuTLS does DHE in a group of its own for clients that name none,
-        # and in one of theirs for those that do (RFC 7919).
+        # GnuTLS does DHE in its own group for clients that name none, and in
+        # one of theirs otherwise (RFC 7919).
         dhe = tuple(filter(cipher_suites.is_dhe, beyond))
         if dhe and display != 'spice' and not is_tls13:
             found.append(Offer(version, dhe, tuple(handshake.GROUPS), False))
-        # With a prime of its own, where the policy permits no such group.
+        # In its own group, where the policy permits none for DHE.
         dhe = tuple(filter(cipher_suites.is_dhe, permitted))
         if dhe and display != 'spice' and not bounds.permits_finite_field:
             found.append(Offer(version, dhe, tuple(handshake.CURVES), False))
-        # Without a common group the rest would do without one.
+        # Only these: other suites need no group.
         ephemeral = permitted if is_tls13 else tuple(
             code for code in permitted
             if 'ECDHE' in cipher_suites.key_exchange(code))
@@ -122,9 +123,9 @@ def prove_all(ports: 'Iterable[tuple[str, str, int, list[Offer]]]',
 def prove(display: str, address: str, number: int,
           given: 'list[Offer]') -> Proof:
     """
-    Make handshakes with a port, which have TLS from the beginning, or behind
-    VeNCrypt where the display is 'vnc'; return their Proof. Each ends with
-    the server's answer: the console knows of no client.
+    Make handshakes with a port, after VeNCrypt where the display is 'vnc';
+    return their Proof. Each ends with the server's answer: to the console no
+    client has connected.
     """
     proof = Proof()
     deadline = time.monotonic() + TIMEOUT
@@ -143,15 +144,15 @@ def prove(display: str, address: str, number: int,
                 proof.accepted.append(_describe(answer))
     except (handshake.NotTLS, vencrypt.NoTLS):
         proof.accepted.append(UNENCRYPTED)
-    except (probe.Unreachable, handshake.ProtocolError) as problem:
+    except (probe.Unreachable, ProtocolError) as problem:
         proof.problem = str(problem)
     except socket.timeout:
-        # Without TLS it waits for the end of a request.
+        # Without TLS it waits for the end of an HTTP request.
         if display == 'websocket' and _speaks_http(address, number):
             proof.accepted.append(UNENCRYPTED)
         proof.problem = 'no response within %d seconds' % TIMEOUT
     except OSError as error:
-        proof.problem = 'the connection failed: %s' % (
+        proof.problem = 'connection failed: %s' % (
             error.strerror or error)
     if vnc and vnc.subtypes:
         proof.accepted += unencrypted(vnc)
@@ -159,7 +160,7 @@ def prove(display: str, address: str, number: int,
 
 
 def unencrypted(vnc: vencrypt.VeNCryptNegotiation) -> 'list[str]':
-    """Return what a VNC port has on offer beside TLS with a certificate."""
+    """Return what a VNC port offers beside TLS with a certificate."""
     found = []
     if any(number in vencrypt.ANONYMOUS for number in vnc.subtypes):
         found.append('TLS without a certificate')
@@ -172,25 +173,25 @@ def _ask(address: str, number: int,
          vnc: 'vencrypt.VeNCryptNegotiation | None', offer: Offer,
          deadline: float, whole: bool = True) -> 'handshake.Answer | None':
     """
-    Return the handshake.Answer to an offer, None where it is refused. As
-    probe.ServerProbe does, it offers in parts what a refusal may not mean.
+    Return the handshake.Answer to an offer, None where it is rejected. Like
+    probe.ServerProbe, it offers in parts what a rejection may not be about.
     """
     try:
         return _shake_hands(address, number, vnc, offer, deadline)
-    except handshake.HandshakeRejected as refused:
-        refusal = refused
-    for part in _parts(offer, refusal, whole):
+    except handshake.HandshakeRejected as error:
+        rejection = error
+    for part in _parts(offer, rejection, whole):
         answer = _ask(address, number, vnc, part, deadline, False)
         if answer is not None:
             return answer
     return None
 
 
-def _parts(offer: Offer, refusal: handshake.HandshakeRejected,
+def _parts(offer: Offer, rejection: handshake.HandshakeRejected,
            whole: bool) -> 'list[Offer]':
-    """Return what is to be offered after a refusal."""
-    # (QEMU ends without an alert whatever VNC refuses.)
-    if not whole or refusal.is_of_version or refusal.is_plain:
+    """Return what is to be offered after a rejection."""
+    # (QEMU's VNC closes the connection without an alert.)
+    if not whole or rejection.is_of_version or rejection.is_plain:
         return []
     parts = cipher_suites.by_kind(offer.suites)
     return [offer._replace(suites=tuple(part)) for part in parts
@@ -211,7 +212,7 @@ def _shake_hands(address: str, number: int,
         raise probe.Unreachable(error.strerror or str(error))
     with connection:
         probe.end_by_reset(connection)
-        stream = handshake.Stream(connection, deadline)
+        stream = Stream(connection, deadline)
         if vnc and vnc.subtypes:
             vnc.again(stream)
         elif vnc:
@@ -228,11 +229,11 @@ def _speaks_http(address: str, number: int) -> bool:
     try:
         with socket.create_connection((address, number),
                                       HTTP_TIMEOUT) as connection:
-            stream = handshake.Stream(connection,
+            stream = Stream(connection,
                                       time.monotonic() + HTTP_TIMEOUT)
             stream.send(b'GET / HTTP/1.0\r\n\r\n')
             return stream.read(5) == b'HTTP/'
-    except (OSError, handshake.ProtocolError):
+    except (OSError, ProtocolError):
         return False
 
 

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""The policies requested and effective of VMs, as a document for JSON."""
+"""The requested and effective policies of VMs, as a document for JSON."""
 
 import concurrent.futures
 import functools
@@ -11,11 +11,12 @@ import tlsciphers_domain
 import tlsciphers_host
 import tlsciphers_values
 
-from vdsm_tlsciphers import UserError
+from vdsm_tlsciphers import UserError, codes, one_line
 from vdsm_tlsciphers.audit import compliance, policy_proof
 from vdsm_tlsciphers.host import consoles, domains, listeners, qemu_process
 from vdsm_tlsciphers.output import clean
-from vdsm_tlsciphers.tls import handshake, probe, spice
+from vdsm_tlsciphers.tls import probe, spice
+from vdsm_tlsciphers.tls.stream import ProtocolError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ DIFFERENCE: 'documents.VMState' = 'difference'
 NONE: 'documents.VMState' = 'none'
 UNKNOWN: 'documents.VMState' = 'unknown'
 STATES = (IN_FORCE, DIFFERENCE, NONE, UNKNOWN)
-# Whose settings each property makes.
+# The settings that each property makes.
 KEYS_OF_PROPERTIES = {
     'tlsciphers': ('ciphers', 'ciphersuites'), 'tlsprotocols': ('protocols',),
     'tlsgroups': ('groups',), 'tlspriority': ('priority',)}
@@ -50,21 +51,22 @@ def choose(vms: 'list[domains.VM]',
         found = [vm for vm in vms
                  if name in (vm.name, vm.uuid)]
         if not found:
-            raise UserError('%s: no VM with that name or UUID runs on this '
-                            'host; "virsh -r list" shows those that do' % name)
+            raise UserError(name + ': no VM with this name or UUID runs on '
+                            'this host', '"virsh -r list" lists those that do',
+                            'no-such-vm')
         chosen.extend(vm for vm in found if vm not in chosen)
     return chosen
 
 
 def could_have_guard(vm: domains.VM) -> bool:
-    """Tell whether a VM requires a policy, and lacks a guard for it."""
+    """Tell whether a VM requires a policy, and has no guard."""
     return (vm.guard is False and vm.can_have_guard
             and any(setting.required for setting in vm.policy.values())
             and not tlsciphers_domain.is_hosted_engine(vm.document))
 
 
 def is_running(connection: 'libvirt.virConnect', uuid: str) -> bool:
-    """Tell whether a VM has not ended, or left, while it was looked at."""
+    """Tell whether a VM still runs on this host."""
     import libvirt
     try:
         return bool(connection.lookupByUUIDString(uuid).isActive())
@@ -77,10 +79,9 @@ def is_running(connection: 'libvirt.virConnect', uuid: str) -> bool:
 
 class Shown:
     """
-    What was found out by connections to consoles: proofs ({Console:
+    The results of connections to consoles: proofs ({Console:
     policy_proof.Proof}) of those with TLS, and channels ({Console: list of
-    str}) of SPICE that are open at those without, or the UserError that there
-    was.
+    str, or UserError}) of SPICE that are open on those without.
     """
 
     def __init__(self) -> None:
@@ -115,18 +116,19 @@ class Shown:
         reason: UserError | None = None
         if running.emulator and not listeners.can_be_reached(
                 running.emulator.pid):
-            reason = UserError('it is in another network namespace')
+            reason = UserError('its emulator is in another network namespace',
+                               '', 'other-network')
         if not console.tls:
             try:
                 return reason or spice.open_channels(
                     console.reachable_address, console.port or 0)
-            except (probe.Unreachable, handshake.ProtocolError) as problem:
-                return UserError(str(problem))
+            except (probe.Unreachable, ProtocolError) as problem:
+                return UserError(str(problem), problem.remedy, problem.code)
         if isinstance(offers, UserError):
             reason = offers
         if reason or isinstance(offers, UserError):
             proof = policy_proof.Proof()
-            proof.problem = str(reason)
+            proof.problem = reason.text if reason else None
             return proof
         return policy_proof.prove(console.display, console.reachable_address,
                                   console.port or 0, offers)
@@ -162,7 +164,7 @@ def _offers(policy: 'tuple[tuple[str, str], ...]',
 def look_at(vms: 'list[domains.VM]',
             connection: 'libvirt.virConnect',
             handshake: bool) -> 'list[documents.VM]':
-    """Return a dict for each VM, as docs/status.schema.json has it."""
+    """Return a dict for each VM, see schemas/status.schema.json."""
     table = listeners.Listeners()
     running_vms = [consoles.RunningVM(vm, table) for vm in vms]
     shown = Shown()
@@ -171,7 +173,7 @@ def look_at(vms: 'list[domains.VM]',
         shown.find_out(running_vms)
     consoles.hear(running_vms, asked)
     if handshake:
-        # What only the monitor has told.
+        # Consoles that only the monitor knows.
         shown.find_out(running_vms)
     return [Description(running, shown).vm for running in running_vms]
 
@@ -200,11 +202,11 @@ def vnc_configured(running: consoles.RunningVM) -> 'Configured':
         is_qemu for _, is_qemu in values) else 'arguments')}
 
 
-# What is requested, and what is
+# The description of a VM
 
 
 class Description:
-    """Makes the dict (vm) of a VM, as docs/status.schema.json has it."""
+    """Makes the dict (vm) of a VM, see schemas/status.schema.json."""
 
     def __init__(self, running: consoles.RunningVM, shown: Shown) -> None:
         vm = running.vm
@@ -219,7 +221,7 @@ class Description:
         self._shown = shown
         self._given = running
         if running.emulator is None or running.consoles is None:
-            self.vm['problem'] = clean(running.problem or '')
+            self.vm['problem'] = clean(str(running.problem or ''))
             return
         self._emulator = running.emulator
         self._consoles = running.consoles
@@ -247,7 +249,7 @@ class Description:
     def _describe(self, display: 'documents.Display',
                   there: 'list[consoles.Console]') -> None:
         """Describe the consoles (list) of one kind."""
-        # Also where nothing listens at what the arguments name.
+        # Also where nothing listens on the ports in the arguments.
         has_tls = any(console.tls for console in there) or any(
             given.tls for given in self._emulator.consoles
             if (given.display == SPICE) == (display == SPICE))
@@ -258,7 +260,7 @@ class Description:
         keys = [key for key in tlsciphers_values.KEYS
                 if (key == 'priority') == (display == VNC)
                 and (key in self._domain.policy or (
-                    # What the host's own OpenSSL file has is nobody's policy.
+                    # The host's own OpenSSL file is not a policy.
                     key in found and key in ('ciphers', 'priority')))]
         self.vm['displays'].append({
             'display': display, 'covered': bool(keys),
@@ -271,7 +273,7 @@ class Description:
         if self._domain.policy and not keys and any(
                 console.port or console.peer for console in there):
             self._add(
-                display, 'console-not-covered', 'high',
+                display, 'console-not-covered',
                 'this console is not covered%s' % (
                     '' if has_tls else ', and not encrypted'),
                 'set %s or tlsprofile on the VM and %s' % (
@@ -282,7 +284,7 @@ class Description:
 
     def _silent(self, display: 'documents.Display') -> (
             'list[consoles.Console]'):
-        """Return a console of the domain XML for which nothing listens."""
+        """Return a console of the domain XML on which nothing listens."""
         if [known for known in self._domain.consoles
                 + self._domain.unencrypted
                 if (known.display == SPICE) == (display == SPICE)]:
@@ -300,52 +302,53 @@ class Description:
         of_host = (key == 'priority' and not required
                    and self._given.host_priority)
         note = self._given.note if display == VNC and has_tls else None
-        note = note and 'QEMU could not be asked: ' + cut(note)
+        reason = 'cannot query QEMU: ' + cut(note.text) if note else None
         if of_host:
-            note = 'set for all VMs in ' + domains.QEMU_CONF
+            reason = 'set for all VMs in ' + domains.QEMU_CONF
         self.vm['settings'].append({
             'display': display, 'key': key,
             'asked': requested and clean(requested), 'required': required,
             'in_force': value and cut(value), 'source': source,
             'live': live,
-            'note': note})
+            'note': reason})
         if requested != value and (has_tls or value) and not of_host:
             self._add(display, *self._explain(key, value, live))
 
     def _explain(self, key: str, value: 'str | None', live: bool) -> (
-            'tuple[str, documents.Severity, str, str]'):
+            'tuple[str, str, str]'):
         """
-        Return (code, severity, text, remedy) of what is configured otherwise
-        than requested.
+        Return (code, text, remedy) of a setting that is not configured as
+        requested.
         """
         if live:
-            return ('live-value', 'medium', '%s: set live to %s, which the VM '
-                    'does not request; it is lost when the VM is restarted, '
-                    'saved or migrated' % (key, value or 'nothing'),
+            return ('live-value', '%s: changed in the running QEMU '
+                    'to %s, which the VM does not request; a restart, '
+                    'suspension or migration discards it' % (
+                        key, value or 'nothing'),
                     'set tlspriority on the VM, or ' + RESTART)
         if key not in self._domain.policy:
             if key == 'ciphers' and self._domain.emulator == (
                     tlsciphers_host.EMULATOR):
-                return ('manual-ciphers', 'medium', 'ciphers: not requested: '
-                        'the cipher list of the manually installed wrapper',
-                        'set the property tlsciphers to keep it, before the '
+                return ('manual-ciphers', 'ciphers: not requested: '
+                        'the cipher list of a manually installed wrapper',
+                        'to keep it, set the property tlsciphers before the '
                         'VM is restarted')
-            return ('value-not-requested', 'medium', '%s: not requested: not '
+            return ('value-not-requested', '%s: not requested: not '
                     'set by this package' % key,
-                    'look at the other hooks of this host')
+                    'check the other hooks of this host')
         if value is None:
-            return ('value-missing', 'critical', '%s: not configured; %s may '
-                    'say why' % (key, domains.LOG % self._domain.name),
-                    RESTART)
-        return ('value-differs', 'high', '%s: another value is configured '
-                'than requested' % key, RESTART)
+            return ('value-missing', '%s: requested, and not '
+                    'configured' % key, '%s; %s may say why' % (
+                        RESTART, domains.LOG % self._domain.name))
+        return ('value-differs', '%s: the configured value is not the '
+                'requested one' % key, RESTART)
 
     def _add_console(self, console: consoles.Console,
                      display: 'documents.Display', covered: bool) -> None:
         proof = self._shown.proofs.get(console)
         channels = self._shown.channels.get(console)
         problem = channels if isinstance(channels, UserError) else None
-        note = str(problem) if problem else proof.problem if proof else None
+        note = problem.text if problem else proof.problem if proof else None
         effective = proof.effective if proof else None
         if isinstance(channels, list):
             effective = not channels
@@ -364,7 +367,7 @@ class Description:
         if not (console.port or console.peer):
             return
         if not requested and (console.tls or self._domain.policy):
-            return  # None is to be proven, or _describe() says so.
+            return  # Nothing to prove, or _describe() reports it.
         if console.tls:
             self._add_proof(console, display, proof)
             self._add_missing_priority(console)
@@ -380,56 +383,57 @@ class Description:
                    display: 'documents.Display',
                    proof: 'policy_proof.Proof | None') -> None:
         if proof and proof.accepted:
-            self._add(display, 'policy-not-effective', 'critical',
-                      '%s: accepted, and outside the policy: %s%s' % (
+            self._add(display, 'policy-not-effective',
+                      '%s: accepted outside the policy: %s%s' % (
                           console.place, ', '.join(proof.accepted[:3]),
                           ', ...' if len(proof.accepted) > 3 else ''),
-                      '%s; "vdsm-tlsciphers scan" shows all that it accepts'
-                      % RESTART)
+                      RESTART + '; "vdsm-tlsciphers scan" shows all that it '
+                      'accepts')
         elif proof and proof.effective is False:
-            self._add(display, 'policy-unusable', 'medium',
-                      '%s: rejects what the policy permits: no client can '
-                      'connect' % console.place, 'look at "vdsm-tlsciphers '
-                      'check --vm %s" and at %s' % (
+            self._add(display, 'policy-unusable',
+                      '%s: rejects all that the policy permits: no client can '
+                      'connect' % console.place, 'see "vdsm-tlsciphers check '
+                      '--vm %s" and %s' % (
                           self._domain.name,
                           domains.LOG % self._domain.name))
 
     def _add_missing_priority(self, console: consoles.Console) -> None:
-        """Name one of several VNC displays that has no priority."""
+        """Report one of several VNC displays that has no priority."""
         known = self._given.priorities
         if console.credentials is None or known.get(
                 console.credentials, (None, False))[0] or not any(
                 value for value, _ in known.values()):
             return
-        self._add(VNC, 'credentials-without-priority', 'critical',
+        self._add(VNC, 'credentials-without-priority',
                   '%s: its credentials %s have no priority' % (
                       console.place, console.credentials),
-                  'correct the hook that has added them, and ' + RESTART)
+                  'correct the hook that added them, and ' + RESTART)
 
     def _add_plaintext(self, console: consoles.Console,
                        channels: 'list[str]') -> None:
         if not [other for other in self._consoles.consoles
                 if other.display == SPICE and other.tls]:
-            self._add(SPICE, 'console-not-encrypted', 'critical',
+            self._add(SPICE, 'console-not-encrypted',
                       '%s: this SPICE console is not encrypted'
                       % console.place,
-                      'set spice_tls = 1 in /etc/libvirt/qemu.conf, as the '
-                      'deployment of the host does, and ' + RESTART)
+                      'set spice_tls = 1 in %s (the engine does that when it '
+                      'installs a host), and %s' % (domains.QEMU_CONF,
+                                                    RESTART))
             return
         required = any(setting.required and key != 'priority'
                        for key, setting in self._domain.policy.items())
-        self._add(SPICE, 'spice-plaintext', 'critical',
+        self._add(SPICE, 'spice-plaintext',
                   '%s: these channels work without TLS: %s' % (
                       console.place, ', '.join(channels)),
-                  RESTART + ', and this version has QEMU demand TLS on all '
-                  'channels' if required else 'set tlsprofile on the VM, '
-                  'which demands TLS on all channels, and ' + RESTART)
+                  RESTART + ': this version requires TLS on all channels'
+                  if required else 'set tlsprofile on the VM, which requires '
+                  'TLS on all channels, and ' + RESTART)
 
     def _add_unencrypted(self, console: consoles.Console,
                          display: 'documents.Display') -> None:
         known = console.port in [
             known.port for known in self._domain.consoles]
-        self._add(display, 'console-not-encrypted', 'critical',
+        self._add(display, 'console-not-encrypted',
                   '%s: this %s console is not encrypted%s' % (
                       console.place, 'noVNC' if console.display == 'websocket'
                       else 'VNC', '' if known else
@@ -437,20 +441,20 @@ class Description:
                   'check Enable VNC Encryption in the engine (Compute > '
                   'Clusters > Edit > Console) and reinstall the host'
                   if known else 'remove it from the hook, or <qemu:arg>, that '
-                  'has added it')
+                  'added it')
 
     def _add_elsewhere(self, display: 'documents.Display',
                        there: 'list[consoles.Console]') -> None:
-        """Name consoles of the domain XML that another process may serve."""
+        """Report consoles of the domain XML that another process may serve."""
         ports = {console.port for console in there}
         for known in self._domain.consoles + self._domain.unencrypted:
             if (known.display == SPICE) == (display == SPICE) and (
                     known.port not in ports):
-                self._add(display, 'console-of-another-process', 'high',
-                          'port %d: the emulator does not listen there: if '
-                          'another process does, no policy covers it'
-                          % known.port,
-                          '"ss -tlnp" shows which; update '
+                self._add(display, 'console-of-another-process',
+                          'port %d: the emulator does not listen on this '
+                          'port of the domain XML: if another process does, '
+                          'no policy covers it' % known.port,
+                          'find that process with "ss -tlnp", and update '
                           'vdsm-hook-tlsciphers')
 
     def _add_others(self) -> None:
@@ -459,10 +463,10 @@ class Description:
         for listener in self._consoles.unclear:
             self._add_other(listener, 'unknown')
             if self._domain.policy:
-                self._add(None, 'listener-unknown', 'medium',
-                          'port %d: cannot tell whether this is a console: '
-                          'QEMU does not answer' % listener.port,
-                          'ask again when it does')
+                self._add(None, 'listener-unknown',
+                          'port %d: unknown whether this is a console: QEMU '
+                          'does not answer' % listener.port,
+                          'run this again when it does')
 
     def _add_other(self, listener: 'listeners.Listener', what: str) -> None:
         self.vm['other_listeners'].append({
@@ -472,49 +476,50 @@ class Description:
         policy = self._domain.policy
         unknown = sorted(set(policy) - set(tlsciphers_values.KEYS))
         if unknown:
-            self._add(None, 'unknown-setting', 'high',
+            self._add(None, 'unknown-setting',
                       '%s: unknown to this version' % ', '.join(unknown),
                       'update vdsm-hook-tlsciphers')
         if 'rdp' in self._domain.displays and policy:
-            self._add(None, 'console-not-covered', 'high', 'the RDP console '
+            self._add(None, 'console-not-covered', 'the RDP console '
                       'is not covered: policies are for SPICE and VNC',
-                      'remove it')
+                      'remove this console')
         for name in self._unmet_properties():
             reason, remedy = self._why_unmet(name)
-            self._add(None, 'property-not-applied', 'critical',
-                      'the VM has the property %s=%s, and was started without '
+            self._add(None, 'property-not-applied',
+                      'the VM has the property %s=%s, but was started without '
                       'this policy: %s' % (name, self._domain.wanted[name],
                                            reason), remedy)
 
     def _add_guard_differences(self) -> None:
-        """Name the consoles that the guard did not keep from running."""
+        """Report the consoles that run uncovered in spite of the guard."""
         required = {VNC if key == 'priority' else SPICE
                     for key, setting in self._domain.policy.items()
                     if setting.required}
-        # Those of properties that were not applied have their difference.
+        # Properties that were not applied have a difference of their own.
         asked = {VNC if key == 'priority' else SPICE
                  for name in self._unmet_properties()
-                 for key in KEYS_OF_PROPERTIES.get(name, tlsciphers_values.KEYS)}
+                 for key in KEYS_OF_PROPERTIES.get(name,
+                                                   tlsciphers_values.KEYS)}
         level = self._domain.cluster_level
         for display in [found['display'] for found in self.vm['displays']]:
             if display in required or display in asked:
                 continue
             if display not in self._domain.displays:
-                reason = 'another hook has added this console'
+                reason = 'another hook added this console'
             elif level and not self._domain.can_have_guard:
                 reason = 'the engine writes no guard for cluster level %s' % (
                     '.'.join(map(str, level)))
             else:
-                reason = ('the engine wrote no guard, or another hook took it '
-                          'out')
-            self._add(display, 'guard-not-kept', 'critical',
-                      'the VM has +%s in %s, and no property of it covers '
-                      'this console: %s' % (tlsciphers_domain.GUARD, domains.FLAGS,
-                                            reason),
+                reason = ('the engine wrote no guard, or another hook removed '
+                          'it')
+            self._add(display, 'guard-not-kept',
+                      'the VM has +%s in %s, but no property covers this '
+                      'console: %s' % (tlsciphers_domain.GUARD, domains.FLAGS,
+                                       reason),
                       'set tlsprofile on the VM and ' + RESTART)
 
     def _unmet_properties(self) -> 'list[str]':
-        """Return the properties that ask for what the VM does not require."""
+        """Return the properties whose policy the VM does not require."""
         required = {key for key, setting in self._domain.policy.items()
                     if setting.required}
         displays = {display['display'] for display in self.vm['displays']}
@@ -528,25 +533,25 @@ class Description:
         return unmet
 
     def _why_unmet(self, name: str) -> 'tuple[str, str]':
-        """Return what is known of the reason, and the remedy."""
+        """Return the likely reason, and the remedy."""
         value = self._domain.wanted[name]
         if name == 'tlsprofile' and _is_empty_profile(value):
-            return ('the profile has no setting in %s'
+            return ('this profile sets nothing in %s'
                     % tlsciphers_config.HOST_DEFAULT,
-                    'add its settings there, and ' + RESTART)
+                    'add settings to it, and ' + RESTART)
         if not self._domain.displays & {SPICE, VNC}:
-            return ('the domain XML has no console, and the emulator has one',
-                    '%s; this version passes its policy on' % RESTART)
+            return ('the domain XML has no console, but the emulator has one',
+                    RESTART + ': this version passes the policy on')
         if self._domain.policy:
-            return ('the domain XML has other settings only',
-                    'vdsm.log of its start may say why; ' + RESTART)
-        return ('either started on a host without the package, or the hook '
-                'had nothing to set', RESTART + ' on a host that has the '
-                'package')
+            return ('the domain XML has only other settings',
+                    RESTART + '; vdsm.log of its last start may say why')
+        return ('it was started on a host without the package, or the hook '
+                'had nothing to set', RESTART + ' on a host with the package')
 
-    def _add(self, display: 'documents.Display | None', code: str,
-             severity: 'documents.Severity', text: str, remedy: str) -> None:
+    def _add(self, display: 'documents.Display | None', code: str, text: str,
+             remedy: str) -> None:
         text, remedy = cut(text), cut(remedy)
+        severity = codes.SEVERITY[code]
         if severity != 'low' and code != 'console-not-encrypted' and not (
                 self._domain.wanted
                 or self._domain.guard_requested) and not any(
@@ -554,14 +559,13 @@ class Description:
                 for setting in self._domain.policy.values()):
             severity = 'medium'  # The host's default is best effort.
         self.vm['differences'].append({
-            'display': display, 'difference': '%s; %s [%s]' % (
-                text, remedy, code),
+            'display': display, 'difference': one_line(text, remedy, code),
             'code': code, 'severity': severity, 'text': text,
             'remedy': remedy})
 
 
 def _is_empty_profile(name: str) -> bool:
-    """Tell whether a profile is in this host's file, and has no setting."""
+    """Tell whether a profile of this host's file sets nothing."""
     try:
         sections = tlsciphers_config.read_host_default()
         return 'profile ' + name in sections and not sections[
@@ -572,4 +576,4 @@ def _is_empty_profile(name: str) -> bool:
 
 def cut(text: str) -> str:
     """Return text of a VM's emulator for a document: in bounds, printable."""
-    return clean(text if len(text) <= LONGEST else text[:LONGEST] + '...')
+    return clean(text, LONGEST)

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""Which property a value on the command line is meant for."""
+"""Which property a value on the command line is for."""
 
 import difflib
 import re
@@ -13,14 +13,15 @@ from tlsciphers_values import group_key
 
 from vdsm_tlsciphers import UserError
 from vdsm_tlsciphers.host import domains
+from vdsm_tlsciphers.output import clean
 
 PROFILE, PRIORITY, CIPHERS = 'tlsprofile', 'tlspriority', 'tlsciphers'
-# What a GnuTLS priority string begins with (see "Priority strings" in its
-# manual); a cipher list never does.
+# A GnuTLS priority string begins with one of these (see "Priority strings" in
+# its manual); a cipher list never does.
 PRIORITY_WORDS = ('NORMAL', 'PERFORMANCE', 'SECURE128', 'SECURE192',
                   'SECURE256', 'SUITEB128', 'SUITEB192', 'PFS', 'LEGACY',
                   'NONE', 'SYSTEM')
-# ... and what its other words look like.
+# Its other words look like this.
 PRIORITY_WORD = r'[-+!](VERS|KX|CIPHER|MAC|GROUP|CURVE|SIGN|COMP|CTYPE)-|%'
 VERSION_WORD = r'((TLS|SSL)[-_ v]*)?\d\.\d$|(TLS|SSL)[-_ v]*\d$'
 # Names of groups, in the form of group_key().
@@ -37,20 +38,21 @@ def parse_value(argument: str) -> 'tuple[str, str]':
         return name, value
     # A cipher list has one in words such as @SECLEVEL=1 only.
     if equals and re.match(r'[\w\s-]*\Z', name):
-        raise UserError('%s: no such property; there are %s, %s' % (
-            name, ', '.join(tlsciphers_values.PROPERTIES), domains.FLAGS))
+        raise UserError(name + ': no such property', 'use one of %s, %s' % (
+            ', '.join(tlsciphers_values.PROPERTIES), domains.FLAGS),
+            'no-such-property')
     return guess(argument), argument
 
 
 def no_value(name: str) -> UserError:
-    return UserError('%s: a property without its value; write %s=VALUE, '
-                     'without a blank' % (name, name), 'no-value')
+    return UserError(name + ': a property without a value',
+                     'write %s=VALUE, without a blank' % name, 'no-value')
 
 
 def guess(value: str) -> str:
     """
     Return the property that a value looks like; where it is mistyped, the one
-    whose refusal says what would be right.
+    whose refusal names what is correct.
     """
     if tlsciphers_domain.has_guard(value) or mistyped_guards(value):
         return domains.FLAGS
@@ -72,7 +74,8 @@ def mistyped_guards(flags: str) -> 'list[str]':
             if not tlsciphers_domain.has_guard(flag) and (
                 'vdsmtls' in re.sub('[^a-z]', '', flag.lower())
                 or difflib.get_close_matches(
-                    flag.strip(' +-').lower(), [tlsciphers_domain.GUARD], 1, 0.8))]
+                    flag.strip(' +-').lower(), [tlsciphers_domain.GUARD], 1,
+                    0.8))]
 
 
 def known_profiles() -> 'list[str]':
@@ -80,13 +83,14 @@ def known_profiles() -> 'list[str]':
         return tlsciphers_config.profile_names(  # type: ignore[no-any-return]
             tlsciphers_config.read_host_default())
     except tlsciphers_values.Refused:
-        # Where it counts, resolve() says what is wrong with it.
-        return [*sorted(tlsciphers_config.PROFILES), tlsciphers_config.NO_PROFILE]
+        # Where it matters, resolve() reports it.
+        return [*sorted(tlsciphers_config.PROFILES),
+                tlsciphers_config.NO_PROFILE]
 
 
-def explain_guess(value: str) -> str:
-    """Return why a value that is refused was taken for a cipher list."""
-    return ('%s: taken for %s, since it is no profile, version, group or '
-            'priority string; known profiles are %s; or write NAME=VALUE' % (
-                tlsciphers_values.printable(value), CIPHERS,
-                ', '.join(known_profiles())))
+def explain_guess(value: str) -> 'tuple[str, str]':
+    """Return (text, remedy): why a value was taken for a cipher list."""
+    return ('%s: taken for %s, since it is no profile (%s), version, group or '
+            'priority string' % (clean(value, 60), CIPHERS,
+                                 ', '.join(known_profiles())),
+            'write NAME=VALUE for another property')

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""What a scan has found out about a console, its verdict, and totals."""
+"""The result of a scan of a console, its verdict, and totals."""
 
 import collections
 
@@ -89,12 +89,12 @@ else:
 
 class Result(_Result):
     """
-    What a scan found out about a console, but for who and where it is, so
-    that those with the same result can share a description: verdict (of
-    VERDICTS), state and problem as in the document, protocols (tuple of
-    (version, tuple of Suite)), groups (tuple of str), certificate
-    (Certificate or None), policy (tuple of (key, value, required); None: the
-    VM is not known), signatures (tuple of str), extended_master_secret,
+    The result of a console, without its name and address, so that consoles
+    with the same result share a description: verdict (of VERDICTS), state and
+    problem as in the document, protocols (tuple of (version, tuple of
+    Suite)), groups (tuple of str), certificate (Certificate or None), policy
+    (tuple of (key, value, required); None: the VM is
+    unknown), signatures (tuple of str), extended_master_secret,
     session_tickets, open_channels as in the document, findings (tuple of
     Finding), unchecked (tuple of str).
     """
@@ -103,7 +103,7 @@ class Result(_Result):
 
     @property
     def is_whole(self) -> bool:
-        """Whether the console could be asked all (bool)."""
+        """Whether the scan of the console is complete (bool)."""
         return self.state in (SCANNED, TLS_REQUIRED, compliance.NO_TLS)
 
     @property
@@ -114,7 +114,7 @@ class Result(_Result):
 
 
 def verdict(console: 'documents.Console') -> 'Verdict':
-    """Return that of a console of a scan document (str, of VERDICTS)."""
+    """Return the verdict (of VERDICTS) of a console of a scan document."""
     if console['findings']:
         return FAILED
     if console['state'] not in (SCANNED, TLS_REQUIRED):
@@ -153,7 +153,7 @@ def result(console: 'documents.Console') -> Result:
 
 
 def by_rank(suite: 'documents.Suite') -> int:
-    """Sort suites (dict) from strong to broken."""
+    """Key to sort suites (dict) from strong to broken."""
     return STRENGTHS.index(suite['strength'])
 
 

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""Scan documents: what "vdsm-tlsciphers scan --json" prints, read again."""
+"""Reads scan documents, which "vdsm-tlsciphers scan --json" printed."""
 
 import hashlib
 import json
@@ -23,17 +23,18 @@ if TYPE_CHECKING:
 FORMAT = 'vdsm-tlsciphers scan'
 # Those that can be read.
 VERSIONS = (1, 2)
-# A scan of 3,500 consoles that accept all is smaller: bytes, and values.
+# Bytes and values: a scan of 3,500 consoles that accept everything is smaller.
 LARGEST = 64 << 20
 MOST_VALUES = 2000000
 MOST_SCANS = 10000
-# Of a console; what a scan offers is less.
+# Of a console: a scan offers fewer.
 MOST_GROUPS = 200
 # Of a policy.
 MOST_KEYS, LONGEST_KEY = 20, 200
-# Of a text; that of a cipher list is the longest.
+# Of a text: cipher lists are the longest.
 LONGEST_TEXT = 20000
 
+GIVE_A_SCAN = 'give what "scan --json" printed'
 DISPLAYS = ('spice', 'vnc', 'websocket', 'tls')
 
 
@@ -87,9 +88,9 @@ if TYPE_CHECKING:
     Shape = (type | tuple[str, ...] | list['Shape'] | dict[str, 'Shape']
              | Maybe | Map | Optional | Text | Number | Many)
 
-# What a document must hold, so that a page can be made of it: a type, the
-# values that there are (tuple), a list of things of a shape, or a dict. A
-# dict can hold more.
+# What a document must hold, so that a report can be made of it: a type, the
+# permitted values (tuple), a list of things of a shape, or a dict, which can
+# have more keys.
 TIME = Text('[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z')
 CODE = Text('[0-9A-F]{4}')
 # Of a group, an algorithm, a channel.
@@ -103,8 +104,7 @@ SETTING: 'Shape' = {'value': str, 'required': bool}
 CONSOLE: 'Shape' = {
     'vm': Maybe(str), 'uuid': Maybe(str), 'display': DISPLAYS,
     'address': str, 'port': Number(1, 65535),
-    # Later versions may have others: of none of them is it known that it is
-    # good.
+    # Later versions may have others, none of which counts as passed.
     'state': Text('[A-Za-z ]{1,40}'),
     'problem': Maybe(str),
     'protocols': Map(results.PROTOCOLS, Many(len(cipher_suites.NAMES), SUITE)),
@@ -134,23 +134,22 @@ def read(paths: 'Iterable[str]', baseline: 'dict[str, str] | None',
              'Iterator[documents.Scan]'):
     """
     Yield the scan documents (dict) of files and of folders' files *.json,
-    one at a time, so that only one is in memory. Their findings are those of
-    now: see assess(). Raises UserError for a file that holds no scan.
+    one at a time, so that only one is in memory. They are assessed again: see
+    assess(). Raises UserError for a file that is not a scan.
 
     Arguments:
-        baseline (dict or None), name (str): as compliance.findings() has them.
+        baseline (dict or None), name (str): as for compliance.findings().
         sources (list): each file is added to it as a Source.
-        is_earlier (bool): whether certificates are looked at as of the time
-            of the scan alone, and not as of now.
+        is_earlier (bool): whether certificates must be valid at the time of
+            the scan only, and not now.
     """
     for number, path in enumerate(find(paths)):
         if number >= MOST_SCANS:
-            raise UserError('%s: more than %d scans; make several reports'
-                            % (path, MOST_SCANS), 'too-many-scans')
-        data = files.read_bounded(path, LARGEST,
-                                  'give what "scan --json" printed')
+            raise UserError('%s: more than %d scans' % (path, MOST_SCANS),
+                            'make several reports', 'too-many-scans')
+        data = files.read_bounded(path, LARGEST, GIVE_A_SCAN)
         if not data:
-            raise UserError('%s: empty scan file; scan again' % path,
+            raise UserError(path + ': empty scan file', 'scan again',
                             'scan-empty')
         document = parse(data, path)
         check(document, path)
@@ -163,23 +162,23 @@ def read(paths: 'Iterable[str]', baseline: 'dict[str, str] | None',
 
 
 def parse(data: bytes, path: str) -> 'Any':
-    """Return what a file of JSON (bytes) holds. Raises UserError."""
+    """Return the content of a JSON file (bytes). Raises UserError."""
     if data[:200].lstrip(b'\xef\xbb\xbf\r\n\t ')[:1] == b'<':
-        raise UserError('%s: this is a page for people, and no scan; give '
-                        'what "scan --json" printed' % path, 'scan-is-a-page')
-    # Before any of it takes up memory as a value.
+        raise UserError(path + ': an HTML report, not a scan', GIVE_A_SCAN,
+                        'scan-is-a-page')
+    # Counted before values take up memory.
     if sum(map(data.count, (b',', b'[', b'{'))) > MOST_VALUES:
-        raise UserError('%s: more than %d values; scan fewer consoles at a '
-                        'time' % (path, MOST_VALUES), 'scan-too-large')
+        raise UserError('%s: more than %d values' % (path, MOST_VALUES),
+                        'scan fewer consoles at a time', 'scan-too-large')
     try:
         return json.loads(data.decode('utf-8-sig'), parse_int=parse_number)
     except (ValueError, RecursionError) as error:
-        raise UserError('%s: no JSON (%s); give what "scan --json" printed'
-                        % (path, error))
+        raise UserError('%s: not JSON: %s' % (path, error), GIVE_A_SCAN,
+                        'scan-no-json')
 
 
 def parse_number(digits: str) -> int:
-    # Others would take longer the longer they are, squared.
+    # Longer ones take quadratic time.
     if len(digits) > 20:
         raise ValueError('a number of %d digits' % len(digits))
     return int(digits)
@@ -195,10 +194,11 @@ def find(paths: 'Iterable[str]') -> 'Iterator[str]':
             names = sorted(name for name in os.listdir(path)
                            if name.endswith('.json'))
         except OSError as error:
-            raise UserError('%s: cannot be read: %s' % (path, error.strerror))
+            raise UserError('%s: cannot be read: %s' % (path, error.strerror),
+                            'check its permissions', 'file-unreadable')
         if not names:
-            raise UserError('%s: no file *.json in this folder; put there '
-                            'what "scan --json" printed' % path)
+            raise UserError(path + ': no file *.json in this folder',
+                            GIVE_A_SCAN, 'no-scan-files')
         for name in names:
             yield os.path.join(path, name)
 
@@ -206,59 +206,55 @@ def find(paths: 'Iterable[str]') -> 'Iterator[str]':
 def check(document: object, path: str) -> None:
     """Raise UserError unless this is a scan document that is complete."""
     if not isinstance(document, dict) or document.get('format') != FORMAT:
-        raise UserError('%s: JSON, but no scan; give what "scan --json" '
-                        'printed' % path)
+        raise UserError(path + ': JSON, but not a scan', GIVE_A_SCAN,
+                        'no-scan')
     version = document.get('version')
     if type(version) is not int or version not in VERSIONS:
-        raise UserError('%s: version %.20s of the scan format, and this '
-                        'vdsm-tlsciphers reads versions 1 and 2; update it'
-                        % (path, version), 'scan-version')
+        raise UserError('%s: unsupported version of the scan format: %.20s '
+                        '(supported: 1 and 2)' % (path, version),
+                        'update vdsm-hook-tlsciphers', 'scan-version')
     flaw = find_flaw(document, DOCUMENT)
     if flaw:
-        raise UserError('%s: invalid scan file: %s; scan again' % (path, flaw),
-                        'scan-invalid')
+        raise UserError('%s: invalid scan file: %s' % (path, flaw),
+                        'scan again', 'scan-invalid')
     for console in document['consoles']:
         flaw = contradiction(console)
         if flaw:
-            raise UserError('%s: invalid scan file: console %s: %s; scan again'
-                            % (path, results.endpoint(console), flaw),
-                            'scan-contradiction')
+            raise UserError('%s: invalid scan file: console %s: %s' % (
+                path, results.endpoint(console), flaw), 'scan again',
+                'scan-contradiction')
 
 
 def contradiction(console: 'documents.Console') -> 'str | None':
-    """Return how a console claims what its facts do not bear out, or None."""
+    """Return how the facts of a console contradict each other, or None."""
     if console['state'] == results.SCANNED and not any(
             console['protocols'].values()):
-        return 'scanned, and no protocol with a cipher suite'
+        return 'state "scanned" without an accepted cipher suite'
     if console['state'] == results.TLS_REQUIRED and (
             console['display'] != 'spice' or console['protocols']
             or console.get('open_channels') != []):
-        return 'TLS required, and not a SPICE port whose channels were tried'
+        return 'state "TLS required" without a probe of SPICE channels'
     for version, accepted in console['protocols'].items():
         codes = [int(suite['code'], 16) for suite in accepted]
         if len(set(codes)) < len(codes):
-            return '%s: a cipher suite twice' % version
+            return '%s: duplicate cipher suite' % version
         for code, suite in zip(codes, accepted):
             if code not in cipher_suites.NAMES:
                 return 'unknown cipher suite %s' % suite['code']
             if suite['suite'] not in (cipher_suites.NAMES[code],
                                       'TLS_' + cipher_suites.IANA_NAMES[code]):
                 return 'cipher suite %s is not %s' % (
-                    suite['code'], shorten(suite['suite']))
+                    suite['code'], output.clean(suite['suite'], 80))
             if (code in cipher_suites.TLS13) != (version == 'TLSv1.3'):
                 return '%s with cipher suite %s' % (version, suite['suite'])
     return None
 
 
-def shorten(text: str) -> str:
-    return text if len(text) < 80 else text[:80] + '...'
-
-
 def assess(document: 'documents.Scan', baseline: 'dict[str, str] | None',
            name: str, times: 'list[str]') -> None:
     """
-    Put in the place of what a document says of strengths and findings what
-    its facts come to. Arguments as compliance.findings() has them.
+    Replace the strengths and findings in a document by those that follow from
+    its facts. Arguments as for compliance.findings().
     """
     version = document['version']
     document['baseline'] = name
@@ -271,34 +267,40 @@ def assess(document: 'documents.Scan', baseline: 'dict[str, str] | None',
             for suite in accepted:
                 suite['strength'] = cipher_suites.strength(
                     int(suite['code'], 16), tls, suite.get('dh_bits'))
-        bad = bad_news(console) if version == 1 else []
+        offers = offers_of_findings(console) if version == 1 else []
         console['findings'] = compliance.findings(
-            {**console, 'unencrypted_offers': bad} if bad else console,
+            {**console, 'unencrypted_offers': offers} if offers else console,
             baseline, name, times)
 
 
-def bad_news(console: 'documents.Console') -> 'list[str]':
+# How findings of version 1 of the format begin.
+FINDINGS_OF_VERSION_1 = {
+    'anonymous TLS': 'TLS without a certificate is on offer',
+    'no TLS': 'connections without encryption are on offer'}
+
+
+def offers_of_findings(console: 'documents.Console') -> 'list[str]':
     """
-    Return which unencrypted offers the findings of a console tell of:
-    version 1 has them nowhere else. That there are none is no fact there.
+    Return the unencrypted offers in the findings of a console: version 1 has
+    them nowhere else. Without such a finding they are unknown.
     """
-    said = [finding['finding'] for finding in console['findings']]
-    return [offer for offer, violation in compliance.UNENCRYPTED.items()
-            if any(line.startswith(violation.text) for line in said)]
+    findings = [finding['finding'] for finding in console['findings']]
+    return [offer for offer, beginning in FINDINGS_OF_VERSION_1.items()
+            if any(line.startswith(beginning) for line in findings)]
 
 
 def find_flaw(value: 'Any', shape: 'Shape', place: str = '') -> 'str | None':
-    """Return what keeps a value from having that shape (str), or None."""
+    """Return how a value differs from a shape (str), or None."""
     if isinstance(shape, type):
-        # By its very type: for isinstance() True is a number.
+        # The exact type: to isinstance(), True is a number.
         if type(value) is shape and not (isinstance(value, str)
                                          and len(value) > LONGEST_TEXT):
             return None
-        return '%s is not as expected' % (place.lstrip('.') or 'it')
+        return 'invalid value of ' + (place.lstrip('.') or 'the document')
     if isinstance(shape, (Maybe, Optional)):
         return None if value is None else find_flaw(value, shape.shape, place)
     if not fits(value, shape):
-        return '%s is not as expected' % (place.lstrip('.') or 'it')
+        return 'invalid value of ' + (place.lstrip('.') or 'the document')
     if isinstance(shape, list):
         flaws = (find_flaw(item, shape[0], place) for item in value)
     elif isinstance(shape, Many):
@@ -307,7 +309,7 @@ def find_flaw(value: 'Any', shape: 'Shape', place: str = '') -> 'str | None':
         flaws = (find_flaw(item, shape.shape, place)
                  for item in value.values())
     elif isinstance(shape, dict):
-        flaws = ('%s is missing' % (place + '.' + key).lstrip('.')
+        flaws = ('missing key ' + (place + '.' + key).lstrip('.')
                  if key not in value and not isinstance(inner, Optional)
                  else find_flaw(value.get(key), inner, place + '.' + key)
                  for key, inner in shape.items())
@@ -317,7 +319,7 @@ def find_flaw(value: 'Any', shape: 'Shape', place: str = '') -> 'str | None':
 
 
 def fits(value: object, shape: 'Shape') -> bool:
-    """Tell whether a value is of the kind of a shape, on the outside."""
+    """Tell whether a value, but not its content, has a shape."""
     if isinstance(shape, tuple):
         return isinstance(value, str) and value in shape
     if isinstance(shape, Map):
@@ -327,7 +329,7 @@ def fits(value: object, shape: 'Shape') -> bool:
     if isinstance(shape, Many):
         return isinstance(value, list) and len(value) <= shape.most
     if isinstance(shape, Number):
-        # By its very type: for isinstance() True is a number.
+        # The exact type: to isinstance(), True is a number.
         return type(value) is int and shape.least <= value <= shape.most
     if isinstance(shape, Text):
         return isinstance(value, str) and shape.matches(value) is not None

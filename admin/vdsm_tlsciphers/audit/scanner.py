@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""Scans of several ports at a time, and what they find as JSON."""
+"""Scans several ports at a time; the result is a document for JSON."""
 
 import collections
 import concurrent.futures
@@ -22,6 +22,7 @@ from vdsm_tlsciphers.tls import (
     spice,
     vencrypt,
 )
+from vdsm_tlsciphers.tls.stream import ProtocolError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,10 +38,9 @@ MOST_NAMES = 10
 
 class Target:
     """
-    A port to be scanned: display ('spice', 'vnc', 'websocket', or 'tls' where
-    it is not known), address (str), port (int), vm (domains.VM or
-    None), plaintext (bool: whether it is a SPICE port without TLS), alone
-    (bool: and its VM has none with TLS).
+    A port to scan: display ('spice', 'vnc', 'websocket', or 'tls' where it is
+    unknown), address (str), port (int), vm (domains.VM or None), plaintext
+    (bool: a SPICE port without TLS), alone (bool: whose VM has none with TLS).
     """
 
     def __init__(self, display: 'documents.ScannedDisplay', address: str,
@@ -56,8 +56,8 @@ class Target:
 
 def find_targets(names: 'list[str]') -> 'list[Target]':
     """
-    Return what is to be scanned (list of Target) for the names (list of str)
-    of the command line. Raises UserError.
+    Return the ports to scan (list of Target) for the names (list of str) of
+    the command line. Raises UserError.
     """
     if not names:
         connection = domains.connect()
@@ -69,8 +69,8 @@ def find_targets(names: 'list[str]') -> 'list[Target]':
         if found:
             number = int(found.group(3))
             if not 0 < number < 65536:
-                raise UserError('%s: there is no such port; give 1 to 65535'
-                                % name)
+                raise UserError(name + ': invalid port', 'give 1 to 65535',
+                                'bad-port')
             targets.append(Target('tls', found.group(1) or found.group(2),
                                   number))
             continue
@@ -81,14 +81,15 @@ def find_targets(names: 'list[str]') -> 'list[Target]':
         except UserError as problem:
             if is_address(name):
                 raise UserError(
-                    '%s: give HOST:PORT, as in node1.example.com:5900 or '
-                    '[fd00::7]:5901; for the name of a VM: %s'
-                    % (name, problem), 'no-port')
-            raise UserError('%s; or give a port, as HOST:PORT' % problem)
+                    '%s: no port, and no VM: %s' % (name, problem.text),
+                    'give HOST:PORT, as in node1.example.com:5900 or '
+                    '[fd00::7]:5901', 'no-port')
+            raise UserError(problem.text, problem.remedy
+                            + ', or give HOST:PORT', problem.code)
         if not found_there:
-            raise UserError('%s: it has no console that listens; is it '
-                            'running? "virsh -r domdisplay %s" tells'
-                            % (name, name))
+            raise UserError(name + ': no console of this VM listens', 'check '
+                            'that it runs: "virsh -r domdisplay %s" shows its '
+                            'consoles' % name, 'no-listening-console')
         targets.extend(found_there)
     # Never two connections to a port at the same time.
     return list({(target.address, target.port): target
@@ -104,9 +105,9 @@ def is_address(name: str) -> bool:
 def targets_of(vms: 'list[domains.VM]',
                connection: 'libvirt.virConnect') -> 'list[Target]':
     """
-    Return the ports (list of Target) of domains.VMs: at which their
-    emulators listen for SPICE and VNC. Where that cannot be found out, they
-    are those of the domain XML, and a line on standard error says so.
+    Return the ports (list of Target) on which the emulators of domains.VMs
+    listen for SPICE and VNC. Where they are unknown, they are those of the
+    domain XML, and a line on standard error says so.
     """
     table = listeners.Listeners()
     running_vms = [consoles.RunningVM(vm, table) for vm in vms]
@@ -127,16 +128,19 @@ def targets_of(vms: 'list[domains.VM]',
             for console in running.consoles.consoles if console.port)
         for listener in running.consoles.unclear:
             output.note(
-                '%s: port %d is not scanned: QEMU could not be asked whether '
-                'it is a console: %s' % (running.vm.name, listener.port,
-                                         running.note), 'listener-unknown')
+                '%s: port %d is not scanned: QEMU cannot be asked whether it '
+                'is a console: %s' % (
+                    running.vm.name, listener.port,
+                    running.note.text if running.note else 'no answer'), '',
+                'listener-unknown')
     if unseen:
         output.note(
-            '%s: the ports are those of the domain XML, others that are open '
-            'are not seen: %s' % (', '.join(
-                running.vm.name for running in unseen[:MOST_NAMES]) + (
+            '%s: only the ports in the domain XML are scanned: %s' % (
+                ', '.join(running.vm.name for running
+                          in unseen[:MOST_NAMES]) + (
                     ', ...' if len(unseen) > MOST_NAMES else ''),
-                unseen[0].problem), 'ports-of-xml')
+                unseen[0].problem and unseen[0].problem.text), '',
+            'ports-of-xml')
     return sorted(targets, key=lambda target: target.plaintext)
 
 
@@ -153,7 +157,7 @@ def scan(targets: 'list[Target]', baseline: 'dict[str, str] | None',
     Scan targets (list of Target), several at a time.
 
     Arguments:
-        baseline (dict or None), name (str): as compliance.findings() has them.
+        baseline (dict or None), name (str): as for compliance.findings().
 
     Returns a dict for JSON, with the consoles in the order of the targets.
     """
@@ -177,7 +181,7 @@ def scan(targets: 'list[Target]', baseline: 'dict[str, str] | None',
 
 
 def show_progress(line: str) -> None:
-    """Put a line in place of the last one, if somebody is there to see it."""
+    """Replace the last line on standard error, if it is a terminal."""
     if sys.stderr.isatty():
         sys.stderr.write('\r\x1b[K' + line)
         sys.stderr.flush()
@@ -185,7 +189,7 @@ def show_progress(line: str) -> None:
 
 def scan_target(target: Target, baseline: 'dict[str, str] | None',
                 name: str) -> 'documents.Console':
-    """Return what a scan of a Target has found, as a dict for JSON."""
+    """Return the result of the scan of a Target, as a dict for JSON."""
     vm = target.vm
     console: documents.Console = {
         'vm': vm.name if vm else None,
@@ -231,7 +235,7 @@ def probe_port(server: probe.ServerProbe,
         raise
     except probe.NoTLS as reason:
         return compliance.NO_TLS, str(reason)
-    except (probe.Unreachable, handshake.ProtocolError) as reason:
+    except (probe.Unreachable, ProtocolError) as reason:
         if console is not None:
             console['code'], console['remedy'] = reason.code, reason.remedy
         return ('unreachable' if isinstance(reason, probe.Unreachable)
@@ -240,18 +244,18 @@ def probe_port(server: probe.ServerProbe,
 
 
 def find_channels(console: 'documents.Console') -> None:
-    """Add to a console (dict) what a SPICE port without TLS has open."""
+    """Add to a console (dict) the open channels of a port without TLS."""
     try:
         channels = spice.open_channels(console['address'], console['port'])
     except probe.Unreachable as reason:
         console['state'], console['problem'] = 'unreachable', str(reason)
         console['code'], console['remedy'] = reason.code, reason.remedy
         return
-    except handshake.ProtocolError as reason:
-        # That all demand TLS is not known.
+    except ProtocolError as reason:
+        # Whether all of them require TLS is unknown.
         console['state'] = compliance.NO_TLS
-        console['problem'] = ('this SPICE port is not encrypted; its channels '
-                              'cannot be tried: %s' % reason)
+        console['problem'] = ('this SPICE port is not encrypted, and its '
+                              'channels cannot be probed: %s' % reason)
         return
     console['open_channels'] = channels
     console['state'] = compliance.NO_TLS if channels else results.TLS_REQUIRED
@@ -260,7 +264,7 @@ def find_channels(console: 'documents.Console') -> None:
 
 
 def describe(server: probe.ServerProbe, console: 'documents.Console') -> None:
-    """Add to a console (dict) what a probe.ServerProbe has found out."""
+    """Add to a console (dict) the results of a probe.ServerProbe."""
     if console['display'] == 'tls' and server.vnc:
         console['display'] = 'vnc'
     console['protocols'] = {
@@ -280,7 +284,8 @@ def describe(server: probe.ServerProbe, console: 'documents.Console') -> None:
         except UserError as unreadable:
             if console['state'] == results.SCANNED:
                 console['state'] = 'incomplete'
-                console['problem'] = str(unreadable)
+                console['problem'] = unreadable.text
+                console['code'] = unreadable.code
 
 
 def list_suites(version: str, accepted: 'dict[int, int | None]') -> (
@@ -303,12 +308,12 @@ def policy_of(vm: domains.VM,
               display: 'documents.ScannedDisplay') -> (
                   'documents.Policy | None'):
     """
-    Return the part of a VM's policy for a display, or None. What this version
-    does not know may be for any.
+    Return the part of a VM's policy for a display, or None. A setting that
+    this version does not know may be for any display.
     """
     others = set(tlsciphers_values.KEYS).difference(
         compliance.governing_keys(display))
-    # Known ones first: a domain XML can have any number, and any length.
+    # Known ones first: a domain XML can have any number, of any length.
     keys = sorted(set(vm.policy).difference(others),
                   key=lambda key: (key not in tlsciphers_values.KEYS, key))
     return {key[:scan_files.LONGEST_KEY]: {
@@ -319,8 +324,8 @@ def policy_of(vm: domains.VM,
 
 def unencrypted_offers(server: probe.ServerProbe) -> 'list[str]':
     """
-    Return what a VNC port has open beside TLS with a certificate (list of
-    keys of compliance.UNENCRYPTED).
+    Return what a VNC port offers beside TLS with a certificate (list of keys
+    of compliance.UNENCRYPTED).
     """
     if server.vnc is None or not server.vnc.subtypes:
         return []

@@ -2,14 +2,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
 """
-Tells whether this host can enforce TLS policies: the package, its labels, the
+Checks whether this host can enforce TLS policies: the package, its labels, the
 hook, the wrapper, QEMU, OpenSSL and GnuTLS, libvirt, the host's default, and
-what a manual installation may have left. One line for each, with the remedy.
+leftovers of a manually installed wrapper. One line for each, with the remedy.
 """
 
 import os
 
-from vdsm_tlsciphers import FINDINGS, FINE, UserError
+from vdsm_tlsciphers import FINDINGS, FINE, UserError, one_line
 from vdsm_tlsciphers.output import paint, print_json
 
 TYPE_CHECKING = False
@@ -19,29 +19,29 @@ if TYPE_CHECKING:
     from vdsm_tlsciphers import documents
 
 EXAMPLES = """\
-FAILED: VMs with a policy do not start here, or would not have it. warning:
-it concerns some VMs or some settings, or is untidy; the line says which.
+failed: VMs with a policy do not start here, or start without it. warning: it
+affects some VMs or some settings, or is cosmetic; the line says which.
 
---fix runs, where the check FAILED, restorecon on the files of the package
+--fix repairs what failed: it runs restorecon on the files of the package
 (labels), and renews the change time of the wrapper (capabilities), as the
-package itself does when qemu-kvm is updated. It says what it did, and does
-nothing else: no service is restarted, no VM is disturbed.
+package does when qemu-kvm is updated. It reports what it did. No service is
+restarted, no VM is disturbed.
 
-Exit status: 0 nothing FAILED (there may be warnings); 1 something FAILED; 2
-it could not be done.
+Exit status: 0 nothing failed (there may be warnings); 1 something failed; 2
+the command failed.
 
 Examples:
   vdsm-tlsciphers doctor
   vdsm-tlsciphers doctor --fix
   vdsm-tlsciphers doctor --json
 """
-COLOURS = {'ok': 'green', 'warning': 'yellow', 'FAILED': 'red'}
+COLOURS = {'ok': 'green', 'warning': 'yellow', 'failed': 'red'}
 
 
 def add_arguments(parser: 'argparse.ArgumentParser') -> None:
     """Add what the command takes to its parser."""
     parser.add_argument('--fix', action='store_true',
-                        help='repair labels, and what libvirt has cached')
+                        help='repair labels, and libvirt\'s capability cache')
     parser.add_argument('--json', action='store_true',
                         help='print one JSON document instead of text')
 
@@ -51,9 +51,9 @@ def run(options: 'argparse.Namespace') -> int:
     # What --help does not need.
     from vdsm_tlsciphers.host import checks
     if os.geteuid():
-        raise UserError('doctor reads what only root may (the policy store, '
-                        'the cache and the configuration of libvirt); run it '
-                        'as root')
+        raise UserError('only root can read the SELinux policy store, and '
+                        'the cache and configuration of libvirt',
+                        'run this as root', 'not-root')
     findings = checks.check_host()
     fixed: list[str] = []
     if options.fix:
@@ -65,31 +65,27 @@ def run(options: 'argparse.Namespace') -> int:
         print_json(document)
     else:
         if options.fix and not fixed:
-            print('fixed    nothing: it is the remedy of no check')
+            print('fixed    nothing: no check has it as its remedy')
         show(document)
     return FINDINGS if document['summary']['failed'] else FINE
 
 
 def show(document: 'documents.Examinations') -> None:
     """Print a document of doctor."""
-    from vdsm_tlsciphers.host import checks
     for line in document['fixed']:
         print('fixed    ' + line)
     width = max(len(check['check']) for check in document['checks'])
     for check in document['checks']:
-        state = {state.lower(): state for state in COLOURS}[check['state']]
-        code = check['code']
-        print('%s%s  %-*s  %s%s%s' % (
+        state = check['state']
+        print('%s%s  %-*s  %s' % (
             paint(state, COLOURS[state]), ' ' * (7 - len(state)), width,
-            check['check'], check['text'],
-            '; remedy: ' + check['remedy'] if check['remedy'] else '',
-            '' if code == checks.code_of(check['check'])
-            else ' [%s]' % code))
+            check['check'], check['text'] if state == 'ok' else
+            one_line(check['text'], check['remedy'], check['code'])))
     summary = document['summary']
     if summary['failed']:
         verdict = 'this host cannot enforce every policy'
     else:
         verdict = 'this host can enforce policies'
-    print('\n%s: %d ok, %d warning%s, %d FAILED' % (
+    print('\n%s: %d ok, %d warning%s, %d failed' % (
         verdict, summary['ok'], summary['warnings'],
         '' if summary['warnings'] == 1 else 's', summary['failed']))

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
 """
-Prints the commands that define the custom properties of VMs in the engine:
-to be run there, one for each cluster level that an engine may have (4.2 to
-4.8), or for those of --cver.
+Prints the commands that define the custom properties of VMs in the engine, to
+be run on its machine: one for each cluster level from 4.2 to 4.8, or for those
+of --cver.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import re
 from vdsm_tlsciphers import FINE
 
 EXAMPLES = """\
-Exit status: 0 they are printed; 2 an argument is wrong.
+Exit status: 0 the commands were printed; 2 an argument is invalid.
 
 Examples:
   vdsm-tlsciphers engine-line
@@ -21,9 +21,9 @@ Examples:
   vdsm-tlsciphers engine-line --properties tlsprofile --cver 4.7
 """
 
-# The engine's format is NAME=REGEX;NAME=REGEX. Java and browsers read the
-# regexes; one of plain words becomes a list to choose from. They may become
-# wider, never narrower: VMs keep the values that they have.
+# The engine's format is NAME=REGEX;NAME=REGEX. Java and browsers evaluate the
+# regexes; one of plain words becomes a drop-down list. They may become wider,
+# never narrower: VMs keep their values.
 DEFINITIONS = {
     'tlsciphers': '^[A-Za-z0-9._=@!+:-]+$',
     'tlsprotocols': '^(TLSv1.2|TLSv1.3|TLSv1.2:TLSv1.3)$',
@@ -31,7 +31,7 @@ DEFINITIONS = {
     'tlspriority': '^[A-Za-z0-9._@%!+:-]+$',
     'tlsprofile': '^[A-Za-z0-9._-]+$',
 }
-# Those that engines with hosts for this package have: oVirt 4.2 to 4.5.
+# Those of oVirt 4.2 to 4.5, whose hosts this package is for.
 LEVELS = ('4.2', '4.3', '4.4', '4.5', '4.6', '4.7', '4.8')
 
 
@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def cluster_level(text: str) -> str:
     if not re.match(r'[0-9]+\.[0-9]+\Z', text):
         raise argparse.ArgumentTypeError(
-            '%r is no cluster level; give one such as 4.7' % text)
+            'invalid cluster level: %r; give one such as 4.7' % text)
     return text
 
 
@@ -61,7 +61,7 @@ def property_names(text: str) -> 'list[str]':
     for name in given:
         if name not in DEFINITIONS:
             raise argparse.ArgumentTypeError(
-                '%r is no property of this package; there are %s'
+                'no such property: %r; use %s'
                 % (name, ','.join(DEFINITIONS)))
     return [name for name in DEFINITIONS if name in given]
 
@@ -71,12 +71,11 @@ def run(options: argparse.Namespace) -> int:
     levels: list[str] = []
     for given in options.cver or [LEVELS]:
         levels.extend(level for level in given if level not in levels)
-    print('# Run these on the machine of the engine, as root. Each cluster '
-          'level needs its line:\n'
-          '# a level without it drops the properties from its VMs, also when '
-          'a cluster is raised to it.')
+    print('# Run these commands on the machine of the engine, as root. Each '
+          'cluster level needs its\n# own: a level without it drops the '
+          'properties from its VMs, also when a cluster is\n# raised to it.')
     if not options.cver:
-        print('# The line of a level that this engine does not know fails, '
+        print('# For a level that this engine does not know the command fails '
               'and changes nothing.')
     for level in levels:
         print(command(options.properties, level))
@@ -86,16 +85,15 @@ def run(options: argparse.Namespace) -> int:
 
 
 def describe_guard(levels: 'list[str]') -> str:
-    """Return comments (str) that say how VMs of these levels are guarded."""
+    """Return comments (str) about the guard for VMs of these levels."""
     newer = any(tuple(map(int, level.split('.'))) >= (4, 6)
                 for level in levels)
-    return ('# The guard, +vdsm-tls in extra_cpu_flags, is for cluster levels '
-            'from 4.6 on (engine 4.4.6 and later)%s.\n# extra_cpu_flags is '
-            "the engine's own: do not define it here." % (
-                ': install this version on\n# all hosts first, then set on '
-                'the VM tlsprofile, and add +vdsm-tls to its extra_cpu_flags '
-                '(separated by commas)' if newer else
-                '; below there is none'))
+    return ('# The guard, +vdsm-tls in extra_cpu_flags, needs cluster level '
+            '4.6 or later (engine 4.4.6 or later)%s.\n# extra_cpu_flags is a '
+            'property of the engine: do not define it here.' % (
+                ': install this version on\n# all hosts first, then set '
+                'tlsprofile on the VM and add +vdsm-tls to its '
+                'extra_cpu_flags (separated by commas)' if newer else ''))
 
 
 def command(properties: 'list[str]', level: str) -> str:

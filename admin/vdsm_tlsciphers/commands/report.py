@@ -2,12 +2,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
 """
-Merges the scans of many hosts, each what "vdsm-tlsciphers scan --json"
-printed there, into one page that can be filed and printed: what each console
-accepts, what is wrong with it, and, where earlier scans are given, what has
-changed. What the scans say of findings is not relied on: their facts are
-assessed again. What a scan of an older version has not looked at is listed as
-not checked.
+Writes one HTML report of the scans of many hosts, each printed there by
+"vdsm-tlsciphers scan --json": what each console accepts, the findings, and,
+with earlier scans, what changed. The findings in the scans are not relied on:
+their facts are assessed again. Facts that a scan of an older version lacks are
+listed as not checked.
 """
 
 from vdsm_tlsciphers import FINDINGS, FINE
@@ -26,21 +25,21 @@ Examples:
   vdsm-tlsciphers report --html report.html scans/
   vdsm-tlsciphers report --html report.html --before march/ april/
 
-Exit status: 0 all consoles passed, 1 some did not pass, were checked in part
-only, or were not scanned, 2 it could not be done, such as a file that is no
-scan, or scans without a console: there is no page then.
+Exit status: 0 all consoles passed; 1 some failed, were only partly checked, or
+were not scanned; 2 the command failed, and wrote no report: a file is not a
+scan, for example, or no scan has a console.
 """
-# More hosts that did not pass are not printed, but are on the page.
+# Hosts that did not pass: the HTML report has all of them.
 PRINTED = 20
 
 
 def add_arguments(parser: 'argparse.ArgumentParser') -> None:
     """Add what the command takes to its parser."""
     parser.add_argument('--html', metavar='FILE', required=True,
-                        help='the page to write; ends in .html')
+                        help='the HTML report to write; ends in .html')
     parser.add_argument('--before', metavar='SCAN', action='append',
-                        default=[], help='an earlier scan to compare with, or '
-                        'a folder of them; can be given more than once')
+                        default=[], help='compare with an earlier scan, or a '
+                        'folder of them; can be repeated')
     parser.add_argument(
         '--baseline', default='intermediate', metavar='NAME',
         help='check against modern, intermediate (default), a profile of '
@@ -69,7 +68,7 @@ def run(options: 'argparse.Namespace') -> int:
 
 
 def print_summary(report: 'writer.Report', path: str) -> None:
-    """Print what a report says, in short, and where the page is."""
+    """Print a summary of a report, and its path."""
     from vdsm_tlsciphers.audit import results
     from vdsm_tlsciphers.report import page
     rows: list[tuple[str, ...]] = [('host', 'consoles', *results.VERDICTS)]
@@ -95,7 +94,7 @@ def print_summary(report: 'writer.Report', path: str) -> None:
     for name, *numbers in rows:
         print('%s  %8s  %6s  %14s  %6s  %11s' % (name.ljust(width), *numbers))
     if len(bad) > PRINTED:
-        print('%s did not pass: see the page'
+        print('%s did not pass: see the HTML report'
               % count(len(bad) - PRINTED, 'more scan'))
     if report.repeated:
         print('more than one scan of: %s' % ', '.join(
@@ -106,7 +105,7 @@ def print_summary(report: 'writer.Report', path: str) -> None:
     for what, consoles in report.unchecked.most_common():
         print('not checked: %s (%s)' % (
             clean(what), count(consoles, 'console')))
-    print('page: %s' % clean(path))
+    print('HTML report: %s' % clean(path))
 
 
 def row(name: str, totals: 'results.Totals') -> 'tuple[str, ...]':

@@ -3,9 +3,9 @@
 
 """
 Finds out by handshakes what consoles accept: the SPICE, VNC and websocket
-ports of the VMs of this host, or any port. What they accept is checked against
-the policy of the VM and against a baseline. No password is needed, and users
-who are connected are not disturbed.
+ports of the VMs of this host, or any port. The result is checked against the
+policy of the VM and against a baseline. No password is needed, and connected
+users are not disturbed.
 """
 
 from vdsm_tlsciphers import FINDINGS, FINE, UserError
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from vdsm_tlsciphers import documents
 
 EXAMPLES = """\
-Exit status: 0 all consoles pass, or no VM with a console runs here; 1 there
-are findings, or consoles that could not be scanned; 2 nothing could be
-scanned, or there is nothing for the page of --html (one line says why).
+Exit status: 0 all consoles passed, or no VM with a console runs here; 1 there
+are findings, or consoles that were not scanned; 2 no console could be scanned,
+or --html has nothing to report (one line on standard error says why).
 
 Examples:
   vdsm-tlsciphers scan
@@ -44,12 +44,12 @@ def add_arguments(parser: 'argparse.ArgumentParser') -> None:
         help='check against modern, intermediate (default), a profile of '
         'this host, or none')
     parser.add_argument('--json', action='store_true',
-                        help='print a JSON document for programs')
+                        help='print one JSON document instead of text')
     parser.add_argument('--html', metavar='FILE',
                         help='write an HTML report')
     parser.add_argument('--before', metavar='FILE',
-                        help='an earlier "scan --json", to compare with on '
-                        'the page')
+                        help='compare with an earlier "scan --json" in the '
+                        'HTML report')
 
 
 def run(options: 'argparse.Namespace') -> int:
@@ -58,7 +58,8 @@ def run(options: 'argparse.Namespace') -> int:
     from vdsm_tlsciphers.audit import compliance, scan_files, scanner
     baseline = compliance.read_baseline(options.baseline)
     if options.before and not options.html:
-        raise UserError('--before FILE is for the page; give --html FILE too')
+        raise UserError('--before without --html', 'give --html FILE as well',
+                        'no-html')
     earlier: list[scan_files.Source] = []
     before = list(scan_files.read(
         [options.before] if options.before else [], baseline,
@@ -69,9 +70,8 @@ def run(options: 'argparse.Namespace') -> int:
     document = scanner.scan(scanner.find_targets(options.targets), baseline,
                             options.baseline)
     if options.html and not document['consoles']:
-        raise UserError('no VM with a console runs on this host, so there is '
-                        'nothing for the page; scan when VMs run',
-                        'no-consoles')
+        raise UserError('no VM with a console runs on this host: nothing to '
+                        'report', 'scan when VMs run', 'no-consoles')
     if options.html:
         writer.write_html(options.html, [document], before,
                           earlier_sources=earlier)
@@ -80,33 +80,34 @@ def run(options: 'argparse.Namespace') -> int:
     else:
         show(document)
         if options.html:
-            print('The report is in %s.' % clean(options.html))
+            print('HTML report: %s' % clean(options.html))
         elif document['consoles']:
-            print('Suites by name, groups and certificates: --html FILE, or '
+            print('For cipher suites, groups and certificates: --html FILE or '
                   '--json')
     return exit_status(document)
 
 
 def exit_status(document: 'documents.NewScan') -> int:
     """
-    Return the exit status for a scan. Raises UserError where nothing could be
+    Return the exit status for a scan. Raises UserError where no console was
     scanned.
     """
     from vdsm_tlsciphers.audit import results
     summary = document['summary']
     if summary['consoles'] and summary['not_scanned'] == summary['consoles']:
         console = document['consoles'][0]
-        raise UserError('nothing could be scanned: %s: %s; %s' % (
-            results.endpoint(console), console['problem'],
-            console.get('remedy') or 'scan again'), console.get('code'))
+        raise UserError('no console could be scanned: %s: %s' % (
+            results.endpoint(console), console['problem']),
+            console.get('remedy') or 'scan again',
+            console.get('code') or 'scan-incomplete')
     return FINE if summary['passed'] == summary['consoles'] else FINDINGS
 
 
-# For people
+# Text output
 
 
 def show(document: 'documents.NewScan') -> None:
-    """Print a scan (dict, as scanner.scan() has it) on standard output."""
+    """Print a scan (dict of scanner.scan()) on standard output."""
     from vdsm_tlsciphers.audit import results
     consoles = document['consoles']
     if not consoles:
@@ -158,8 +159,8 @@ def row(console: 'documents.Console') -> 'tuple[str, ...]':
 
 def print_findings(consoles: 'list[documents.Console]') -> None:
     """
-    Print each finding once, with the consoles that have it; those of the
-    same consoles stand together.
+    Print each finding once, with its consoles; findings of the same consoles
+    are grouped.
     """
     places: dict[tuple[str, str, str], list[str]] = {}
     for console in consoles:

@@ -4,8 +4,8 @@
 """
 Shows the TLS policies of the VMs that run on this host: what each VM requests
 (in its domain XML, where the hook wrote it), what its emulator is configured
-with, and, by handshakes with each console that listens, whether the policy is
-effective: whatever is outside it is rejected, and something within accepted.
+with, and, by handshakes with each listening console, whether the policy is
+effective: all outside it is rejected, and something inside accepted.
 """
 
 import os
@@ -20,41 +20,41 @@ if TYPE_CHECKING:
     from vdsm_tlsciphers import documents
 
 EXAMPLES = """\
-Each VM is one of:
-  effective   handshakes have proven its policy on all its consoles
-  configured  all that it requests is configured; there was no handshake, or
-              no answer, or no console listens; a line says which
+The state of a VM:
+  effective   handshakes proved the policy on all its consoles
+  configured  all that it requests is configured, but there was no handshake,
+              no answer, or no listening console; a line says which
   different   something is not as requested, or was not requested, or a
               console is open or not covered; a line says what
-  none        it requests nothing; its consoles are encrypted, with what
-              QEMU has by default
-  unknown     its emulator could not be looked at; a line says why
-"required" is what the VM requests by its properties, "default" what comes
+  none        it requests nothing; its consoles are encrypted with the
+              defaults of QEMU
+  unknown     its emulator could not be examined; a line says why
+"required" marks what the properties of the VM request, "default" what comes
 from the default of a host.
 
-A VM with a policy has a line "guard": yes, no, requested where the engine
-writes none for its cluster level, or unknown where its domain XML has no
-metadata of oVirt. Those that could have one and have none are named
-once: a host without this package would start them without their policy.
+The line "guard" of a VM with a policy: yes, no, requested (the engine writes
+none for its cluster level), or unknown (its domain XML has no metadata of
+oVirt). VMs that could have a guard and have none are listed at the end: a host
+without this package would start them without their policy.
 
-The consoles are those that the emulator listens at, whether or not they are
-in the domain XML. Users who are connected notice nothing of the handshakes;
-SPICE writes a line about each to the log of the VM.
+The consoles are those on which the emulator listens, whether or not they are
+in the domain XML. The handshakes do not disturb connected users; SPICE writes
+a line about each to the log of the VM.
 
-QEMU is asked through libvirt, which notes "tainted: custom-monitor" once in
-the log of a VM that has a policy for VNC, or listens at a port that its
-arguments do not explain. A property that was changed in the engine while the
-VM runs counts, and is seen here, from its next start.
+QEMU is queried through libvirt, which notes "tainted: custom-monitor" once in
+the log of a VM that has a policy for VNC, or listens on a port that its
+arguments do not explain. A property that is changed in the engine while the
+VM runs takes effect, and is shown here, from its next start.
 
-Exit status: 0 no difference; 1 there are differences; 2 it could not be
-done, or not for all VMs.
+Exit status: 0 no differences; 1 differences; 2 the command failed, or some
+VMs are unknown.
 
 Examples:
   vdsm-tlsciphers status
   vdsm-tlsciphers status web1 db2
   vdsm-tlsciphers status --json
 """
-# What is said of a VM in texts.
+# By the state of a VM in texts.
 COLOURS: 'dict[documents.Statement, str]' = {
     'effective': 'green', 'configured': 'yellow', 'different': 'red',
     'none': 'bold', 'unknown': 'yellow'}
@@ -65,12 +65,12 @@ MOST_NAMES = 10
 def add_arguments(parser: 'argparse.ArgumentParser') -> None:
     """Add what the command takes to its parser."""
     parser.add_argument('vms', nargs='*', metavar='VM',
-                        help='a name or UUID; default: all that run here')
+                        help='a name or UUID (default: all that run here)')
     parser.add_argument('--json', action='store_true',
                         help='print one JSON document instead of text')
     parser.add_argument('--no-handshake', action='store_false',
-                        dest='handshake', help='do not connect to consoles; '
-                        'policies are "configured" at best')
+                        dest='handshake', help='do not connect to consoles: '
+                        'policies are then "configured" at best')
 
 
 def run(options: 'argparse.Namespace') -> int:
@@ -79,8 +79,8 @@ def run(options: 'argparse.Namespace') -> int:
     from vdsm_tlsciphers.audit import policy_status
     from vdsm_tlsciphers.host import domains
     if os.geteuid():
-        raise UserError('status reads the command lines of emulators, which '
-                        'only root may; run it as root')
+        raise UserError('only root can read the command lines of emulators',
+                        'run this as root', 'not-root')
     connection = domains.connect()
     running = domains.running(connection)
     if options.vms:
@@ -110,11 +110,11 @@ def run(options: 'argparse.Namespace') -> int:
     return FINDINGS if policy_status.DIFFERENCE in found else FINE
 
 
-# For people
+# Text output
 
 
 def show(document: 'documents.Status', unguarded: 'list[str]') -> None:
-    """Print a document of status, with those that could have a guard."""
+    """Print a document of status, and the VMs that could have a guard."""
     import tlsciphers_domain
 
     from vdsm_tlsciphers.host import domains
@@ -140,12 +140,12 @@ def show(document: 'documents.Status', unguarded: 'list[str]') -> None:
         if vm['problem']:
             print('  ' + paint(vm['problem'], 'yellow'))
     if unguarded:
-        print('\nAdvice: without the guard: %s%s; a host without this package '
-              'would start them without it; set +%s in %s'
-              % (clean(', '.join(unguarded[:MOST_NAMES])), ' and %d more' % (
-                  len(unguarded) - MOST_NAMES)
-                  if len(unguarded) > MOST_NAMES else '', tlsciphers_domain.GUARD,
-                  domains.FLAGS))
+        print('\nWithout a guard: %s%s: a host without this package would '
+              'start them without their policy; add +%s to %s [no-guard]' % (
+                  clean(', '.join(unguarded[:MOST_NAMES])),
+                  ' and %d more' % (len(unguarded) - MOST_NAMES)
+                  if len(unguarded) > MOST_NAMES else '',
+                  tlsciphers_domain.GUARD, domains.FLAGS))
     summary = document['summary']
     print('%s%d VM%s on %s: %s' % (
         '\n' if document['vms'] else '', summary['vms'],
@@ -187,14 +187,14 @@ def show_console(console: 'documents.VMConsole') -> None:
         words = 'effective' if console['effective'] else 'not effective'
     else:
         words = ('not encrypted' if console['open_channels'] else
-                 'effective: all channels demand TLS')
+                 'effective: all channels require TLS')
     if console['display'] == 'websocket':
         words += ' (noVNC)'
     if console['note'] and not console['port']:
         place = console['note']
         words = 'TLS' if console['tls'] else 'not encrypted'
     elif console['note']:
-        words += ' (no proof: %s)' % console['note']
+        words += ' (not proven: %s)' % console['note']
     print(('  %-6s%-13s%s' % (
         'SPICE' if console['display'] == 'spice' else 'VNC', place,
         words)).rstrip())

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
 """
-The consoles of a running VM: what its emulator listens at, and what of that is
-SPICE, VNC or a websocket, as its arguments say, or QEMU where they do not.
+The consoles of a running VM: the ports on which its emulator listens, and
+which of them are SPICE, VNC or a websocket, by its arguments or else by QEMU.
 """
 
 import ipaddress
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 DISPLAYS = ('spice', 'vnc', 'websocket')
 # An address for all can be reached through the loopback.
 LOOPBACKS = {'0.0.0.0': '127.0.0.1', '::': '::1'}  # nosec B104 # no bind
-# Options whose ports are other listeners than consoles.
+# Options whose ports are not consoles.
 OTHERS = {
     'chardev': 'character device', 'serial': 'serial port',
     'parallel': 'parallel port', 'monitor': 'monitor', 'qmp': 'monitor',
     'qmp-pretty': 'monitor', 'gdb': 'gdb', 'incoming': 'incoming migration',
     'netdev': 'network', 'net': 'network', 'nic': 'network'}
 GDB = 1234
-# Whether those that may also be clients are servers.
+# Those that can be client or server are servers with this.
 SERVER = re.compile(r',server(=(on|yes|true|y))?(,|$)|"server": *true')
-# How their values have the port at which QEMU itself listens; not that of a
-# guest, or of another machine. What is not known so QEMU is asked for.
+# Where their values have the port on which QEMU itself listens, not that of a
+# guest or of another machine. QEMU is queried about all other ports.
 HOST = r'(?:\[[^]]*\]|[^:,\[\]]*)'
 ADDRESS = re.compile(
     '^(?:mon:)?(?:tcp|telnet|telnets|tn3270|websocket):%s:([0-9]{1,5})(?=,|$)'
@@ -47,15 +47,16 @@ LISTENING = {
                    % HOST),
         re.compile('^socket,(?:.*,)?listen=(?:%s:)?([0-9]{1,5})(?=,|$)'
                    % HOST)]}
-# The same of servers.
+# The same for servers.
 SERVING = [
     ADDRESS, re.compile('^socket,(?:.*,)?port=([0-9]{1,5})(?=,|$)'),
     re.compile('^stream,(?:.*,)?addr.port=([0-9]{1,5})(?=,|$)'),
     re.compile('"port": *"([0-9]{1,5})"')]
-# Of what QEMU says.
+# Characters of a value of QEMU's.
 LONGEST = 4096
-# What only the monitor tells: "display-update" can move a VNC display.
+# What only the monitor knows: "display-update" can move a VNC display.
 QUESTIONS: 'list[Command]' = [('query-vnc-servers', {}), ('query-spice', {})]
+MALFORMED = UserError('malformed answer of QEMU', '', 'no-qemu-answer')
 
 
 class Console:
@@ -64,7 +65,7 @@ class Console:
     display), address (str) and port (int), None where it does not listen at
     one, socket (str: of the UNIX socket that it listens at, or None), tls
     (bool), credentials (str: the name of VNC's, or None), and peer (str: to
-    which it connects by itself, or None).
+    which QEMU itself connects, or None).
     """
 
     def __init__(self, given: qemu_process.Given,
@@ -80,7 +81,7 @@ class Console:
 
     @property
     def place(self) -> str:
-        """Where it listens, for people."""
+        """Where it listens, as text."""
         if self.port:
             return 'port %d' % self.port
         if self.socket is not None:
@@ -97,10 +98,10 @@ class Console:
 
 class Consoles:
     """
-    What a qemu_process.Emulator listens at: consoles (list of Console),
+    What a qemu_process.Emulator listens on: consoles (list of Console),
     others (list of (listeners.Listener, what it is)), and unclear (list of
-    listeners.Listener), which its arguments do not tell; they are among the
-    others once resolve() was called.
+    listeners.Listener), which its arguments do not explain; resolve() sorts
+    them into the first two.
     """
 
     def __init__(self, emulator: qemu_process.Emulator,
@@ -123,12 +124,13 @@ class Consoles:
             if not given.port)
         # More than one listens where it may choose its port.
         if len(self.consoles) > qemu_process.MOST_CONSOLES:
-            raise UserError('its emulator listens at more than %d consoles'
-                            % qemu_process.MOST_CONSOLES, 'too-many-consoles')
+            raise UserError('its emulator has more than %d consoles'
+                            % qemu_process.MOST_CONSOLES, '',
+                            'too-many-consoles')
         self._sort()
 
     def set_aside(self, what: str) -> None:
-        """Take the unclear for other listeners."""
+        """Count the unclear among the others."""
         self.others.extend((listener, what) for listener in self.unclear)
         self.unclear = []
 
@@ -138,17 +140,17 @@ class Consoles:
 
     def resolve(self, vnc_servers: 'Any', spice: 'Any') -> None:
         """
-        Tell consoles from the unclear by what QEMU returned to QUESTIONS.
-        Raises UserError where that is none of its answers.
+        Sort the unclear by what QEMU returned to QUESTIONS. Raises UserError
+        where that is malformed.
         """
         try:
-            # A QEMU without VNC, or without SPICE, has not the command.
+            # A QEMU without VNC, or without SPICE, lacks the command.
             told = [*([] if isinstance(vnc_servers, UserError) else
                       _told_vnc(vnc_servers)),
                     *([] if isinstance(spice, UserError) else
                       _told_spice(spice))]
         except (AttributeError, KeyError, TypeError, ValueError):
-            raise UserError('its answer is not that of QEMU')
+            raise MALFORMED
         for listener in self.unclear:
             known = _choose(told, listener)
             if known is None:
@@ -169,10 +171,11 @@ class Consoles:
 
 class RunningVM:
     """
-    A domains.VM and its emulator, with what this listens at: emulator
-    (qemu_process.Emulator) and consoles (Consoles), None where problem (str)
-    says why; and priorities ({name of VNC credentials: (value or None,
-    whether QEMU said so)}), with note (str) why QEMU could not be asked.
+    A domains.VM, its emulator and its consoles: emulator
+    (qemu_process.Emulator) and consoles (Consoles), None where problem
+    (UserError) says why; and priorities ({name of VNC credentials: (value or
+    None, whether QEMU reported it)}), with note (UserError): why QEMU could
+    not be queried.
     """
 
     def __init__(self, vm: domains.VM,
@@ -181,8 +184,8 @@ class RunningVM:
         self.emulator: qemu_process.Emulator | None = None
         self.consoles: Consoles | None = None
         self.priorities: dict[str, tuple[str | None, bool]] = {}
-        self.problem: str | None = None
-        self.note: str | None = None
+        self.problem: UserError | None = None
+        self.note: UserError | None = None
         self._credentials: list[str] = []
         try:
             emulator = qemu_process.Emulator(vm)
@@ -192,14 +195,14 @@ class RunningVM:
                 name: (emulator.priorities.get(name), False)
                 for name in emulator.credentials}
         except UserError as problem:
-            self.problem = str(problem)
+            self.problem = problem
 
     def questions(self, connection: 'libvirt.virConnect',
                   priorities: bool) -> 'list[Command]':
         """
-        Return what QEMU is to be asked (list of Command), about priorities
-        too. That marks a VM as tainted, once: one that asks for nothing, and
-        whose QEMU nobody can have changed, is then left alone.
+        Return what QEMU is to be asked (list of Command), maybe about
+        priorities as well. That marks a VM as tainted, once: one that
+        requests nothing, and whose QEMU cannot have been changed, is spared.
         """
         if self.emulator is None or self.consoles is None:
             return []
@@ -215,7 +218,7 @@ class RunningVM:
                      for name in self._credentials]
         if self.consoles.unclear and domains.arrives(connection,
                                                      self.vm):
-            # libvirt lets nobody ask before it is there.
+            # libvirt takes no queries before the VM has arrived.
             self.consoles.set_aside(OTHERS['incoming'])
         if self.consoles.unclear and (
                 self.vm.policy or self.vm.wanted
@@ -227,21 +230,21 @@ class RunningVM:
     def host_priority(self) -> 'str | None':
         """
         The priority that all its VNC consoles have from this host's libvirt,
-        or None. It outranks the host's default of ours.
+        or None. It has precedence over the host's default of this package.
         """
         known = domains.host_priority()
         configured = {value for value, _ in self.priorities.values()}
         return known if known and configured == {known} else None
 
     def take(self, answers: qemu_monitor.Answers) -> None:
-        """Take what QEMU has answered to the questions()."""
+        """Take the answers of QEMU to the questions()."""
         self.note = answers.problem
         values = answers.values
         for name, value in zip(self._credentials, values):
             if isinstance(value, UserError):
-                self.note = str(value)
+                self.note = value
             elif not isinstance(value, str) or len(value) > LONGEST:
-                self.note = 'its answer is not that of QEMU'
+                self.note = MALFORMED
             else:
                 self.priorities[name] = value or None, True
         values = values[len(self._credentials):]
@@ -249,17 +252,17 @@ class RunningVM:
             try:
                 self.consoles.resolve(*values)
             except UserError as problem:
-                self.note = str(problem)
+                self.note = problem
 
 
 def ask(running_vms: 'list[RunningVM]', connection: 'libvirt.virConnect',
         priorities: bool) -> 'qemu_monitor.Monitor | None':
     """
-    Begin to ask the QEMUs of VMs what their arguments do not tell, and for
-    the priorities of VNC; return None where there is nothing to ask.
+    Begin to query the QEMUs of VMs about what their arguments do not explain,
+    and maybe about the priorities of VNC; return None where nothing is open.
     """
     questions = {}
-    # One that cannot answer keeps none waiting that can.
+    # Those that cannot answer come last: they keep no other waiting.
     for running in sorted(running_vms, key=lambda running: bool(
             running.emulator and running.emulator.is_stopped)):
         commands = running.questions(connection, priorities)
@@ -270,7 +273,7 @@ def ask(running_vms: 'list[RunningVM]', connection: 'libvirt.virConnect',
 
 def hear(running_vms: 'list[RunningVM]',
          asked: 'qemu_monitor.Monitor | None') -> None:
-    """Wait for the answers to ask(), and let the VMs take them."""
+    """Wait for the answers to ask(), and give them to the VMs."""
     answers = asked.wait() if asked else {}
     for running in running_vms:
         if running.vm.uuid in answers:
@@ -279,7 +282,7 @@ def hear(running_vms: 'list[RunningVM]',
 
 def _choose(known: 'list[qemu_process.Given]',
             listener: 'listeners.Listener') -> 'qemu_process.Given | None':
-    """Return which of the consoles listens there, or None."""
+    """Return the console that listens there, or None."""
     fitting = [given for given in known
                if given.port and given.port <= listener.port <= given.last
                and _is_at(given.host, listener.address)]
@@ -288,7 +291,7 @@ def _choose(known: 'list[qemu_process.Given]',
 
 
 def _is_at(host: str, address: str) -> bool:
-    """Tell whether who is to listen at a host listens at an address."""
+    """Tell whether an address is that of a host in the arguments."""
     try:
         return ipaddress.ip_address(host) == ipaddress.ip_address(address)
     except ValueError:
@@ -296,13 +299,13 @@ def _is_at(host: str, address: str) -> bool:
 
 
 def _named(emulator: qemu_process.Emulator) -> 'dict[int, str]':
-    """Return {port: what it is} of those that other options have."""
+    """Return {port: what it is} of the ports in other options."""
     found = {}
     for name, value, _ in emulator.options:
         if name == 's':
             found[GDB] = OTHERS['gdb']
         elif name in OTHERS and value:
-            # A comma within a value.
+            # A doubled comma stands within a value.
             text = value.replace(',,', ' ')
             what = OTHERS[name]
             patterns = list(LISTENING.get(

@@ -2,15 +2,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
 """
-Where the consoles of a VM will listen, and whether with TLS: as its domain
-XML and the configuration of this host's libvirt have it. And what would
-refuse its next start for that.
+Where the consoles of a VM will listen, and whether with TLS, by its domain XML
+and the configuration of this host's libvirt; and whether the wrapper or
+libvirt refuses its next start for that.
 """
 
 import collections
 import re
 
 import tlsciphers_values
+from tlsciphers_values import Refused
 
 from vdsm_tlsciphers import UserError
 from vdsm_tlsciphers.host import domains, qemu_process
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
 
     class Endpoint(NamedTuple):
         """
-        A console: display, place (as QEMU's option for it has it, '' where it
-        does not listen), and whether it has TLS at the next start, and (tls)
-        now as well. None where that depends on a host that is not known.
+        A console: display, place (as in QEMU's option for it, '' where it does
+        not listen), at_start (whether it has TLS at the next start), and tls
+        (whether now as well). None where that depends on an unknown host.
         """
 
         display: documents.Display
@@ -40,11 +41,22 @@ else:
                                       'display place at_start tls')
 
 SETTINGS = {'spice': 'spice_tls', 'vnc': 'vnc_tls'}
-SPICE_TLS_OFF = (
+SPICE_TLS_OFF = Refused(
     'SPICE: spice_tls is off in %s, and libvirt starts no VM whose SPICE '
-    'console is to have a TLS port; set spice_tls = 1 there and restart '
-    'libvirtd (the engine does that when it installs a host) [spice-tls-off]'
-    % domains.QEMU_CONF)
+    'console requires a TLS port' % domains.QEMU_CONF,
+    'set spice_tls = 1 in %s and restart libvirtd (the engine does that when '
+    'it installs a host)' % domains.QEMU_CONF, 'spice-tls-off')
+ENABLE_VNC = ('check Enable VNC Encryption in the engine (Compute > Clusters '
+              '> Edit > Console) and reinstall ')
+# What to do about messages of the wrapper whose remedies end with the last
+# resort, to remove the policy: a guard does not allow that. By code.
+KEEPING_THE_POLICY = {
+    'openssl-too-old': '', 'vnc-elsewhere': '', 'vnc-libvirt-too-old': '',
+    'spice-socket': 'give the console an address in place of the socket',
+    'spice-without-tls': 'enable TLS for SPICE on this host (spice_tls in %s)'
+                         % domains.QEMU_CONF,
+    'vnc-socket': 'give the console an address in place of the socket',
+    'vnc-without-tls': ENABLE_VNC + 'the hosts of the cluster'}
 
 
 def host_tls(vm: domains.VM) -> 'dict[str, bool | None]':
@@ -61,7 +73,7 @@ def host_tls(vm: domains.VM) -> 'dict[str, bool | None]':
                   errors='replace') as conf:
             text = conf.read(domains.LONGEST_LOG)
     except FileNotFoundError:
-        pass  # What libvirt has by default.
+        pass  # libvirt uses its defaults.
     except OSError:
         return unknown
     return {display: (re.findall(
@@ -100,7 +112,7 @@ def _spice(graphics: 'minidom.Element', vm: domains.VM,
                  or port == tls_port == '-1')
     place = 'port' if (automatic or port == '-1' or is_number(port)
                        or tls_port == '-1' or is_number(tls_port)) else ''
-    if demands_tls(graphics):
+    if requires_tls(graphics):
         return Endpoint('spice', place, True, True)
     # libvirt chooses the ports by what the host has.
     at_start = host if automatic and modes[''] == 'any' else False
@@ -108,7 +120,7 @@ def _spice(graphics: 'minidom.Element', vm: domains.VM,
         is_number(tls_port) or not vm.runs))
 
 
-def demands_tls(graphics: 'minidom.Element') -> bool:
+def requires_tls(graphics: 'minidom.Element') -> bool:
     """Tell whether a SPICE console has TLS, or its VM does not start."""
     tls_port = graphics.getAttribute('tlsPort')
     if graphics.getAttribute('autoport') == 'yes' or (
@@ -122,13 +134,13 @@ def is_number(port: str) -> bool:
 
 
 def _emulator(vm: domains.VM) -> 'qemu_process.Emulator | None':
-    """Return what a VM runs as, None where it does not, or hides it."""
+    """Return the emulator of a VM, None where none runs or can be read."""
     if not vm.runs:
         return None
     try:
         return qemu_process.Emulator(vm)
     except UserError:
-        return None  # It ends in this moment, or we are not root.
+        return None  # It is ending, or we are not root.
 
 
 def _runs_open(vm: domains.VM) -> bool:
@@ -141,8 +153,8 @@ def _runs_open(vm: domains.VM) -> bool:
 
 def running_channels(vm: domains.VM) -> 'list[str]':
     """
-    Return the channels of SPICE (list of str) that work without TLS in a VM
-    that runs, as its arguments have it.
+    Return the channels of SPICE (list of str) that work without TLS in a
+    running VM, by its arguments.
     """
     emulator = _emulator(vm)
     if emulator is None:
@@ -155,35 +167,30 @@ def remedy(vm: domains.VM, endpoint: Endpoint) -> str:
     if endpoint.at_start:
         return 'shut the VM down and start it'
     if endpoint.display == 'vnc':
-        return ('check Enable VNC Encryption in the engine (Compute > '
-                'Clusters > Edit > Console) and reinstall the hosts')
+        return ENABLE_VNC + 'the hosts'
     if host_tls(vm)['spice'] is False:
         return ('enable TLS for SPICE on this host (spice_tls in %s), shut '
                 'the VM down and start it' % domains.QEMU_CONF)
-    return ('let libvirt choose its ports, as the engine has it: '
+    return ('let libvirt choose its ports, as the engine does: '
             'autoport="yes" in the domain XML')
 
 
-def without_removal(remedy: str) -> str:
-    """
-    Return a remedy of the wrapper without the last resort in it, to remove
-    the policy, which a guard does not allow.
-    """
-    return re.sub(r'(?:^|,? ?\bor )remove the propert(?:y|ies) \w.* from the '
-                  'VM$', '', remedy)
+def without_removal(message: Refused) -> str:
+    """Return the remedy of a message of the wrapper, or '': see above."""
+    return str(KEEPING_THE_POLICY.get(message.code, message.remedy))
 
 
 def refusal(vm: domains.VM,
-            settings: 'Iterable[tuple[str, str]]') -> 'str | None':
+            settings: 'Iterable[tuple[str, str]]') -> 'Refused | None':
     """
-    Return the line with which the wrapper, or libvirt, would refuse to start
-    a VM whose policy are settings, as tlsciphers.resolve() returns them;
+    Return the message with which the wrapper, or libvirt, would refuse to
+    start a VM whose policy are settings, as tlsciphers.resolve() returns them;
     None where neither would.
     """
     listens = [graphics for graphics in domains.spice_graphics(
         vm.document) if not domains.listen_types(graphics) & {
             'none', 'socket'}]
-    if host_tls(vm)['spice'] is False and any(map(demands_tls, listens)):
+    if host_tls(vm)['spice'] is False and any(map(requires_tls, listens)):
         return SPICE_TLS_OFF
     wanted = {}
     for option, setting in settings:
@@ -201,6 +208,6 @@ def refusal(vm: domains.VM,
             elif endpoint.display == 'vnc' and 'priority' in wanted:
                 wrapper.wanted_credentials(wrapper.vnc_displays(
                     [('vnc', endpoint.place, [])]), dict(wanted))
-    except tlsciphers_values.Refused as refused:
-        return str(refused)
+    except Refused as refused:
+        return refused
     return None

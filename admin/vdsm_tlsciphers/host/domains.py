@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""The VMs of this host, as libvirt and their domain XML describe them."""
+"""The VMs of this host, by libvirt and their domain XML."""
 
 import collections
 import functools
@@ -14,7 +14,7 @@ import tlsciphers_domain
 import tlsciphers_values
 
 from vdsm_tlsciphers import UserError, files
-from vdsm_tlsciphers.output import without_package
+from vdsm_tlsciphers.output import clean
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,12 +31,12 @@ OVIRT_VM = 'http://ovirt.org/vm/1.0'
 # level for which it writes CPU features from it.
 FLAGS = 'extra_cpu_flags'
 GUARD_LEVEL = (4, 6)
-# Where vdsm keeps what libvirt asks its user for.
+# Where vdsm keeps the password of its libvirt user.
 VDSM_USER = 'vdsm@ovirt'
 VDSM_PASSWORD = '/etc/pki/vdsm/keys/libvirt_password'  # nosec B105 # path
 QEMU_CONF = '/etc/libvirt/qemu.conf'
 LOG = '/var/log/libvirt/qemu/%s.log'
-# What is read of it, from its end.
+# Bytes that are read of it, from its end.
 LONGEST_LOG = 4 << 20
 ALL_OF_IPV4 = '0.0.0.0'  # nosec B104 # no bind
 
@@ -65,39 +65,36 @@ class VM:
     listen and can have TLS), unencrypted (list of Console: SPICE ports that
     cannot), properties (dict: the custom properties of the engine that are
     ours, which vdsm keeps in the metadata), wanted (dict: those of them that
-    ask for a policy), flags (str: its property extra_cpu_flags, None where
+    request a policy), flags (str: its property extra_cpu_flags, None where
     there is no metadata of oVirt), cluster_level (tuple of int, or None),
-    policy ({key of tlsciphers_values.KEYS: Setting}: what the VM was started with),
-    of_file (bool: the host that has it is not known), runs (bool).
+    policy ({key of tlsciphers_values.KEYS: Setting}: that of its start),
+    of_file (bool: its host is unknown), runs (bool).
     """
 
     def __init__(self, xml: 'str | bytes', of_file: bool = False) -> None:
         """
-        Read a domain XML (str or bytes). Raises UserError where it is none, or
-        none that the hook would take.
+        Read a domain XML (str or bytes). Raises UserError where it is not
+        one, or one that the hook would refuse.
         """
         try:
             check_bounds(xml)
-            # libvirt wrote it, or whoever runs this has chosen the file.
+            # libvirt wrote it, or the caller has chosen the file.
             self.document = minidom.parseString(xml)  # nosec B318
             self.displays: frozenset[str] = tlsciphers_domain.displays(
                 self.document)
         except (expat.ExpatError, LookupError, UnicodeError,
                 ValueError) as error:
-            # An encoding that there is not is a LookupError or ValueError.
-            raise UserError('the domain XML is not well-formed: %s; "virsh -r '
-                            'dumpxml NAME" prints one'
-                            % tlsciphers_values.printable(str(error), 100),
+            # An unknown encoding is a LookupError or a ValueError.
+            raise UserError('the domain XML is not well-formed: '
+                            + clean(str(error), 100), DUMPXML,
                             'xml-malformed')
         except tlsciphers_values.Refused as refusal:
-            raise UserError(without_package(str(refusal)))
+            raise UserError(refusal.text, refusal.remedy, refusal.code)
         domain = self.document.documentElement
         if domain is None or domain.tagName != 'domain':
-            raise UserError('this is no domain XML: it begins with <%s>; '
-                            '"virsh -r dumpxml NAME" prints one'
-                            % (domain and tlsciphers_values.printable(
-                              domain.tagName)),
-                            'xml-no-domain')
+            raise UserError('not a domain XML: it begins with <%s>' % (
+                domain and clean(domain.tagName, 60)), DUMPXML,
+                'xml-no-domain')
         self.of_file = of_file
         self.runs = not of_file and domain.hasAttribute('id')
         self.name = child_text(domain, 'name')
@@ -131,19 +128,19 @@ class VM:
 
     @property
     def guard_requested(self) -> 'bool | None':
-        """Whether it has or asks for the guard; None where nothing tells."""
+        """Whether it has or requests the guard; None where unknown."""
         if self.flags is not None and tlsciphers_domain.has_guard(self.flags):
             return True
         return self.guard
 
     @property
     def guard(self) -> 'bool | None':
-        """Whether it has the guard; None where nothing tells."""
+        """Whether it has the guard; None where unknown."""
         try:
             if tlsciphers_domain.check_guard(self.document, COVERED):
                 return True
         except tlsciphers_values.Refused:
-            return True  # Only what is there is refused.
+            return True  # Only a guard that is there is refused.
         return None if self.flags is None else (
             self.can_have_guard and tlsciphers_domain.has_guard(self.flags))
 
@@ -155,7 +152,8 @@ class VM:
             # Devices have some as well.
             for custom in children(vm, 'custom'):
                 for node in custom.childNodes:
-                    if node.localName in (*tlsciphers_values.PROPERTIES, FLAGS):
+                    if node.localName in (*tlsciphers_values.PROPERTIES,
+                                          FLAGS):
                         found[node.localName] = text_of(node)
         return found
 
@@ -169,18 +167,19 @@ class VM:
     def at_start(self, flags: 'str | None') -> minidom.Document:
         """
         Return its domain XML as the engine writes it for the next start with
-        flags (str) as extra_cpu_flags, None where nothing tells of them: what
-        runs has not got the guard any more.
+        flags (str) as extra_cpu_flags; None where they are unknown: a running
+        VM does not have the guard any more.
         """
         if flags is None:
             return self.document
         document = with_guard(self.document,
                               flags if self.can_have_guard else '')
-        # Nor what the hook has set for the start that was.
+        # Without the policy that the hook set for the last start.
         for argument in list(document.getElementsByTagNameNS(
                 tlsciphers_domain.QEMU_NAMESPACE, 'arg')):
             if argument.getAttribute('value') in (
-                    tlsciphers_values.REQUIREMENT, tlsciphers_values.BEST_EFFORT):
+                    tlsciphers_values.REQUIREMENT,
+                    tlsciphers_values.BEST_EFFORT):
                 tlsciphers_domain.remove([argument])
         return document
 
@@ -204,8 +203,8 @@ class VM:
 @functools.lru_cache(maxsize=None)
 def host_priority() -> 'str | None':
     """
-    Return the priority that this host's libvirt gives VNC consoles by its own
-    configuration (from 11.6 on), None where it has none.
+    Return the priority of VNC consoles in the configuration of this host's
+    libvirt (11.6 and later), None where it has none.
     """
     try:
         with open(QEMU_CONF, encoding='utf-8', errors='replace') as conf:
@@ -217,6 +216,7 @@ def host_priority() -> 'str | None':
     return found.get('vnc_tls_priority', found.get('default_tls_priority'))
 
 
+DUMPXML = 'give what "virsh -r dumpxml NAME" prints'
 # A domain XML has some 20 kB.
 MOST_BYTES = 4 * 1024 * 1024
 MOST_DEPTH = 100
@@ -226,15 +226,14 @@ MOST_NODES = 100 * 1000
 
 def read_file(path: str) -> bytes:
     """Return a domain XML (bytes) that is in a file. Raises UserError."""
-    return files.read_bounded(path, MOST_BYTES,
-                              '"virsh -r dumpxml NAME" prints a domain XML')
+    return files.read_bounded(path, MOST_BYTES, DUMPXML)
 
 
 def check_bounds(xml: 'str | bytes') -> None:
     """
-    Refuse (UserError) what no domain is: elements that are nested too deep,
-    too many of them, or entities. The parser that makes a tree of them comes
-    later. Raises what expat does.
+    Refuse (UserError) what no domain XML has: elements that are nested too
+    deep, too many of them, or entities, before a parser makes a tree of them.
+    Raises what expat does.
     """
     depth = nodes = 0
 
@@ -243,12 +242,11 @@ def check_bounds(xml: 'str | bytes') -> None:
         depth += 1
         nodes += 1 + len(attributes)
         if depth > MOST_DEPTH or nodes > MOST_NODES:
-            raise UserError('the domain XML has %s; "virsh -r dumpxml NAME" '
-                            'prints one' % (
-                              'more than %d elements and attributes'
-                              % MOST_NODES if nodes > MOST_NODES else
-                              'elements nested more than %d deep'
-                              % MOST_DEPTH), 'xml-too-large')
+            raise UserError('the domain XML has ' + (
+                'more than %d elements and attributes' % MOST_NODES
+                if nodes > MOST_NODES else
+                'elements nested more than %d deep' % MOST_DEPTH), DUMPXML,
+                'xml-too-large')
 
     def end(_: str) -> None:
         nonlocal depth
@@ -256,7 +254,7 @@ def check_bounds(xml: 'str | bytes') -> None:
 
     def doctype(*_: object) -> None:
         raise UserError('the domain XML has a document type declaration '
-                        '(DOCTYPE), which libvirt never writes; remove it',
+                        '(DOCTYPE), which libvirt never writes', 'remove it',
                         'xml-doctype')
 
     parser = expat.ParserCreate()
@@ -269,9 +267,9 @@ def check_bounds(xml: 'str | bytes') -> None:
 def plaintext_ports(vm: VM) -> (
         'list[tuple[int | None, dict[str, str]]]'):
     """
-    Return the ports without TLS that the SPICE consoles of a VM have, or
-    get at its start (None for one that libvirt will choose), each with the
-    modes of its channels ({name: mode}, '' for all others).
+    Return the ports without TLS of the SPICE consoles of a VM (None for one
+    that libvirt will choose at its start), each with the modes of its channels
+    ({name: mode}, '' for all others).
     """
     found = []
     for graphics in spice_graphics(vm.document):
@@ -289,7 +287,7 @@ def plaintext_ports(vm: VM) -> (
 
 
 def listen_types(graphics: minidom.Element) -> 'set[str]':
-    """Return the types of what a console is to listen at."""
+    """Return the types of a console's <listen> elements."""
     return {listen.getAttribute('type')
             for listen in graphics.getElementsByTagName('listen')}
 
@@ -311,8 +309,8 @@ def spice_graphics(
 
 def is_tainted(connection: 'libvirt.virConnect', vm: VM) -> bool:
     """
-    Tell whether somebody has asked, or changed, the QEMU of a VM through
-    libvirt's monitor, as far as libvirt tells.
+    Tell whether libvirt knows that the QEMU of a VM was queried, or changed,
+    through its monitor.
     """
     import libvirt
     try:
@@ -322,18 +320,18 @@ def is_tainted(connection: 'libvirt.virConnect', vm: VM) -> bool:
     except AttributeError:
         return _log_says_tainted(vm)  # Before libvirt 7.1.
     except libvirt.libvirtError:
-        return False  # It has ended, or left, in this very moment.
+        return False  # It has just ended, or migrated away.
 
 
 def arrives(connection: 'libvirt.virConnect', vm: VM) -> bool:
-    """Tell whether a VM has not yet arrived, in a migration to here."""
+    """Tell whether a VM is still migrating to this host."""
     import libvirt
     try:
         return connection.lookupByUUIDString(vm.uuid).state() in (
             [libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_MIGRATION],
             [libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_STARTING_UP])
     except libvirt.libvirtError:
-        return False  # It has ended, or left, in this very moment.
+        return False  # It has just ended, or migrated away.
 
 
 def _log_says_tainted(vm: VM) -> bool:
@@ -430,15 +428,15 @@ UNENCRYPTED_PORTS: 'Ports' = {'spice': (('spice', 'port'),)}
 
 def connect(writable: bool = False) -> 'libvirt.virConnect':
     """
-    Return a libvirt connection to this host, which can only read unless it
-    is to be writable: libvirt then lets QEMU be asked. Raises UserError.
+    Return a libvirt connection to this host, read-only unless writable, which
+    is needed to query QEMU. Raises UserError.
     """
     try:
         import libvirt
     except ImportError:
-        raise UserError('the Python module libvirt is missing; install '
-                        'python3-libvirt')
-    # It would print each error by itself.
+        raise UserError('the Python module libvirt is missing',
+                        'install python3-libvirt', 'no-libvirt-module')
+    # It prints each error otherwise.
     libvirt.registerErrorHandler(lambda *_: None, None)
     try:
         if not writable:
@@ -447,8 +445,9 @@ def connect(writable: bool = False) -> 'libvirt.virConnect':
             [libvirt.VIR_CRED_AUTHNAME, libvirt.VIR_CRED_PASSPHRASE],
             _answer, None], 0)
     except libvirt.libvirtError as error:
-        raise UserError('cannot ask libvirt for the VMs of this host: %s; run '
-                        'it as root, on a host where libvirt runs' % error)
+        raise UserError('cannot connect to libvirt: %s' % error,
+                        'run this as root on a host where libvirt runs',
+                        'libvirt-unavailable')
 
 
 def _answer(credentials: 'list[list[Any]]', _: object) -> int:
@@ -474,9 +473,10 @@ def running(connection: 'libvirt.virConnect') -> 'list[VM]':
         try:
             vms.append(VM(domain.XMLDesc()))
         except libvirt.libvirtError:
-            continue  # It has ended, or left, in this very moment.
+            continue  # It has just ended, or migrated away.
         except UserError as problem:
-            raise UserError('%s: %s' % (domain.name(), problem))
+            raise UserError('%s: %s' % (domain.name(), problem.text),
+                            problem.remedy, problem.code)
     return sorted(vms, key=lambda vm: vm.name)
 
 
@@ -500,6 +500,6 @@ def find(connection: 'libvirt.virConnect', name: str) -> VM:
     """
     found = look_up(connection, name)
     if found is None:
-        raise UserError('%s: no VM of this host has that name; "virsh -r list '
-                        '--all" has those that there are' % name)
+        raise UserError(name + ': no VM of this host has this name or UUID',
+                        '"virsh -r list --all" lists them', 'no-such-vm')
     return found[0]

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
 """
-How the last start of a VM on this host went, for one that does not run:
-libvirt does not know it any more. The ends of the logs do.
+The last start, on this host, of a VM that does not run, from the ends of the
+logs: libvirt does not know it any more.
 """
 
 import ast
@@ -15,9 +15,11 @@ import tlsciphers_config
 import tlsciphers_domain
 import tlsciphers_host
 import tlsciphers_values
+from tlsciphers_values import Refused
 
 from vdsm_tlsciphers import UserError, files
-from vdsm_tlsciphers.host import domains
+from vdsm_tlsciphers.host import domains, messages
+from vdsm_tlsciphers.host.messages import WRAPPER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,27 +31,26 @@ VDSM_LOG = '/var/log/vdsm/vdsm.log'
 # Bytes that are read of each log, from its end. vdsm's is rotated at 15 MB.
 MOST_OF_VDSM_LOG = 16 << 20
 MOST_OF_VM_LOG = 1 << 20
-# Records with the name of the VM, from the end.
+# Records with the name of the VM, counted from the end.
 MOST_RECORDS = 50
 # Characters of a record that may have a domain XML, and of a line.
 LONGEST_RECORD = 4 << 20
 LONGEST_LINE = 1500
-# What a record of vdsm begins with: the time.
+# A record of vdsm begins with the time.
 RECORD = re.compile(
     rb'(?m)^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}[+-]\d{4} ')
-# What the engine has sent. It is the repr of Python's.
+# What the engine sent, as Python's repr.
 CREATED = b'START create('
 LITERAL = re.compile(
     r"""u?('<[^'\\]*(?:\\.[^'\\]*)*'|"<[^"\\]*(?:\\.[^"\\]*)*")""", re.DOTALL)
 XML = re.compile(r'<domain[\s>]')
 DOWN = "[virt.vm] (vmId='%s') Changed state to Down: "
-# What stands before that. A property of another VM may look like the rest.
+# What precedes it. A property of another VM may look like the rest.
 HEADER = re.compile(r'\S+ \S+ +[A-Z]+ +\([^()\n]*\) \Z')
 HOOK_ERROR = 'Hook Error: ('
-WRAPPER = 'qemu-kvm-modified: '
 NO_WRAPPER = ('-vdsm-tls: invalid option', 'Cannot check QEMU binary '
               + tlsciphers_host.EMULATOR)
-# What the wrapper says where it refuses nothing, and what QEMU says.
+# Lines of the wrapper that refuse nothing, and lines of QEMU.
 NOTE = re.compile(r' info : %s|%sQEMU gets ' % (WRAPPER, WRAPPER))
 APPLIED = WRAPPER + 'QEMU gets '
 OF_QEMU = re.compile(r'(?:^|[\s:])qemu-(?:kvm|system-\w+): ')
@@ -57,11 +58,11 @@ STARTING, ENDED = ': starting up ', re.compile(
     r': shutting down, reason=([a-z-]+)')
 TIME = re.compile(
     r'(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)[.,](\d{3})([+-]\d{4})')
-# What libvirt says of the guard, and QEMU where libvirt does not look.
+# libvirt's line about the guard, and QEMU's where libvirt does not check.
 GUARD_REFUSED = re.compile(
     r'unknown CPU feature: %s\b|Property \S{0,100}\.%s\S{0,9} not found'
     % (tlsciphers_domain.GUARD, tlsciphers_domain.GUARD))
-# What a line must not show, should it ever be there.
+# What a line must never show.
 SECRET = re.compile(
     r'(?i)((?:passw(?:or)?d?|ticket|secret)[\w-]*["\']?'
     r'(?:\s*[=:]|\s+is\b|\s+(?=["\']))|\bdata=).*', re.DOTALL)
@@ -71,8 +72,9 @@ class LastStart:
     """
     The last start of a VM on this host: vm (domains.VM: as the
     engine sent it, or None), refusal (dict for JSON, or None where nothing
-    was refused), end (its time and how it ended, both str, where nothing was
-    refused; or None), and unread (list of str: why a log was not read).
+    was refused), message (Refused: that of the refusal, or None), end (its
+    time and how it ended, both str, where nothing was refused; or None), and
+    unread (list of UserError: why a log was not read).
     """
 
     def __init__(self, name: str,
@@ -80,8 +82,9 @@ class LastStart:
         """Look for a name or UUID; known is what libvirt has of the VM."""
         self.vm: domains.VM | None = None
         self.refusal: documents.LastStart | None = None
+        self.message: Refused | None = None
         self.end: tuple[str, str] | None = None
-        self.unread: list[str] = []
+        self.unread: list[UserError] = []
         self._created: datetime.datetime | None = None
         self._uuid = known.uuid if known else ''
         self._name = known.name if known else name
@@ -98,7 +101,7 @@ class LastStart:
         try:
             return files.read_end(path, limit)
         except UserError as problem:
-            self.unread.append(str(problem))
+            self.unread.append(problem)
             return b''
 
     def _find_vm(self, text: bytes, name: str) -> None:
@@ -127,7 +130,7 @@ class LastStart:
         for record in records(text, down.encode()):
             if not HEADER.match(record.partition(down)[0]):
                 continue
-            # A newer start has not failed, or not yet.
+            # No failure of a newer start is known.
             newer = text[text.rfind(down.encode()):]
             if not any(CREATED.decode() in other for other in records(
                     newer, b'<uuid>%s</uuid>' % self._uuid.encode())):
@@ -135,7 +138,7 @@ class LastStart:
             return
 
     def _explain(self, record: str, said: str) -> None:
-        """Take what vdsm says of why a VM is down."""
+        """Read what vdsm says about why a VM is down."""
         lines = [line[:LONGEST_LINE] for line in said.splitlines()]
         begin, end = said.find(HOOK_ERROR), said.rfind(',)')
         if 0 <= begin < end:
@@ -157,7 +160,7 @@ class LastStart:
         begin = text.rfind(STARTING)
         start = text[text.rfind('\n', 0, max(0, begin)) + 1:]
         time = when(start)
-        # That of an earlier start tells nothing of the last.
+        # The log of an earlier start says nothing about the last.
         if begin < 0 or (time and self._created and time < self._created):
             return
         ended = ENDED.search(start)
@@ -182,13 +185,13 @@ class LastStart:
             line = line[line.index(WRAPPER):]
         line = re.sub(r' \(code=\d+\)( \(\w+:\d+\))?\s*$', '', line)
         line = SECRET.sub(r'\1***', line.strip()[:LONGEST_LINE])
-        code = re.search(r'\[([a-z0-9-]+)\]$', line)
+        self.message = messages.parse(line)
+        if by == 'libvirt':
+            self.message.code = 'guard-not-removed'
         self.refusal = {
             'log': log, 'by': by, 'line': line,
             'time': time_of(record), 'applied': None,
-            'code': 'guard-not-removed' if by == 'libvirt' else
-                    code.group(1) if code else None,
-            'stands': None}
+            'code': self.message.code or None, 'stands': None}
 
 
 def time_of(record: str) -> str:
@@ -229,7 +232,7 @@ def vm_in(record: str) -> 'domains.VM | None':
     if len(record) > LONGEST_RECORD:
         found = []
     elif CREATED.decode() in record:
-        # The XML is the longest of all that the engine sends.
+        # The XML is the longest value that the engine sends.
         found = sorted((literal.group(0) for literal
                         in LITERAL.finditer(record)), key=len)[-2:]
         found = [evaluate(literal) or '' for literal in found]
@@ -263,32 +266,34 @@ def hook_line(literal: str) -> str:
     said = (found and evaluate(found.group(0))) or literal
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     ours = [line for line in lines if is_ours(line)]
-    # What stops the start comes last.
+    # The line that stopped the start is the last.
     return ((ours or lines)[-1:] or [''])[0]
 
 
 def is_ours(line: str) -> bool:
+    """Tell whether a line is one of this package's hook."""
     return line.startswith(('tlsciphers: ', tlsciphers_config.HOST_DEFAULT, *(
-        name + ': ' for name in (*tlsciphers_values.PROPERTIES, domains.FLAGS))))
+        name + ': '
+        for name in (*tlsciphers_values.PROPERTIES, domains.FLAGS))))
 
 
 def find_refusal(lines: 'list[str]') -> (
         'tuple[documents.RefusedBy, str] | None'):
     """
-    Return who has refused a VM with one of the lines of a log, and that line,
-    or None.
+    Return who refused a VM with one of the lines of a log, and that line, or
+    None.
     """
     for line in reversed(lines):
         by = who_refused(line)
         if by:
             return by, line
         if OF_QEMU.search(line):
-            return None  # What the wrapper has refused never gets to QEMU.
+            return None  # QEMU never sees what the wrapper refused.
     return None
 
 
 def who_refused(line: str) -> 'documents.RefusedBy | None':
-    """Tell who has refused the VM with a line of a log."""
+    """Tell who refused the VM with a line of a log."""
     if GUARD_REFUSED.search(line):
         return 'libvirt'
     if any(words in line for words in NO_WRAPPER):

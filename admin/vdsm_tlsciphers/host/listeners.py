@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""The TCP ports at which a process listens, from /proc, as the kernel says."""
+"""The TCP ports on which a process listens, from /proc."""
 
 import collections
 import os
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import NamedTuple
 
 LISTEN = '0A'
-# An emulator has a dozen. Who has more answers in bad faith.
+# An emulator has a dozen: more are hostile.
 MOST_LISTENERS = 256
 MOST_DESCRIPTORS = 1 << 18
 
@@ -32,7 +32,7 @@ else:
 
 
 class Listeners:
-    """Finds those of processes; those of a network are read once for all."""
+    """Finds those of processes; a network namespace is read only once."""
 
     def __init__(self) -> None:
         self._networks: dict[str, dict[str, Listener]] = {}
@@ -50,18 +50,18 @@ class Listeners:
             found = {known[inode] for inode in _sockets(pid)
                      if inode in known}
         except OSError as error:
-            raise UserError('what its emulator listens at cannot be read: %s'
-                            % (error.strerror or error),
+            raise UserError('the ports of its emulator cannot be read: %s'
+                            % (error.strerror or error), '',
                             'listeners-unreadable')
         if len(found) > MOST_LISTENERS:
-            raise UserError('its emulator listens at more than %d ports'
-                            % MOST_LISTENERS, 'too-many-listeners')
+            raise UserError('its emulator listens on more than %d ports'
+                            % MOST_LISTENERS, '', 'too-many-listeners')
         return sorted(found, key=lambda listener: (listener.port,
                                                    listener.address))
 
 
 def can_be_reached(pid: int) -> bool:
-    """Tell whether the ports of a process are in the network of this one."""
+    """Tell whether a process is in the network namespace of this one."""
     try:
         return (os.readlink('/proc/%d/ns/net' % pid)
                 == os.readlink('/proc/self/ns/net'))
@@ -70,7 +70,7 @@ def can_be_reached(pid: int) -> bool:
 
 
 def _listening(pid: int) -> 'Iterator[tuple[str, Listener]]':
-    """Yield the inode and Listener of all that listens in its network."""
+    """Yield the inode and Listener of each listener in its namespace."""
     for name in 'tcp', 'tcp6':
         try:
             table = open('/proc/%d/net/%s' % (pid, name))  # noqa: SIM115
@@ -86,7 +86,7 @@ def _listening(pid: int) -> 'Iterator[tuple[str, Listener]]':
 
 
 def _address(words: str) -> str:
-    """Return an address that the kernel writes in words of its byte order."""
+    """Return an address that the kernel wrote in native byte order."""
     packed = b''.join(struct.pack('=I', int(words[at:at + 8], 16))
                       for at in range(0, len(words), 8))
     family = socket.AF_INET if len(packed) == 4 else socket.AF_INET6
@@ -99,11 +99,11 @@ def _sockets(pid: int) -> 'Iterator[str]':
     for count, name in enumerate(os.listdir(folder)):
         if count >= MOST_DESCRIPTORS:
             raise UserError('its emulator has more than %d files open'
-                            % MOST_DESCRIPTORS, 'too-many-files')
+                            % MOST_DESCRIPTORS, '', 'too-many-files')
         try:
             found = re.match(r'socket:\[(\d+)\]$', os.readlink(
                 '%s/%s' % (folder, name)))
         except OSError:
-            continue  # It was closed in this very moment.
+            continue  # It has just been closed.
         if found:
             yield found.group(1)

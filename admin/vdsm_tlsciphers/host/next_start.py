@@ -1,17 +1,22 @@
 # SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""Whether the hook lets a VM start, and what to do where it does not."""
+"""Whether the hook lets a VM start, and how to start it where it does not."""
 
-import re
 from xml.dom import minidom  # nosec B408 # a constant
 
 import tlsciphers_config
 import tlsciphers_domain
 import tlsciphers_values
+from tlsciphers_values import Refused
 
 import tlsciphers
-from vdsm_tlsciphers.host import domain_consoles, domains, programs
+from vdsm_tlsciphers.host import (
+    domain_consoles,
+    domains,
+    emulator,
+    messages,
+)
 from vdsm_tlsciphers.tls import libraries
 
 TYPE_CHECKING = False
@@ -27,25 +32,18 @@ PROFILE = 'tlsprofile'
 # Covers both consoles, and is in no file of a host.
 SUGGESTED = 'intermediate'
 FLAGS = domains.FLAGS
-# Lines about what this host lacks and another may have.
-NOT_HERE = re.compile('does not know|no such profile|needs OpenSSL|no such '
-                      'settings')
-# Lines of the hook about the host, not about a property.
-OF_HOST = re.compile(r'tlsciphers: (the (wrapper|hook|package|domain XML|'
-                     r'attribute) |another hook |cannot |unexpected )|'
-                     + re.escape(tlsciphers_config.HOST_DEFAULT))
 SET_PROFILE = ('set tlsprofile on the VM (if the engine does not offer it: '
                'vdsm-tlsciphers engine-line)')
-CANNOT_START = 'qemu-kvm-modified: cannot start '
+# No VM starts on a host without QEMU, whatever consoles it has.
+NO_QEMU = 'qemu-missing'
 
 
 def settle(properties: 'dict[str, str]', vm: 'domains.VM | None',
-           ) -> 'tuple[list[tuple[str, str]], list[str]]':
+           ) -> 'tuple[list[tuple[str, str]], list[Refused]]':
     """
     Return what the hook would make of properties (dict, maybe with
     extra_cpu_flags) for a VM, or where it is None for a VM with both
-    consoles: (settings, lines) as tlsciphers.resolve() does. Raises
-    tlsciphers_values.Refused.
+    consoles: (settings, notes) as tlsciphers.resolve() does. Raises Refused.
     """
     flags = properties.get(FLAGS)
     if vm:
@@ -53,16 +51,16 @@ def settle(properties: 'dict[str, str]', vm: 'domains.VM | None',
     else:
         document = domains.with_guard(
             minidom.parseString(BOTH_CONSOLES), flags or '')  # nosec B318
-    settings, lines = tlsciphers.resolve(
+    settings, notes = tlsciphers.resolve(
         properties, displays_of(vm),
         vm is not None and tlsciphers_domain.is_hosted_engine(vm.document))
     if not tlsciphers_domain.check_guard(document, settings):
-        lines += tlsciphers_domain.describe_guard(document, flags or '')
-    # What a VM runs as now is not what the engine sends for its next start.
+        notes += tlsciphers_domain.describe_guard(document, flags or '')
+    # The emulator that a VM has now is not what the engine sends next.
     if vm and vm.of_file and tlsciphers_values.REQUIREMENT in [
             option for option, _ in settings]:
         tlsciphers_domain.check_emulator(document)
-    return settings, lines
+    return settings, notes
 
 
 def displays_of(vm: 'domains.VM | None') -> 'Collection[str]':
@@ -102,78 +100,75 @@ def properties_of(policy: 'dict[str, domains.Setting]') -> 'dict[str, str]':
     return properties
 
 
-# What lets it start
+# How to start it
 
 
 def remedy(properties: 'dict[str, str]', vm: 'domains.VM | None',
-           line: str, by: 'documents.RefusedBy' = 'hook',
+           message: Refused, by: 'documents.RefusedBy' = 'hook',
            ) -> 'documents.Remedy':
     """
-    Return how to start a VM that was refused with a line by the hook, the
+    Return how to start a VM that was refused with a message by the hook, the
     wrapper or libvirt.
     """
+    subjects = messages.subjects(message.text)
     blamed = [name for name in tlsciphers_values.PROPERTIES
-              if line.startswith(name + ': ')]
-    code = (re.findall(r' \[([a-z0-9-]+)\]$', line) or [''])[0]
-    own = re.sub(r' \[[a-z0-9-]+\]$', '', line).partition('; ')[2]
-    own = own[len('remedy: '):] if own.startswith('remedy: ') else own
+              if name in subjects]
     host: str | None = None
-    elsewhere = bool(NOT_HERE.search(line))
+    elsewhere = message.code in messages.ELSEWHERE
     tomorrow = SET_PROFILE
     if by == 'libvirt':
         blamed = []
-        host = ('have this version of vdsm-hook-tlsciphers in order here: '
-                'vdsm-tlsciphers doctor')
+        host = ('repair vdsm-hook-tlsciphers on this host: vdsm-tlsciphers '
+                'doctor')
         tomorrow = 'install this version on every host of the cluster'
         elsewhere = True
-    elif by != 'hook' or OF_HOST.match(line):
+    elif by != 'hook' or _is_of_host(message):
         blamed = []
-        host = (host_file_remedy(line, own)
-                if line.startswith(tlsciphers_config.HOST_DEFAULT) else
-                domain_consoles.without_removal(own).replace(
-                    ' there ', ' in %s ' % domains.QEMU_CONF)
+        host = (_host_file_remedy(message)
+                if messages.is_of_host_file(message) else
+                domain_consoles.without_removal(message)
                 or 'vdsm-tlsciphers doctor')
-        tomorrow = 'have each host of the cluster in order'
+        tomorrow = 'fix each host of the cluster'
         elsewhere = True
     elif blamed:
         tomorrow = ('correct %s in Edit: "vdsm-tlsciphers check %s=VALUE" '
-                    'tells whether a host takes a value' % (
+                    'tells whether a host accepts a value' % (
                         blamed[0], blamed[0]))
-    elif code == 'guard-policy':
+    elif message.code == 'guard-policy':
         tomorrow = 'write +%s in Edit' % tlsciphers_domain.GUARD
-    elif code == 'guard-other-console':
+    elif message.code == 'guard-other-console':
         tomorrow = 'remove what adds that console'
-    ways = list(_ways(properties, vm, line, by, blamed))
+    ways = list(_ways(properties, vm, message, by, blamed))
     back = sorted({change['property'] for way in ways
                    for change in way['changes'] if change['from']}
                   - set(blamed))
-    if back and code != 'guard-policy':
-        tomorrow += '; put back %s where Edit has changed it' % (
+    if back and message.code != 'guard-policy':
+        tomorrow += '; restore %s where it was changed in Edit' % (
             ' and '.join(back))
-    consoles, headless = _other_consoles(properties, vm, line, by)
+    consoles, headless = _other_consoles(properties, vm, message, by)
     return {'ways': ways, 'host': host, 'other_host': elsewhere,
             'tomorrow': tomorrow, 'headless': headless,
-            # A property that can be corrected is no matter of consoles.
+            # Where a corrected property covers all, no console has to go.
             'consoles': [] if any(not way['open'] for way in ways) else
                         consoles}
 
 
-def host_file_remedy(line: str, own: str) -> str:
-    """
-    Return what to do with the host's file, which the hook has refused with a
-    line (str); own: what that says to do.
-    """
+def _is_of_host(message: Refused) -> bool:
+    return messages.is_of_host(message) or messages.is_of_host_file(message)
+
+
+def _host_file_remedy(message: Refused) -> str:
+    """Return how to fix the host's file, which the hook refuses."""
     path = tlsciphers_config.HOST_DEFAULT
-    if line.endswith(' [host-file-owner]'):
-        return own if path in own else '%s %s' % (own, path)
-    number = re.match(re.escape(path) + r': (line \d+): ', line)
-    return 'correct %s%s%s, or copy the file from a host where VMs start' % (
-        number.group(1) + ' of ' if number else '', path,
-        ' (%s)' % own if own else '')
+    if message.code == 'host-file-owner':
+        return str(message.remedy if path in message.remedy else
+                   '%s %s' % (message.remedy, path))
+    return 'correct %s%s, or copy the file from a host where VMs start' % (
+        path, ' (%s)' % message.remedy if message.remedy else '')
 
 
 def _other_consoles(properties: 'dict[str, str]',
-                    vm: 'domains.VM | None', line: str,
+                    vm: 'domains.VM | None', message: Refused,
                     by: 'documents.RefusedBy',
                     ) -> 'tuple[list[documents.Display], bool]':
     """
@@ -181,40 +176,39 @@ def _other_consoles(properties: 'dict[str, str]',
     policy and encrypted, and whether it starts without any: what Run Once can
     give it, with all its properties.
     """
-    if by in ('libvirt', 'QEMU') or CANNOT_START in line or (
-            OF_HOST.match(line) and not line.startswith(
-                tlsciphers_config.HOST_DEFAULT)):
+    if by in ('libvirt', 'QEMU') or message.code == NO_QEMU or (
+            messages.is_of_host(message)):
         return [], False
-    refused = _refused_displays(line) if by == 'wrapper' else set()
+    refused = _refused_displays(message) if by == 'wrapper' else set()
     found: list[documents.Display] = []
     displays: list[documents.Display] = ['spice', 'vnc']
     for display in displays:
         if display in refused or displays_of(vm) == {display} or (
                 vm and not vm.of_file
                 and display == 'spice' not in vm.displays
-                and not programs.has_spice()):
+                and not emulator.has_spice()):
             continue
         alone = domains.with_console(vm, display)
         try:
             settings, _ = settle(properties, alone)
-        except tlsciphers_values.Refused:
+        except Refused:
             continue
         if not _open(settings, {display}) and (
                 vm is None or (not domain_consoles.refusal(alone, settings)
-                                    and not _unencrypted(alone))):
+                               and not _unencrypted(alone))):
             found.append(display)
     try:
         settle(properties, domains.with_console(vm, None))
-    except tlsciphers_values.Refused:
+    except Refused:
         return found, False
     return found, True
 
 
-def _refused_displays(line: str) -> 'set[documents.Display]':
-    """Return the displays that a wrapper's line is about."""
-    if line.startswith('qemu-kvm-modified: SPICE: '):
+def _refused_displays(message: Refused) -> 'set[documents.Display]':
+    """Return the displays that a wrapper's message is about."""
+    if message.code == domain_consoles.SPICE_TLS_OFF.code:
         return {'spice'}
-    keys = _keys_in(line)
+    keys = _keys_in(message)
     found: set[documents.Display] = set()
     if 'priority' in keys:
         found.add('vnc')
@@ -230,7 +224,7 @@ def _unencrypted(vm: domains.VM) -> 'set[documents.Display]':
 
 
 def _ways(properties: 'dict[str, str]', vm: 'domains.VM | None',
-          line: str, by: 'documents.RefusedBy',
+          message: Refused, by: 'documents.RefusedBy',
           blamed: 'list[str]') -> 'Iterator[documents.Way]':
     """
     Yield the changes of properties with which the VM starts: first those that
@@ -243,7 +237,7 @@ def _ways(properties: 'dict[str, str]', vm: 'domains.VM | None',
     corrected = _corrected(properties, vm)
     seen: list[list[documents.Change]] = [[]]
     for number, group in enumerate(_candidates(
-            properties, flags, line, by, blamed, corrected)):
+            properties, flags, message, by, blamed, corrected)):
         for some, value in group:
             new = dict(some) if value is None else {**some, FLAGS: value}
             changes: list[documents.Change] = [
@@ -255,12 +249,12 @@ def _ways(properties: 'dict[str, str]', vm: 'domains.VM | None',
                 continue
             try:
                 settings, _ = settle(new, vm)
-            except tlsciphers_values.Refused:
+            except Refused:
                 continue
             if vm and by != 'libvirt' and domain_consoles.refusal(
                     vm, settings):
                 continue
-            # Where nobody takes the guard out, nobody sets the policy.
+            # A hook that does not remove the guard sets no policy either.
             uncovered = _open([] if by == 'libvirt' else settings, [
                 *displays_of(vm), *(tlsciphers_domain.argument_displays(
                     vm.document) if vm else ())])
@@ -275,7 +269,7 @@ def _ways(properties: 'dict[str, str]', vm: 'domains.VM | None',
                        if vm and display in _unencrypted(vm)]}
             if number == 0 and not uncovered and not any(
                     change['to'] for change in changes):
-                return  # Only the mistake goes: nothing else has to.
+                return  # Without the refused property it starts, covered.
             break
 
 
@@ -283,16 +277,16 @@ def _corrected(properties: 'dict[str, str]',
                vm: 'domains.VM | None') -> 'dict[str, str] | None':
     """
     Return the properties (dict, without extra_cpu_flags) less those that the
-    hook refuses, or None where that is of no use.
+    hook refuses, or None where that is not enough.
     """
     some = {name: value for name, value in properties.items()
             if name != FLAGS}
     while True:
         try:
             settle({**some, FLAGS: ''}, vm)
-        except tlsciphers_values.Refused as refusal:
-            refused = [name for name in some
-                       if str(refusal).startswith(name + ': ')]
+        except Refused as refusal:
+            subjects = messages.subjects(refusal.text)
+            refused = [name for name in some if name in subjects]
             if not refused:
                 return None
             del some[refused[0]]
@@ -307,7 +301,8 @@ def _weaker(properties: 'dict[str, str]',
     Return the versions of TLS (list of str) that settings permit, beyond what
     properties name (refused or not), on the consoles that they cover.
     """
-    profile = tlsciphers_config.PROFILES.get(properties.get(PROFILE, '').strip(), {})
+    profile = tlsciphers_config.PROFILES.get(
+        properties.get(PROFILE, '').strip(), {})
     before = _versions([(tlsciphers_values.REQUIREMENT, '%s=%s' % (
         name[len('tls'):], value)) for name, value in profile.items()])
     own = properties.get('tlsprotocols', '').strip()
@@ -338,16 +333,17 @@ def _versions(settings: 'list[tuple[str, str]]') -> 'dict[str, list[str]]':
     return found
 
 
-def _candidates(properties: 'dict[str, str]', flags: 'str | None', line: str,
-                by: 'documents.RefusedBy', blamed: 'list[str]',
+def _candidates(properties: 'dict[str, str]', flags: 'str | None',
+                message: Refused, by: 'documents.RefusedBy',
+                blamed: 'list[str]',
                 corrected: 'dict[str, str] | None') -> (
                     'list[list[tuple[dict[str, str], str | None]]]'):
     """
     Return groups (list) of what to try in turn: properties and extra_cpu_flags
-    of which the first that the hook takes is a way to start the VM.
+    of which the first that the hook accepts is a way to start the VM.
     """
     def signed(flag: str) -> str:
-        # The sign that guards nothing is refused.
+        # With any other sign the guard is refused.
         return ('+' + flag[1:] if flag[:1] == '-'
                 and tlsciphers_domain.has_guard(flag) else flag)
 
@@ -359,11 +355,10 @@ def _candidates(properties: 'dict[str, str]', flags: 'str | None', line: str,
     unguarded = flags and ','.join(flag for flag in flags.split(',')
                                    if not tlsciphers_domain.has_guard(flag))
     if by == 'wrapper':
-        # It has named the settings that it cannot enforce here.
-        some = without(_properties_for(line))
+        # It names the settings that it cannot enforce here.
+        some = without(_properties_for(message))
         return [[(some, guarded), (some, unguarded)]]
-    if by == 'QEMU' or (by != 'libvirt' and OF_HOST.match(line)
-                        and not line.startswith(tlsciphers_config.HOST_DEFAULT)):
+    if by == 'QEMU' or (by != 'libvirt' and messages.is_of_host(message)):
         return [[({}, unguarded)]]  # No policy can be enforced here.
     kept = [without(()), without(blamed) if corrected is None else corrected,
             {}]
@@ -373,16 +368,15 @@ def _candidates(properties: 'dict[str, str]', flags: 'str | None', line: str,
     return [*covered, [(some, unguarded) for some in kept]]
 
 
-def _keys_in(line: str) -> 'set[str]':
-    """Return the settings that a wrapper's line is about."""
-    found = re.search(r'qemu-kvm-modified: ([a-z]+(?:, [a-z]+)*): ', line)
-    keys = set(found.group(1).split(', ') if found else ())
-    return keys.intersection(tlsciphers_values.KEYS) or set(tlsciphers_values.KEYS)
+def _keys_in(message: Refused) -> 'set[str]':
+    """Return the settings that a wrapper's message is about."""
+    every = set(tlsciphers_values.KEYS)
+    return every.intersection(messages.subjects(message.text)) or every
 
 
-def _properties_for(line: str) -> 'set[str]':
-    """Return the properties that make the settings in a wrapper's line."""
-    keys = _keys_in(line)
+def _properties_for(message: Refused) -> 'set[str]':
+    """Return the properties that make the settings in a wrapper's message."""
+    keys = _keys_in(message)
     names = {PROFILE}
     if 'priority' in keys:
         names.add('tlspriority')

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
 """
-Whether OpenSSL takes the host's configuration together with that of a policy,
-as the wrapper writes it, and the line of the host's that it does not take.
+Whether OpenSSL accepts the host's configuration together with that of a
+policy, as the wrapper writes it, and the host's line that it rejects.
 """
 
 import contextlib
@@ -11,18 +11,19 @@ import os
 import re
 import tempfile
 
-import tlsciphers_values
+from tlsciphers_values import Refused
 
 from vdsm_tlsciphers import UserError
 from vdsm_tlsciphers.host import wrapper as installed
-from vdsm_tlsciphers.output import without_package
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 KEYS = ('ciphersuites', 'protocols', 'groups')
-# Of the host's settings; more are in no file.
+# The code where OpenSSL ignores the host's file.
+MALFORMED = 'host-openssl-conf-malformed'
+# Of the host's settings: no real file has more.
 MOST_LINES = 500
 # Of files that include each other.
 MOST_DEPTH = 9
@@ -30,52 +31,55 @@ MOST_DEPTH = 9
 
 @contextlib.contextmanager
 def written(policy: 'dict[str, str]', path: str,
-            note: 'Callable[[str], object]' = installed.ignore) -> (
-                'Iterator[tuple[int, tuple[str, str, str] | None]]'):
+            note: 'Callable[[str, str], object]' = installed.ignore) -> (
+                'Iterator[tuple[int, Refused | None]]'):
     """
     Write the configuration that the wrapper gives to QEMU's OpenSSL into a new
-    file; give its descriptor, and why it would not take effect (as the
-    wrapper's write_configuration() has it) or None; note is called with what
-    it says. Raises UserError.
+    file. Yields its descriptor, and why it would not take effect or None;
+    note is called with the text and code of what the wrapper notes. Raises
+    UserError.
     """
     module = installed.load(note)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         module.set_openssl_conf(os.fsencode(path))
-        yield descriptor, module.write_configuration(
+        problem = module.write_configuration(
             descriptor, *(policy.get(key, '') for key in KEYS))[1]
-    except tlsciphers_values.Refused as refusal:
-        raise UserError(without_package(str(refusal)))
+        yield descriptor, problem and Refused(*problem)
+    except Refused as refusal:
+        raise UserError(refusal.text, refusal.remedy, refusal.code)
     except OSError as error:
-        raise UserError('%s: %s' % (error.filename or path, error.strerror))
+        raise UserError('%s: %s' % (error.filename or path, error.strerror),
+                        'fix this host', 'system-error')
     finally:
         os.close(descriptor)
-        # What the programs are asked from here on is as it was.
+        # From here on the programs run in this process's environment again.
         module.set_openssl_conf(os.environb.get(b'OPENSSL_CONF'))
         installed.load()
 
 
 def fault(policy: 'dict[str, str]') -> (
-        'tuple[str | None, str | None, str | None]'):
+        'tuple[Refused | None, str | None, str | None]'):
     """
-    Return why OpenSSL would not take a policy ({key of tlsciphers_values.KEYS:
-    value}) on this host, or None; and where it is a line of the host's that
-    it does not take, 'FILE: line N' and that line. Raises UserError.
+    Return why OpenSSL would not accept a policy ({key of
+    tlsciphers_values.KEYS: value}) on this host, or None; and where it rejects
+    a line of the host's, 'FILE: line N' and that line. Raises UserError.
     """
-    notes: list[str] = []
+    notes: list[Refused] = []
     with tempfile.TemporaryDirectory(
             prefix='vdsm-tlsciphers-') as folder, written(
                 policy, os.path.join(folder, 'openssl.cnf'),
-                notes.append) as (descriptor, problem):
-        reason = problem[0] if problem else next(
-            (line for line in notes if 'malformed' in line), None)
-        if reason is None or 'cannot tell what' in reason:
-            return reason, None, None
-        return (reason, *find_line(descriptor))
+                lambda text, code: notes.append(Refused(text, '', code))) as (
+                    descriptor, problem):
+        problem = problem or next(
+            (note for note in notes if note.code == MALFORMED), None)
+        if problem is None:
+            return None, None, None
+        return (problem, *find_line(descriptor))
 
 
 def host_file() -> str:
-    """Return the path of what this host's OpenSSL reads."""
+    """Return the path of the configuration of this host's OpenSSL."""
     return str(installed.load().host_openssl_conf())
 
 
@@ -113,17 +117,20 @@ def includes(text: str) -> 'list[str]':
 def find_line(descriptor: int) -> 'tuple[str | None, str | None]':
     """
     Return ('FILE: line N', the line) of the host's configuration without
-    which OpenSSL takes it, (None, None) where no one line is at fault.
+    which OpenSSL accepts it, (None, None) where no single line is at fault.
     """
     module = installed.load()
-    text, chain = module.read_host_configuration()
+    try:
+        text, chain = module.read_host_configuration()
+    except ValueError:
+        return None, None  # What it means cannot be evaluated.
     lines = text.split('\n')
     for number, line in enumerate(lines[:MOST_LINES]):
         setting = line.partition('#')[0].strip()
         if '=' not in setting:
             continue
         rest = '\n'.join(lines[:number] + lines[number + 1:])
-        # A name of the chain: without it there is no section to add to.
+        # Without a name of the chain there is no section to add to.
         if setting.partition('=')[0].strip() in (
                 'openssl_conf', 'ssl_conf', 'system_default'):
             continue

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""Asks running QEMUs, through libvirt: side by side, with one deadline."""
+"""Queries running QEMUs through libvirt, in parallel, with one deadline."""
 
 import json
 import queue
@@ -20,23 +20,24 @@ if TYPE_CHECKING:
     # A command of QMP, and its arguments.
     Command = tuple[str, dict[str, str]]
 
-# How long QEMU may take to answer. One that hangs never does.
+# Seconds. A QEMU that hangs never answers.
 TIMEOUT = 5
-# Each occupies one of libvirt's own threads, of which it has 20.
+# Each occupies one of libvirt's 20 threads.
 WORKERS = 12
 
 
 class Answers:
     """
-    What a QEMU has answered: values (list: what it returned to each command,
-    or the UserError that it had with it), problem (str: why there are no more,
+    The answers of a QEMU: values (list: what it returned to each command, or
+    the UserError that it reported), problem (UserError: why there are no more,
     or None).
     """
 
     def __init__(self) -> None:
         self.values: list[Any] = []
-        self.problem: str | None = (
-            'it does not answer within %d seconds' % TIMEOUT)
+        self.problem: UserError | None = UserError(
+            'no answer within %d seconds' % TIMEOUT, '',
+            'no-qemu-answer')
 
 
 class Monitor:
@@ -44,9 +45,9 @@ class Monitor:
 
     def __init__(self, questions: 'dict[str, list[Command]]') -> None:
         """
-        Begin to ask, in the order of the questions ({UUID: commands}): those
-        that may hang should be the last. Raises UserError where libvirt cannot
-        be asked.
+        Begin to send the questions ({UUID: commands}), in their order: QEMUs
+        that may hang should be the last. Raises UserError where libvirt does
+        not take them.
         """
         self._answers = {uuid: Answers() for uuid in questions}
         self._done: queue.Queue[str] = queue.Queue()
@@ -55,12 +56,12 @@ class Monitor:
         for item in questions.items():
             self._questions.put(item)
         for _ in range(min(WORKERS, len(questions))):
-            # libvirt takes five calls at a time of a connection.
+            # libvirt serves five calls of a connection at a time.
             threading.Thread(target=self._work, daemon=True, args=(
                 domains.connect(writable=True),)).start()
 
     def wait(self) -> 'dict[str, Answers]':
-        """Return what there is when all have answered, or at the deadline."""
+        """Return the answers once all are there, or at the deadline."""
         try:
             for _ in self._answers:
                 self._done.get(timeout=max(
@@ -81,7 +82,9 @@ class Monitor:
                     answers.values.append(ask(connection, uuid, *command))
                 answers.problem = None
             except Exception as error:  # noqa: BLE001 (the other thread's)
-                answers.problem = str(error)
+                answers.problem = (
+                    error if isinstance(error, UserError) else
+                    UserError(str(error), '', 'no-qemu-answer'))
             self._done.put(uuid)
 
 
@@ -96,5 +99,6 @@ def ask(connection: 'libvirt.virConnect', uuid: str, command: str,
         connection.lookupByUUIDString(uuid), json.dumps({
             'execute': command, 'arguments': arguments}), 0))
     if 'error' in answer:
-        return UserError(str(answer['error'].get('desc')))
+        return UserError(str(answer['error'].get('desc')), '',
+                         'no-qemu-answer')
     return answer.get('return')

@@ -2,14 +2,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
 """
-What the emulator of a running VM was given, from /proc. A guest may have
-taken its emulator over: what stands there is read with care, and never run.
+The arguments and environment of a running VM's emulator, from /proc. A guest
+may control its emulator: what is read there is untrusted.
 """
 
 import collections
 import os
 import re
 import stat
+
+from tlsciphers_values import Refused
 
 from vdsm_tlsciphers import UserError
 from vdsm_tlsciphers.host import wrapper
@@ -25,27 +27,28 @@ if TYPE_CHECKING:
     # The parameters of an option: (key, text), as the wrapper splits them.
     Parameters = list[tuple[str, str]]
 
+AGAIN = 'if the VM is just starting or ending, run this again'
 PID_FILE = '/run/libvirt/qemu/%s.pid'
 # More than a VM with hundreds of devices has.
 LONGEST = 4 << 20
 OPENSSL_CONF = re.compile('/proc/self/fd/([0-9]{1,9})$')
 VERSIONS = ('TLSv1', 'TLSv1.1', 'TLSv1.2', 'TLSv1.3')
-# A VM has two or three. Who has more answers in bad faith.
+# A VM has two or three: more are hostile.
 MOST_CONSOLES = 64
-# The options that QEMU can be asked, and changed, through.
+# The options that open a monitor, through which QEMU can be changed.
 MONITORS = ('mon', 'monitor', 'qmp', 'qmp-pretty', 'gdb', 's')
-# With the engine's own settings these demand TLS, and there are no others but
-# for "-chardev spiceport".
+# All channels there are, but for those of "-chardev spiceport". With the
+# engine's settings they require TLS.
 SECURED_CHANNELS = ('main', 'display', 'inputs', 'cursor', 'playback',
                     'record', 'smartcard', 'usbredir')
 
 if TYPE_CHECKING:
     class Given(NamedTuple):
         """
-        Where the arguments have a console listen: name (of a VNC display),
-        host ('' for all addresses), the first and last port that it may be,
+        Where a console listens by the arguments: name (of a VNC display),
+        host ('' for all addresses), the first and last port that it may use,
         or a UNIX socket. Without ports and socket it does not listen; peer is
-        what it then connects to by itself, if it does.
+        what it then connects to by itself, or None.
         """
 
         display: documents.ConsoleDisplay
@@ -67,12 +70,13 @@ class Emulator:
     The emulator of a VM: pid (int), options (list of (name, value, given), as
     the wrapper parses them), spice (dict of str: the parameters of its -spice
     options, empty where there is none), channels ({channel of SPICE, or
-    "default": whether it demands TLS}), openssl (dict of str: the settings
+    "default": whether it requires TLS}), openssl (dict of str: the settings
     that OpenSSL takes from the wrapper's file, None where there is none),
     priorities ({name of a credentials object: its priority, or None}), and
     consoles (list of Given).
 
-    Raises UserError where it cannot be found, or its command line not be read.
+    Raises UserError where it cannot be found, or its command line cannot be
+    read.
     """
 
     def __init__(self, vm: 'VM') -> None:
@@ -89,8 +93,9 @@ class Emulator:
             self.priorities = dict(
                 credentials(value) for name, value, _ in self.options
                 if name == 'object' and value and 'tls-creds-x509' in value)
-        except tlsciphers_values.Refused as refusal:
-            raise UserError('its command line cannot be read: %s' % refusal)
+        except Refused as refusal:
+            raise UserError('its command line cannot be read: '
+                            + refusal.text, refusal.remedy, refusal.code)
         self.spice = plain(spice)
         self.channels = {
             value_of(text) or 'default': key == 'tls-channel'
@@ -102,7 +107,7 @@ class Emulator:
             self.consoles.extend(_vnc_consoles(display, names))
             if len(self.consoles) > MOST_CONSOLES:
                 raise UserError('its command line has more than %d consoles'
-                                % MOST_CONSOLES, 'too-many-consoles')
+                                % MOST_CONSOLES, '', 'too-many-consoles')
         self.openssl = self._read_openssl()
 
     def _read_openssl(self) -> 'dict[str, str] | None':
@@ -124,8 +129,8 @@ class Emulator:
     @property
     def has_other_monitor(self) -> bool:
         """
-        Whether others than libvirt, which marks a VM where QEMU is changed
-        through it, can change QEMU while it runs.
+        Whether QEMU can be changed while it runs in another way than through
+        libvirt, which marks the VM then.
         """
         found = [name for name, value, _ in self.options
                  if name in MONITORS or (value or '').startswith('mon:')]
@@ -143,8 +148,8 @@ class Emulator:
 
 def find_pid(vm: 'VM') -> int:
     """
-    Return the PID of a VM's emulator. Raises UserError where libvirt names
-    a process that is not, or not yet, that.
+    Return the PID of a VM's emulator. Raises UserError where the process that
+    libvirt names is another one.
     """
     path = PID_FILE % vm.name
     try:
@@ -153,25 +158,27 @@ def find_pid(vm: 'VM') -> int:
         program = os.readlink('/proc/%d/exe' % pid)
     except (OSError, ValueError) as error:
         raise UserError('its emulator cannot be found: %s: %s'
-                        % (path, getattr(error, 'strerror', None) or error))
+                        % (path, getattr(error, 'strerror', None) or error),
+                        AGAIN, 'no-emulator')
     arguments = read(pid, 'cmdline').split(b'\0')
     if not os.path.basename(program).startswith('qemu-') or (
             vm.uuid.encode() not in [
                 value for option, value in zip(arguments, arguments[1:])
                 if option == b'-uuid']):
-        raise UserError('process %d is not the emulator of this VM; does it '
-                        'just start or end? then ask again' % pid)
+        raise UserError('process %d is not the emulator of this VM' % pid,
+                        AGAIN, 'no-emulator')
     return pid
 
 
 def read(pid: int, name: str) -> bytes:
-    """Return what a file (str: its name) of a process in /proc holds."""
+    """Return the content of a file (str: its name) of a process in /proc."""
     path = '/proc/%d/%s' % (pid, name)
     try:
-        # Behind a descriptor could be a pipe, on which we would wait, or a
+        # A descriptor can be that of a pipe, on which we would wait, or of a
         # device, which may act when it is opened.
         if not stat.S_ISREG(os.stat(path).st_mode):
-            raise UserError('%s is no regular file' % path)
+            raise UserError(path + ': not a regular file', '',
+                            'emulator-unreadable')
         with open(path, 'rb', 0) as file:
             content = b''
             while len(content) <= LONGEST:
@@ -180,8 +187,10 @@ def read(pid: int, name: str) -> bytes:
                     return content
                 content += part
     except OSError as error:
-        raise UserError('%s cannot be read: %s' % (path, error.strerror))
-    raise UserError('%s is too long to be read' % path)
+        raise UserError('%s: cannot be read: %s' % (path, error.strerror), '',
+                        'emulator-unreadable')
+    raise UserError('%s: larger than %d MiB' % (path, LONGEST >> 20), '',
+                    'emulator-unreadable')
 
 
 def plain(pairs: 'Iterable[tuple[str, str]]') -> 'dict[str, str]':
@@ -194,7 +203,7 @@ def value_of(text: str) -> str:
 
 
 def number_of(text: str) -> int:
-    """Return a port as QEMU reads its number; 0 where it is none."""
+    """Return a port as QEMU reads its number; 0 where it is invalid."""
     if not re.match('(0[xX][0-9a-fA-F]{1,6}|[0-9]{1,6})$', text):
         return 0
     try:
@@ -224,8 +233,8 @@ def _spice_consoles(spice: 'dict[str, str]') -> 'Iterator[Given]':
 def _vnc_consoles(display: 'Parameters',
                   names: 'list[str]') -> 'Iterator[Given]':
     """
-    Yield the Given of a VNC display; its name, which QEMU makes up where it
-    has none, is added to names.
+    Yield the Given of a VNC display; its name, or the one that QEMU gives it,
+    is added to names.
     """
     values = plain(display)
     name = values.get('id') or next(
@@ -243,7 +252,7 @@ def _vnc_consoles(display: 'Parameters',
     first = 0
     for address in addresses:
         host, _, number = address.rpartition(':')
-        # Decimal, with zeros before it or not.
+        # Decimal, with or without leading zeros.
         port = number_of(number.lstrip('0')) + 5900
         if address.startswith('unix:'):
             yield Given('vnc', name, '', 0, 0, address[len('unix:'):], tls,
@@ -299,7 +308,7 @@ def openssl_settings(text: str) -> 'dict[str, str]':
 
 
 def protocols(settings: 'dict[str, str]') -> str:
-    """Return what settings of OpenSSL (dict) say in a policy's words."""
+    """Return the versions in settings of OpenSSL as a policy names them."""
     lowest = settings.get('minprotocol', 'TLSv1')
     highest = settings.get('maxprotocol', 'TLSv1.3')
     if lowest not in VERSIONS or highest not in VERSIONS:

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
 """
-The wrapper's functions: how it reads command lines and OpenSSL's configuration
-is written there and nowhere else.
+The wrapper's functions: the only code that reads QEMU's command line and
+OpenSSL's configuration.
 """
 
 import tlsciphers_wrapper
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 def load(note: 'Callable[[str, str], object] | None' = None) -> (
         'types.ModuleType'):
     """
-    Return the wrapper's module, whose messages for a VM's log (a text and a
-    code) go to note, if anywhere.
+    Return the wrapper's module. What it would write to a VM's log goes to
+    note, a function of a text and a code; None drops it.
     """
     tlsciphers_wrapper.note = note or ignore
     return tlsciphers_wrapper
 
 
 def ignore(text: str, code: str) -> None:
-    """What it would write to the log of a VM."""
+    """Drop what the wrapper would write to the log of a VM."""

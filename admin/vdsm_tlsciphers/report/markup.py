@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
 """
-HTML, escaped by default: names of VMs and what servers answer are hostile
-input, so all that is not Markup is text.
+HTML, escaped by default: names of VMs and answers of servers are untrusted, so
+all that is not Markup is escaped.
 """
 
 import html
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Markup(str):
-    """Text that is HTML already."""
+    """Text that is already HTML."""
 
     __slots__ = ()
 
@@ -76,7 +76,7 @@ def table(caption: str, columns: 'Sequence[str]',
 
 
 def facts(pairs: 'Iterable[tuple[str, object]]') -> Markup:
-    """Return a list of names and values, those that are there."""
+    """Return a list of names and values, without empty values."""
     return element('dl', *[element('div', element('dt', name),
                                    element('dd', value))
                            for name, value in pairs if value])

@@ -1,10 +1,7 @@
 # SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""
-The page of a report, in parts: HTML without a script and without anything
-from elsewhere.
-"""
+"""The page of a report, in parts: HTML without scripts or external content."""
 
 import re
 
@@ -35,22 +32,21 @@ if TYPE_CHECKING:
 
 DISPLAYS = {'spice': 'SPICE', 'vnc': 'VNC', 'websocket': 'Websocket (noVNC)',
             'tls': 'TLS'}
-# Findings of a kind that many servers have, and consoles that are gone: more
-# would say no more.
+# Rows of a table of findings, or of consoles that are gone.
 LONGEST_LIST = 200
-# Suites in a line of a picture, the width and height of each, and where the
-# first begins.
+# Suites in a line of a picture, the width and height of each, and the place of
+# the first.
 PER_LINE, CELL, LINE, LABEL = 20, 15, 20, 50
 
 
 def moment(time: str) -> str:
-    """Return a time of a scan document for people."""
+    """Return a time of a scan document as text."""
     match = re.match(r'(\d{4}-\d\d-\d\d)T(\d\d:\d\d)(:\d\d)?(\.\d+)?Z$', time)
     return '%s %s UTC' % match.group(1, 2) if match else time
 
 
 def period(times: 'Collection[str]') -> str:
-    """Return the first and the last of some times for people."""
+    """Return the first and the last of some times as text."""
     first, last = moment(min(times)), moment(max(times))
     return first if first == last else '%s to %s' % (first, last)
 
@@ -62,7 +58,7 @@ def badge(verdict: 'results.Verdict') -> Markup:
 
 
 def share(totals: results.Totals) -> Markup:
-    """Return a bar of the verdicts; the numbers stand beside it."""
+    """Return a bar of the verdicts, to be shown beside the numbers."""
     width, position, parts = 120, 0.0, []
     for verdict in results.VERDICTS:
         part = width * totals.verdicts[verdict] / max(totals.consoles, 1)
@@ -88,9 +84,9 @@ TOTALS = ['#Consoles', '#Passed', '#Partly checked', '#Failed', '#Not scanned',
 
 class Pictures:
     """
-    What consoles accepted, each drawn once, however many consoles accepted
-    it: a picture of its suites (a <symbol> that is used), and a comparison
-    by name with what was accepted earlier.
+    What consoles accepted, each result drawn once, however many consoles share
+    it: a picture of its suites (a reusable <symbol>), and a comparison by name
+    with what was accepted earlier.
     """
 
     def __init__(self) -> None:
@@ -114,7 +110,7 @@ class Pictures:
                    protocols: 'results.Protocols') -> Markup:
         """
         Return a link to the names of the suites of a Result's protocols, and
-        of those that were accepted earlier (None: nobody looked).
+        of those that were accepted earlier (None: unknown).
         """
         number = self._comparisons.setdefault(
             (earlier, protocols), len(self._comparisons) + 1)
@@ -173,7 +169,7 @@ def draw(protocols: 'results.Protocols', number: int) -> Markup:
 
 
 def describe(protocols: 'results.Protocols') -> str:
-    """Return in words what a picture shows."""
+    """Return a picture in words."""
     return '; '.join('%s: %s' % (version, ', '.join(
         '%d %s' % (sum(suite.strength == strength for suite in suites),
                    strength)
@@ -230,8 +226,8 @@ def cell(before: 'str | None', now: 'str | None',
 def side(title: str, result: results.Result, pictures: Pictures,
          others: 'Collection[results.Finding] | None' = None) -> Markup:
     """
-    Return what a scan found out about a console: title (str), result
-    (results.Result), others (findings that are not new; None: nobody knows).
+    Return the result of a console: title (str), result (results.Result),
+    others (findings that are not new; None: unknown).
     """
     parts = [element('h5', title, ' ', badge(result.verdict))] if title else []
     if result.protocols:
@@ -263,8 +259,8 @@ def side(title: str, result: results.Result, pictures: Pictures,
 
 
 STATES = {'scanned': 'Scanned', 'no TLS': 'No TLS on this port',
-          'TLS required': 'No TLS on this port, where every SPICE channel '
-          'demands it', 'unreachable': 'Not reached',
+          'TLS required': 'No TLS on this port, but every SPICE channel '
+          'requires it', 'unreachable': 'Unreachable',
           'incomplete': 'Scan incomplete'}
 YES_OR_NO = {True: 'yes', False: 'no', None: None}
 AGAINST = {'policy': 'Policy', 'baseline': 'Baseline'}
@@ -288,19 +284,20 @@ def breakable(value: str) -> Markup:
 
 def console(title: str, result: results.Result,
             earlier: 'results.Result | None', pictures: Pictures) -> Markup:
-    """Return a console's part of a card: what was found, now and before."""
+    """Return a console's part of a card: its results, now and before."""
     before = None
     if (earlier is not None and earlier != result
             and earlier.is_whole and result.is_whole):
         before = earlier.protocols
     link = ''
     if result.protocols or before:
-        link = element('p', 'Every suite by name: ', pictures.comparison(
+        link = element('p', 'Cipher suites by name: ', pictures.comparison(
             before, result.protocols), class_='quiet')
     if earlier is None or earlier == result:
         return element(
             'section', element('h4', title, ' ', badge(result.verdict)),
-            element('p', 'As in the earlier scan.') if earlier else '',
+            element('p', 'Same result as in the earlier scan.')
+            if earlier else '',
             side('', result, pictures), link)
     return element(
         'section', element('h4', title),
@@ -312,23 +309,23 @@ def console(title: str, result: results.Result,
 
 
 def without_remedies(result: results.Result) -> results.Result:
-    """Return a Result as it is told of the past: there is nothing to do."""
+    """Return a Result without remedies, which an earlier one does not need."""
     return result._replace(findings=tuple(
         finding._replace(remedy='') for finding in result.findings))
 
 
 def change(earlier: results.Result, now: results.Result) -> str:
-    """Return in words what has changed between two Results."""
+    """Return in words what changed between two Results."""
     line = 'Gone: %s. New: %s.' % (difference(earlier, now),
                                    difference(now, earlier))
     if (earlier.certificate and now.certificate
             and earlier.certificate != now.certificate):
-        line += ' Another certificate.'
+        line += ' The certificate changed.'
     return line
 
 
 def difference(first: results.Result, second: results.Result) -> str:
-    """Return in words what the first Result has and the second has not."""
+    """Return in words what only the first of two Results has."""
     offers = [{(version, suite.code) for version, suite in result.offers}
               for result in (first, second)]
     names = [count(len(offers[0] - offers[1]), 'suite')] * bool(
@@ -343,9 +340,9 @@ def difference(first: results.Result, second: results.Result) -> str:
 def card(vms: 'list[list[documents.Console]]', consoles: 'Consoles',
          has_earlier: bool, pictures: Pictures) -> Markup:
     """
-    Return what was found out about VMs of a host that have the same results:
-    vms (list of lists of consoles of a scan document), consoles (tuple
-    of (display, Result, earlier Result or None)).
+    Return the card of VMs of a host with the same results: vms (list of lists
+    of consoles of a scan document), consoles (tuple of (display, Result,
+    earlier Result or None)).
     """
     verdict = next(verdict for verdict in results.SEVERITY if any(
         result.verdict == verdict for _, result, _ in consoles))
@@ -391,7 +388,7 @@ def totals(consoles: 'Consoles') -> str:
 
 
 def fold(is_folded: bool) -> Markup:
-    """Return the start of a host's part."""
+    """Return the start tag of a host's part."""
     return Markup('<details class="host"%s>\n' % (
         '' if is_folded else ' open'))
 
@@ -410,7 +407,7 @@ def host(number: int, document: 'documents.Scan', totals: results.Totals,
              element('p', 'Scanned on %s with vdsm-tlsciphers %s; baseline: '
                      '%s.' % (moment(document['time']), document['tool'],
                               document['baseline'] or 'none'),
-                     # A link to what is inside opens it.
+                     # The target is inside, so that a link unfolds it.
                      id='h%d' % number, class_='quiet')]
     if not cards:
         parts.append(element('p', 'This scan has no consoles.'))
@@ -436,7 +433,7 @@ def verdicts(totals: results.Totals) -> str:
 
 
 def conclusion(totals: results.Totals) -> str:
-    """Return what the whole report says, in a line."""
+    """Return the result of the whole report in a line."""
     if not totals.consoles:
         return 'No consoles'
     passed = '%s of %s passed' % (
@@ -473,7 +470,7 @@ def front(report: 'Summary') -> Markup:
             ('Scanned', report.times and period(report.times)),
             ('Earlier scan', report.earlier and report.earlier.times
              and period(report.earlier.times) + (
-                 ' (the earlier scan is later than this one)'
+                 ' (later than this scan)'
                  if report.earlier.is_later else '')),
             ('Checked against', compared_with(report.baselines)),
             ('Not checked', join([
@@ -489,7 +486,7 @@ def front(report: 'Summary') -> Markup:
 
 
 def compared_with(baselines: 'set[str]') -> str:
-    """Return in words what consoles were checked against."""
+    """Return in words what consoles are checked against."""
     names = ', '.join(sorted(baselines - {'none'}))
     return 'the policy of each VM' + (
         ', and the baseline ' + names if names else ', and no baseline')
@@ -505,7 +502,7 @@ def summary(report: 'Summary') -> Markup:
         'section', element('h2', 'Summary'),
         element('div', table(
             'Consoles', ['Scan', *TOTALS], [totals_row(*row) for row in rows]),
-            table('Suites that they accepted, in all',
+            table('Accepted cipher suites',
                   ['Scan', '#All', *strengths],
                   [[name, thousands(sum(totals.suites.values())),
                     *[thousands(totals.suites[strength])
@@ -515,7 +512,7 @@ def summary(report: 'Summary') -> Markup:
 
 
 def legend() -> Markup:
-    """Return what the marks of the pictures mean."""
+    """Return the legend of the pictures."""
     return element('ul', *[element(
         'li', element('svg', element('use', href='#' + strength), width=13,
                       height=13, aria_hidden='true'), ' ',
@@ -524,14 +521,14 @@ def legend() -> Markup:
 
 
 MEANING = {
-    'strong': 'as the guidelines recommend',
-    'acceptable': 'not recommended any more',
+    'strong': 'recommended by the guidelines',
+    'acceptable': 'no longer recommended',
     'weak': 'should be disabled',
-    'broken': 'gives no protection'}
+    'broken': 'no protection'}
 
 
 def findings(report: 'Summary') -> Markup:
-    """Return the part that says which findings there are, most first."""
+    """Return the part with the findings, the most frequent first."""
     if not report.findings:
         return Markup('')
     rows = [['%s; %s' % (finding.text, finding.remedy), finding.severity,
@@ -541,10 +538,10 @@ def findings(report: 'Summary') -> Markup:
             in report.findings.most_common(LONGEST_LIST)]
     rest = len(report.findings) - len(rows)
     return element(
-        'section', element('h2', 'What was found'),
+        'section', element('h2', 'Findings'),
         table('Findings, the most frequent first',
               ['Finding', 'Severity', 'Against', '#Consoles', '#Hosts'], rows),
-        element('p', '%s more: see the hosts.' % count(rest, 'finding'))
+        element('p', '%s more: see the hosts below.' % count(rest, 'finding'))
         if rest else '')
 
 
@@ -558,8 +555,8 @@ def hosts(report: 'Summary') -> Markup:
             [[element('a', name, href='#h%d' % number), moment(time),
               *totals_row(name, totals)[1:]]
              for number, (name, time, totals) in enumerate(report.rows, 1)]),
-        element('p', 'Each host is folded below. Open those that you want to '
-                'read; only open ones are printed.')
+        element('p', 'The hosts below are folded. Unfold those that you want '
+                'to read: only these are printed.')
         if report.folded else '')
 
 
@@ -569,9 +566,8 @@ def back(report: 'Summary', pictures: Pictures) -> 'Iterator[Markup]':
     if gone:
         rest = len(gone) - LONGEST_LIST
         yield element(
-            'section', element('h2', 'In the earlier scan only'),
-            table('Consoles that are no longer there', ['VM', 'Console',
-                                                        'Host'],
+            'section', element('h2', 'Only in the earlier scan'),
+            table('Consoles that are gone', ['VM', 'Console', 'Host'],
                   [[vm, DISPLAYS[display], host]
                    for vm, display, host in gone[:LONGEST_LIST]]),
             element('p', '%s more.' % count(rest, 'console'))
@@ -579,22 +575,22 @@ def back(report: 'Summary', pictures: Pictures) -> 'Iterator[Markup]':
     tables = [table(caption, ['File', 'SHA-256'],
                     [[source.path, element('code', source.sha256)]
                      for source in sources]) for caption, sources in (
-        ('Files that this report was made of', report.sources),
+        ('Files of this report', report.sources),
         ('Files of the earlier scan', report.earlier_sources)) if sources]
     if tables:
         yield element('section', element('h2', 'Scan files'), *tables)
     yield opening('section', id='results')
-    yield element('h2', 'Every suite by name')
+    yield element('h2', 'Cipher suites by name')
     yield from pictures.comparisons()
     yield Markup('</section>\n</main>\n')
     yield element('footer', element('p', (
-        'Each suite, version and group on this page was accepted in a '
-        'handshake with the console. A console passes if it accepted nothing '
-        'beyond the policy of its VM and beyond the baseline; it is "partly '
-        'checked" if a scan of it lacks some of the facts for that, and "not '
-        'scanned" if it could not be asked. Findings and strengths are those '
-        'of vdsm-tlsciphers %s, by the facts in the scans; certificates are '
-        'looked at as of the scan and of the report. Strengths, and the '
+        'Each cipher suite, version and group on this page was accepted in a '
+        'handshake with the console. A console passed if it accepted nothing '
+        'outside the policy of its VM and the baseline. It is "partly '
+        'checked" if its scan lacks facts for that, and "not scanned" if the '
+        'scan could not be completed. Findings and strengths are assessed by '
+        'vdsm-tlsciphers %s from the facts in the scans; certificates must be '
+        'valid at the time of the scan and of the report. Strengths, and the '
         'baselines modern and intermediate, follow Mozilla\'s Server Side TLS '
         'guidelines, version 6.0. Generated by vdsm-tlsciphers %s.'
         % (VERSION, VERSION))))

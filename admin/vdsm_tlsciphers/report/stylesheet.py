@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""The look of a page: on screens, light, dark, wide, narrow, and on paper."""
+"""The style sheet of a page: for light and dark screens, and for paper."""
 
 STYLE = """
 :root {

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""What a report says of all its scans."""
+"""The summary of all scans in a report."""
 
 import collections
 
@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# More hosts than these are folded on the page.
+# With more hosts than these, hosts are folded on the page.
 UNFOLDED = 20
 
 
@@ -43,7 +43,7 @@ class Summary:
 
     @property
     def subject(self) -> str:
-        """What is reported of (str): a host, or how many hosts and scans."""
+        """The subject of the report (str): a host, or how many hosts."""
         hosts = {host for host, _, _ in self.rows}
         names = (self.rows[0][0] if len(hosts) == 1
                  else count(len(hosts), 'host'))

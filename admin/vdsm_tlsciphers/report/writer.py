@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""Writes the page of the scans of many hosts."""
+"""Writes the HTML report of the scans of many hosts."""
 
 import collections
 
@@ -23,10 +23,9 @@ def write_html(path: str, documents: 'Iterable[documents.Scan]',
                earlier_sources: 'Sequence[scan_files.Source]' = ()) -> (
                    'Report'):
     """
-    Write the page of scan documents (iterable of dict; one at a time is in
-    memory), compared with those of earlier scans, and the Sources that both
-    are read from. It is there as a whole or not at all. Returns the Report.
-    Raises UserError.
+    Write the HTML report of scan documents (iterable of dict; one at a time is
+    in memory), compared with earlier ones, and of the Sources of both. It is
+    written as a whole or not at all. Returns the Report. Raises UserError.
     """
     check_name(path)
     with files.place(path) as (folder, name):
@@ -35,23 +34,24 @@ def write_html(path: str, documents: 'Iterable[documents.Scan]',
             for document in documents:
                 report.add(document)
             if sources and not report.totals.consoles:
-                raise UserError('%s: no console in any of these scans; scan '
-                                'where VMs run' % sources[0].path,
+                raise UserError(sources[0].path + ': no console in any of '
+                                'these scans', 'scan where VMs run',
                                 'no-consoles')
             report.sources = sources
             report.earlier_sources = earlier_sources
             with files.replacement(folder, name) as target:
                 report.write(target)
         if report.earlier and report.earlier.is_later:
-            output.note('the earlier scan is later than this one; give the '
-                          'older one with --before', 'earlier-is-later')
+            output.note('the earlier scan is later than this one',
+                        'give the older one with --before',
+                        'earlier-is-later')
         return report
 
 
 def check_path(path: str) -> None:
     """
-    Raise UserError where a page cannot be written: to be called before the
-    work of a scan is done in vain.
+    Raise UserError where a report cannot be written: to be called before the
+    scan.
     """
     check_name(path)
     with files.place(path):
@@ -59,24 +59,25 @@ def check_path(path: str) -> None:
 
 
 def check_name(path: str) -> None:
-    # Whoever names a scan here by mistake shall not lose it.
+    # A scan that is named here accidentally must not be overwritten.
     if not path.endswith('.html'):
-        raise UserError('%s: give the page a name that ends in .html' % path)
+        raise UserError(path + ': not a name for an HTML report',
+                        'give one that ends in .html', 'no-html-name')
 
 
 class Report(summary.Summary):
-    """A page in the making: a Summary, and pictures (page.Pictures)."""
+    """An HTML report in the making: a Summary and pictures (Pictures)."""
 
     def __init__(self, parts: 'IO[bytes]',
                  earlier: earlier_scans.PreviousScan) -> None:
-        """Take a binary file to keep the hosts' parts of the page in."""
+        """Use a binary file to store the hosts' parts of the page."""
         super().__init__(earlier)
         self.pictures = page.Pictures()
         self._parts = parts
         self._sizes: list[int] = []
 
     def add(self, document: 'documents.Scan') -> None:
-        """Take a scan document in."""
+        """Add a scan document."""
         totals = results.Totals()
         found: collections.Counter[results.Finding] = collections.Counter()
         certificates: collections.Counter[results.Certificate] = (
@@ -129,7 +130,7 @@ class Report(summary.Summary):
 def by_vm(document: 'documents.Scan') -> 'list[list[documents.Console]]':
     """
     Return the consoles (list of lists) of a scan document by VM; where the
-    VM is not known, each is by itself.
+    VM is unknown, each stands alone.
     """
     found: dict[str | int, list[documents.Console]] = (
         collections.OrderedDict())
@@ -140,7 +141,7 @@ def by_vm(document: 'documents.Scan') -> 'list[list[documents.Console]]':
 
 
 def by_severity(item: 'tuple[page.Consoles, object]') -> int:
-    """Sort groups of VMs by the worst verdict of their consoles."""
+    """Key to sort groups of VMs by the worst verdict of their consoles."""
     consoles, _ = item
     return min(results.SEVERITY.index(result.verdict)
                for _, result, _ in consoles)

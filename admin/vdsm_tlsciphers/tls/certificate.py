@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""What a server's certificate says, as OpenSSL reads it."""
+"""What is in a server's certificate, read by OpenSSL."""
 
 import functools
 import hashlib
@@ -9,9 +9,9 @@ import re
 import subprocess  # nosec B404 # programs by absolute path, no shell
 import time
 
-import tlsciphers_values
+from tlsciphers_values import OPENSSL
 
-from vdsm_tlsciphers import UserError
+from vdsm_tlsciphers import UserError, programs
 from vdsm_tlsciphers.output import TIME, clean
 
 TYPE_CHECKING = False
@@ -20,25 +20,25 @@ if TYPE_CHECKING:
 
     from vdsm_tlsciphers import documents
 
-# Left is what the names below are read from: no text that its owner chose.
+# Only the fields that are read below: no text that the owner chose.
 OPTIONS = ('no_header,no_version,no_serial,no_issuer,no_validity,no_subject,'
            'no_extensions,no_sigdump,no_aux')
 # Seconds.
 TIMEOUT = 10
-# Characters of a name, which its owner chose.
+# Characters of a name, which the owner chose.
 LONGEST = 1000
 
 # Bits that keys of other kinds than RSA's need for the same strength.
 LEAST_BITS = {'RSA': 2048, 'DSA': 2048, 'EC': 224}
 # Kinds of a single size.
 FIXED_KEYS = ('ED25519', 'ED448', 'ML-DSA-44', 'ML-DSA-65', 'ML-DSA-87')
-# Names of signatures that say which digest they are made with.
+# Names of signatures that tell their digest.
 KNOWN_SIGNATURES = ('(?i)md-?[245](?![0-9])|sha-?(1|224|256|384|512)(?![0-9])'
                     '|ed25519|ed448|sm3|ml-?dsa')
-# Digests that nobody may sign with any more: name, as signatures spell them.
+# Broken digests: the name, and as signatures spell it.
 BROKEN_DIGESTS = (('MD2', 'md-?2'), ('MD4', 'md-?4'), ('MD5', 'md-?5'),
                   ('SHA-1', 'sha-?1'))
-# Other names of kinds of keys, in small letters.
+# Other names of kinds of keys, in lower case.
 KEY_KINDS = {
     'rsa': 'RSA', 'rsaencryption': 'RSA', 'rsassapss': 'RSA',
     'rsassa-pss': 'RSA', 'rsa-pss': 'RSA', 'rsaesoaep': 'RSA', 'dsa': 'DSA',
@@ -49,23 +49,22 @@ KEY_KINDS = {
 @functools.lru_cache(maxsize=1024)
 def describe(der: bytes) -> 'documents.Certificate':
     """
-    Return what a certificate (bytes, DER) says. Raises UserError where OpenSSL
-    cannot read it.
+    Return the fields of a certificate (bytes, DER). Raises UserError where
+    OpenSSL cannot read it.
     """
     try:
-        # What comes from elsewhere is on its standard input.
-        process = subprocess.run(  # nosec B603
-            [tlsciphers_values.OPENSSL, 'x509', '-inform', 'DER', '-noout',
-             '-subject', '-issuer', '-dates', '-nameopt', 'RFC2253',
-             '-text', '-certopt', OPTIONS], input=der, env={'LC_ALL': 'C'},
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            timeout=TIMEOUT)
+        # The certificate is on its standard input, not among its arguments.
+        process = programs.run_bytes(
+            OPENSSL, 'x509', '-inform', 'DER', '-noout', '-subject', '-issuer',
+            '-dates', '-nameopt', 'RFC2253', '-text', '-certopt', OPTIONS,
+            data=der, timeout=TIMEOUT)
     except OSError as error:
-        raise UserError('%s cannot be run: %s; install or repair openssl' % (
-            tlsciphers_values.OPENSSL, error.strerror), 'cannot-run')
+        raise programs.cannot_run(OPENSSL, error)
     except subprocess.TimeoutExpired:
-        raise UserError('openssl does not come to an end with its certificate')
-    text = clean_lines(process.stdout)
+        raise UserError('openssl timed out reading the certificate', '',
+                        'certificate-timeout')
+    lines = process.stdout.decode('utf-8', 'replace').split('\n')
+    text = '\n'.join(map(clean, lines))
     try:
         return {
             'subject': _find('subject= ?(.*)', text),
@@ -76,12 +75,8 @@ def describe(der: bytes) -> 'documents.Certificate':
             'signature': _find(' *Signature Algorithm: (.*)', text),
             'sha256': hashlib.sha256(der).hexdigest()}
     except ValueError:
-        raise UserError('OpenSSL cannot read its certificate')
-
-
-def clean_lines(output: bytes) -> str:
-    return '\n'.join(clean(line) for line in output.decode(
-        'utf-8', 'replace').split('\n'))
+        raise UserError('OpenSSL cannot read the certificate', '',
+                        'certificate-unreadable')
 
 
 def _find(pattern: str, text: str) -> str:
@@ -105,7 +100,7 @@ def _key(text: str) -> str:
 
 
 def _size(key: str) -> 'tuple[str, int | None]':
-    """Return the kind of a key and its bits, None where nobody knows."""
+    """Return the kind of a key and its bits, None where unknown."""
     found = re.match('(.*) ([0-9]{1,6})$', key)
     kind, bits = found.groups() if found else (key, None)
     kind = KEY_KINDS.get(kind.lower(), kind.upper())
@@ -113,12 +108,12 @@ def _size(key: str) -> 'tuple[str, int | None]':
 
 
 def unchecked(certificate: 'documents.Certificate | None') -> 'list[str]':
-    """Return what flaws() cannot look at (list of str)."""
+    """Return what flaws() cannot check (list of str)."""
     if certificate is None:
         return ['the certificate']
     found = []
     kind, bits = _size(certificate['key'])
-    # Of a kind that is not known nobody knows how many bits are enough.
+    # How many bits an unknown kind needs is unknown, too.
     if kind not in FIXED_KEYS and (bits is None or kind not in LEAST_BITS):
         found.append("the size of the certificate's key")
     if not re.search(KNOWN_SIGNATURES, certificate['signature']):
@@ -137,7 +132,7 @@ def flaws(
     kind, bits = _size(certificate['key'])
     if bits is not None and bits < LEAST_BITS.get(kind, 0):
         found.append(('certificate-key', 'the key of the certificate has '
-                      '%d bits only' % bits))
+                      'only %d bits' % bits))
     for digest, spelling in BROKEN_DIGESTS:
         if re.search('(?i)' + spelling + '(?![0-9])',
                      certificate['signature']):

@@ -378,7 +378,7 @@ def key_exchange(code: int) -> str:
 
 
 def is_ephemeral(code: int) -> bool:
-    """Tell whether the server of a suite (int) sends a key for just once."""
+    """Tell whether a suite (int) has an ephemeral key exchange."""
     return 'DHE' in key_exchange(code)
 
 

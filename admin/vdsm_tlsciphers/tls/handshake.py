@@ -2,25 +2,26 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
 """
-The beginning of a TLS handshake, as a client: what it offers, and how a server
-answers. RFC 8446, 5246 and 6101 have the messages.
+The beginning of a TLS handshake, as a client: its offer and the answer of the
+server. RFC 8446, 5246 and 6101 define the messages.
 
-None of the libraries here still offers all that a server may accept, so the
-messages are written by hand. All that comes from a server is bounded.
+No library offers all that a server may still accept, so the messages are
+written here. Whatever a server sends is read in bounds.
 """
 
 import collections
 import os
-import socket
 import struct
-import time
 
 from vdsm_tlsciphers.tls import cipher_suites
+from vdsm_tlsciphers.tls.stream import ProtocolError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
     from typing import NamedTuple
+
+    from vdsm_tlsciphers.tls.stream import Stream
 
 VERSIONS = {'SSLv3': 0x0300, 'TLSv1': 0x0301, 'TLSv1.1': 0x0302,
             'TLSv1.2': 0x0303, 'TLSv1.3': 0x0304}
@@ -42,12 +43,12 @@ GROUPS.update({
     0x11ec: 'X25519MLKEM768', 0x11ed: 'SecP384r1MLKEM1024',
     0x6399: 'X25519Kyber768Draft00', 0x639a: 'SecP256r1Kyber768Draft00'})
 X25519, P_256 = 29, 23
-# The curve's generator: a key that everybody may know.
+# The curve's generator: no secret key is needed.
 P_256_POINT = bytes.fromhex(
     '046b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296'
     '4fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5')
 
-# What a hello offers where it is not about these.
+# What a hello offers unless signatures are what is probed.
 SIGNATURES = (0x0403, 0x0503, 0x0603, 0x0807, 0x0808, 0x081a, 0x081b, 0x081c,
               0x0809, 0x080a, 0x080b, 0x0804, 0x0805, 0x0806, 0x0401, 0x0501,
               0x0601, 0x0303, 0x0301, 0x0302, 0x0402, 0x0502, 0x0602, 0x0203,
@@ -70,7 +71,7 @@ SIGNATURE_NAMES.update({
     0x081c: 'ecdsa_brainpoolP512r1tls13_sha512',
     0x0904: 'mldsa44', 0x0905: 'mldsa65', 0x0906: 'mldsa87'})
 
-# In place of suites; says that a renegotiation would be a safe one (RFC 5746).
+# Among the suites: renegotiation is secure (RFC 5746).
 RENEGOTIATION = 0x00ff
 # The random bytes of a HelloRetryRequest (RFC 8446, section 4.1.3).
 RETRY = bytes.fromhex(
@@ -83,17 +84,16 @@ SERVER_HELLO, CERTIFICATE, SERVER_KEY_EXCHANGE, SERVER_HELLO_DONE = (
     2, 11, 12, 14)
 WARNING, CLOSE_NOTIFY = 1, 0
 HANDSHAKE_FAILURE, PROTOCOL_VERSION, INSUFFICIENT_SECURITY = 40, 70, 71
-# A record's length on the wire, and what a server may say in all.
+# Bytes of a record on the wire, and records of an answer.
 LONGEST_RECORD = 2 ** 14 + 2048
-LONGEST_ANSWER = 2 ** 18
 MOST_RECORDS = 256
 
 if TYPE_CHECKING:
     class Answer(NamedTuple):
         """
-        What a server has chosen, None where it is not known; the certificate
-        is in DER. Whether it has the extended master secret (RFC 7627) and
-        session tickets (RFC 5077), of which TLS 1.3 has others.
+        What a server chose, None where unknown; the certificate is in DER.
+        Whether it has the extended master secret (RFC 7627) and session
+        tickets (RFC 5077) of TLS before 1.3.
         """
 
         version: str
@@ -112,9 +112,9 @@ else:
 
 class HandshakeRejected(Exception):
     """
-    The server makes no handshake of what it was offered. alert (int or None):
-    what it says to that in TLS; it may just end the connection. chosen (bool):
-    whether it had chosen something before.
+    The server rejected the offer. alert (int or None): the TLS alert that it
+    sent, if any, before it ended the connection. chosen (bool): whether it had
+    already chosen something.
     """
 
     def __init__(self, alert: 'int | None' = None,
@@ -126,79 +126,24 @@ class HandshakeRejected(Exception):
     @property
     def is_plain(self) -> bool:
         """
-        Whether it means all that was offered. Otherwise the server may have
-        failed at what it has chosen, and would have done with the rest.
+        Whether it is about the whole offer. Otherwise the server may have
+        failed at what it chose, and might accept the rest.
         """
         return not self.chosen and self.alert in (
             HANDSHAKE_FAILURE, PROTOCOL_VERSION, INSUFFICIENT_SECURITY)
 
     @property
     def is_of_version(self) -> bool:
-        """Whether it means the version, whatever was offered with it."""
+        """Whether it is about the version, whatever was offered with it."""
         return not self.chosen and self.alert == PROTOCOL_VERSION
 
 
 class NotTLS(Exception):
-    """The server speaks something else; start (bytes) is how that begins."""
+    """The server speaks another protocol: start (bytes) of its answer."""
 
     def __init__(self, start: bytes) -> None:
         super().__init__(start)
         self.start = start
-
-
-class ProtocolError(Exception):
-    """
-    What keeps a scan from going on with a port, in a line; a code (str) of
-    it, and the remedy (str).
-    """
-
-    def __init__(self, line: str, code: str = 'scan-incomplete',
-                 remedy: str = 'look at what listens there, and scan again',
-                 ) -> None:
-        super().__init__(line)
-        self.code = code
-        self.remedy = remedy
-
-
-class Stream:
-    """
-    What comes from a server through a socket, in bounds: at most
-    LONGEST_ANSWER bytes, until the time (time.monotonic) of the deadline.
-    """
-
-    def __init__(self, connection: socket.socket, deadline: float) -> None:
-        self.connection = connection
-        self.deadline = deadline
-        self.buffer = b''
-        self.total = 0
-
-    def send(self, data: bytes) -> None:
-        """Send data (bytes). Raises OSError (socket.timeout among them)."""
-        self._set_timeout()
-        self.connection.sendall(data)
-
-    def read(self, length: int) -> bytes:
-        """
-        Return so many bytes, or fewer at the end of the connection. Raises
-        ProtocolError and OSError (socket.timeout among them).
-        """
-        while len(self.buffer) < length:
-            self._set_timeout()
-            data = self.connection.recv(65536)
-            if not data:
-                break
-            self.total += len(data)
-            if self.total > LONGEST_ANSWER:
-                raise ProtocolError('its answer is longer than TLS permits')
-            self.buffer += data
-        data, self.buffer = self.buffer[:length], self.buffer[length:]
-        return data
-
-    def _set_timeout(self) -> None:
-        left = self.deadline - time.monotonic()
-        if left <= 0:
-            raise socket.timeout()
-        self.connection.settimeout(left)
 
 
 def client_hello(version: str, offered: 'Iterable[int]',
@@ -215,11 +160,11 @@ def client_hello(version: str, offered: 'Iterable[int]',
         host (str): the server's name, if it has one.
         shares (bool): whether TLS 1.3 comes with keys for two groups, so that
             the server need not ask for one with a HelloRetryRequest.
-        signatures (iterable of int): algorithms, since TLS 1.2; if there are
-            none it does not mention them.
+        signatures (iterable of int): algorithms, from TLS 1.2 on; without
+            any, the hello has no such extension.
     """
     number = min(VERSIONS[version], VERSIONS['TLSv1.2'])
-    # GnuTLS can demand it with TLS 1.3 too (%SAFE_RENEGOTIATION).
+    # GnuTLS can require it with TLS 1.3 too (%SAFE_RENEGOTIATION).
     codes = _numbers(offered) + struct.pack('>H', RENEGOTIATION)
     body = (struct.pack('>H', number) + os.urandom(32) + b'\0'
             + _block(codes) + b'\1\0')
@@ -265,10 +210,10 @@ def _block(data: bytes) -> bytes:
     return struct.pack('>H', len(data)) + data
 
 
-def read_answer(stream: Stream, version: str, offered: 'Collection[int]',
+def read_answer(stream: 'Stream', version: str, offered: 'Collection[int]',
                 certificate: bool = False) -> Answer:
     """
-    Read how a server answers a client_hello().
+    Read the answer of a server to a client_hello().
 
     Arguments:
         stream (Stream)
@@ -287,21 +232,20 @@ def read_answer(stream: Stream, version: str, offered: 'Collection[int]',
         raise ProtocolError('malformed TLS message')
 
 
-def _read_answer(stream: Stream, version: str, offered: 'Collection[int]',
+def _read_answer(stream: 'Stream', version: str, offered: 'Collection[int]',
                  certificate: bool, chosen: 'list[Answer]') -> Answer:
     answer = None
     for kind, body in _messages(stream):
         if answer is None:
             if kind != SERVER_HELLO:
-                raise ProtocolError('its answer begins with TLS message %d'
-                                    % kind)
+                raise ProtocolError('unexpected TLS message %d' % kind)
             answer = _server_hello(body)
             if answer.version != version:
-                # It would do with an older one, which is asked for later.
+                # Older versions are offered later.
                 raise HandshakeRejected(PROTOCOL_VERSION)
             if answer.suite not in offered:
-                raise ProtocolError('it chose suite %04X, which was not '
-                                    'offered' % answer.suite)
+                raise ProtocolError('the server chose cipher suite %04X, '
+                                    'which was not offered' % answer.suite)
             chosen.append(answer)
         elif kind == CERTIFICATE:
             answer = answer._replace(certificate=_first_certificate(body))
@@ -316,7 +260,7 @@ def _read_answer(stream: Stream, version: str, offered: 'Collection[int]',
     raise HandshakeRejected
 
 
-def _messages(stream: Stream) -> 'Iterator[tuple[int, bytes]]':
+def _messages(stream: 'Stream') -> 'Iterator[tuple[int, bytes]]':
     """Yield the messages (type, body) of a handshake until its records end."""
     data = b''
     for record in _records(stream):
@@ -329,7 +273,7 @@ def _messages(stream: Stream) -> 'Iterator[tuple[int, bytes]]':
             data = data[end:]
 
 
-def _records(stream: Stream) -> 'Iterator[bytes]':
+def _records(stream: 'Stream') -> 'Iterator[bytes]':
     for number in range(MOST_RECORDS):
         first = number == 0
         header = stream.read(5)
@@ -350,7 +294,7 @@ def _records(stream: Stream) -> 'Iterator[bytes]':
             yield data
         elif data[0] != WARNING or data[1] == CLOSE_NOTIFY:
             raise HandshakeRejected(data[1])
-    raise ProtocolError('its answer has more records than TLS permits')
+    raise ProtocolError('malformed TLS message: too many records')
 
 
 def _server_hello(body: bytes) -> Answer:
@@ -372,8 +316,8 @@ def _server_hello(body: bytes) -> Answer:
             return Answer(version, suite, group, None, None, None,
                           EXTENDED_MASTER_SECRET in extensions,
                           TICKET in extensions)
-    raise ProtocolError('it chose version %04X of TLS, which was not offered'
-                        % number)
+    raise ProtocolError('the server chose TLS version %04X, which was not '
+                        'offered' % number)
 
 
 def _read_extensions(data: bytes) -> 'Iterator[tuple[int, bytes]]':
@@ -388,7 +332,7 @@ def _first_certificate(body: bytes) -> bytes:
     length = int.from_bytes(body[3:6], 'big')
     certificate = body[6:6 + length]
     if not certificate or len(certificate) < length:
-        raise ProtocolError('its certificate is cut off')
+        raise ProtocolError('truncated certificate')
     return certificate
 
 

@@ -2,20 +2,18 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
 """
-What the OpenSSL and GnuTLS of this machine make of policies: versions of TLS
-and suites, as {version: [suite]}, newest version first, with OpenSSL's names
-of suites where it has one.
+Which versions of TLS and suites a policy permits, by the OpenSSL and GnuTLS of
+this machine: {version: [suite]}, newest version first, with OpenSSL's names of
+suites where it has one.
 """
 
-import errno
 import functools
 import re
-import subprocess  # nosec B404 # programs by absolute path, no shell
 
 import tlsciphers_values
 from tlsciphers_values import GNUTLS_CLI, OPENSSL
 
-from vdsm_tlsciphers import UserError
+from vdsm_tlsciphers import UserError, programs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,29 +31,20 @@ EVERY_TLS13_SUITE = (
 
 def ask(*command: str) -> str:
     """
-    Return the standard output (str) of a program, also where it says that it
-    failed. Raises UserError where it cannot be run.
+    Return the standard output (str) of a program, whatever its exit status.
+    Raises UserError where it cannot be run.
     """
     try:
-        # OpenSSL or GnuTLS; the hook's rules hold for what they are asked.
-        output: bytes = subprocess.run(  # nosec B603
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL, env={'LC_ALL': 'C'}).stdout
+        return programs.run(*command).stdout
     except OSError as error:
-        package = 'openssl' if command[0] == OPENSSL else 'gnutls-utils'
-        raise UserError('%s cannot be run: %s; %s' % (
-            command[0], error.strerror, 'install ' + package
-            if error.errno == errno.ENOENT else
-            'make it executable for everybody, or reinstall ' + package),
-            'cannot-run')
-    return output.decode('ascii', 'replace')
+        raise programs.cannot_run(command[0], error)
 
 
 def spice_suites(policy: 'dict[str, str]') -> 'Protocols':
     """
     Return what a SPICE console with a policy ({key: value}) accepts: what
-    OpenSSL lists, but suites that libspice cannot use (it has no DH
-    parameters) or that the certificate of a console, of the RSA kind, cannot.
+    OpenSSL lists, without suites that libspice (it has no DH parameters) or
+    the RSA certificate of a console cannot use.
     """
     # libspice itself switches TLS 1.0 off (reds.cpp, SSL_OP_NO_TLSv1).
     protocols = policy.get('protocols', 'TLSv1.1:TLSv1.2:TLSv1.3')
@@ -75,14 +64,14 @@ def spice_suites(policy: 'dict[str, str]') -> 'Protocols':
 def permits(cipher_list: str, version: str) -> bool:
     """
     Tell whether the security level of a list permits a version of TLS, which
-    "openssl ciphers" does not look at. What openssl.cnf says to it as well
-    (MinProtocol) is left out: that can only take versions away.
+    "openssl ciphers" does not check. MinProtocol in openssl.cnf is left out:
+    that can only remove versions.
     """
     if version == 'TLSv1.2':
         return True
     _, command, level = cipher_list.rpartition('@SECLEVEL=')
     if not command:
-        # The default of this machine; a suite without encryption needs 0.
+        # This machine's default: a suite without encryption needs level 0.
         level = '1' if not list_suites('eNULL', '-tls1_2') else '0'
     # ssl_security_default_callback() of OpenSSL, since 3.0 and before.
     is_old = ask(OPENSSL, 'version').startswith('OpenSSL 1.')
@@ -92,15 +81,15 @@ def permits(cipher_list: str, version: str) -> bool:
 def spice_client_suites(cipher_list: str) -> 'Protocols':
     """
     Return what a SPICE client with a cipher list for TLS 1.2 can use. Raises
-    UserError where that list leaves nothing.
+    UserError where no suite remains.
     """
     suites = without_empty({
         version: [words[0] for words in list_suites(cipher_list, option)]
         for version, option in OPENSSL_VERSIONS.items()})
     if not suites:
-        raise UserError('%s: a client with this list has no suite at all; '
-                        'give what "engine-config -g CipherSuite" prints on '
-                        'the engine' % cipher_list)
+        raise UserError('--engine-ciphers %s: no usable cipher suite remains'
+                        % cipher_list, 'give what "engine-config -g '
+                        'CipherSuite" prints on the engine', 'no-client-suite')
     return dict(suites, **{'TLSv1.3': tls13_suites()})
 
 
@@ -110,8 +99,8 @@ def without_empty(suites: 'Protocols') -> 'Protocols':
 
 def list_suites(cipher_list: 'str | None', option: str) -> 'list[list[str]]':
     """
-    Return the words of each line that openssl has for a suite of a list; of
-    this machine's default where the list is None.
+    Return the words of the line of "openssl ciphers -v" for each suite of a
+    list; of this machine's default where the list is None.
     """
     lists = () if cipher_list is None else ('--', cipher_list)
     output = ask(OPENSSL, 'ciphers', '-s', '-v', option, '-ciphersuites', '',
@@ -120,7 +109,7 @@ def list_suites(cipher_list: 'str | None', option: str) -> 'list[list[str]]':
 
 
 def tls13_suites(ciphersuites: 'str | None' = None) -> 'list[str]':
-    """Return those (list) of suites for TLS 1.3, by default OpenSSL's own."""
+    """Return the known suites (list) of TLS 1.3 among some, or by default."""
     options = () if ciphersuites is None else ('-ciphersuites', ciphersuites)
     output = ask(OPENSSL, 'ciphers', '-s', '-tls1_3', *options)
     return [name for name in output.strip().split(':')
@@ -130,8 +119,8 @@ def tls13_suites(ciphersuites: 'str | None' = None) -> 'list[str]':
 def vnc_suites(priority: str) -> 'tuple[Protocols, list[str]]':
     """
     Return what a VNC console with a priority string accepts, and its groups
-    (list of str): what GnuTLS lists, but suites that the certificate of a
-    console, of the RSA kind, cannot be used with.
+    (list of str): what GnuTLS lists, without suites that the RSA certificate
+    of a console cannot be used with.
     """
     versions, listed, groups = list_priority(priority)
     return without_empty({
@@ -145,7 +134,7 @@ def vnc_suites(priority: str) -> 'tuple[Protocols, list[str]]':
 def read_priority(priority: str) -> tlsciphers_values.Priority:
     """
     Return what GnuTLS lists for a priority string, as the hook reads it; empty
-    lists where it does not know the string.
+    lists where it rejects the string.
     """
     return tlsciphers_values.Priority([
         line.strip() for line in ask(
@@ -157,7 +146,7 @@ def list_priority(priority: str) -> (
     """
     Return what GnuTLS lists for a priority string: versions (list of str),
     suites (list of (line of GnuTLS, code such as 'C030')) and groups (list of
-    str). All are empty where it does not know the string.
+    str). All are empty where it rejects the string.
     """
     found = read_priority(priority)
     versions = {'VERS-' + name: version
@@ -185,7 +174,7 @@ def suite_names() -> 'dict[str, str]':
 
 
 def python_suites() -> 'Protocols':
-    """Return what TLS clients that are written in Python can use."""
+    """Return the suites of TLS clients written in Python."""
     import ssl
     context = ssl.create_default_context()
     suites: Protocols = {}

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""What a port accepts, found out by handshakes, one after the other."""
+"""What a port accepts, found out by a series of handshakes."""
 
 import contextlib
 import re
@@ -11,6 +11,7 @@ import threading
 import time
 
 from vdsm_tlsciphers.tls import cipher_suites, handshake, vencrypt
+from vdsm_tlsciphers.tls.stream import ProtocolError, Stream
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,17 +19,17 @@ if TYPE_CHECKING:
 
     from vdsm_tlsciphers import documents
 
-# Seconds for a connection, with all that is said in it, and for a port.
+# Seconds for a connection and all that it carries, and for a port.
 TIMEOUT = 10
 PORT_TIMEOUT = 120
-# With whom TLS gets no answer from, and maybe HTTP does.
+# The same for HTTP, where a port gives no TLS response.
 HTTP_TIMEOUT = 3
-# For a port. Consoles need some 60; who needs more answers in bad faith.
+# For a port. Consoles need some 60: those that need more are hostile.
 MOST_CONNECTIONS = 1000
-# Of a name, which whoever has it can give any number of.
+# Of a host name: its owner may have given it any number.
 MOST_ADDRESSES = 8
 
-SLOW = 'it, or the network, is overloaded or stopped: scan again'
+SLOW = 'the server or the network is overloaded or stopped: scan again'
 HTTP = 'this port speaks HTTP without TLS'
 
 _interrupted = threading.Event()
@@ -36,14 +37,14 @@ _connections: 'set[socket.socket]' = set()
 
 
 class Unreachable(Exception):
-    """Nobody takes connections, with the reason in a line."""
+    """The port accepts no connection; as a str: why."""
 
     code = 'unreachable'
-    remedy = 'check the address, and firewalls in between'
+    remedy = 'check the address, and the firewalls on the way'
 
 
 class NoTLS(Exception):
-    """What listens speaks no TLS, with what is known of it in a line."""
+    """The server has no TLS; as a str: what is known of it."""
 
 
 class SpicePlaintext(NoTLS):
@@ -52,26 +53,26 @@ class SpicePlaintext(NoTLS):
 
 def end_by_reset(connection: socket.socket) -> None:
     """
-    Have a connection end by a reset: SPICE writes one line to the VM's log
-    instead of two, and none lingers.
+    Have a connection end by a reset: SPICE then writes one line to the VM's
+    log instead of two, and no socket lingers.
     """
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
                           struct.pack('ii', 1, 0))
 
 
 def interrupt() -> None:
-    """Have all that is going on here come to an end."""
+    """End all connections."""
     _interrupted.set()
     for connection in list(_connections):
         try:
             connection.shutdown(socket.SHUT_RDWR)
         except OSError:
-            continue  # It has ended in this very moment.
+            continue  # It has just ended.
 
 
 class ServerProbe:
     """
-    A port and what it accepts, as far as probe() has got.
+    A port and what it accepts, as far as probe() has found out.
 
     Attributes:
         vnc (vencrypt.VeNCryptNegotiation): what comes before TLS, or None.
@@ -101,14 +102,14 @@ class ServerProbe:
         self._name = host if is_name else None
         self._deadline = time.monotonic() + PORT_TIMEOUT
         self._speaks_tls = False
-        # Whether a refusal was just the end of a connection; the last alert.
+        # Whether a rejection came without an alert; the last rejection.
         self._silent = False
         self._refusal = handshake.HandshakeRejected()
 
     def probe(self) -> None:
         """
-        Find out all that the attributes hold. Raises Unreachable, NoTLS, and
-        handshake.ProtocolError where it could not go on.
+        Find out all of the attributes. Raises Unreachable, NoTLS, and
+        ProtocolError where it cannot go on.
         """
         # QEMU's websocket without TLS would wait for the end of a request.
         if self._display == 'websocket' and self._speaks_http():
@@ -117,10 +118,10 @@ class ServerProbe:
             self._find_suites(version)
         if not self.suites:
             if self._speaks_tls or self.vnc:
-                raise handshake.ProtocolError(
-                    'no common cipher suite', 'no-common-suite', 'its TLS '
-                    'settings or its certificate leave nothing of what the '
-                    'scan offers: look at them, and at its log')
+                raise ProtocolError(
+                    'no common cipher suite', 'check the TLS settings, the '
+                    'certificate and the log of the server: they leave '
+                    'nothing that the scan offers', 'no-common-suite')
             raise NoTLS('no TLS response')
         self._find_groups()
         self._find_signatures()
@@ -148,14 +149,14 @@ class ServerProbe:
     def _find_suites_of(self, version: str, offered: 'Iterable[int]',
                         groups: 'Iterable[int]', whole: bool = True) -> None:
         """
-        Find those that a version is accepted with. A server may fail at a
-        suite that it has chosen (it has no prime for DHE, or nothing to sign
-        with), and that would hide what else it accepts: unless its refusal
-        means all of them, each kind is offered again by itself.
+        Find the suites that a version is accepted with. A server may fail at a
+        suite that it chose (without a prime for DHE, or a key to sign with),
+        which would hide what else it accepts: unless the rejection is about
+        all of them, each kind is offered again by itself.
         """
         left = list(offered)
         while left:
-            # With TLS 1.3 one whole answer, then requests to go on.
+            # With TLS 1.3 one full answer, then HelloRetryRequests.
             answer = self._ask(version, left, groups,
                                version not in self.suites)
             if answer is None:
@@ -166,7 +167,7 @@ class ServerProbe:
             self._add_group(answer.group)
         if not whole or self._refusal.is_of_version:
             return
-        # Unlike QEMU's libraries, others say so after a choice, too.
+        # Other libraries than QEMU's send this alert after a choice, too.
         if self._refusal.is_plain and (self._display != 'tls' or not (
                 version == 'TLSv1.2' or version in self.suites)):
             return
@@ -194,8 +195,8 @@ class ServerProbe:
             if answer is None:
                 break
             if answer.group not in left:
-                raise handshake.ProtocolError(
-                    'it chose a group that was not offered')
+                raise ProtocolError(
+                    'the server chose a group that was not offered')
             left.remove(answer.group)
             self._add_group(answer.group)
         if len(left) > 1 and not self._refusal.is_plain:
@@ -208,7 +209,7 @@ class ServerProbe:
 
     def _find_signatures(self) -> None:
         left = list(handshake.SIGNATURE_NAMES)
-        # First to a client that says nothing of signatures.
+        # First without the extension.
         signatures: list[int] = []
         for exchange in 'ECDHE', 'DHE':
             offered = [suite for suite in self.suites.get('TLSv1.2', ())
@@ -218,7 +219,7 @@ class ServerProbe:
                                    signatures=signatures)
                 if answer is not None:
                     self._add_signature(answer.signature)
-                    # Some servers pay no heed to what is offered.
+                    # Some servers ignore the offer.
                     if signatures and answer.signature not in signatures:
                         return
                     left = [signature for signature in left
@@ -239,16 +240,16 @@ class ServerProbe:
 
     def _add_signature(self, signature: 'int | None') -> None:
         if signature not in handshake.SIGNATURE_NAMES:
-            raise handshake.ProtocolError(
-                'it chose a signature algorithm that was not offered')
+            raise ProtocolError('the server chose a signature '
+                                          'algorithm that was not offered')
         if signature not in self.signatures:
             self.signatures.append(signature)
 
     def _check_it_still_answers(self) -> None:
-        # Whoever only ends a connection may do so for another reason.
+        # A connection may have been closed for another reason.
         version, accepted = next(iter(self.suites.items()))
         if self._ask(version, list(accepted), handshake.GROUPS) is None:
-            raise handshake.ProtocolError('results not reproducible')
+            raise ProtocolError('results not reproducible')
 
     def _is_anonymous(self) -> bool:
         return not any(version == 'TLSv1.3' or not cipher_suites.key_exchange(
@@ -261,12 +262,12 @@ class ServerProbe:
              signatures: 'Iterable[int]' = handshake.SIGNATURES) -> (
                  'handshake.Answer | None'):
         """
-        Return the handshake.Answer to an offer, None where it is refused, with
-        the certificate as long as none is known.
+        Return the handshake.Answer to an offer, with the certificate unless it
+        is known, or None where the offer is rejected.
         """
         try:
             with self._connection() as connection:
-                stream = handshake.Stream(connection,
+                stream = Stream(connection,
                                           time.monotonic() + TIMEOUT)
                 self._begin(stream)
                 try:
@@ -284,7 +285,7 @@ class ServerProbe:
             return None
         except handshake.NotTLS as other:
             if self.suites or self._speaks_tls or self.vnc:
-                raise handshake.ProtocolError('malformed TLS message')
+                raise ProtocolError('malformed TLS message')
             if not other.start.startswith(vencrypt.BANNER):
                 raise _describe(other.start)
             self.vnc = vencrypt.VeNCryptNegotiation()
@@ -292,11 +293,11 @@ class ServerProbe:
         except socket.timeout:
             if self.connections == 1 and self._speaks_http():
                 raise NoTLS(HTTP)
-            raise handshake.ProtocolError(
-                'no full answer came within %d seconds' % TIMEOUT,
-                'scan-timeout', SLOW)
+            raise ProtocolError(
+                'no full answer within %d seconds' % TIMEOUT, SLOW,
+                'scan-timeout')
         except OSError as error:
-            raise handshake.ProtocolError('the connection failed: %s'
+            raise ProtocolError('connection failed: %s'
                                           % (error.strerror or error))
         self._speaks_tls = True
         self.certificate = self.certificate or answer.certificate
@@ -311,14 +312,14 @@ class ServerProbe:
     def _speaks_http(self) -> bool:
         try:
             with self._connection() as connection:
-                stream = handshake.Stream(connection,
+                stream = Stream(connection,
                                           time.monotonic() + HTTP_TIMEOUT)
                 stream.send(b'GET / HTTP/1.0\r\n\r\n')
                 return stream.read(5) == b'HTTP/'
         except OSError:
             return False
 
-    def _begin(self, stream: handshake.Stream) -> None:
+    def _begin(self, stream: Stream) -> None:
         if self.vnc is None:
             return
         if self.vnc.subtypes:
@@ -334,22 +335,22 @@ class ServerProbe:
         with self._connect() as connection:
             _connections.add(connection)
             try:
-                # From here on interrupt() knows it; before, it did not.
+                # interrupt() may have run before it was known.
                 if _interrupted.is_set():
-                    raise handshake.ProtocolError('interrupted')
+                    raise ProtocolError('interrupted')
                 yield connection
             finally:
                 _connections.discard(connection)
 
     def _connect(self) -> socket.socket:
         if _interrupted.is_set():
-            raise handshake.ProtocolError('interrupted')
+            raise ProtocolError('interrupted')
         if self.connections >= MOST_CONNECTIONS:
-            raise handshake.ProtocolError('connection limit reached: %d'
+            raise ProtocolError('connection limit reached: %d'
                                           % MOST_CONNECTIONS)
         if time.monotonic() > self._deadline:
-            raise handshake.ProtocolError('time limit reached: %d seconds'
-                                          % PORT_TIMEOUT, 'scan-timeout', SLOW)
+            raise ProtocolError('time limit reached: %d seconds'
+                                          % PORT_TIMEOUT, SLOW, 'scan-timeout')
         self.connections += 1
         try:
             connection = self._open()
@@ -359,11 +360,11 @@ class ServerProbe:
                 reason = error.strerror or str(error)
             if self.connections == 1:
                 raise Unreachable(reason)
-            raise handshake.ProtocolError(
-                'it takes no more connections: ' + reason)
+            raise ProtocolError('no more connections accepted: '
+                                          + reason)
         end_by_reset(connection)
         if self._name:
-            # The same one from now on, without asking for its name again.
+            # The same address from now on: the name is looked up once.
             self._address = connection.getpeername()[:2]
         return connection
 
@@ -385,18 +386,18 @@ class ServerProbe:
 
     def _shake_hands(self) -> 'bytes | None':
         """
-        Return the certificate (bytes, DER), from a whole handshake with TLS
-        1.3, which encrypts it.
+        Return the certificate (bytes, DER) from a full handshake: TLS 1.3
+        encrypts it.
         """
         import ssl
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        # It is judged elsewhere, and what this host forbids it may have.
+        # It is checked elsewhere, and may have what this host forbids.
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
         context.set_ciphers('ALL:@SECLEVEL=0')
         try:
             with self._connection() as connection:
-                stream = handshake.Stream(connection,
+                stream = Stream(connection,
                                           time.monotonic() + TIMEOUT)
                 self._begin(stream)
                 connection.settimeout(TIMEOUT)
@@ -404,14 +405,14 @@ class ServerProbe:
                         connection, server_hostname=self._name) as secured:
                     return secured.getpeercert(True)
         except OSError as error:
-            raise handshake.ProtocolError(
-                'its certificate cannot be read: %s' % (
+            raise ProtocolError(
+                'the certificate cannot be read: %s' % (
                     getattr(error, 'reason', None) or error.strerror or error))
 
 
 def _describe(start: bytes) -> NoTLS:
-    """Return what is known of a server that begins so (bytes)."""
+    """Return what is known of a server whose answer begins so (bytes)."""
     if start.startswith(b'REDQ'):
         return SpicePlaintext('this SPICE port is not encrypted')
     return NoTLS(HTTP if start.startswith(b'HTTP/') else
-                 'what listens does not speak TLS')
+                 'this port does not speak TLS')
