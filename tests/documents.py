@@ -181,7 +181,10 @@ NEEDS = {
     '. ~/tlsciphers-venv/bin/activate': 'the same',
     'pip install -r tests/requirements.txt': 'the same',
     'dnf install autoconf automake bzip2 checkpolicy gnutls-utils make '
-    'openssl python3-libvirt python3-rpm policycoreutils ShellCheck':
+    'openssl policycoreutils python3-libvirt python3-pytest python3-rpm '
+    'rpm-build rpmlint ShellCheck':
+        'Fedora or EL; not run, and the page says so',
+    'mock -r centos-stream+epel-9-x86_64 rpmbuild/SRPMS/*.rpm':
         'Fedora or EL; not run, and the page says so',
     'engine-config -m UserDefinedVMProperties=... --cver=4.7':
         'an engine; unit/test_documentation.py compares the definition with '
@@ -206,7 +209,7 @@ NO_COMMANDS = (
     'console  ', 'engine           the host', 'ok       package',
     'db2: effective', 'ovirt_hosts:', 'tlsciphers_host_repository:',
     '<qemu:commandline>', '<cpu ...>', '- name: ',
-    'vdsm-hook-tlsciphers: files of a manual', 'priority: the VNC console',
+    'vdsm-hook-tlsciphers: files of the manually', 'priority: the VNC console',
     'ECDHE+AESGCM:TLS_AES', 'NORMAL:-VERS-ALL', '[default]', 'wrapper: ',
     'ok       package', 'db2: effective', 'GET  /ovirt-engine/api')
 

@@ -20,7 +20,7 @@ SCRIPTLETS = ('rpm/scriptlet.sh', 'vdsm-hook-tlsciphers.spec')
 
 def rows(header: str) -> list[str]:
     """Return the first cells of the tables of the page with that header."""
-    return [row.split('|')[1]
+    return [re.split(r'(?<!\\)\|', row)[1]
             for table in re.findall(r'(?m)^\| %s \|.*\n\|[-| ]+\n((?:\|.*\n)+)'
                                     % header, PAGE)
             for row in table.splitlines()]
