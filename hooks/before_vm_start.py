@@ -71,7 +71,7 @@ def load():
         from tlsciphers_hook import main
     except Exception as error:
         sys.stderr.write(
-            'tlsciphers: the package is damaged: %s; dnf reinstall '
+            'vdsm-hook-tlsciphers: the package is damaged: %s; dnf reinstall '
             'vdsm-hook-tlsciphers [package-damaged]\n'
             % str(error).replace("'", ''))
         # The default of a host is best effort.

@@ -43,7 +43,7 @@ def main(description, has_properties):
     elif b'_hook_domxml' not in posix.environ:
         sys.stderr.write(
             '50_emulator: there is no _hook_domxml in the environment: this '
-            'is a hook that vdsm runs\n' + description)
+            'is a hook that vdsm runs [no-hooking]\n' + description)
         sys.exit(2)
     else:
         run(has_properties)
@@ -111,11 +111,11 @@ def run(has_properties):
     try:
         import hooking
     except ImportError as error:
-        sys.stderr.write('tlsciphers: cannot import hooking, which vdsm puts '
-                         'on PYTHONPATH: %s [no-hooking]\n' % error)
+        sys.stderr.write('vdsm-hook-tlsciphers: cannot import hooking, which '
+                         'vdsm puts on PYTHONPATH: %s [no-hooking]\n' % error)
         sys.exit(0 if is_default_of_hosted_engine(has_properties) else 2)
     try:
-        notes = enforce(hooking, *load_policy())
+        notes = enforce(hooking, *load_modules())
     except Exception as error:
         message = describe(error)
         if is_default_of_hosted_engine(has_properties):
@@ -133,7 +133,7 @@ def run(has_properties):
         hooking.log(str(note))
 
 
-def load_policy():
+def load_modules():
     """Return the modules for a policy; where one is damaged: ImportError."""
     try:
         import tlsciphers_domain
@@ -165,7 +165,7 @@ def describe(error):
     else:
         parts = ('unexpected error: %s: %s' % (type(error).__name__, error),
                  'report this bug', 'internal-error')
-    return 'tlsciphers: %s%%s; %s [%s]' % ((''.join(
+    return 'vdsm-hook-tlsciphers: %s%%s; %s [%s]' % ((''.join(
         c if ' ' <= c <= '~' and c not in '"\'\\%' else '?'
         for c in parts[0][:400]),) + parts[1:])
 

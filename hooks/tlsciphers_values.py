@@ -89,7 +89,7 @@ PROBE_SUITES = ('TLS_AES_256_GCM_SHA384', 'TLS_AES_128_GCM_SHA256')
 CLEAN = {'LC_ALL': 'C'}
 
 # What a message begins with that is about no property.
-PACKAGE = 'tlsciphers: '
+PACKAGE = 'vdsm-hook-tlsciphers: '
 # Kinds of refusals: the libraries of this host cannot enforce a value; a
 # program that knows the answer cannot be run here; a value opens nothing, but
 # leaves a console to which no client can connect (where a VM arrives with it,

@@ -16,11 +16,11 @@ emulator=@EMULATOR@
 hook=@HOOK@
 # Where %pre has put the files of a manual installation.
 kept=/etc/vdsm/tlsciphers-manual
-# The wrong path that the original how-to names for its removal.
 # EL7's libspice reads it, see report_spice_cnf.
 spice_cnf=/etc/pki/tls/spice.cnf
 # Where libvirt keeps the XML of each VM that runs.
 running=/run/libvirt/qemu
+# The wrong path that the original how-to names for its removal.
 misplaced=@LIBEXECDIR@/vdsm/qemu-kvm-wrapper/qemu-kvm-modified
 selinux_module=@SELINUX_MODULE@
 
@@ -123,7 +123,7 @@ report_running() {
         separator=", "
     done)
     if [ -n "$names" ]; then
-        say "these VMs run with a policy, and go on running, but can neither be saved and restored nor migrate to this host without the package: $names; remedy: install it again, or shut them down and start them without their properties [running-vms]"
+        say "these VMs run with a policy, and go on running, but can neither be saved and restored nor migrate to this host without the package: $names; remedy: install it again, or shut them down and start them without their properties"
     fi
 }
 

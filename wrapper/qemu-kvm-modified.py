@@ -33,7 +33,7 @@ def main():
     text = '\n'.join(arguments)
     if ('-vdsm-tls' in text or 'tls-port=' in text
             or b'LC_CTYPE' in posix.environ):
-        arguments = load_policy()(arguments)
+        arguments = load_wrapper()(arguments)
     try:
         posix.execv(QEMU_KVM, [QEMU_KVM] + arguments)
     except OSError as error:
@@ -42,7 +42,7 @@ def main():
                  % (QEMU_KVM, error.strerror))
 
 
-def load_policy():
+def load_wrapper():
     # Nothing is to be written beside what is imported.
     sys.dont_write_bytecode = True
     sys.path.insert(0, PKGDATADIR)

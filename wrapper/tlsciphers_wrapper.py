@@ -135,7 +135,7 @@ def with_policy(arguments):
             if error.kind != CANNOT_ASK:
                 raise
             set_openssl_conf(posix.environ.get(b'OPENSSL_CONF'))
-            drop(settings, sorted(settings), error)
+            drop(settings, sorted(settings), error, error.remedy)
         except EnvironmentError as error:
             # No descriptor, process or memory left, /proc not mounted.
             set_openssl_conf(posix.environ.get(b'OPENSSL_CONF'))
@@ -279,13 +279,17 @@ def give_up(settings, keys, reason, remedy, code):
         code))
 
 
-def drop(settings, keys, refusal):
-    """As give_up(), with the refusal (Refused) in one."""
+def drop(settings, keys, refusal, remedy=''):
+    """
+    As give_up(), with the refusal (Refused) in one; and with what is to be
+    done (str) where it is the host's default.
+    """
     required = [key for key in keys if key in settings
                 and settings.pop(key)[0]]
     if required:
         raise Refused(refusal.text, refusal.remedy, refusal.code)
-    note(refusal.text + ': host default ignored', refusal.code)
+    note(refusal.text + ': host default ignored' + (
+        remedy and '; ' + remedy), refusal.code)
 
 
 def passes(settings, keys, arrives, check, *arguments):
@@ -301,15 +305,15 @@ def passes(settings, keys, arrives, check, *arguments):
         if refusal.kind == CANNOT_ASK:
             raise
         if refusal.kind != UNUSABLE:
-            drop(settings, keys, refusal)
+            drop(settings, keys, refusal, refusal.remedy)
             return False
         problems = [refusal]
     for problem in problems:
         if not arrives:
-            drop(settings, keys, problem)
+            drop(settings, keys, problem, problem.remedy)
             return False
-        note(problem.text + ' (not refused: the VM comes from another host or '
-             'a saved state)', problem.code)
+        note('%s (not refused: the VM comes from another host or a saved '
+             'state); %s' % (problem.text, problem.remedy), problem.code)
     return True
 
 

@@ -381,7 +381,8 @@ def check_domain(domain: Domain, connection: libvirt.virConnect,
         result, displays = run_hook(domain.xml, domain.properties, path)
     except subprocess.CalledProcessError as error:
         assert domain.is_odd
-        assert re.fullmatch(rb'tlsciphers: .* \[prefix\]\n', error.stderr)
+        assert re.fullmatch(rb'vdsm-hook-tlsciphers: .* \[prefix\]\n',
+                            error.stderr)
         assert path.read_bytes() == domain.xml
         return 'refused by the hook'
     if isinstance(plain, str):

@@ -405,8 +405,8 @@ def check_line(line: Line, folder: pathlib.Path) -> str:
         check_reason(refusal.group(1), plain)
         return 'QEMU alone'
     for keys, code in re.findall(
-            r'info : qemu-kvm-modified: ([a-z, ]+): .*: host default ignored '
-            r'\[(.*)\]', report.said):
+            r'info : qemu-kvm-modified: ([a-z, ]+): .*: host default ignored'
+            r'.* \[(.*)\]', report.said):
         if plain:
             check_reason(code, plain)
         for key in keys.split(', '):

@@ -33,7 +33,7 @@ def hook(newest_installation: support.Installation) -> dict[str, Any]:
 def test_every_error_of_the_hook_is_one_line(
         hook: dict[str, Any], error: Exception, text: str, code: str) -> None:
     line = hook['describe'](error) % ''
-    assert line.startswith('tlsciphers: ')
+    assert line.startswith('vdsm-hook-tlsciphers: ')
     assert text + '; ' in line
     assert line.endswith(' [%s]' % code)
 

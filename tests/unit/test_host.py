@@ -59,8 +59,8 @@ def test_wrapper_with_another_label_is_refused_where_it_counts(
             getxattr(label)), pytest.raises(module['Refused']) as refusal:
         module['check_wrapper']()
     assert str(refusal.value) == str(note) == (
-        'tlsciphers: the wrapper has the SELinux label %s instead of '
-        'qemu_exec_t; restorecon -v %s %s [wrapper-label]' % (
+        'vdsm-hook-tlsciphers: the wrapper has the SELinux label %s instead '
+        'of qemu_exec_t; restorecon -v %s %s [wrapper-label]' % (
             shown, module['WRAPPER'], module['EMULATOR']))
 
 

@@ -164,7 +164,7 @@ def test_policy_without_a_surprise_needs_no_warning(
         newest_hook: Hook, properties: dict[str, str]) -> None:
     _, log = newest_hook.policy(X86, **properties)
     for line in log:
-        assert re.match('tlsciphers: the (SPICE|VNC) console ', line)
+        assert re.search(': the (SPICE|VNC) console ', line)
     assert len(log) == 2
 
 

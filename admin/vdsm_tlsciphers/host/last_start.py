@@ -272,9 +272,10 @@ def hook_line(literal: str) -> str:
 
 def is_ours(line: str) -> bool:
     """Tell whether a line is one of this package's hook."""
-    return line.startswith(('tlsciphers: ', tlsciphers_config.HOST_DEFAULT, *(
-        name + ': '
-        for name in (*tlsciphers_values.PROPERTIES, domains.FLAGS))))
+    return line.startswith((
+        tlsciphers_values.PACKAGE, tlsciphers_config.HOST_DEFAULT, *(
+            name + ': '
+            for name in (*tlsciphers_values.PROPERTIES, domains.FLAGS))))
 
 
 def find_refusal(lines: 'list[str]') -> (

@@ -14,8 +14,9 @@ from tlsciphers_values import CANNOT_ASK, NOT_HERE, PACKAGE, Refused
 
 WRAPPER = 'qemu-kvm-modified: '
 CODE = re.compile(r' \[([a-z0-9-]+)\]$')
-# Messages that begin with PACKAGE: what is wrong is the host, or another
-# hook. A property has the same name.
+# Before 0.4.0; a property has the same name.
+OLD_PACKAGE = 'tlsciphers: '
+# What is wrong is the host, or another hook.
 OF_HOST = frozenset((
     'cannot-run', 'domain-doctype', 'domain-xml', 'domain-xml-unwritable',
     'foreign-emulator', 'host-not-in-order', 'internal-error', 'no-hooking',
@@ -57,8 +58,10 @@ def parse(line: str) -> Refused:
     prefix = ''
     if text.startswith(WRAPPER):
         prefix = WRAPPER
-    elif text.startswith(PACKAGE) and code in OF_HOST:
+    elif text.startswith(PACKAGE):
         prefix = PACKAGE
+    elif text.startswith(OLD_PACKAGE) and code in OF_HOST:
+        prefix = OLD_PACKAGE
     # Versions up to 0.3.0 wrote "; remedy: " in some lines.
     return Refused(text[len(prefix):], re.sub('^remedy: ', '', remedy), code,
                    CANNOT_ASK if code == 'cannot-run' else
