@@ -180,6 +180,28 @@ def test_tests_that_the_threat_model_names_exist() -> None:
             assert 'def %s(' % (first or other) in tests
 
 
+DEVELOPMENT = (support.SOURCE / 'docs/development.md').read_text()
+
+
+@pytest.mark.parametrize('folder', ['hooks', 'wrapper'])
+def test_tree_names_every_module_of_hook_and_wrapper(folder: str) -> None:
+    row, = re.findall(r'(?m)^\| `%s/` \| (.*)' % folder, DEVELOPMENT)
+    assert set(re.findall(r'`([\w-]+\.py)`', row)) == {
+        path.name for path in (support.SOURCE / folder).glob('*.py')}
+
+
+COMMAND = support.SOURCE / 'admin/vdsm_tlsciphers'
+
+
+@pytest.mark.parametrize('folder', ['', *(sorted(
+    path.parent.name for path in COMMAND.glob('*/__init__.py')))])
+def test_tree_names_every_module_of_the_command(folder: str) -> None:
+    row, = re.findall(r'(?m)^\| %s \| (.*)' % re.escape(
+        '`%s/`' % folder if folder else '(top)'), DEVELOPMENT)
+    assert set(re.findall(r'`(\w+)(?:\.pyi)?`', row)) == {
+        path.stem for path in (COMMAND / folder).glob('*.py*')} - {'__init__'}
+
+
 EXAMPLE = (support.SOURCE / 'docs/tlsciphers.conf.example').read_text()
 
 

@@ -298,37 +298,45 @@ def test_test_shows_how_the_guard_is_taken_out(
     assert '[guard-' not in after
 
 
-@pytest.mark.parametrize('properties, default, words', [
-    ({'tlsprofile': 'x'}, '', '`[unknown-profile]`'),
-    ({'tlsprofile': 'x'}, '[profile x]\n', '`[empty-profile]`'),
-    ({'tlsciphers': 'a,b'}, '', '`[character]`'),
-    ({'tlsciphers': ''}, '', '`[empty-value]`'),
-    ({'tlsprotocols': 'TLSv1.1'}, '', '`[unknown-protocols]`'),
-    ({'extra_cpu_flags': '-vdsm-tls', **MODERN}, '', '`[guard-policy]`'),
-    ({}, 'nonsense', '`[host-file]`')])
-def test_page_names_what_is_refused_without_a_console(
+def helped_without_a_console() -> list[str]:
+    """Return the codes for which the page recommends Headless Mode."""
+    page = (support.SOURCE / 'docs/troubleshooting.md').read_text()
+    section = page.partition('\n#### Without a console, once\n')[2]
+    return re.findall(r'`\[([\w-]+)\]`', section.partition('\n#### ')[0])
+
+
+@pytest.mark.parametrize('properties, default, code', [
+    ({'tlsprofile': 'x'}, '', 'unknown-profile'),
+    ({'tlsprofile': 'x'}, '[profile x]\n', 'empty-profile'),
+    ({'tlsciphers': 'a,b'}, '', 'character'),
+    ({'tlsciphers': ''}, '', 'empty-value'),
+    ({'tlsprotocols': 'TLSv1.1'}, '', 'unknown-protocols'),
+    ({'extra_cpu_flags': '-vdsm-tls', **MODERN}, '', 'guard-policy'),
+    ({}, 'nonsense', 'host-file')])
+def test_page_promises_no_start_without_a_console(
         newest_hook: Hook, properties: dict[str, str], default: str,
-        words: str) -> None:
+        code: str) -> None:
     properties = {'extra_cpu_flags': GUARD, **properties}
     path = newest_hook.installation.host_default
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(default)
     try:
-        newest_hook.refusal(guarded(HEADLESS, FEATURE.replace(
+        refusal = newest_hook.refusal(guarded(HEADLESS, FEATURE.replace(
             'require', 'disable' if '-vdsm-tls' in properties[
                 'extra_cpu_flags'].split(',') else 'require')), **properties)
     finally:
         path.unlink()
-    page = (support.SOURCE / 'docs/troubleshooting.md').read_text()
-    section = page.partition('\n#### Without a console, once\n')[2]
-    assert words in section.partition('\n#### ')[0]
+    assert '[%s]' % code in refusal
+    assert code not in helped_without_a_console()
 
 
-@pytest.mark.parametrize('properties', [
-    {}, {'tlsciphers': 'FOO'}, {'tlsgroups': 'FOO'},
-    {'tlspriority': 'NORMAL:+FOO'}])
+@pytest.mark.parametrize('properties, code', [
+    ({}, 'guard-uncovered'), ({'tlsciphers': 'FOO'}, 'no-suite'),
+    ({'tlsgroups': 'FOO'}, 'unknown-group'),
+    ({'tlspriority': 'NORMAL:+FOO'}, 'priority-refused')])
 def test_without_a_console_a_value_that_is_unknown_here_does_no_harm(
-        newest_hook: Hook, properties: dict[str, str]) -> None:
+        newest_hook: Hook, properties: dict[str, str], code: str) -> None:
+    assert code in helped_without_a_console()
     changed, _ = newest_hook.change(guarded(HEADLESS), extra_cpu_flags=GUARD,
                                     **properties)
     assert 'feature name="vdsm-tls"' not in changed
