@@ -163,8 +163,8 @@ def describe(error):
         # libvirt does not go that deep either.
         parts = UNREADABLE + 'it is nested too deeply', BROKEN_BY, 'domain-xml'
     else:
-        parts = ('unexpected error: %s: %s' % (type(error).__name__, error),
-                 'report this bug', 'internal-error')
+        parts = ('internal error (bug): %s: %s' % (
+            type(error).__name__, error), 'report it', 'internal-error')
     return 'vdsm-hook-tlsciphers: %s%%s; %s [%s]' % ((''.join(
         c if ' ' <= c <= '~' and c not in '"\'\\%' else '?'
         for c in parts[0][:400]),) + parts[1:])
