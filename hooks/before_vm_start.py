@@ -67,13 +67,14 @@ def load():
     sys.dont_write_bytecode = True
     sys.path.insert(0, PKGDATADIR)
     try:
-        # One that is empty has not got it.
-        from tlsciphers_hook import main
+        # One that is empty, or was cut off, has not got both.
+        from tlsciphers_hook import COMPLETE, main  # noqa: F401
     except Exception as error:
         sys.stderr.write(
             'vdsm-hook-tlsciphers: the package is damaged: %s; dnf reinstall '
-            'vdsm-hook-tlsciphers [package-damaged]\n'
-            % str(error).replace("'", ''))
+            'vdsm-hook-tlsciphers [package-damaged]\n' % ''.join(
+                c if ' ' <= c <= '~' and c not in '"\'\\' else '?'
+                for c in str(error)[:400]))
         # The default of a host is best effort.
         sys.exit(2 if asks_for_policy() else 0)
     return main

@@ -110,9 +110,10 @@ def run(has_properties):
     enable_imports()
     try:
         import hooking
-    except ImportError as error:
+    except Exception as error:
         sys.stderr.write('vdsm-hook-tlsciphers: cannot import hooking, which '
-                         'vdsm puts on PYTHONPATH: %s [no-hooking]\n' % error)
+                         'vdsm puts on PYTHONPATH: %s [no-hooking]\n'
+                         % plain(error))
         sys.exit(0 if is_default_of_hosted_engine(has_properties) else 2)
     try:
         notes = enforce(hooking, *load_modules())
@@ -136,10 +137,16 @@ def run(has_properties):
 def load_modules():
     """Return the modules for a policy; where one is damaged: ImportError."""
     try:
+        import tlsciphers_config
         import tlsciphers_domain
         import tlsciphers_host
+        import tlsciphers_values
 
         import tlsciphers
+        for module in (tlsciphers, tlsciphers_config, tlsciphers_domain,
+                       tlsciphers_host, tlsciphers_values):
+            if not hasattr(module, 'COMPLETE'):
+                raise ImportError(module.__name__ + ' is cut off')
     except Exception as error:
         raise ImportError(str(error))
     return tlsciphers, tlsciphers_domain, tlsciphers_host
@@ -165,9 +172,14 @@ def describe(error):
     else:
         parts = ('internal error (bug): %s: %s' % (
             type(error).__name__, error), 'report it', 'internal-error')
-    return 'vdsm-hook-tlsciphers: %s%%s; %s [%s]' % ((''.join(
-        c if ' ' <= c <= '~' and c not in '"\'\\%' else '?'
-        for c in parts[0][:400]),) + parts[1:])
+    return 'vdsm-hook-tlsciphers: %s%%s; %s [%s]' % (
+        (plain(parts[0]).replace('%', '%%'),) + parts[1:])
+
+
+def plain(text):
+    """Return text, or an error, as a line may hold it."""
+    return ''.join(c if ' ' <= c <= '~' and c not in '"\'\\' else '?'
+                   for c in str(text)[:400])
 
 
 def enforce(hooking, policy, domain, host):
@@ -209,6 +221,10 @@ def enforce(hooking, policy, domain, host):
         return [policy.host_default_ignored(refusal)]
     domain.remove(guard)
     if (settings and domain.set_policy(document, settings)) or guard:
+        if domain.read_policy(document) != settings:
+            raise policy.Refused('the policy did not get into the domain XML',
+                                 'dnf reinstall vdsm-hook-tlsciphers',
+                                 'package-damaged', prefix=policy.PACKAGE)
         # In UTF-16 a zero byte stands between the two.
         if b'&#' in before.replace(b'\0', b''):
             document = domain.ExactDocument(document)
@@ -294,3 +310,8 @@ def enable_imports():
     """
     import site
     site.addsitepackages(set())
+
+
+# Its last line: what imports this asks for it, so a file that was cut off is
+# none.
+COMPLETE = True

@@ -47,8 +47,11 @@ def load_wrapper():
     sys.dont_write_bytecode = True
     sys.path.insert(0, PKGDATADIR)
     try:
-        # One that is empty has not got it.
-        from tlsciphers_wrapper import final_arguments
+        # One that is empty, or was cut off, has not got both.
+        from tlsciphers_wrapper import (  # noqa: F401
+            COMPLETE,
+            final_arguments,
+        )
     except Exception as error:
         sys.exit('qemu-kvm-modified: the policy of this VM cannot be put into '
                  'effect: %s; fix this host, or dnf reinstall '

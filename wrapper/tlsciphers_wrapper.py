@@ -39,6 +39,9 @@ from tlsciphers_values import (
     unknown_suites,
     version_note,
 )
+from tlsciphers_values import (
+    COMPLETE as COMPLETE_VALUES,  # noqa: F401
+)
 
 HOST_OPENSSL_CONF = '@OPENSSL_CONF@'
 # What EL7's libspice reads at the end of its own settings, by a patch of that
@@ -805,7 +808,8 @@ def try_configuration(descriptor, configuration, ciphersuites):
     text = encoded(configuration)
     posix.ftruncate(descriptor, 0)
     posix.lseek(descriptor, 0, 0)
-    posix.write(descriptor, text)
+    if posix.write(descriptor, text) != len(text):
+        raise EnvironmentError(None, 'no room for the OpenSSL configuration')
     with open('/proc/self/fd/%d' % descriptor, 'rb', 0) as handed_over:
         if handed_over.read() != text:
             return None
@@ -1069,7 +1073,8 @@ def wanted_credentials(displays, settings):
         remedy = 'remove the properties tlspriority and tlsprofile from the VM'
         if set(('tls', 'x509', 'x509verify')) & set(
                 key for key, _ in parameters):
-            reason = 'this host\'s libvirt is too old for a TLS policy of VNC'
+            reason = ('the libvirt of this host is too old for a TLS policy '
+                      'of VNC')
             code = 'vnc-libvirt-too-old'
         elif parameters[0][1].startswith(('unix:', 'vnc=unix:')):
             reason = ('the VNC console of this VM listens on a socket of the '
@@ -1210,7 +1215,7 @@ def printable(text, limit=100):
     Return text for a message: ASCII, in one line, not too long, and cut where
     a password begins.
     """
-    for secret in ('password=', 'data='):
+    for secret in ('password=', 'data=', 'opaque='):
         if secret in text:
             text = text.partition(secret)[0] + secret + '*'
     shown = ''.join(c if ' ' <= c <= '~' else '?' for c in text[:limit])
@@ -1226,3 +1231,8 @@ def note(text, code):
     write('%s: %d: info : qemu-kvm-modified: %s [%s]' % (
         time.strftime('%Y-%m-%d %H:%M:%S.000+0000', time.gmtime()),
         posix.getpid(), text, code))
+
+
+# Its last line: what imports this asks for it, so a file that was cut off is
+# none.
+COMPLETE = True

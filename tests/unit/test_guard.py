@@ -273,6 +273,32 @@ def test_module_without_what_it_had_is_a_damaged_package(
     assert support.code_of(line) == 'package-damaged'
 
 
+@pytest.mark.parametrize('name', [
+    'module', 'config_module', 'domain_module', 'hook_module', 'host_module',
+    'values_module'])
+def test_module_that_was_cut_off_sets_and_removes_nothing(
+        hook: Hook, name: str) -> None:
+    module = getattr(hook.installation, name)
+    text = module.read_text()
+    whole = text.splitlines(keepends=True)
+    assert whole[-1] == 'COMPLETE = True\n'
+    module.write_text(''.join(whole[:-1]))
+    try:
+        line = hook.refusal(guarded(X86), extra_cpu_flags=GUARD, **MODERN)
+        # Nothing that is only the host's default keeps a VM from starting.
+        hook.installation.host_default.parent.mkdir(parents=True,
+                                                    exist_ok=True)
+        hook.installation.host_default.write_text(
+            '[default]\ntlsprofile = modern\n')
+        changed, log = hook.change(X86)
+    finally:
+        module.write_text(text)
+        hook.installation.host_default.unlink(missing_ok=True)
+    assert support.code_of(line) == 'package-damaged'
+    assert changed == X86
+    assert support.codes_of(log) == ['package-damaged']
+
+
 @pytest.mark.parametrize('environment, code', [
     ({'extra_cpu_flags': '-vdsm-tls', **MODERN}, 'guard-policy'),
     ({'extra_cpu_flags': GUARD}, 'guard-uncovered'),

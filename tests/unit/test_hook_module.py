@@ -9,6 +9,7 @@ import os
 import types
 from typing import TYPE_CHECKING, Any
 from unittest import mock
+from xml.dom import minidom
 
 import pytest
 
@@ -26,7 +27,7 @@ def hook(newest_installation: support.Installation) -> dict[str, Any]:
 
 @pytest.mark.parametrize('error, text, code', [
     (ImportError('No module named x'), 'No module named x', 'package-damaged'),
-    (ValueError(' X~"\'\\\x1f\x7f\xe4%'), 'ValueError:  X~???????',
+    (ValueError(' X~"\'\\\x1f\x7f\xe4%'), 'ValueError:  X~??????%',
      'internal-error'),
     (ValueError('x' * 400), 'ValueError: ' + 'x' * 366, 'internal-error'),
     (RuntimeError('maximum recursion depth'), 'too deeply', 'domain-xml')])
@@ -68,3 +69,23 @@ def test_write_that_cannot_be_undone_says_so(
         assert outcome in refusal.value.text
         assert policy.printable(name, 100) in refusal.value.remedy
     assert path.read_bytes() == b'before'
+
+
+def test_policy_that_is_not_in_the_domain_xml_is_not_written(
+        hook: dict[str, Any], newest_installation: support.Installation,
+        tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / 'domxml'
+    path.write_text('<domain/>')
+    monkeypatch.setenv('_hook_domxml', str(path))
+    monkeypatch.setenv('tlspriority', 'NORMAL')
+    policy, domain, host = support.load_modules(
+        newest_installation.module.parent, 'tlsciphers', 'tlsciphers_domain',
+        'tlsciphers_host')
+    monkeypatch.setattr(domain, '_add_arguments', lambda *_: None)
+    monkeypatch.setattr(host, 'check_wrapper', list)
+    hooking = mock.Mock()
+    hooking.read_domxml.return_value = minidom.parseString('<domain/>')
+    with pytest.raises(policy.Refused) as refusal:
+        hook['enforce'](hooking, policy, domain, host)
+    assert refusal.value.code == 'package-damaged'
+    hooking.write_domxml.assert_not_called()

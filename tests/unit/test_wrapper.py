@@ -427,6 +427,23 @@ def test_missing_module_is_named(installation: support.Installation) -> None:
     assert support.code_of(line) == 'package-damaged'
 
 
+@pytest.mark.parametrize('name', ['wrapper_module', 'values_module'])
+def test_module_that_was_cut_off_is_named(
+        installation: support.Installation, name: str) -> None:
+    path = getattr(installation, name)
+    text = path.read_text()
+    path.write_text(text.replace('COMPLETE = True\n', ''))
+    try:
+        process = subprocess.run(
+            [installation.emulator, '-spice', 'tls-port=1'],
+            env=LIBVIRT_ENVIRONMENT, capture_output=True, text=True)
+    finally:
+        path.write_text(text)
+    assert process.returncode == 1
+    line, = process.stderr.splitlines()
+    assert support.code_of(line) == 'package-damaged'
+
+
 def test_module_that_is_empty_is_named(
         installation: support.Installation) -> None:
     path = installation.wrapper_module
