@@ -114,6 +114,16 @@ def test_value_without_a_name_is_taken_for_what_it_looks_like(
     assert list(json.loads(process.stdout)['properties']) == [name]
 
 
+def test_console_in_the_metadata_is_none(newest_command: Command,
+                                         xml_file: WriteFile) -> None:
+    path = xml_file(SPICE.replace('</name>', (
+        '</name><metadata><x:device xmlns:x="urn:x"><devices>'
+        '<graphics type="vnc"/></devices><graphics type="vnc"/></x:device>'
+        '</metadata>')))
+    document = check(newest_command, '--xml', path, 'tlsprofile=modern')
+    assert list(document['displays']) == ['spice']
+
+
 def test_mistyped_value_is_refused_with_what_it_was_taken_for(
         newest_command: Command) -> None:
     document = check(newest_command, 'modren', status=1)

@@ -10,6 +10,7 @@ libvirt refuses its next start for that.
 import collections
 import re
 
+import tlsciphers_domain
 import tlsciphers_values
 from tlsciphers_values import Refused
 
@@ -87,7 +88,7 @@ def endpoints(vm: domains.VM) -> 'list[Endpoint]':
     found = [_spice(graphics, vm, host['spice'])
              for graphics in domains.spice_graphics(vm.document)]
     runs_open = None
-    for graphics in vm.document.getElementsByTagName('graphics'):
+    for graphics in tlsciphers_domain.graphics(vm.document):
         if graphics.getAttribute('type') == 'vnc':
             if runs_open is None:
                 runs_open = _runs_open(vm)
