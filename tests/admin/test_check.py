@@ -1001,6 +1001,8 @@ def test_what_another_host_may_know_can_start_there(
         newest_command: Command) -> None:
     for value, elsewhere in (('tlsgroups=no-such', True),
                              ('tlsprofile=no-such', True),
-                             ('tlsciphers=NULL', False)):
+                             ('tlsciphers=no-such', True),
+                             ('tlspriority=NORMAL:+no-such', True),
+                             ('tlsciphers=eNULL:@SECLEVEL=0', False)):
         start = check(newest_command, value, status=1)['start']
         assert (start['other_host'], start['host']) == (elsewhere, None)
