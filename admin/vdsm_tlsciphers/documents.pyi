@@ -58,7 +58,7 @@ class Message(TypedDict):
 
 class Finding(Message):
     against: Against
-    # "text; remedy"
+    # One line: the text, the remedy, and the code in brackets.
     finding: str
 
 class Console(TypedDict):

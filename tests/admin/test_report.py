@@ -344,7 +344,7 @@ def test_page_shows_before_and_after_side_by_side(make: MakePage) -> None:
         'Earlier Failed', 'Now Passed']
     # Without remedies: there is nothing to do about the past.
     assert [words(item) for item in sides[0].iter('li')] == [
-        'Baseline (%(severity)s): %(text)s' % finding
+        'Baseline (%(severity)s): %(text)s [%(code)s]' % finding
         for finding in scan_documents.FINDINGS[BROAD, 'vnc']]
     assert not list(sides[1].iter('li'))
     assert pictures(sides[1]) == ['TLSv1.3: 3 strong']
@@ -397,7 +397,8 @@ def test_console_that_cannot_be_reached_has_lost_nothing(
     vnc = page.consoles('vm00000')['VNC']
     assert words(vnc.find('p')) == (
         'Not compared: one of the two scans is incomplete.')
-    assert 'Unreachable: no answer within 5 seconds' in words(vnc)
+    assert ('Unreachable: no answer within 5 seconds [unreachable]'
+            in words(vnc))
     assert not re.search('[Gg]one:| 0 now', words(page.body))
 
 
@@ -569,6 +570,8 @@ def damaged(change: Callable[[Any], object]) -> str:
      'invalid value of time'),
     (damaged(lambda scan: scan['consoles'][0].update(display=['x'])),
      'invalid value of consoles.display'),
+    (damaged(lambda scan: scan['consoles'][0].update(code={})),
+     'invalid value of consoles.code'),
     (damaged(lambda scan: scan['consoles'][0].update(policy={'x': 1})),
      'invalid value of consoles.policy'),
     (damaged(lambda scan: scan['consoles'][0]['certificate'].pop('key')),

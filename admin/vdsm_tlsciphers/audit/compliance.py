@@ -11,7 +11,7 @@ import tlsciphers_config
 import tlsciphers_values
 from tlsciphers_values import group_key
 
-from vdsm_tlsciphers import UserError, codes
+from vdsm_tlsciphers import UserError, codes, one_line
 from vdsm_tlsciphers.output import clean
 from vdsm_tlsciphers.tls import (
     certificate,
@@ -471,7 +471,8 @@ def _flaws(console: 'documents.Console', times: 'Sequence[str]') -> (
 
 def _finding(against: 'documents.Against', found: Violation,
              remedy: str) -> 'documents.Finding':
-    return {'against': against, 'finding': '%s; %s' % (found.text, remedy),
+    return {'against': against,
+            'finding': one_line(found.text, remedy, found.code),
             'code': found.code, 'text': found.text, 'remedy': remedy,
             'severity': found.severity}
 
