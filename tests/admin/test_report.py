@@ -987,15 +987,18 @@ def test_policy_of_a_later_version_is_not_checked(make: MakePage) -> None:
         make(scan, status=1).body)
 
 
-@pytest.mark.parametrize('value', ['-help', 'x' * 5000, 'HIGH\0', '', 'NOPE'])
-def test_policy_that_cannot_be_evaluated_is_a_finding(make: MakePage,
-                                                      value: str) -> None:
+@pytest.mark.parametrize('value, code', [
+    ('-help', 'unknown-value'), ('x' * 5000, 'value-too-long'),
+    ('HIGH\0', 'character'), ('', 'empty-value'), ('NOPE', 'unknown-value')])
+def test_policy_that_cannot_be_evaluated_is_a_finding(
+        make: MakePage, value: str, code: str) -> None:
     scan = document('node1.example.com', [MODERN])
     scan['consoles'][0]['policy']['ciphers'] = {'value': value,
                                                 'required': True}
-    assert 'Policy (high): the policy cannot be evaluated: ' in words(
-        make(scan, status=1, options=['--baseline', 'none']).body)
-
+    text = words(make(scan, status=1, options=['--baseline', 'none']).body)
+    assert 'Policy (high): the policy cannot be evaluated: ' in text
+    assert ' [%s]; ' % code in text
+    assert ' [not-evaluated]' in text
 
 
 def test_policy_whose_end_gnutls_does_not_read_is_no_pass(
@@ -1004,8 +1007,9 @@ def test_policy_whose_end_gnutls_does_not_read_is_no_pass(
     scan['consoles'][1]['policy'] = {'priority': {
         'value': 'NORMAL' + 130 * ':+CIPHER-ALL' + ':-VERS-TLS1.2',
         'required': True}}
-    assert 'Policy (high): the policy cannot be evaluated: priority' in words(
-        make(scan, status=1, options=['--baseline', 'none']).body)
+    text = words(make(scan, status=1, options=['--baseline', 'none']).body)
+    assert 'Policy (high): the policy cannot be evaluated: priority' in text
+    assert ' [priority-cut]; shorten it [not-evaluated]' in text
 
 
 def test_certificate_that_has_expired_since_the_scan_is_a_finding(

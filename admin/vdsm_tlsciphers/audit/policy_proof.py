@@ -14,6 +14,7 @@ import concurrent.futures
 import socket
 import time
 
+from vdsm_tlsciphers import one_line
 from vdsm_tlsciphers.tls import cipher_suites, handshake, probe, vencrypt
 from vdsm_tlsciphers.tls.stream import ProtocolError, Stream
 
@@ -145,7 +146,7 @@ def prove(display: str, address: str, number: int,
     except (handshake.NotTLS, vencrypt.NoTLS):
         proof.accepted.append(UNENCRYPTED)
     except (probe.Unreachable, ProtocolError) as problem:
-        proof.problem = str(problem)
+        proof.problem = one_line(str(problem), '', problem.code)
     except socket.timeout:
         # Without TLS it waits for the end of an HTTP request.
         if display == 'websocket' and _speaks_http(address, number):

@@ -131,7 +131,7 @@ def targets_of(vms: 'list[domains.VM]',
                 '%s: port %d is not scanned: QEMU cannot be asked whether it '
                 'is a console: %s' % (
                     running.vm.name, listener.port,
-                    running.note.text if running.note else 'no answer'), '',
+                    running.note.reason if running.note else 'no answer'), '',
                 'listener-unknown')
     if unseen:
         output.note(
@@ -139,7 +139,7 @@ def targets_of(vms: 'list[domains.VM]',
                 ', '.join(running.vm.name for running
                           in unseen[:MOST_NAMES]) + (
                     ', ...' if len(unseen) > MOST_NAMES else ''),
-                unseen[0].problem and unseen[0].problem.text), '',
+                unseen[0].problem and unseen[0].problem.reason), '',
             'ports-of-xml')
     return sorted(targets, key=lambda target: target.plaintext)
 
@@ -218,6 +218,11 @@ def scan_target(target: Target, baseline: 'dict[str, str] | None',
     console['findings'] = compliance.findings(
         console, baseline, name,
         [time.strftime(output.TIME, time.gmtime())])
+    if console['state'] == compliance.NO_TLS:
+        # The last finding says so as well.
+        found = console['findings'][-1]
+        console['code'] = console['code'] or found['code']
+        console['remedy'] = console['remedy'] or found['remedy']
     return console
 
 
@@ -286,6 +291,7 @@ def describe(server: probe.ServerProbe, console: 'documents.Console') -> None:
                 console['state'] = 'incomplete'
                 console['problem'] = unreadable.text
                 console['code'] = unreadable.code
+                console['remedy'] = unreadable.remedy
 
 
 def list_suites(version: str, accepted: 'dict[int, int | None]') -> (
