@@ -22,7 +22,7 @@ from vdsm_tlsciphers.host import (
     next_start,
 )
 from vdsm_tlsciphers.host.finding import FAILED, OK
-from vdsm_tlsciphers.output import FORMAT_VERSION, clean
+from vdsm_tlsciphers.output import clean, head
 from vdsm_tlsciphers.tls import libraries
 
 TYPE_CHECKING = False
@@ -157,11 +157,11 @@ def check(properties: 'dict[str, str]', vm: 'domains.VM | None',
         baseline (dict or None), name (str): as for compliance.findings().
     """
     document: documents.Check = {
-        'format': 'vdsm-tlsciphers check', 'version': FORMAT_VERSION,
+        **head('check'),
         'vm': vm.name if vm else None,
         'properties': properties, 'baseline': name, 'refused': None,
         'refusal': None, 'findings': [], 'details': [], 'notes': [],
-        'displays': {}, 'guard': guard_of(properties, vm),
+        'note_details': [], 'displays': {}, 'guard': guard_of(properties, vm),
         'last_start': None, 'start': None}
     flags = properties.get(domains.FLAGS,
                            (vm.flags if vm else None) or '')
@@ -253,7 +253,7 @@ def check_vm(vm_name: str, properties: 'dict[str, str]', engine_ciphers: str,
         raise UserError('%s: libvirt of this host does not know this VM, and '
                         'the ends of the logs have no start of it%s' % (
                             vm_name, ' (%s)' % ', '.join(
-                                problem.text for problem in last.unread)
+                                problem.reason for problem in last.unread)
                             if last.unread else ''),
                         'run this on the host that its event in the engine '
                         'names, or give its properties: check NAME=VALUE',
@@ -264,7 +264,8 @@ def check_vm(vm_name: str, properties: 'dict[str, str]', engine_ciphers: str,
         add_note(document, 'its last start on this host was not refused (%s, '
                  'it %s)' % end, '', 'start-not-refused')
     document['vm'] = vm.name if vm else vm_name
-    document['notes'] += map(str, last.unread)
+    for unread in last.unread:
+        add_note(document, unread.text, unread.remedy, unread.code)
     if vm is None and not properties:
         document['displays'] = {}
         document['findings'], document['details'] = [], []
@@ -379,7 +380,11 @@ def add(document: 'documents.Check', code: str, text: str,
 def add_note(document: 'documents.Check', text: str, remedy: str,
              code: str) -> None:
     """Add what the reader should know and need not change."""
-    document['notes'].append(one_line(text, remedy, code))
+    line = one_line(text, remedy, code)
+    document['notes'].append(line)
+    document['note_details'].append({
+        'note': line, 'code': code, 'text': text, 'remedy': remedy or None,
+        'severity': 'info'})
 
 
 def add_notes(document: 'documents.Check', notes: 'list[Refused]') -> None:

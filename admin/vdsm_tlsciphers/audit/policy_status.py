@@ -128,7 +128,7 @@ class Shown:
             reason = offers
         if reason or isinstance(offers, UserError):
             proof = policy_proof.Proof()
-            proof.problem = reason.text if reason else None
+            proof.problem = reason.reason if reason else None
             return proof
         return policy_proof.prove(console.display, console.reachable_address,
                                   console.port or 0, offers)
@@ -213,7 +213,8 @@ class Description:
         self.vm: documents.VM = {
             'vm': clean(vm.name), 'uuid': clean(vm.uuid),
             'pid': None, 'state': UNKNOWN, 'statement': 'unknown',
-            'problem': None, 'displays': [], 'consoles': [],
+            'problem': None, 'code': None, 'remedy': None,
+            'displays': [], 'consoles': [],
             'other_listeners': [], 'settings': [], 'differences': [],
             'guard': vm.guard,
             'guard_requested': vm.guard_requested}
@@ -221,7 +222,10 @@ class Description:
         self._shown = shown
         self._given = running
         if running.emulator is None or running.consoles is None:
-            self.vm['problem'] = clean(str(running.problem or ''))
+            if running.problem:
+                self.vm['problem'] = clean(str(running.problem))
+                self.vm['code'] = running.problem.code
+                self.vm['remedy'] = clean(running.problem.remedy) or None
             return
         self._emulator = running.emulator
         self._consoles = running.consoles
@@ -302,7 +306,7 @@ class Description:
         of_host = (key == 'priority' and not required
                    and self._given.host_priority)
         note = self._given.note if display == VNC and has_tls else None
-        reason = 'cannot query QEMU: ' + cut(note.text) if note else None
+        reason = 'cannot query QEMU: ' + cut(note.reason) if note else None
         if of_host:
             reason = 'set for all VMs in ' + domains.QEMU_CONF
         self.vm['settings'].append({
@@ -348,7 +352,7 @@ class Description:
         proof = self._shown.proofs.get(console)
         channels = self._shown.channels.get(console)
         problem = channels if isinstance(channels, UserError) else None
-        note = problem.text if problem else proof.problem if proof else None
+        note = problem.reason if problem else proof.problem if proof else None
         effective = proof.effective if proof else None
         if isinstance(channels, list):
             effective = not channels
