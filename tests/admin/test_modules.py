@@ -110,6 +110,32 @@ def test_client_without_a_suite_is_an_error(load: Load) -> None:
         libraries.spice_client_suites('NO-SUCH')
 
 
+# host/wrapper.py
+
+
+def test_notes_of_the_wrapper_are_kept_while_arguments_are_read(
+        load: Load) -> None:
+    wrapper = load('host.wrapper')
+    notes: list[tuple[str, str]] = []
+    with wrapper.noting(lambda *note: notes.append(note)):
+        wrapper.load().note('a', 'b')
+        wrapper.load().note('c', 'd')
+    wrapper.load().note('e', 'f')
+    assert notes == [('a', 'b'), ('c', 'd')]
+
+
+# host/qemu_conf.py
+
+
+@pytest.mark.parametrize('line, value', [
+    ('user = "qemu"', 'qemu'), ("user='a b'  # c", 'a b'), ('user = 1#', '1'),
+    ('  user=""', ''), ('#user = "qemu"', None), ('users = "x"', None),
+    ('user = "a"\nuser = "b"', 'b'), ('user =\nvnc_tls = 1', '')])
+def test_setting_of_libvirt_is_read(load: Load, line: str,
+                                    value: str | None) -> None:
+    assert load('host.qemu_conf').value(line + '\n', 'user') == value
+
+
 # tls/certificate.py
 
 

@@ -19,7 +19,10 @@ from vdsm_tlsciphers.host import (
     domain_consoles,
     domains,
     last_start,
+    messages,
     next_start,
+    qemu_conf,
+    qemu_process,
 )
 from vdsm_tlsciphers.host.finding import FAILED, OK
 from vdsm_tlsciphers.output import clean, head
@@ -33,9 +36,7 @@ if TYPE_CHECKING:
     from vdsm_tlsciphers.host.finding import Finding
 
 PROFILE, PRIORITY = 'tlsprofile', 'tlspriority'
-# Notes of resolve() about a policy as it was requested: these are left out,
-DESCRIPTIONS = frozenset(('policy-set', 'console-not-covered'))
-# and these follow from correct properties.
+# Notes of resolve() that follow from correct properties.
 NOTES = frozenset(('no-console', 'profile-none', 'suites-without-effect'))
 # Refusals for what other hooks did, or what happened to this one.
 CANNOT_REPEAT = frozenset((
@@ -57,9 +58,6 @@ BLAMED = {'protocol-version': 'tlsprotocols', 'cipher-suite': 'tlsciphers',
 # The same in a priority string.
 WORKING_WORDS = ('+ECDHE-RSA, +AES-256-GCM, +GROUP-SECP256R1 and '
                  '+SIGN-RSA-PSS-RSAE-SHA256')
-# Channels of SPICE that a VM of oVirt can have.
-CHANNELS = ('main', 'display', 'inputs', 'cursor', 'playback', 'record',
-            'smartcard', 'usbredir')
 
 
 def add_last_start(document: 'documents.Check',
@@ -392,7 +390,7 @@ def add_notes(document: 'documents.Check', notes: 'list[Refused]') -> None:
     for note in notes:
         if note.code in NOTES:
             add_note(document, note.text, note.remedy, note.code)
-        elif note.code not in DESCRIPTIONS:
+        elif note.code not in messages.DESCRIPTIONS:
             add(document, note.code, note.text, note.remedy,
                 codes.of_warning(note.code))
 
@@ -597,7 +595,7 @@ def add_endpoint(document: 'documents.Check', vm: 'domains.VM',
         return
     if endpoint.tls is None and not vm.of_file:
         add(document, 'not-assessed', '%s: unknown whether this console is '
-            'encrypted: %s cannot be read' % (name, domains.QEMU_CONF),
+            'encrypted: %s cannot be read' % (name, qemu_conf.PATH),
             'run this as root')
     if not document['displays'][display]['policy']:
         add_uncovered(document, display, 'the %s console of this VM is not '
@@ -625,7 +623,7 @@ def add_unencrypted(document: 'documents.Check', vm: 'domains.VM',
     runs_open = domain_consoles.running_channels(vm)
     for port, channels in domains.plaintext_ports(vm):
         number = 'a port' if port is None else 'port %d' % port
-        clear = [channel for channel in CHANNELS
+        clear = [channel for channel in qemu_process.SECURED_CHANNELS
                  if channels.get(channel, channels['']) != 'secure']
         insecure = sorted(channel for channel, mode in channels.items()
                           if mode == 'insecure')
@@ -644,7 +642,7 @@ def add_unencrypted(document: 'documents.Check', vm: 'domains.VM',
         else:
             add_note(document, 'SPICE: %s without TLS beside the TLS port: '
                      'all channels (%s) require TLS there' % (
-                         number, ', '.join(CHANNELS)), '',
+                         number, ', '.join(qemu_process.SECURED_CHANNELS)), '',
                      'spice-tls-required')
 
 

@@ -13,7 +13,13 @@ import tlsciphers_values
 
 from vdsm_tlsciphers import UserError, codes, one_line
 from vdsm_tlsciphers.audit import compliance, policy_proof
-from vdsm_tlsciphers.host import consoles, domains, listeners, qemu_process
+from vdsm_tlsciphers.host import (
+    consoles,
+    domains,
+    listeners,
+    qemu_conf,
+    qemu_process,
+)
 from vdsm_tlsciphers.output import clean
 from vdsm_tlsciphers.tls import probe, spice
 from vdsm_tlsciphers.tls.stream import ProtocolError
@@ -308,7 +314,7 @@ class Description:
         note = self._given.note if display == VNC and has_tls else None
         reason = 'cannot query QEMU: ' + cut(note.reason) if note else None
         if of_host:
-            reason = 'set for all VMs in ' + domains.QEMU_CONF
+            reason = 'set for all VMs in ' + qemu_conf.PATH
         self.vm['settings'].append({
             'display': display, 'key': key,
             'asked': requested and clean(requested), 'required': required,
@@ -421,7 +427,7 @@ class Description:
                       '%s: this SPICE console is not encrypted'
                       % console.place,
                       'set spice_tls = 1 in %s (the engine does that when it '
-                      'installs a host), and %s' % (domains.QEMU_CONF,
+                      'installs a host), and %s' % (qemu_conf.PATH,
                                                     RESTART))
             return
         required = any(setting.required and key != 'priority'

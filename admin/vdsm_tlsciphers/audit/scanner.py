@@ -20,7 +20,6 @@ from vdsm_tlsciphers.tls import (
     handshake,
     probe,
     spice,
-    vencrypt,
 )
 from vdsm_tlsciphers.tls.stream import ProtocolError
 
@@ -282,7 +281,8 @@ def describe(server: probe.ServerProbe, console: 'documents.Console') -> None:
         if number in server.signatures]
     console['extended_master_secret'] = server.extended_master_secret
     console['session_tickets'] = server.session_tickets
-    console['unencrypted_offers'] = unencrypted_offers(server)
+    if server.vnc and server.vnc.subtypes:
+        console['unencrypted_offers'] = server.vnc.unencrypted_offers()
     if server.certificate:
         try:
             console['certificate'] = certificate.describe(server.certificate)
@@ -326,22 +326,6 @@ def policy_of(vm: domains.VM,
         'value': vm.policy[key].value[:scan_files.LONGEST_TEXT],
         'required': vm.policy[key].required}
         for key in keys[:scan_files.MOST_KEYS]} or None
-
-
-def unencrypted_offers(server: probe.ServerProbe) -> 'list[str]':
-    """
-    Return what a VNC port offers beside TLS with a certificate (list of keys
-    of compliance.UNENCRYPTED).
-    """
-    if server.vnc is None or not server.vnc.subtypes:
-        return []
-    found = []
-    if any(number in vencrypt.ANONYMOUS for number in server.vnc.subtypes):
-        found.append('anonymous TLS')
-    if (vencrypt.PLAIN in server.vnc.subtypes
-            or server.vnc.types != [vencrypt.VENCRYPT]):
-        found.append('no TLS')
-    return found
 
 
 def make_document(consoles: 'list[documents.Console]',

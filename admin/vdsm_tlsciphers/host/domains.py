@@ -14,6 +14,7 @@ import tlsciphers_domain
 import tlsciphers_values
 
 from vdsm_tlsciphers import UserError, files
+from vdsm_tlsciphers.host import qemu_conf
 from vdsm_tlsciphers.output import clean
 
 TYPE_CHECKING = False
@@ -34,7 +35,6 @@ GUARD_LEVEL = (4, 6)
 # Where vdsm keeps the password of its libvirt user.
 VDSM_USER = 'vdsm@ovirt'
 VDSM_PASSWORD = '/etc/pki/vdsm/keys/libvirt_password'  # nosec B105 # path
-QEMU_CONF = '/etc/libvirt/qemu.conf'
 LOG = '/var/log/libvirt/qemu/%s.log'
 # Bytes that are read of it, from its end.
 LONGEST_LOG = 4 << 20
@@ -208,13 +208,12 @@ def host_priority() -> 'str | None':
     libvirt (11.6 and later), None where it has none.
     """
     try:
-        with open(QEMU_CONF, encoding='utf-8', errors='replace') as conf:
-            found = dict(re.findall(
-                r'(?m)^\s*(vnc_tls_priority|default_tls_priority)\s*='
-                r'\s*["\'](.*?)["\']', conf.read(LONGEST_LOG)))
+        text = qemu_conf.read()
     except OSError:
         return None
-    return found.get('vnc_tls_priority', found.get('default_tls_priority'))
+    priority = qemu_conf.value(text, 'vnc_tls_priority')
+    return priority if priority is not None else qemu_conf.value(
+        text, 'default_tls_priority')
 
 
 DUMPXML = 'give what "virsh -r dumpxml NAME" prints'

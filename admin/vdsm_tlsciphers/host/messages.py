@@ -26,6 +26,8 @@ OF_HOST = frozenset((
 OF_LIBRARIES = frozenset((
     'no-suite', 'openssl-too-old', 'priority-refused', 'unknown-group',
     'unknown-setting', 'unknown-suite'))
+# Notes of resolve() about a policy as it was requested.
+DESCRIPTIONS = frozenset(('policy-set', 'console-not-covered'))
 # The codes of lines of versions that wrote none, by their words.
 WORDS = (
     ('tlsciphers: the wrapper .* has the SELinux label', 'wrapper-label'),
