@@ -124,6 +124,21 @@ def test_notes_of_the_wrapper_are_kept_while_arguments_are_read(
     assert notes == [('a', 'b'), ('c', 'd')]
 
 
+# host/checks.py
+
+
+@pytest.mark.parametrize('code, state', [
+    ('running-vms', 'warning'), ('no-running-vms', 'ok')])
+def test_broken_hook_leaves_open_whether_running_vms_would_start(
+        load: Load, code: str, state: str) -> None:
+    finding = load('host.finding')
+    found = load('host.checks').without_claims([
+        finding.Finding('hook', finding.FAILED, 'x', 'y', 'hook'),
+        finding.Finding('running VMs', finding.OK, 'z', '', code)])
+    assert found[1].state == state
+    assert load('host.setting_checks').NO_VMS == 'no-running-vms'
+
+
 # host/qemu_conf.py
 
 

@@ -89,7 +89,7 @@ def without_claims(findings: 'list[Finding]') -> 'list[Finding]':
         state=WARNING, text='unknown whether any would be refused at its '
         'next start', remedy='see "%s"' % broken[0], code='next-start')
         if broken and finding.check == setting_checks.RUNNING_VMS
-        and finding.state == OK and finding.text != setting_checks.NO_VMS
+        and finding.state == OK and finding.code != setting_checks.NO_VMS
         else finding for finding in findings]
 
 

@@ -24,11 +24,18 @@ from vdsm_tlsciphers.host.accounts import (
     who,
 )
 from vdsm_tlsciphers.host.emulator import has_spice
-from vdsm_tlsciphers.host.finding import FAILED, FIX, WARNING, Finding, ok
+from vdsm_tlsciphers.host.finding import (
+    FAILED,
+    FIX,
+    OK,
+    WARNING,
+    Finding,
+    ok,
+)
 
 RUNNING_VMS = 'running VMs'
-NONE_REFUSED = 'none of %d would be refused at its next start'
-NO_VMS = NONE_REFUSED % 0
+# The code of a host without any.
+NO_VMS = 'no-running-vms'
 CAPABILITIES = '/var/cache/libvirt/qemu/capabilities/*.xml'
 # What a display needs in qemu.conf.
 TLS_SETTINGS = {'SPICE': 'spice_tls', 'VNC': 'vnc_tls'}
@@ -201,6 +208,8 @@ def running_vms() -> 'Finding | list[Finding]':
     except UserError as problem:
         return Finding(check, WARNING, 'not checked: ' + problem.text,
                        problem.remedy, problem.code)
+    if not vms:
+        return Finding(check, OK, 'no VM runs here', '', NO_VMS)
     refused = []
     for vm in vms:
         try:
@@ -220,4 +229,5 @@ def running_vms() -> 'Finding | list[Finding]':
                     'cannot-run' if message.code == 'cannot-run' else
                     'next-start')
             for name, message, remedy in refused] or ok(
-                check, NONE_REFUSED % len(vms))
+                check, 'none of %d would be refused at its next start'
+                % len(vms))
