@@ -64,6 +64,10 @@ UNENCRYPTED = {
                         'are offered')}
 # The usual remedy: with a profile, and what it replaces.
 SET_PROFILE = 'set tlsprofile=%s on the VM%s, shut it down and start it'
+# By display, the codes of findings that a profile ends: the usual remedy.
+_USUAL = frozenset(('cipher-suite', 'dh-prime', 'key-exchange-group',
+                    'protocol-version', 'signature-algorithm'))
+OF_POLICY = {'spice': _USUAL, 'vnc': _USUAL | {'sha1-signature'}}
 KNOWN_SIGNATURES = frozenset(handshake.SIGNATURE_NAMES.values())
 # Different values of policies, each of which a program is run for.
 MOST_VALUES = 1000

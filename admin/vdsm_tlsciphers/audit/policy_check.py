@@ -516,7 +516,7 @@ def remedy_here(document: 'documents.Check', display: 'documents.Display',
     own = [name for name in given if name in tlsciphers_values.SETTINGS
            and (name == PRIORITY) == (display == 'vnc')]
     baseline = document['baseline']
-    if not own or finding['remedy'] != compliance.SET_PROFILE % (baseline, ''):
+    if not own or finding['code'] not in compliance.OF_POLICY[display]:
         return finding['remedy']
     own = [name for name in own if name == BLAMED.get(finding['code'])] or own
     if given.get(PROFILE) == baseline:
