@@ -139,6 +139,12 @@ def test_broken_hook_leaves_open_whether_running_vms_would_start(
     assert load('host.setting_checks').NO_VMS == 'no-running-vms'
 
 
+def test_label_that_the_host_sets_is_not_repaired(load: Load) -> None:
+    finding = load('host.finding')
+    assert load('host.checks').fix([finding.Finding(
+        'labels', finding.FAILED, 'x', finding.FIX, 'label-in-policy')]) == []
+
+
 # host/qemu_conf.py
 
 
