@@ -45,14 +45,24 @@ def displays(document):
     for devices in _children(document.documentElement, 'devices'):
         for emulator in _children(devices, 'emulator'):
             _refuse_prefixes(emulator)
-        for graphics in _children(devices, 'graphics'):
-            _refuse_prefixes(graphics)
-            for element in graphics.getElementsByTagName('*'):
-                _refuse_prefixes(element)
-            found.append(graphics.getAttribute('type'))
+    for console in graphics(document):
+        _refuse_prefixes(console)
+        for element in console.getElementsByTagName('*'):
+            _refuse_prefixes(element)
+        found.append(console.getAttribute('type'))
     for argument in _arguments(document):
         _refuse_prefixes(argument)
     return frozenset(found)
+
+
+def graphics(document):
+    """
+    Return the <graphics> elements (list) that libvirt sees in a domain XML
+    (Document): others, as those in its metadata, are no consoles.
+    """
+    return [element
+            for devices in _children(document.documentElement, 'devices')
+            for element in _children(devices, 'graphics')]
 
 
 def _refuse_prefixes(element):

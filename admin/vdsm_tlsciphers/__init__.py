@@ -34,6 +34,11 @@ class UserError(Exception):
         self.remedy = remedy
         self.code = code
 
+    @property
+    def reason(self) -> str:
+        """The text and the code, for what says more about it."""
+        return one_line(self.text, '', self.code)
+
 
 def one_line(text: str, remedy: 'str | None', code: str) -> str:
     """Return the line of a message."""

@@ -144,6 +144,7 @@ SEVERITY: 'dict[str, documents.Severity]' = {
     'host-unknown': 'low',
     'interrupted': 'low',
     'key-exchange-group': 'low',
+    'label-in-policy': 'high',
     'labels': 'high',
     'leftovers': 'medium',
     'libvirt-unavailable': 'high',

@@ -15,7 +15,7 @@ class Setting(TypedDict):
 # By the keys of tlsciphers_values.KEYS.
 Policy: TypeAlias = dict[str, Setting]
 
-# The beginning of those of scan, status and doctor.
+# The beginning of each.
 class Head(TypedDict):
     format: str
     version: int
@@ -58,7 +58,7 @@ class Message(TypedDict):
 
 class Finding(Message):
     against: Against
-    # "text; remedy"
+    # One line: the text, the remedy, and the code in brackets.
     finding: str
 
 class Console(TypedDict):
@@ -155,6 +155,9 @@ class VM(TypedDict):
     state: VMState
     statement: Statement
     problem: str | None
+    # Of the problem.
+    code: str | None
+    remedy: str | None
     displays: list[VMDisplay]
     consoles: list[VMConsole]
     other_listeners: list[OtherListener]
@@ -240,9 +243,15 @@ class LastStart(TypedDict):
     # refused, or that is unknown.
     applied: bool | None
 
-class Check(TypedDict):
-    format: str
-    version: int
+# The parts of a line of "notes".
+class NoteDetail(TypedDict):
+    note: str
+    code: str
+    text: str
+    remedy: str | None
+    severity: Severity
+
+class Check(Head):
     vm: str | None
     properties: dict[str, str]
     baseline: str
@@ -252,6 +261,7 @@ class Check(TypedDict):
     findings: list[str]
     details: list[Detail]
     notes: list[str]
+    note_details: list[NoteDetail]
     displays: dict[Display, CheckedDisplay]
     guard: bool | None
     # Of a VM that does not run: its last start, from the logs of this host.

@@ -32,7 +32,7 @@ def read_bounded(path: str, limit: int, remedy: str) -> bytes:
     Return the content of a regular file or a pipe, at most limit bytes, within
     TIMEOUT. Devices are not read. Raises UserError, with the remedy (str).
     """
-    with _opened(path) as descriptor:
+    with _opened(path, remedy) as descriptor:
         mode = os.fstat(descriptor).st_mode
         if not stat.S_ISREG(mode) and not stat.S_ISFIFO(mode):
             raise UserError(path + ': not a regular file', remedy,
@@ -49,17 +49,18 @@ def read_bounded(path: str, limit: int, remedy: str) -> bytes:
 
 def read_end(path: str, limit: int) -> bytes:
     """Return the end of a file, at most limit bytes. Raises UserError."""
-    with _opened(path) as descriptor:
+    remedy = 'run this as root' if os.geteuid() else 'check that file'
+    with _opened(path, remedy) as descriptor:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise UserError(path + ': not a regular file', '',
+            raise UserError(path + ': not a regular file', remedy,
                             'not-a-regular-file')
         os.lseek(descriptor, max(0, status.st_size - limit), os.SEEK_SET)
         return _read(descriptor, limit) or b''
 
 
 @contextlib.contextmanager
-def _opened(path: str) -> 'Iterator[int]':
+def _opened(path: str, remedy: str) -> 'Iterator[int]':
     """
     Open a file or a pipe for reading; yield its descriptor. Raises UserError,
     also where reading fails.
@@ -72,10 +73,10 @@ def _opened(path: str) -> 'Iterator[int]':
         finally:
             os.close(descriptor)
     except OSError as error:
-        raise UserError('%s: cannot be read: %s' % (path, error.strerror), '',
-                        'file-unreadable')
+        raise UserError('%s: cannot be read: %s' % (path, error.strerror),
+                        remedy, 'file-unreadable')
     except ValueError:
-        raise UserError(path + ': cannot be read: invalid file name', '',
+        raise UserError(path + ': cannot be read: invalid file name', remedy,
                         'file-unreadable')
 
 

@@ -92,7 +92,8 @@ NOT_ENCRYPTED = 'this VNC console is not encrypted'
 def finding(code: str, severity: str, text: str,
             remedy: str = REMEDY) -> dict[str, str]:
     """Return an entry of a document for a finding."""
-    return {'against': 'baseline', 'finding': '%s; %s' % (text, remedy),
+    return {'against': 'baseline',
+            'finding': '%s; %s [%s]' % (text, remedy, code),
             'code': code, 'text': text, 'remedy': remedy,
             'severity': severity}
 
@@ -140,18 +141,19 @@ def certificate(host: str) -> dict[str, str]:
 def console(host: str, vm: str, kind: str, display: str, port: int) -> Console:
     """Return a console of a document."""
     if kind == CLOSED:
-        state, problem = 'unreachable', 'no answer within 5 seconds'
+        state, problem, code = (
+            'unreachable', 'no answer within 5 seconds', 'unreachable')
     elif (kind, display) == (OFF, 'vnc'):
-        state, problem = 'no TLS', NOT_ENCRYPTED
+        state, problem, code = 'no TLS', NOT_ENCRYPTED, 'no-tls'
     else:
-        state, problem = 'scanned', None
+        state, problem, code = 'scanned', None, None
     # Lest a test changes those of others.
     protocols = copy.deepcopy(PROTOCOLS.get((kind, display), {}))
     return {
         'vm': vm, 'uuid': str(uuid.uuid5(uuid.NAMESPACE_DNS, vm)),
         'display': display, 'address': '10.20.%d.%d' % divmod(
             sum(host.encode()), 256), 'port': port,
-        'state': state, 'problem': problem, 'code': None, 'remedy': None,
+        'state': state, 'problem': problem, 'code': code, 'remedy': None,
         'protocols': protocols,
         'groups': [] if not protocols else
         GROUPS if kind in POLICIES else EVERY_GROUP,

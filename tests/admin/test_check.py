@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import pathlib
 import re
 import subprocess
@@ -112,6 +113,16 @@ def test_value_without_a_name_is_taken_for_what_it_looks_like(
         newest_command: Command, value: str, name: str) -> None:
     process = newest_command.run('check', '--json', value)
     assert list(json.loads(process.stdout)['properties']) == [name]
+
+
+def test_console_in_the_metadata_is_none(newest_command: Command,
+                                         xml_file: WriteFile) -> None:
+    path = xml_file(SPICE.replace('</name>', (
+        '</name><metadata><x:device xmlns:x="urn:x"><devices>'
+        '<graphics type="vnc"/></devices><graphics type="vnc"/></x:device>'
+        '</metadata>')))
+    document = check(newest_command, '--xml', path, 'tlsprofile=modern')
+    assert list(document['displays']) == ['spice']
 
 
 def test_mistyped_value_is_refused_with_what_it_was_taken_for(
@@ -982,15 +993,42 @@ def test_sign_of_a_guard_is_all_that_has_to_be_corrected(
 
 def test_xml_file_is_of_no_host_whose_encryption_is_known(
         newest_command: Command, xml_file: WriteFile) -> None:
-    notes = check(newest_command, '--xml', xml_file(of_engine(
-        BOTH, tlsprofile='modern')))['notes']
-    assert [note for note in notes if note.endswith(' [host-unknown]')]
+    document = check(newest_command, '--xml', xml_file(of_engine(
+        BOTH, tlsprofile='modern')))
+    note, = [note for note in document['note_details']
+             if note['code'] == 'host-unknown']
+    assert note['note'] == note['text'] + ' [host-unknown]'
+    assert note['note'] in document['notes']
+    assert (note['remedy'], note['severity']) == (None, 'info')
+
+
+def test_document_says_when_and_by_what_it_was_made(
+        newest_command: Command) -> None:
+    document = check(newest_command, 'tlsprofile=modern')
+    assert (document['format'], document['version']) == (
+        'vdsm-tlsciphers check', 2)
+    assert document['host'] == os.uname().nodename
+    assert 'vdsm-tlsciphers ' + document['tool'] in newest_command.run(
+        '--version').stdout
+    assert re.match(r'\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$', document['time'])
 
 
 def test_what_another_host_may_know_can_start_there(
         newest_command: Command) -> None:
     for value, elsewhere in (('tlsgroups=no-such', True),
                              ('tlsprofile=no-such', True),
-                             ('tlsciphers=NULL', False)):
+                             ('tlsciphers=no-such', True),
+                             ('tlspriority=NORMAL:+no-such', True),
+                             ('tlsciphers=eNULL:@SECLEVEL=0', False)):
         start = check(newest_command, value, status=1)['start']
         assert (start['other_host'], start['host']) == (elsewhere, None)
+
+
+@pytest.mark.parametrize('flags, stays', [
+    ('', 'policy stays'), ('+vdsm-tls', 'policy and guard stay')])
+def test_headless_start_keeps_what_the_vm_has(newest_command: Command,
+                                              flags: str, stays: str) -> None:
+    text = newest_command.run('check', 'tlsciphers=no-such',
+                              'tlspriority=SECURE256',
+                              'extra_cpu_flags=' + flags).stdout
+    assert 'Console > Headless Mode, without a console; %s\n' % stays in text

@@ -77,7 +77,8 @@ def test_machine_without_qemu_is_no_host(command: Command) -> None:
     assert 'this host cannot enforce every policy' in process.stdout
     assert '; install or repair qemu-kvm [qemu]\n' in process.stdout
     assert command.run('doctor', '--fix').stdout == (
-        'fixed    nothing: no check has it as its remedy\n' + process.stdout)
+        'nothing to fix: no failed check can be repaired by --fix\n'
+        + process.stdout)
 
 
 # QEMU's user has no part of a Python that is in a folder of root's own.

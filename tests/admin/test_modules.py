@@ -110,6 +110,53 @@ def test_client_without_a_suite_is_an_error(load: Load) -> None:
         libraries.spice_client_suites('NO-SUCH')
 
 
+# host/wrapper.py
+
+
+def test_notes_of_the_wrapper_are_kept_while_arguments_are_read(
+        load: Load) -> None:
+    wrapper = load('host.wrapper')
+    notes: list[tuple[str, str]] = []
+    with wrapper.noting(lambda *note: notes.append(note)):
+        wrapper.load().note('a', 'b')
+        wrapper.load().note('c', 'd')
+    wrapper.load().note('e', 'f')
+    assert notes == [('a', 'b'), ('c', 'd')]
+
+
+# host/checks.py
+
+
+@pytest.mark.parametrize('code, state', [
+    ('running-vms', 'warning'), ('no-running-vms', 'ok')])
+def test_broken_hook_leaves_open_whether_running_vms_would_start(
+        load: Load, code: str, state: str) -> None:
+    finding = load('host.finding')
+    found = load('host.checks').without_claims([
+        finding.Finding('hook', finding.FAILED, 'x', 'y', 'hook'),
+        finding.Finding('running VMs', finding.OK, 'z', '', code)])
+    assert found[1].state == state
+    assert load('host.setting_checks').NO_VMS == 'no-running-vms'
+
+
+def test_label_that_the_host_sets_is_not_repaired(load: Load) -> None:
+    finding = load('host.finding')
+    assert load('host.checks').fix([finding.Finding(
+        'labels', finding.FAILED, 'x', finding.FIX, 'label-in-policy')]) == []
+
+
+# host/qemu_conf.py
+
+
+@pytest.mark.parametrize('line, value', [
+    ('user = "qemu"', 'qemu'), ("user='a b'  # c", 'a b'), ('user = 1#', '1'),
+    ('  user=""', ''), ('#user = "qemu"', None), ('users = "x"', None),
+    ('user = "a"\nuser = "b"', 'b'), ('user =\nvnc_tls = 1', '')])
+def test_setting_of_libvirt_is_read(load: Load, line: str,
+                                    value: str | None) -> None:
+    assert load('host.qemu_conf').value(line + '\n', 'user') == value
+
+
 # tls/certificate.py
 
 

@@ -230,7 +230,7 @@ def test_a_server_that_is_none_proves_nothing(
 
     with servers.fake(answer) as (server, port):
         assert prove(newest_command, policy, display, port) == [
-            None, [], problem]
+            None, [], problem + ' [scan-incomplete]']
         # Never two at a time, and no more than is needed.
         assert server.most == server.connections == 1
 
@@ -294,7 +294,7 @@ def test_a_server_that_is_silent_is_given_up(newest_command: Command) -> None:
             None, [], 'no response within 5 seconds']
     assert server.connections == 1
     assert prove(newest_command, OPENSSL, 'spice', port) == [
-        None, [], 'Connection refused']
+        None, [], 'Connection refused [unreachable]']
 
 
 def test_200_ports_are_proven_in_one_go(

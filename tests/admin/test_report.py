@@ -344,7 +344,7 @@ def test_page_shows_before_and_after_side_by_side(make: MakePage) -> None:
         'Earlier Failed', 'Now Passed']
     # Without remedies: there is nothing to do about the past.
     assert [words(item) for item in sides[0].iter('li')] == [
-        'Baseline (%(severity)s): %(text)s' % finding
+        'Baseline (%(severity)s): %(text)s [%(code)s]' % finding
         for finding in scan_documents.FINDINGS[BROAD, 'vnc']]
     assert not list(sides[1].iter('li'))
     assert pictures(sides[1]) == ['TLSv1.3: 3 strong']
@@ -397,7 +397,8 @@ def test_console_that_cannot_be_reached_has_lost_nothing(
     vnc = page.consoles('vm00000')['VNC']
     assert words(vnc.find('p')) == (
         'Not compared: one of the two scans is incomplete.')
-    assert 'Unreachable: no answer within 5 seconds' in words(vnc)
+    assert ('Unreachable: no answer within 5 seconds [unreachable]'
+            in words(vnc))
     assert not re.search('[Gg]one:| 0 now', words(page.body))
 
 
@@ -569,6 +570,8 @@ def damaged(change: Callable[[Any], object]) -> str:
      'invalid value of time'),
     (damaged(lambda scan: scan['consoles'][0].update(display=['x'])),
      'invalid value of consoles.display'),
+    (damaged(lambda scan: scan['consoles'][0].update(code={})),
+     'invalid value of consoles.code'),
     (damaged(lambda scan: scan['consoles'][0].update(policy={'x': 1})),
      'invalid value of consoles.policy'),
     (damaged(lambda scan: scan['consoles'][0]['certificate'].pop('key')),
@@ -984,15 +987,18 @@ def test_policy_of_a_later_version_is_not_checked(make: MakePage) -> None:
         make(scan, status=1).body)
 
 
-@pytest.mark.parametrize('value', ['-help', 'x' * 5000, 'HIGH\0', '', 'NOPE'])
-def test_policy_that_cannot_be_evaluated_is_a_finding(make: MakePage,
-                                                      value: str) -> None:
+@pytest.mark.parametrize('value, code', [
+    ('-help', 'unknown-value'), ('x' * 5000, 'value-too-long'),
+    ('HIGH\0', 'character'), ('', 'empty-value'), ('NOPE', 'unknown-value')])
+def test_policy_that_cannot_be_evaluated_is_a_finding(
+        make: MakePage, value: str, code: str) -> None:
     scan = document('node1.example.com', [MODERN])
     scan['consoles'][0]['policy']['ciphers'] = {'value': value,
                                                 'required': True}
-    assert 'Policy (high): the policy cannot be evaluated: ' in words(
-        make(scan, status=1, options=['--baseline', 'none']).body)
-
+    text = words(make(scan, status=1, options=['--baseline', 'none']).body)
+    assert 'Policy (high): the policy cannot be evaluated: ' in text
+    assert ' [%s]; ' % code in text
+    assert ' [not-evaluated]' in text
 
 
 def test_policy_whose_end_gnutls_does_not_read_is_no_pass(
@@ -1001,8 +1007,9 @@ def test_policy_whose_end_gnutls_does_not_read_is_no_pass(
     scan['consoles'][1]['policy'] = {'priority': {
         'value': 'NORMAL' + 130 * ':+CIPHER-ALL' + ':-VERS-TLS1.2',
         'required': True}}
-    assert 'Policy (high): the policy cannot be evaluated: priority' in words(
-        make(scan, status=1, options=['--baseline', 'none']).body)
+    text = words(make(scan, status=1, options=['--baseline', 'none']).body)
+    assert 'Policy (high): the policy cannot be evaluated: priority' in text
+    assert ' [priority-cut]; shorten it [not-evaluated]' in text
 
 
 def test_certificate_that_has_expired_since_the_scan_is_a_finding(

@@ -223,8 +223,8 @@ def test_what_is_beyond_the_baseline_is_a_finding_with_its_remedy(
         process = command.run('scan', '127.0.0.1:%d' % port)
     assert process.returncode == 1
     text = re.sub(r'\s+', ' ', process.stdout)
-    assert ('Finding (baseline, medium): TLSv1, TLSv1.1 are accepted Finding '
-            in text)
+    assert ('Finding (baseline, medium): TLSv1, TLSv1.1 are accepted '
+            '[protocol-version] Finding ' in text)
     assert 'Finding (baseline, medium): TLSv1.2 is accepted with DHE-' in text
     # Once for all of them.
     assert len(re.findall(' Remedy: [^:]+ Where: 127.0.0.1:%d ' % port,
@@ -242,7 +242,8 @@ def test_a_finding_has_a_code_a_severity_and_its_two_parts(
         ('cipher-suite', 'low'), ('key-exchange-group', 'low'),
         ('sha1-signature', 'medium')}
     for finding in console['findings']:
-        assert finding['finding'] == '%(text)s; %(remedy)s' % finding
+        assert finding['finding'] == (
+            '%(text)s; %(remedy)s [%(code)s]' % finding)
 
 
 def test_a_weak_certificate_is_a_finding(scan: Scan,
@@ -484,7 +485,8 @@ def test_who_does_not_answer_spoils_a_pass(newest_command: Command,
         process = newest_command.run('scan', '127.0.0.1:%d' % port,
                                      '127.0.0.1:%d' % closed)
     assert process.returncode == 1
-    assert 'unreachable: Connection refused' in process.stdout
+    assert ('unreachable: Connection refused [unreachable]\n'
+            in process.stdout)
     assert '1 passed, 0 with findings, 1 not scanned' in process.stdout
 
 

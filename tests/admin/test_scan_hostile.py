@@ -311,6 +311,8 @@ def test_one_line_says_why_a_server_is_not_scanned(
     assert '\n' not in console['problem']
     if problem is not None:
         assert console['problem'] == problem
+    assert console['code']
+    assert console['remedy']
     assert state != 'no TLS' or console['findings']
 
 

@@ -167,7 +167,7 @@ def test_consoles_without_encryption_are_findings(
     assert vnc['findings'][0]['finding'] == (
         'this VNC console is not encrypted; check Enable VNC Encryption in '
         'the engine (Compute > Clusters > Edit > Console) and reinstall the '
-        'hosts')
+        'hosts [no-tls]')
     websocket = scan('127.0.0.1:%d' % vm.websocket_port)['tls']
     assert websocket['state'] == 'no TLS'
     assert websocket['problem'] == 'this port speaks HTTP without TLS'

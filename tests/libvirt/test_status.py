@@ -412,7 +412,7 @@ def test_qemu_that_hangs_is_read_from_its_arguments(
     assert text.startswith('lab: configured\n')
     assert settings(found)['priority'] == (TLS13, True, TLS13, 'arguments')
     assert found['settings'][1]['note'] == (
-        'cannot query QEMU: no answer within 5 seconds')
+        'cannot query QEMU: no answer within 5 seconds [no-qemu-answer]')
 
 
 def test_other_process_is_not_taken_for_the_emulator(
@@ -437,6 +437,8 @@ def test_program_that_is_no_qemu_is_not_taken_for_the_emulator(
     with instead_of(vm, POSE + 'pose([], {})', name='python'):
         found = only_vm(exit_status=2)
     assert found['problem'].endswith(' [no-emulator]')
+    assert found['code'] == 'no-emulator'
+    assert found['remedy'] in found['problem']
 
 
 @pytest.mark.parametrize('arguments, environment, problem', [
@@ -447,11 +449,11 @@ def test_program_that_is_no_qemu_is_not_taken_for_the_emulator(
     ("[b'-spice']", '{}', '[command-line]'),
     ("[b'-chardev', b'-spice', b'-spice', b'x']", '{}', '[unknown-option]'),
     ('[]', "{'OPENSSL_CONF': '/proc/self/fd/' + str(pipe)}",
-     'not a regular file [emulator-unreadable]'),
+     'not a regular file; '),
     ('[]', "{'OPENSSL_CONF': '/proc/self/fd/999999999'}",
      '[emulator-unreadable]'),
     ('[]', "{'OPENSSL_CONF': '/proc/self/fd/' + str(endless)}",
-     'MiB [emulator-unreadable]'),
+     'MiB; '),
     ('[]', "{'OPENSSL_CONF': '/proc/self/fd/../../../etc/passwd'}", None)])
 def test_emulator_that_was_taken_over_does_no_harm(
         start_with: StartWith, arguments: str, environment: str,
@@ -810,7 +812,7 @@ def test_consoles_of_another_network_are_not_proven(
     found = only_vm(enter=['unshare', '--net'])
     assert (found['state'], found['statement']) == ('in force', 'configured')
     assert {console['note'] for console in found['consoles']} == {
-        'its emulator is in another network namespace'}
+        'its emulator is in another network namespace [other-network]'}
 
 
 def test_headless_vm_with_a_policy_is_not_without_one(

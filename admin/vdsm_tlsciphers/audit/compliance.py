@@ -11,7 +11,7 @@ import tlsciphers_config
 import tlsciphers_values
 from tlsciphers_values import group_key
 
-from vdsm_tlsciphers import UserError, codes
+from vdsm_tlsciphers import UserError, codes, one_line
 from vdsm_tlsciphers.output import clean
 from vdsm_tlsciphers.tls import (
     certificate,
@@ -64,9 +64,15 @@ UNENCRYPTED = {
                         'are offered')}
 # The usual remedy: with a profile, and what it replaces.
 SET_PROFILE = 'set tlsprofile=%s on the VM%s, shut it down and start it'
+# By display, the codes of findings that a profile ends: the usual remedy.
+_USUAL = frozenset(('cipher-suite', 'dh-prime', 'key-exchange-group',
+                    'protocol-version', 'signature-algorithm'))
+OF_POLICY = {'spice': _USUAL, 'vnc': _USUAL | {'sha1-signature'}}
 KNOWN_SIGNATURES = frozenset(handshake.SIGNATURE_NAMES.values())
 # Different values of policies, each of which a program is run for.
 MOST_VALUES = 1000
+# Where the libraries of this host do not know a value.
+ELSEWHERE = 'scan from a host whose libraries know its values'
 # Longer than any that the hook accepts.
 LONGEST_VALUE = 4096
 
@@ -195,11 +201,11 @@ def _check_value(key: str, value: str) -> None:
     except tlsciphers_values.Refused as refusal:
         raise UserError(refusal.text, refusal.remedy, refusal.code)
     if len(value) > LONGEST_VALUE:
-        raise UserError('%s: a value of %d characters' % (key, len(value)), '',
-                        'value-too-long')
+        raise UserError('%s: a value of %d characters' % (key, len(value)),
+                        'scan that host again', 'value-too-long')
     if len(_seen) >= MOST_VALUES:
         raise UserError('%s: more than %d different values' % (
-            key, MOST_VALUES), '', 'too-many-values')
+            key, MOST_VALUES), 'make several reports', 'too-many-values')
     _seen.add((key, value))
 
 
@@ -218,7 +224,7 @@ def _cipher_list(ciphers: str) -> 'frozenset[int]':
         ciphers))
     if not codes:
         raise UserError('ciphers: %s: no usable cipher suite remains'
-                        % clean(ciphers, 60), '', 'unknown-value')
+                        % clean(ciphers, 60), ELSEWHERE, 'unknown-value')
     return frozenset(int(first + second, 16) for first, second in codes)
 
 
@@ -228,13 +234,13 @@ def _priority_bounds(priority: str) -> AllowedSet:
     versions, listed, groups = libraries.list_priority(priority)
     if not versions:
         raise UserError('priority: %s: GnuTLS of this host rejects it'
-                        % clean(priority, 60), '', 'unknown-value')
+                        % clean(priority, 60), ELSEWHERE, 'unknown-value')
     # It ignores the end of a string that has too many elements.
     left, _, _ = libraries.list_priority(priority + ':-VERS-TLS-ALL')
     if set(left).intersection(libraries.GNUTLS_VERSIONS):
         raise UserError('priority: %s: GnuTLS of this host does not read this '
-                        'string to its end' % clean(priority, 60), '',
-                        'priority-cut')
+                        'string to its end' % clean(priority, 60),
+                        'shorten it', 'priority-cut')
     codes = {int(code, 16) for _, code in listed}
     return AllowedSet(set(versions), codes.difference(cipher_suites.TLS13),
                       codes.intersection(cipher_suites.TLS13),
@@ -300,7 +306,8 @@ def baseline_bounds(settings: 'dict[str, str]',
             is_vnc or not openssl):
         return _priority_bounds(settings['tlspriority'])
     if not openssl:
-        raise UserError('the profile sets nothing for this console', '',
+        raise UserError('the profile sets nothing for this console',
+                        'choose another baseline, or add the setting',
                         'no-setting')
     values = {key[len('tls'):]: value for key, value in openssl.items()}
     tokens = [token for token in values.pop('ciphers', '').split(':')
@@ -407,8 +414,8 @@ def _compare(against: 'documents.Against', console: 'documents.Console',
     except UserError as problem:
         return [_finding(against, violation(
             'not-evaluated', 'the %s cannot be evaluated: %s' % (
-                against, problem.text)),
-            'scan from a host whose libraries know its values')]
+                against, problem.reason)),
+            problem.remedy or ELSEWHERE)]
     found = bounds.violations(console['protocols'], console['groups'],
                               console.get('signatures') or ())
     if against == 'policy':
@@ -471,7 +478,8 @@ def _flaws(console: 'documents.Console', times: 'Sequence[str]') -> (
 
 def _finding(against: 'documents.Against', found: Violation,
              remedy: str) -> 'documents.Finding':
-    return {'against': against, 'finding': '%s; %s' % (found.text, remedy),
+    return {'against': against,
+            'finding': one_line(found.text, remedy, found.code),
             'code': found.code, 'text': found.text, 'remedy': remedy,
             'severity': found.severity}
 

@@ -19,10 +19,13 @@ from vdsm_tlsciphers.host import (
     domain_consoles,
     domains,
     last_start,
+    messages,
     next_start,
+    qemu_conf,
+    qemu_process,
 )
 from vdsm_tlsciphers.host.finding import FAILED, OK
-from vdsm_tlsciphers.output import FORMAT_VERSION, clean
+from vdsm_tlsciphers.output import clean, head
 from vdsm_tlsciphers.tls import libraries
 
 TYPE_CHECKING = False
@@ -33,9 +36,7 @@ if TYPE_CHECKING:
     from vdsm_tlsciphers.host.finding import Finding
 
 PROFILE, PRIORITY = 'tlsprofile', 'tlspriority'
-# Notes of resolve() about a policy as it was requested: these are left out,
-DESCRIPTIONS = frozenset(('policy-set', 'console-not-covered'))
-# and these follow from correct properties.
+# Notes of resolve() that follow from correct properties.
 NOTES = frozenset(('no-console', 'profile-none', 'suites-without-effect'))
 # Refusals for what other hooks did, or what happened to this one.
 CANNOT_REPEAT = frozenset((
@@ -57,9 +58,6 @@ BLAMED = {'protocol-version': 'tlsprotocols', 'cipher-suite': 'tlsciphers',
 # The same in a priority string.
 WORKING_WORDS = ('+ECDHE-RSA, +AES-256-GCM, +GROUP-SECP256R1 and '
                  '+SIGN-RSA-PSS-RSAE-SHA256')
-# Channels of SPICE that a VM of oVirt can have.
-CHANNELS = ('main', 'display', 'inputs', 'cursor', 'playback', 'record',
-            'smartcard', 'usbredir')
 
 
 def add_last_start(document: 'documents.Check',
@@ -157,11 +155,11 @@ def check(properties: 'dict[str, str]', vm: 'domains.VM | None',
         baseline (dict or None), name (str): as for compliance.findings().
     """
     document: documents.Check = {
-        'format': 'vdsm-tlsciphers check', 'version': FORMAT_VERSION,
+        **head('check'),
         'vm': vm.name if vm else None,
         'properties': properties, 'baseline': name, 'refused': None,
         'refusal': None, 'findings': [], 'details': [], 'notes': [],
-        'displays': {}, 'guard': guard_of(properties, vm),
+        'note_details': [], 'displays': {}, 'guard': guard_of(properties, vm),
         'last_start': None, 'start': None}
     flags = properties.get(domains.FLAGS,
                            (vm.flags if vm else None) or '')
@@ -253,7 +251,7 @@ def check_vm(vm_name: str, properties: 'dict[str, str]', engine_ciphers: str,
         raise UserError('%s: libvirt of this host does not know this VM, and '
                         'the ends of the logs have no start of it%s' % (
                             vm_name, ' (%s)' % ', '.join(
-                                problem.text for problem in last.unread)
+                                problem.reason for problem in last.unread)
                             if last.unread else ''),
                         'run this on the host that its event in the engine '
                         'names, or give its properties: check NAME=VALUE',
@@ -264,7 +262,8 @@ def check_vm(vm_name: str, properties: 'dict[str, str]', engine_ciphers: str,
         add_note(document, 'its last start on this host was not refused (%s, '
                  'it %s)' % end, '', 'start-not-refused')
     document['vm'] = vm.name if vm else vm_name
-    document['notes'] += map(str, last.unread)
+    for unread in last.unread:
+        add_note(document, unread.text, unread.remedy, unread.code)
     if vm is None and not properties:
         document['displays'] = {}
         document['findings'], document['details'] = [], []
@@ -379,7 +378,11 @@ def add(document: 'documents.Check', code: str, text: str,
 def add_note(document: 'documents.Check', text: str, remedy: str,
              code: str) -> None:
     """Add what the reader should know and need not change."""
-    document['notes'].append(one_line(text, remedy, code))
+    line = one_line(text, remedy, code)
+    document['notes'].append(line)
+    document['note_details'].append({
+        'note': line, 'code': code, 'text': text, 'remedy': remedy or None,
+        'severity': 'info'})
 
 
 def add_notes(document: 'documents.Check', notes: 'list[Refused]') -> None:
@@ -387,7 +390,7 @@ def add_notes(document: 'documents.Check', notes: 'list[Refused]') -> None:
     for note in notes:
         if note.code in NOTES:
             add_note(document, note.text, note.remedy, note.code)
-        elif note.code not in DESCRIPTIONS:
+        elif note.code not in messages.DESCRIPTIONS:
             add(document, note.code, note.text, note.remedy,
                 codes.of_warning(note.code))
 
@@ -513,7 +516,7 @@ def remedy_here(document: 'documents.Check', display: 'documents.Display',
     own = [name for name in given if name in tlsciphers_values.SETTINGS
            and (name == PRIORITY) == (display == 'vnc')]
     baseline = document['baseline']
-    if not own or finding['remedy'] != compliance.SET_PROFILE % (baseline, ''):
+    if not own or finding['code'] not in compliance.OF_POLICY[display]:
         return finding['remedy']
     own = [name for name in own if name == BLAMED.get(finding['code'])] or own
     if given.get(PROFILE) == baseline:
@@ -592,7 +595,7 @@ def add_endpoint(document: 'documents.Check', vm: 'domains.VM',
         return
     if endpoint.tls is None and not vm.of_file:
         add(document, 'not-assessed', '%s: unknown whether this console is '
-            'encrypted: %s cannot be read' % (name, domains.QEMU_CONF),
+            'encrypted: %s cannot be read' % (name, qemu_conf.PATH),
             'run this as root')
     if not document['displays'][display]['policy']:
         add_uncovered(document, display, 'the %s console of this VM is not '
@@ -620,7 +623,7 @@ def add_unencrypted(document: 'documents.Check', vm: 'domains.VM',
     runs_open = domain_consoles.running_channels(vm)
     for port, channels in domains.plaintext_ports(vm):
         number = 'a port' if port is None else 'port %d' % port
-        clear = [channel for channel in CHANNELS
+        clear = [channel for channel in qemu_process.SECURED_CHANNELS
                  if channels.get(channel, channels['']) != 'secure']
         insecure = sorted(channel for channel, mode in channels.items()
                           if mode == 'insecure')
@@ -639,7 +642,7 @@ def add_unencrypted(document: 'documents.Check', vm: 'domains.VM',
         else:
             add_note(document, 'SPICE: %s without TLS beside the TLS port: '
                      'all channels (%s) require TLS there' % (
-                         number, ', '.join(CHANNELS)), '',
+                         number, ', '.join(qemu_process.SECURED_CHANNELS)), '',
                      'spice-tls-required')
 
 

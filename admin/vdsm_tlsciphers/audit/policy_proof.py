@@ -14,6 +14,7 @@ import concurrent.futures
 import socket
 import time
 
+from vdsm_tlsciphers import one_line
 from vdsm_tlsciphers.tls import cipher_suites, handshake, probe, vencrypt
 from vdsm_tlsciphers.tls.stream import ProtocolError, Stream
 
@@ -32,6 +33,9 @@ TIMEOUT = 5
 # For HTTP, where a port gives no TLS response.
 HTTP_TIMEOUT = 2
 UNENCRYPTED = 'connections without encryption'
+# Beside TLS with a certificate.
+OFFERS = {vencrypt.ANONYMOUS_TLS: 'TLS without a certificate',
+          vencrypt.NO_TLS: UNENCRYPTED}
 
 if TYPE_CHECKING:
     class Offer(NamedTuple):
@@ -145,7 +149,7 @@ def prove(display: str, address: str, number: int,
     except (handshake.NotTLS, vencrypt.NoTLS):
         proof.accepted.append(UNENCRYPTED)
     except (probe.Unreachable, ProtocolError) as problem:
-        proof.problem = str(problem)
+        proof.problem = one_line(str(problem), '', problem.code)
     except socket.timeout:
         # Without TLS it waits for the end of an HTTP request.
         if display == 'websocket' and _speaks_http(address, number):
@@ -155,18 +159,8 @@ def prove(display: str, address: str, number: int,
         proof.problem = 'connection failed: %s' % (
             error.strerror or error)
     if vnc and vnc.subtypes:
-        proof.accepted += unencrypted(vnc)
+        proof.accepted += [OFFERS[offer] for offer in vnc.unencrypted_offers()]
     return proof
-
-
-def unencrypted(vnc: vencrypt.VeNCryptNegotiation) -> 'list[str]':
-    """Return what a VNC port offers beside TLS with a certificate."""
-    found = []
-    if any(number in vencrypt.ANONYMOUS for number in vnc.subtypes):
-        found.append('TLS without a certificate')
-    if vencrypt.PLAIN in vnc.subtypes or vnc.types != [vencrypt.VENCRYPT]:
-        found.append(UNENCRYPTED)
-    return found
 
 
 def _ask(address: str, number: int,
@@ -229,10 +223,8 @@ def _speaks_http(address: str, number: int) -> bool:
     try:
         with socket.create_connection((address, number),
                                       HTTP_TIMEOUT) as connection:
-            stream = Stream(connection,
-                                      time.monotonic() + HTTP_TIMEOUT)
-            stream.send(b'GET / HTTP/1.0\r\n\r\n')
-            return stream.read(5) == b'HTTP/'
+            return Stream(connection, time.monotonic()
+                          + HTTP_TIMEOUT).speaks_http()
     except (OSError, ProtocolError):
         return False
 

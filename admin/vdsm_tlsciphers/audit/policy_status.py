@@ -13,7 +13,13 @@ import tlsciphers_values
 
 from vdsm_tlsciphers import UserError, codes, one_line
 from vdsm_tlsciphers.audit import compliance, policy_proof
-from vdsm_tlsciphers.host import consoles, domains, listeners, qemu_process
+from vdsm_tlsciphers.host import (
+    consoles,
+    domains,
+    listeners,
+    qemu_conf,
+    qemu_process,
+)
 from vdsm_tlsciphers.output import clean
 from vdsm_tlsciphers.tls import probe, spice
 from vdsm_tlsciphers.tls.stream import ProtocolError
@@ -128,7 +134,7 @@ class Shown:
             reason = offers
         if reason or isinstance(offers, UserError):
             proof = policy_proof.Proof()
-            proof.problem = reason.text if reason else None
+            proof.problem = reason.reason if reason else None
             return proof
         return policy_proof.prove(console.display, console.reachable_address,
                                   console.port or 0, offers)
@@ -213,7 +219,8 @@ class Description:
         self.vm: documents.VM = {
             'vm': clean(vm.name), 'uuid': clean(vm.uuid),
             'pid': None, 'state': UNKNOWN, 'statement': 'unknown',
-            'problem': None, 'displays': [], 'consoles': [],
+            'problem': None, 'code': None, 'remedy': None,
+            'displays': [], 'consoles': [],
             'other_listeners': [], 'settings': [], 'differences': [],
             'guard': vm.guard,
             'guard_requested': vm.guard_requested}
@@ -221,7 +228,10 @@ class Description:
         self._shown = shown
         self._given = running
         if running.emulator is None or running.consoles is None:
-            self.vm['problem'] = clean(str(running.problem or ''))
+            if running.problem:
+                self.vm['problem'] = clean(str(running.problem))
+                self.vm['code'] = running.problem.code
+                self.vm['remedy'] = clean(running.problem.remedy) or None
             return
         self._emulator = running.emulator
         self._consoles = running.consoles
@@ -302,9 +312,9 @@ class Description:
         of_host = (key == 'priority' and not required
                    and self._given.host_priority)
         note = self._given.note if display == VNC and has_tls else None
-        reason = 'cannot query QEMU: ' + cut(note.text) if note else None
+        reason = 'cannot query QEMU: ' + cut(note.reason) if note else None
         if of_host:
-            reason = 'set for all VMs in ' + domains.QEMU_CONF
+            reason = 'set for all VMs in ' + qemu_conf.PATH
         self.vm['settings'].append({
             'display': display, 'key': key,
             'asked': requested and clean(requested), 'required': required,
@@ -348,7 +358,7 @@ class Description:
         proof = self._shown.proofs.get(console)
         channels = self._shown.channels.get(console)
         problem = channels if isinstance(channels, UserError) else None
-        note = problem.text if problem else proof.problem if proof else None
+        note = problem.reason if problem else proof.problem if proof else None
         effective = proof.effective if proof else None
         if isinstance(channels, list):
             effective = not channels
@@ -417,7 +427,7 @@ class Description:
                       '%s: this SPICE console is not encrypted'
                       % console.place,
                       'set spice_tls = 1 in %s (the engine does that when it '
-                      'installs a host), and %s' % (domains.QEMU_CONF,
+                      'installs a host), and %s' % (qemu_conf.PATH,
                                                     RESTART))
             return
         required = any(setting.required and key != 'priority'

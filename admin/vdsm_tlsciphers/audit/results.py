@@ -60,11 +60,13 @@ if TYPE_CHECKING:
         severity: documents.Severity
         text: str
         remedy: str
+        code: str
 
     class _Result(NamedTuple):
         verdict: Verdict
         state: documents.ScanState
         problem: str | None
+        code: str | None
         protocols: Protocols
         groups: tuple[str, ...]
         certificate: Certificate | None
@@ -80,18 +82,19 @@ else:
     Certificate = collections.namedtuple(
         'Certificate', 'subject issuer not_before not_after key signature '
         'sha256')
-    Finding = collections.namedtuple('Finding', 'against severity text remedy')
+    Finding = collections.namedtuple('Finding',
+                                     'against severity text remedy code')
     _Result = collections.namedtuple(
-        'Result', 'verdict state problem protocols groups certificate policy '
-        'signatures extended_master_secret session_tickets open_channels '
-        'findings unchecked')
+        'Result', 'verdict state problem code protocols groups certificate '
+        'policy signatures extended_master_secret session_tickets '
+        'open_channels findings unchecked')
 
 
 class Result(_Result):
     """
     The result of a console, without its name and address, so that consoles
-    with the same result share a description: verdict (of VERDICTS), state and
-    problem as in the document, protocols (tuple of (version, tuple of
+    with the same result share a description: verdict (of VERDICTS), state,
+    problem and code as in the document, protocols (tuple of (version, tuple of
     Suite)), groups (tuple of str), certificate (Certificate or None), policy
     (tuple of (key, value, required); None: the VM is
     unknown), signatures (tuple of str), extended_master_secret,
@@ -128,6 +131,7 @@ def result(console: 'documents.Console') -> Result:
     channels = console.get('open_channels')
     return Result(
         verdict(console), console['state'], console['problem'],
+        console.get('code'),
         tuple((version, tuple(
             Suite(suite['suite'], suite['code'], suite['key_exchange'],
                   suite['strength'])
@@ -146,7 +150,7 @@ def result(console: 'documents.Console') -> Result:
         console.get('extended_master_secret'), console.get('session_tickets'),
         None if channels is None else tuple(channels),
         tuple(Finding(finding['against'], finding['severity'],
-                      finding['text'], finding['remedy'])
+                      finding['text'], finding['remedy'], finding['code'])
               for finding in console['findings']),
         tuple(compliance.unchecked(console))
         if console['state'] in (SCANNED, TLS_REQUIRED) else ())

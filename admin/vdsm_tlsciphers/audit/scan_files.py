@@ -115,6 +115,7 @@ CONSOLE: 'Shape' = {
     'session_tickets': Optional(bool),
     'unencrypted_offers': Optional(Many(10, NAME)),
     'open_channels': Optional(Many(MOST_GROUPS, NAME)),
+    'code': Optional(Text('[a-z0-9-]{1,60}')),
     'findings': [{'against': ('policy', 'baseline'), 'finding': str}]}
 DOCUMENT: 'Shape' = {
     'tool': str, 'host': str, 'time': TIME, 'baseline': Maybe(str),

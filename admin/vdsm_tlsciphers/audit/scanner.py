@@ -20,7 +20,6 @@ from vdsm_tlsciphers.tls import (
     handshake,
     probe,
     spice,
-    vencrypt,
 )
 from vdsm_tlsciphers.tls.stream import ProtocolError
 
@@ -131,7 +130,7 @@ def targets_of(vms: 'list[domains.VM]',
                 '%s: port %d is not scanned: QEMU cannot be asked whether it '
                 'is a console: %s' % (
                     running.vm.name, listener.port,
-                    running.note.text if running.note else 'no answer'), '',
+                    running.note.reason if running.note else 'no answer'), '',
                 'listener-unknown')
     if unseen:
         output.note(
@@ -139,7 +138,7 @@ def targets_of(vms: 'list[domains.VM]',
                 ', '.join(running.vm.name for running
                           in unseen[:MOST_NAMES]) + (
                     ', ...' if len(unseen) > MOST_NAMES else ''),
-                unseen[0].problem and unseen[0].problem.text), '',
+                unseen[0].problem and unseen[0].problem.reason), '',
             'ports-of-xml')
     return sorted(targets, key=lambda target: target.plaintext)
 
@@ -218,6 +217,11 @@ def scan_target(target: Target, baseline: 'dict[str, str] | None',
     console['findings'] = compliance.findings(
         console, baseline, name,
         [time.strftime(output.TIME, time.gmtime())])
+    if console['state'] == compliance.NO_TLS:
+        # The last finding says so as well.
+        found = console['findings'][-1]
+        console['code'] = console['code'] or found['code']
+        console['remedy'] = console['remedy'] or found['remedy']
     return console
 
 
@@ -277,7 +281,8 @@ def describe(server: probe.ServerProbe, console: 'documents.Console') -> None:
         if number in server.signatures]
     console['extended_master_secret'] = server.extended_master_secret
     console['session_tickets'] = server.session_tickets
-    console['unencrypted_offers'] = unencrypted_offers(server)
+    if server.vnc and server.vnc.subtypes:
+        console['unencrypted_offers'] = server.vnc.unencrypted_offers()
     if server.certificate:
         try:
             console['certificate'] = certificate.describe(server.certificate)
@@ -286,6 +291,7 @@ def describe(server: probe.ServerProbe, console: 'documents.Console') -> None:
                 console['state'] = 'incomplete'
                 console['problem'] = unreadable.text
                 console['code'] = unreadable.code
+                console['remedy'] = unreadable.remedy
 
 
 def list_suites(version: str, accepted: 'dict[int, int | None]') -> (
@@ -320,22 +326,6 @@ def policy_of(vm: domains.VM,
         'value': vm.policy[key].value[:scan_files.LONGEST_TEXT],
         'required': vm.policy[key].required}
         for key in keys[:scan_files.MOST_KEYS]} or None
-
-
-def unencrypted_offers(server: probe.ServerProbe) -> 'list[str]':
-    """
-    Return what a VNC port offers beside TLS with a certificate (list of keys
-    of compliance.UNENCRYPTED).
-    """
-    if server.vnc is None or not server.vnc.subtypes:
-        return []
-    found = []
-    if any(number in vencrypt.ANONYMOUS for number in server.vnc.subtypes):
-        found.append('anonymous TLS')
-    if (vencrypt.PLAIN in server.vnc.subtypes
-            or server.vnc.types != [vencrypt.VENCRYPT]):
-        found.append('no TLS')
-    return found
 
 
 def make_document(consoles: 'list[documents.Console]',

@@ -10,7 +10,7 @@ policy. It needs no oVirt host: the libraries of this machine decide.
 """
 
 from vdsm_tlsciphers import FINDINGS, FINE, UserError
-from vdsm_tlsciphers.output import FORMAT_VERSION, clean, paint, print_json
+from vdsm_tlsciphers.output import clean, head, paint, print_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 EXAMPLES = """\
 A value without a NAME is taken for that of tlsprofile, tlsprotocols,
 tlsgroups, tlspriority, extra_cpu_flags (with the guard) or tlsciphers,
-whichever it looks like; the first line of the output says which.
+whichever it looks like; the output names it.
 
 Without a value and a VM, the default of this host is checked. Without a VM,
 one with both consoles is assumed, on a host that encrypts them.
@@ -119,8 +119,7 @@ def run(options: 'argparse.Namespace') -> int:
                         document, *property_guess.explain_guess(argument),
                         'guessed-property')
     if options.json:
-        print_json({'format': 'vdsm-tlsciphers check',
-                    'version': FORMAT_VERSION, 'vms': checked}
+        print_json({**head('check'), 'vms': checked}
                    if options.running else checked[0])
     else:
         show_all(checked, options.running)
@@ -235,11 +234,12 @@ def show_remedy(document: 'documents.Check',
     if remedy['host']:
         ways.append('on this host: ' + clean(remedy['host']))
     ways += [describe_way(document, run_once, way) for way in safe]
-    ways += ['%sConsole > %s; policy and guard stay' % (
-        run_once, display.upper()) for display in remedy['consoles']]
+    stays = 'policy and guard stay' if document['guard'] else 'policy stays'
+    ways += ['%sConsole > %s; %s' % (run_once, display.upper(), stays)
+             for display in remedy['consoles']]
     if remedy['headless']:
-        ways.append('%sConsole > Headless Mode, without a console; policy and '
-                    'guard stay' % run_once)
+        ways.append('%sConsole > Headless Mode, without a console; %s' % (
+            run_once, stays))
     ways += [describe_way(document, run_once, way) for way in remedy['ways']
              if way not in safe]
     beginning = 'To start %s now' % ('it' if document['vm'] else 'such a VM')

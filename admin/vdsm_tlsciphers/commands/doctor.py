@@ -65,7 +65,7 @@ def run(options: 'argparse.Namespace') -> int:
         print_json(document)
     else:
         if options.fix and not fixed:
-            print('fixed    nothing: no check has it as its remedy')
+            print('nothing to fix: no failed check can be repaired by --fix')
         show(document)
     return FINDINGS if document['summary']['failed'] else FINE
 

@@ -8,7 +8,7 @@ policy of the VM and against a baseline. No password is needed, and connected
 users are not disturbed.
 """
 
-from vdsm_tlsciphers import FINDINGS, FINE, UserError
+from vdsm_tlsciphers import FINDINGS, FINE, UserError, one_line
 from vdsm_tlsciphers.output import clean, count, paint, print_json
 
 TYPE_CHECKING = False
@@ -145,7 +145,9 @@ def row(console: 'documents.Console') -> 'tuple[str, ...]':
     if console['findings']:
         result = count(len(console['findings']), 'finding')
     if console['state'] in ('unreachable', 'incomplete'):
-        result = '%s: %s' % (console['state'], console['problem'])
+        result = '%s: %s' % (console['state'], one_line(
+            console['problem'] or 'no reason', '',
+            console.get('code') or 'scan-incomplete'))
     return (
         clean(console['vm'] or '-'), console['display'],
         clean(results.endpoint(console)),
@@ -166,7 +168,8 @@ def print_findings(consoles: 'list[documents.Console]') -> None:
     for console in consoles:
         for finding in console['findings']:
             places.setdefault(
-                ('%(against)s, %(severity)s' % finding, finding['text'],
+                ('%(against)s, %(severity)s' % finding,
+                 one_line(finding['text'], '', finding['code']),
                  finding['remedy']), []).append(place(console))
     blocks: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for (kind, text, remedy), found_at in places.items():

@@ -92,7 +92,7 @@ def run(options: 'argparse.Namespace') -> int:
     unguarded = [vm.name for vm in running
                  if policy_status.could_have_guard(vm)]
     document: documents.Status = {
-        **head('status'), 'version': 2, 'vms': vms,
+        **head('status'), 'vms': vms,
         'summary': {'vms': len(vms), **{
             state.replace(' ', '_'): len([vm for vm in vms
                                           if vm['state'] == state])

@@ -9,13 +9,13 @@ import pwd
 import re
 
 from vdsm_tlsciphers import programs
+from vdsm_tlsciphers.host import qemu_conf
 from vdsm_tlsciphers.host.finding import FAILED, Finding
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-QEMU_CONF = '/etc/libvirt/qemu.conf'
 # The users as whom hook and wrapper run on a host: vdsm's and QEMU's, unless
 # qemu.conf names another one.
 VDSM = 'vdsm'
@@ -47,7 +47,7 @@ def vdsm_user() -> 'pwd.struct_passwd | None':
 
 def qemu_user() -> 'pwd.struct_passwd | None':
     """Return the user as whom libvirt runs QEMU, or None."""
-    name = read_setting(read_qemu_conf(), 'user')
+    name = given_qemu_user()
     return account((name,) if name else QEMU)
 
 
@@ -107,16 +107,9 @@ def who(user: 'pwd.struct_passwd | None') -> str:
     return user.pw_name if user else 'root'
 
 
-def read_qemu_conf() -> str:
-    """Return libvirt's configuration of QEMU, '' where there is none."""
+def given_qemu_user() -> 'str | None':
+    """Return the user that libvirt's configuration sets, or None."""
     try:
-        with open(QEMU_CONF, encoding='utf-8', errors='replace') as conf:
-            return conf.read()
+        return qemu_conf.value(qemu_conf.read(), 'user')
     except OSError:
-        return ''
-
-
-def read_setting(text: str, name: str) -> 'str | None':
-    """Return what libvirt's configuration (str) sets a name to, or None."""
-    values = re.findall(r'(?m)^[ \t]*%s[ \t]*=[ \t]*"?([^\s"#]*)' % name, text)
-    return values[-1] if values else None
+        return None

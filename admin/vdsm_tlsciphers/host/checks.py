@@ -10,7 +10,6 @@ from vdsm_tlsciphers.host import package_checks, program_checks, setting_checks
 from vdsm_tlsciphers.host.accounts import tried
 from vdsm_tlsciphers.host.finding import (
     FAILED,
-    FIX,
     OK,
     SCRIPTLET,
     WARNING,
@@ -89,7 +88,7 @@ def without_claims(findings: 'list[Finding]') -> 'list[Finding]':
         state=WARNING, text='unknown whether any would be refused at its '
         'next start', remedy='see "%s"' % broken[0], code='next-start')
         if broken and finding.check == setting_checks.RUNNING_VMS
-        and finding.state == OK and finding.text != setting_checks.NO_VMS
+        and finding.state == OK and finding.code != setting_checks.NO_VMS
         else finding for finding in findings]
 
 
@@ -112,8 +111,8 @@ def fix(findings: 'list[Finding]') -> 'list[str]':
     Repair what failed where that is safe. Returns what was done (list of
     str).
     """
-    failed = {finding.check for finding in findings
-              if finding.state == FAILED and finding.remedy == FIX}
+    failed = {finding.code for finding in findings
+              if finding.state == FAILED}
     done = []
     if 'labels' in failed:
         paths = package_checks.labelled_files()

@@ -10,11 +10,12 @@ libvirt refuses its next start for that.
 import collections
 import re
 
+import tlsciphers_domain
 import tlsciphers_values
 from tlsciphers_values import Refused
 
 from vdsm_tlsciphers import UserError
-from vdsm_tlsciphers.host import domains, qemu_process
+from vdsm_tlsciphers.host import domains, qemu_conf, qemu_process
 from vdsm_tlsciphers.host import wrapper as installed
 
 TYPE_CHECKING = False
@@ -43,9 +44,9 @@ else:
 SETTINGS = {'spice': 'spice_tls', 'vnc': 'vnc_tls'}
 SPICE_TLS_OFF = Refused(
     'SPICE: spice_tls is off in %s, and libvirt starts no VM whose SPICE '
-    'console requires a TLS port' % domains.QEMU_CONF,
+    'console requires a TLS port' % qemu_conf.PATH,
     'set spice_tls = 1 in %s and restart libvirtd (the engine does that when '
-    'it installs a host)' % domains.QEMU_CONF, 'spice-tls-off')
+    'it installs a host)' % qemu_conf.PATH, 'spice-tls-off')
 ENABLE_VNC = ('check Enable VNC Encryption in the engine (Compute > Clusters '
               '> Edit > Console) and reinstall ')
 # What to do about messages of the wrapper whose remedies end with the last
@@ -54,7 +55,7 @@ KEEPING_THE_POLICY = {
     'openssl-too-old': '', 'vnc-elsewhere': '', 'vnc-libvirt-too-old': '',
     'spice-socket': 'give the console an address in place of the socket',
     'spice-without-tls': 'enable TLS for SPICE on this host (spice_tls in %s)'
-                         % domains.QEMU_CONF,
+                         % qemu_conf.PATH,
     'vnc-socket': 'give the console an address in place of the socket',
     'vnc-without-tls': ENABLE_VNC + 'the hosts of the cluster'}
 
@@ -67,18 +68,14 @@ def host_tls(vm: domains.VM) -> 'dict[str, bool | None]':
     unknown: dict[str, bool | None] = dict.fromkeys(SETTINGS)
     if vm.of_file:
         return unknown
-    text = ''
     try:
-        with open(domains.QEMU_CONF, encoding='utf-8',
-                  errors='replace') as conf:
-            text = conf.read(domains.LONGEST_LOG)
+        text = qemu_conf.read()
     except FileNotFoundError:
-        pass  # libvirt uses its defaults.
+        text = ''  # libvirt uses its defaults.
     except OSError:
         return unknown
-    return {display: (re.findall(
-        r'(?m)^[ \t]*%s[ \t]*=[ \t]*"?([^\s"#]*)' % name, text) or ['0']
-        )[-1] == '1' for display, name in SETTINGS.items()}
+    return {display: qemu_conf.value(text, name) == '1'
+            for display, name in SETTINGS.items()}
 
 
 def endpoints(vm: domains.VM) -> 'list[Endpoint]':
@@ -87,7 +84,7 @@ def endpoints(vm: domains.VM) -> 'list[Endpoint]':
     found = [_spice(graphics, vm, host['spice'])
              for graphics in domains.spice_graphics(vm.document)]
     runs_open = None
-    for graphics in vm.document.getElementsByTagName('graphics'):
+    for graphics in tlsciphers_domain.graphics(vm.document):
         if graphics.getAttribute('type') == 'vnc':
             if runs_open is None:
                 runs_open = _runs_open(vm)
@@ -170,7 +167,7 @@ def remedy(vm: domains.VM, endpoint: Endpoint) -> str:
         return ENABLE_VNC + 'the hosts'
     if host_tls(vm)['spice'] is False:
         return ('enable TLS for SPICE on this host (spice_tls in %s), shut '
-                'the VM down and start it' % domains.QEMU_CONF)
+                'the VM down and start it' % qemu_conf.PATH)
     return ('let libvirt choose its ports, as the engine does: '
             'autoport="yes" in the domain XML')
 

@@ -14,6 +14,7 @@ import tlsciphers_domain
 import tlsciphers_values
 
 from vdsm_tlsciphers import UserError, files
+from vdsm_tlsciphers.host import qemu_conf
 from vdsm_tlsciphers.output import clean
 
 TYPE_CHECKING = False
@@ -34,7 +35,6 @@ GUARD_LEVEL = (4, 6)
 # Where vdsm keeps the password of its libvirt user.
 VDSM_USER = 'vdsm@ovirt'
 VDSM_PASSWORD = '/etc/pki/vdsm/keys/libvirt_password'  # nosec B105 # path
-QEMU_CONF = '/etc/libvirt/qemu.conf'
 LOG = '/var/log/libvirt/qemu/%s.log'
 # Bytes that are read of it, from its end.
 LONGEST_LOG = 4 << 20
@@ -118,8 +118,9 @@ class VM:
     @property
     def emulator(self) -> str:
         """The path of the emulator that the domain XML names, or ''."""
-        return next((text_of(node).strip() for node
-                     in self.document.getElementsByTagName('emulator')), '')
+        return next((text_of(emulator).strip()
+                     for devices in _devices(self.document)
+                     for emulator in children(devices, 'emulator')), '')
 
     @property
     def can_have_guard(self) -> bool:
@@ -185,7 +186,7 @@ class VM:
 
     def _find_consoles(self, ports: 'Ports') -> 'list[Console]':
         consoles = []
-        for graphics in self.document.getElementsByTagName('graphics'):
+        for graphics in tlsciphers_domain.graphics(self.document):
             address = graphics.getAttribute('listen')
             for listen in graphics.getElementsByTagName('listen'):
                 address = listen.getAttribute('address') or address
@@ -207,13 +208,12 @@ def host_priority() -> 'str | None':
     libvirt (11.6 and later), None where it has none.
     """
     try:
-        with open(QEMU_CONF, encoding='utf-8', errors='replace') as conf:
-            found = dict(re.findall(
-                r'(?m)^\s*(vnc_tls_priority|default_tls_priority)\s*='
-                r'\s*["\'](.*?)["\']', conf.read(LONGEST_LOG)))
+        text = qemu_conf.read()
     except OSError:
         return None
-    return found.get('vnc_tls_priority', found.get('default_tls_priority'))
+    priority = qemu_conf.value(text, 'vnc_tls_priority')
+    return priority if priority is not None else qemu_conf.value(
+        text, 'default_tls_priority')
 
 
 DUMPXML = 'give what "virsh -r dumpxml NAME" prints'
@@ -303,7 +303,7 @@ def channel_modes(graphics: minidom.Element) -> 'dict[str, str]':
 def spice_graphics(
         document: minidom.Document) -> 'list[minidom.Element]':
     """Return the SPICE consoles of a domain XML."""
-    return [graphics for graphics in document.getElementsByTagName('graphics')
+    return [graphics for graphics in tlsciphers_domain.graphics(document)
             if graphics.getAttribute('type') == 'spice']
 
 
@@ -378,13 +378,13 @@ def with_console(vm: 'VM | None',
         '<domain><devices/></domain>')  # nosec B318 # a constant
     document = document.cloneNode(True)  # type: ignore[assignment]
     found = False
-    for graphics in list(document.getElementsByTagName('graphics')):
+    for graphics in tlsciphers_domain.graphics(document):
         if graphics.getAttribute('type') == display:
             found = True
         elif graphics.getAttribute('type') in ('spice', 'vnc'):
             assert graphics.parentNode is not None  # nosec B101 # for mypy
             graphics.parentNode.removeChild(graphics)
-    devices = document.getElementsByTagName('devices')
+    devices = _devices(document)
     if display and not found and devices:
         graphics = document.createElementNS(None, 'graphics')
         graphics.setAttribute('type', display)
@@ -392,6 +392,11 @@ def with_console(vm: 'VM | None',
         devices[0].appendChild(graphics)
     return VM(document.toxml('utf-8'),
               vm is None or vm.of_file)
+
+
+def _devices(document: minidom.Document) -> 'list[minidom.Element]':
+    assert document.documentElement is not None  # nosec B101 # for mypy
+    return children(document.documentElement, 'devices')
 
 
 def text_of(element: minidom.Node) -> str:

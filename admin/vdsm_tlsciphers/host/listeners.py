@@ -20,6 +20,7 @@ LISTEN = '0A'
 # An emulator has a dozen: more are hostile.
 MOST_LISTENERS = 256
 MOST_DESCRIPTORS = 1 << 18
+CHECK_PROCESS = 'try again; then check the emulator of this VM'
 
 if TYPE_CHECKING:
     class Listener(NamedTuple):
@@ -51,11 +52,12 @@ class Listeners:
                      if inode in known}
         except OSError as error:
             raise UserError('the ports of its emulator cannot be read: %s'
-                            % (error.strerror or error), '',
+                            % (error.strerror or error), CHECK_PROCESS,
                             'listeners-unreadable')
         if len(found) > MOST_LISTENERS:
             raise UserError('its emulator listens on more than %d ports'
-                            % MOST_LISTENERS, '', 'too-many-listeners')
+                            % MOST_LISTENERS, CHECK_PROCESS,
+                            'too-many-listeners')
         return sorted(found, key=lambda listener: (listener.port,
                                                    listener.address))
 
@@ -99,7 +101,8 @@ def _sockets(pid: int) -> 'Iterator[str]':
     for count, name in enumerate(os.listdir(folder)):
         if count >= MOST_DESCRIPTORS:
             raise UserError('its emulator has more than %d files open'
-                            % MOST_DESCRIPTORS, '', 'too-many-files')
+                            % MOST_DESCRIPTORS, CHECK_PROCESS,
+                            'too-many-files')
         try:
             found = re.match(r'socket:\[(\d+)\]$', os.readlink(
                 '%s/%s' % (folder, name)))

@@ -22,9 +22,12 @@ OF_HOST = frozenset((
     'foreign-emulator', 'host-not-in-order', 'internal-error', 'no-hooking',
     'package-damaged', 'prefix', 'wrapper-label', 'wrapper-missing',
     'wrapper-mode'))
-# What another host may be able to enforce.
-ELSEWHERE = frozenset(('openssl-too-old', 'unknown-group', 'unknown-profile',
-                       'unknown-setting', 'unknown-suite'))
+# What another host may be able to enforce: in a line the kind is lost.
+OF_LIBRARIES = frozenset((
+    'no-suite', 'openssl-too-old', 'priority-refused', 'unknown-group',
+    'unknown-setting', 'unknown-suite'))
+# Notes of resolve() about a policy as it was requested.
+DESCRIPTIONS = frozenset(('policy-set', 'console-not-covered'))
 # The codes of lines of versions that wrote none, by their words.
 WORDS = (
     ('tlsciphers: the wrapper .* has the SELinux label', 'wrapper-label'),
@@ -65,7 +68,7 @@ def parse(line: str) -> Refused:
     # Versions up to 0.3.0 wrote "; remedy: " in some lines.
     return Refused(text[len(prefix):], re.sub('^remedy: ', '', remedy), code,
                    CANNOT_ASK if code == 'cannot-run' else
-                   NOT_HERE if code in ELSEWHERE else '', prefix)
+                   NOT_HERE if code in OF_LIBRARIES else '', prefix)
 
 
 def subjects(text: str) -> 'list[str]':

@@ -114,7 +114,9 @@ def remedy(properties: 'dict[str, str]', vm: 'domains.VM | None',
     blamed = [name for name in tlsciphers_values.PROPERTIES
               if name in subjects]
     host: str | None = None
-    elsewhere = message.code in messages.ELSEWHERE
+    # A profile may be in the file of another host.
+    elsewhere = (message.kind == tlsciphers_values.NOT_HERE
+                 or message.code == 'unknown-profile')
     tomorrow = SET_PROFILE
     if by == 'libvirt':
         blamed = []

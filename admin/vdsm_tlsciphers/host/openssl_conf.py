@@ -39,12 +39,13 @@ def written(policy: 'dict[str, str]', path: str,
     note is called with the text and code of what the wrapper notes. Raises
     UserError.
     """
-    module = installed.load(note)
+    module = installed.load()
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         module.set_openssl_conf(os.fsencode(path))
-        problem = module.write_configuration(
-            descriptor, *(policy.get(key, '') for key in KEYS))[1]
+        with installed.noting(note):
+            problem = module.write_configuration(
+                descriptor, *(policy.get(key, '') for key in KEYS))[1]
         yield descriptor, problem and Refused(*problem)
     except Refused as refusal:
         raise UserError(refusal.text, refusal.remedy, refusal.code)
@@ -55,7 +56,6 @@ def written(policy: 'dict[str, str]', path: str,
         os.close(descriptor)
         # From here on the programs run in this process's environment again.
         module.set_openssl_conf(os.environb.get(b'OPENSSL_CONF'))
-        installed.load()
 
 
 def fault(policy: 'dict[str, str]') -> (

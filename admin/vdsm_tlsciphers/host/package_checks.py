@@ -98,7 +98,8 @@ def labels() -> Finding:
                 'label %s instead of qemu_exec_t' % (
                     path, selinux_type(expected)),
                 'semanage fcontext -d %s if this host sets it, else %s; then '
-                'restorecon -v %s' % (path, REINSTALL, path), 'labels')
+                'restorecon -v %s' % (path, REINSTALL, path),
+                'label-in-policy')
         label = read_label(path)
         if selinux_type(label) != selinux_type(expected):
             wrong.append('%s has %s instead of %s' % (

@@ -15,16 +15,14 @@ from tlsciphers_host import EMULATOR, QEMU_KVM, WRAPPER
 from tlsciphers_values import GNUTLS_CLI, OPENSSL, Refused
 
 from vdsm_tlsciphers import UserError, programs
-from vdsm_tlsciphers.host import messages
+from vdsm_tlsciphers.host import messages, qemu_conf
 from vdsm_tlsciphers.host.accounts import (
     QEMU,
-    QEMU_CONF,
     VDSM,
     as_user,
     closed,
+    given_qemu_user,
     qemu_user,
-    read_qemu_conf,
-    read_setting,
     tried,
     vdsm_user,
     who,
@@ -62,12 +60,12 @@ TRIAL_VNC = {'priority': 'NORMAL:-VERS-ALL:+VERS-TLS1.2'}
 def users() -> 'Finding | list[Finding]':
     """Report as which users hook and wrapper are tried."""
     check = 'users'
-    given = read_setting(read_qemu_conf(), 'user')
+    given = given_qemu_user()
     remedy = 'run doctor on a host with vdsm'
     missing = [trial for trial in (
         (VDSM, 'hook', vdsm_user(), remedy),
         (given or QEMU[0], 'wrapper', qemu_user(), 'correct user in '
-         + QEMU_CONF if given else remedy)) if trial[2] is None]
+         + qemu_conf.PATH if given else remedy)) if trial[2] is None]
     if missing:
         return [Finding(check, WARNING, 'no user %s: the %s is tried as root, '
                         'who has more permissions' % (name, what), remedy,

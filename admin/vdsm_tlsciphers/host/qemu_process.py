@@ -177,7 +177,7 @@ def read(pid: int, name: str) -> bytes:
         # A descriptor can be that of a pipe, on which we would wait, or of a
         # device, which may act when it is opened.
         if not stat.S_ISREG(os.stat(path).st_mode):
-            raise UserError(path + ': not a regular file', '',
+            raise UserError(path + ': not a regular file', AGAIN,
                             'emulator-unreadable')
         with open(path, 'rb', 0) as file:
             content = b''
@@ -187,10 +187,10 @@ def read(pid: int, name: str) -> bytes:
                     return content
                 content += part
     except OSError as error:
-        raise UserError('%s: cannot be read: %s' % (path, error.strerror), '',
-                        'emulator-unreadable')
-    raise UserError('%s: larger than %d MiB' % (path, LONGEST >> 20), '',
-                    'emulator-unreadable')
+        raise UserError('%s: cannot be read: %s' % (path, error.strerror),
+                        AGAIN, 'emulator-unreadable')
+    raise UserError('%s: larger than %d MiB' % (path, LONGEST >> 20),
+                    AGAIN, 'emulator-unreadable')
 
 
 def plain(pairs: 'Iterable[tuple[str, str]]') -> 'dict[str, str]':

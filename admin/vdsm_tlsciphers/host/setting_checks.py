@@ -15,27 +15,32 @@ from tlsciphers_values import Refused
 
 import tlsciphers
 from vdsm_tlsciphers import UserError
+from vdsm_tlsciphers.host import messages, qemu_conf
 from vdsm_tlsciphers.host.accounts import (
-    QEMU_CONF,
     as_user,
     closed,
     qemu_user,
-    read_setting,
     vdsm_user,
     who,
 )
 from vdsm_tlsciphers.host.emulator import has_spice
-from vdsm_tlsciphers.host.finding import FAILED, FIX, WARNING, Finding, ok
+from vdsm_tlsciphers.host.finding import (
+    FAILED,
+    FIX,
+    OK,
+    WARNING,
+    Finding,
+    ok,
+)
 
 RUNNING_VMS = 'running VMs'
-NONE_REFUSED = 'none of %d would be refused at its next start'
-NO_VMS = NONE_REFUSED % 0
+# The code of a host without any.
+NO_VMS = 'no-running-vms'
 CAPABILITIES = '/var/cache/libvirt/qemu/capabilities/*.xml'
 # What a display needs in qemu.conf.
 TLS_SETTINGS = {'SPICE': 'spice_tls', 'VNC': 'vnc_tls'}
 TLS_CODES = {'SPICE': 'spice-tls', 'VNC': 'vnc-tls'}
 LEFT_OUT = 'left-out'
-DESCRIPTIONS = ('policy-set', 'console-not-covered')
 
 
 def profiles() -> Finding:
@@ -105,16 +110,15 @@ def read_as_vdsm() -> 'str | None':
 def validate(properties: 'dict[str, str]') -> 'list[Refused]':
     """Return the warnings about a policy (list of Refused)."""
     _, notes = tlsciphers.resolve(properties, ('spice', 'vnc'))
-    return [note for note in notes if note.code not in DESCRIPTIONS]
+    return [note for note in notes if note.code not in messages.DESCRIPTIONS]
 
 
 def encryption() -> 'Finding | list[Finding]':
     try:
-        with open(QEMU_CONF, encoding='utf-8', errors='replace') as conf:
-            text = conf.read()
+        text = qemu_conf.read()
     except OSError as error:
         return Finding('encryption', WARNING, '%s cannot be read: %s' % (
-            QEMU_CONF, error.strerror), 'install or repair libvirt',
+            qemu_conf.PATH, error.strerror), 'install or repair libvirt',
             'encryption')
     displays = ['SPICE', 'VNC'] if has_spice() else ['VNC']
     off = [display for display in displays
@@ -123,7 +127,7 @@ def encryption() -> 'Finding | list[Finding]':
     state = FAILED if off == displays else WARNING
     remedies = {
         'SPICE': 'set spice_tls = 1 in %s and restart libvirtd (the engine '
-        'does that when it installs a host)' % QEMU_CONF,
+        'does that when it installs a host)' % qemu_conf.PATH,
         'VNC': 'check Enable VNC Encryption in the engine (Compute > '
         'Clusters > Edit > Console) and reinstall this host'}
     return [Finding(display + ' TLS', state, '%s is off: a VM with a policy '
@@ -136,7 +140,7 @@ def encryption() -> 'Finding | list[Finding]':
 
 def is_set(text: str, name: str) -> bool:
     """Tell whether a line of libvirt's configuration sets a name to 1."""
-    return read_setting(text, name) == '1'
+    return qemu_conf.value(text, name) == '1'
 
 
 def why_not_read(path: str) -> 'str | None':
@@ -154,7 +158,7 @@ def certificate(display: str, text: str) -> Finding:
     qemu.conf (its text) names its folder.
     """
     check, setting = display + ' TLS', TLS_SETTINGS[display]
-    folder = read_setting(text, setting + '_x509_cert_dir')
+    folder = qemu_conf.value(text, setting + '_x509_cert_dir')
     user = qemu_user()
     for name in ('ca-cert.pem', 'server-cert.pem', 'server-key.pem'):
         path = os.path.join(folder or '/', name)
@@ -204,6 +208,8 @@ def running_vms() -> 'Finding | list[Finding]':
     except UserError as problem:
         return Finding(check, WARNING, 'not checked: ' + problem.text,
                        problem.remedy, problem.code)
+    if not vms:
+        return Finding(check, OK, 'no VM runs here', '', NO_VMS)
     refused = []
     for vm in vms:
         try:
@@ -223,4 +229,5 @@ def running_vms() -> 'Finding | list[Finding]':
                     'cannot-run' if message.code == 'cannot-run' else
                     'next-start')
             for name, message, remedy in refused] or ok(
-                check, NONE_REFUSED % len(vms))
+                check, 'none of %d would be refused at its next start'
+                % len(vms))

@@ -2,27 +2,40 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
 """
-The wrapper's functions: the only code that reads QEMU's command line and
-OpenSSL's configuration.
+The wrapper's module: how QEMU's command line and OpenSSL's configuration are
+read is written there alone.
 """
+
+import contextlib
 
 import tlsciphers_wrapper
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import types
-    from collections.abc import Callable
-
-
-def load(note: 'Callable[[str, str], object] | None' = None) -> (
-        'types.ModuleType'):
-    """
-    Return the wrapper's module. What it would write to a VM's log goes to
-    note, a function of a text and a code; None drops it.
-    """
-    tlsciphers_wrapper.note = note or ignore
-    return tlsciphers_wrapper
+    from collections.abc import Callable, Iterator
 
 
 def ignore(text: str, code: str) -> None:
     """Drop what the wrapper would write to the log of a VM."""
+
+
+tlsciphers_wrapper.note = ignore
+
+
+def load() -> 'types.ModuleType':
+    """Return the wrapper's module, which writes to no log here."""
+    return tlsciphers_wrapper
+
+
+@contextlib.contextmanager
+def noting(note: 'Callable[[str, str], object]') -> 'Iterator[None]':
+    """
+    Meanwhile, call note with the text and the code of what the wrapper would
+    write to the log of a VM.
+    """
+    tlsciphers_wrapper.note = note
+    try:
+        yield
+    finally:
+        tlsciphers_wrapper.note = ignore

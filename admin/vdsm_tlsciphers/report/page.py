@@ -5,7 +5,7 @@
 
 import re
 
-from vdsm_tlsciphers import VERSION
+from vdsm_tlsciphers import VERSION, one_line
 from vdsm_tlsciphers.audit import results
 from vdsm_tlsciphers.output import count, thousands
 from vdsm_tlsciphers.report import stylesheet
@@ -234,13 +234,15 @@ def side(title: str, result: results.Result, pictures: Pictures,
         parts.append(pictures.picture(result.protocols))
     if result.problem or result.state != 'scanned':
         state = STATES.get(result.state, result.state)
-        parts.append(element('p', state, ': ' + result.problem
-                             if result.problem else '', class_='problem'))
+        problem = result.problem and ': ' + (one_line(
+            result.problem, '', result.code) if result.code
+            else result.problem)
+        parts.append(element('p', state, problem or '', class_='problem'))
     if result.findings:
         parts.append(element('ul', *[element(
             'li', element('b', '%s (%s): ' % (AGAINST[finding.against],
                                               finding.severity)),
-            finding.text, '; ' + finding.remedy if finding.remedy else '',
+            one_line(finding.text, finding.remedy, finding.code),
             '' if others is None or finding in others
             else element('ins', ' (new)'))
             for finding in result.findings], class_='findings'))
@@ -531,8 +533,8 @@ def findings(report: 'Summary') -> Markup:
     """Return the part with the findings, the most frequent first."""
     if not report.findings:
         return Markup('')
-    rows = [['%s; %s' % (finding.text, finding.remedy), finding.severity,
-             AGAINST[finding.against], thousands(consoles),
+    rows = [[one_line(finding.text, finding.remedy, finding.code),
+             finding.severity, AGAINST[finding.against], thousands(consoles),
              thousands(len(report.finding_hosts[finding]))]
             for finding, consoles
             in report.findings.most_common(LONGEST_LIST)]

@@ -25,6 +25,7 @@ OPTIONS = ('no_header,no_version,no_serial,no_issuer,no_validity,no_subject,'
            'no_extensions,no_sigdump,no_aux')
 # Seconds.
 TIMEOUT = 10
+CHECK = 'check the certificate on the host'
 # Characters of a name, which the owner chose.
 LONGEST = 1000
 
@@ -61,7 +62,7 @@ def describe(der: bytes) -> 'documents.Certificate':
     except OSError as error:
         raise programs.cannot_run(OPENSSL, error)
     except subprocess.TimeoutExpired:
-        raise UserError('openssl timed out reading the certificate', '',
+        raise UserError('openssl timed out reading the certificate', CHECK,
                         'certificate-timeout')
     lines = process.stdout.decode('utf-8', 'replace').split('\n')
     text = '\n'.join(map(clean, lines))
@@ -75,7 +76,7 @@ def describe(der: bytes) -> 'documents.Certificate':
             'signature': _find(' *Signature Algorithm: (.*)', text),
             'sha256': hashlib.sha256(der).hexdigest()}
     except ValueError:
-        raise UserError('OpenSSL cannot read the certificate', '',
+        raise UserError('OpenSSL cannot read the certificate', CHECK,
                         'certificate-unreadable')
 
 

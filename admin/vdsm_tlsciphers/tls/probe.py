@@ -312,10 +312,8 @@ class ServerProbe:
     def _speaks_http(self) -> bool:
         try:
             with self._connection() as connection:
-                stream = Stream(connection,
-                                          time.monotonic() + HTTP_TIMEOUT)
-                stream.send(b'GET / HTTP/1.0\r\n\r\n')
-                return stream.read(5) == b'HTTP/'
+                return Stream(connection, time.monotonic()
+                              + HTTP_TIMEOUT).speaks_http()
         except OSError:
             return False
 

@@ -56,6 +56,14 @@ class Stream:
         data, self.buffer = self.buffer[:length], self.buffer[length:]
         return data
 
+    def speaks_http(self) -> bool:
+        """
+        Send an HTTP request; tell whether the answer begins as HTTP does.
+        Raises as read().
+        """
+        self.send(b'GET / HTTP/1.0\r\n\r\n')
+        return self.read(5) == b'HTTP/'
+
     def _set_timeout(self) -> None:
         left = self.deadline - time.monotonic()
         if left <= 0:

@@ -23,6 +23,8 @@ VENCRYPT = 19
 X509 = (261, 260, 262, 263)
 ANONYMOUS = (258, 257, 259, 264)
 PLAIN = 256
+# What a server can offer beside TLS with a certificate.
+ANONYMOUS_TLS, NO_TLS = 'anonymous TLS', 'no TLS'
 
 
 class NoTLS(Exception):
@@ -43,6 +45,15 @@ class VeNCryptNegotiation:
         self.subtypes: tuple[int, ...] = ()
         self._sent = b''
         self._received = b''
+
+    def unencrypted_offers(self) -> 'list[str]':
+        """Return ANONYMOUS_TLS and NO_TLS where the server offers them."""
+        found = []
+        if any(number in ANONYMOUS for number in self.subtypes):
+            found.append(ANONYMOUS_TLS)
+        if PLAIN in self.subtypes or self.types != [VENCRYPT]:
+            found.append(NO_TLS)
+        return found
 
     def begin(self, stream: 'Stream') -> None:
         """
