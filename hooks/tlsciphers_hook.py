@@ -70,11 +70,11 @@ def test():
     where extra_cpu_flags has it.
     """
     from xml.dom import minidom  # nosec B408 # the sample
-
-    import tlsciphers_domain
+    try:
+        tlsciphers, tlsciphers_domain, _ = load_modules()
+    except ImportError as error:
+        sys.exit('50_emulator: ' + describe(error) % '')
     from tlsciphers_values import PROPERTIES, Refused
-
-    import tlsciphers
     properties = dict((name, os.environ[name]) for name in PROPERTIES
                       if name in os.environ)
     features = ''.join(

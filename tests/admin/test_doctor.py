@@ -159,7 +159,10 @@ FINE = 'ok , built for %s, no modified files'
     ('.el9_5', 'VERSION_ID="4.5"\nPLATFORM_ID="platform:el9"', FINE % 'el9'),
     ('.el7.centos', 'ID="centos"', FINE % 'el7'),
     ('.fc42', 'PLATFORM_ID="platform:f42"', FINE % 'fc42'),
-    ('', 'PLATFORM_ID="platform:el9"', FINE % 'no particular release'),
+    ('', 'ID=debian', FINE % 'no particular release'),
+    ('', "PLATFORM_ID='platform:el9'", 'warning : built for no particular '
+     'release, but this host is el9 install the RPM of this release: .el9 in '
+     'its name'),
     ('.el8', None, FINE % 'el8'),
     ('.el8', 'PLATFORM_ID="platform:el10"', 'warning : built for el8, but '
      'this host is el10 install the RPM of this release: .el10 in its name'),

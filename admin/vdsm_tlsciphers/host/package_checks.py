@@ -51,16 +51,16 @@ def package() -> Finding:
     if bad:
         return Finding(check, FAILED, '%s: modified files: %s' % (
             name, ', '.join(bad)), REINSTALL, 'package')
+    host = el_release()
+    if host and release != host:
+        return Finding(check, WARNING, '%s: built for %s, but this host is %s'
+                       % (name, release, host), 'install the RPM of this '
+                       'release: .%s in its name' % host, 'package')
     if changed:
         return Finding(check, WARNING, '%s: modified documentation or dates: '
                        '%s' % (name, ', '.join(
                            words[-1] for words in changed)), REINSTALL,
                        'package')
-    host = el_release()
-    if match and host and release != host:
-        return Finding(check, WARNING, '%s: built for %s, but this host is %s'
-                       % (name, release, host), 'install the RPM of this '
-                       'release: .%s in its name' % host, 'package')
     return ok(check, '%s, built for %s, no modified files' % (name, release))
 
 
@@ -68,7 +68,7 @@ def el_release() -> 'str | None':
     """Return the release of EL that this host has, such as el8, or None."""
     try:
         with open(OS_RELEASE, encoding='utf-8', errors='replace') as lines:
-            match = re.search(r'(?m)^PLATFORM_ID="?platform:(el\d+)',
+            match = re.search(r'(?m)^PLATFORM_ID=["\']?platform:(el\d+)',
                               lines.read())
     except OSError:
         return None

@@ -175,8 +175,11 @@ def hook_trial(check: str, user: 'pwd.struct_passwd | None') -> Finding:
         refusal = messages.parse(last_line(answer.stderr))
         return Finding(check, FAILED, 'it rejects a known-good test policy: '
                        + refusal.text, REINSTALL, known(refusal, check))
-    if ('priority=' + TRIAL_VNC['priority'] not in answer.stdout
-            or EMULATOR not in answer.stdout):
+    # The XML afterwards, not what vdsm.log would have.
+    after = answer.stdout.partition('After:')[2].partition('vdsm.log: ')[0]
+    if [text for text in ('value="ciphers=' + TRIAL_SPICE['ciphers'],
+                          'value="priority=' + TRIAL_VNC['priority'], EMULATOR)
+            if text not in after]:
         return Finding(check, FAILED, 'its output is not that of the hook: it '
                        'does not set a known-good test policy', REINSTALL,
                        'not-the-hook')
