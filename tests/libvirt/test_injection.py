@@ -641,7 +641,8 @@ def hook(tmp_path: pathlib.Path) -> RunOnBytes:
         assert process.returncode == 2
         assert result == xml
         # In the engine's event it stands as the repr of a bytes object.
-        assert re.fullmatch(rb'tls\w+: [ !#-&(-\[\]-~]+\n', process.stderr)
+        assert re.fullmatch(rb'(vdsm-hook-)?tls\w+: [ !#-&(-\[\]-~]+\n',
+                            process.stderr)
         return None
 
     return hook

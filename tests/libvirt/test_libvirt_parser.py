@@ -370,7 +370,7 @@ def run_hook(xml: bytes, properties: dict[str, str],
         [HOOK], check=True, stderr=subprocess.PIPE,
         env=support.hook_environment(path, **properties)).stderr.decode()
     return path.read_bytes(), {display.lower() for display in re.findall(
-        '(?m)^tlsciphers: the (SPICE|VNC) console ', said)}
+        '(?m)^vdsm-hook-tlsciphers: the (SPICE|VNC) console ', said)}
 
 
 def check_domain(domain: Domain, connection: libvirt.virConnect,

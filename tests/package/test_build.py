@@ -68,22 +68,23 @@ def test_what_configure_is_told_arrives_in_the_files(
     hook = (root / 'srv/hooks/before_vm_start/50_emulator').read_text()
     wrapper = (root / 'opt/a_b/libexec/qemu-kvm-modified').read_text()
     share = root / 'opt/a_b/share'
-    module, _, values_module, wrapper_module = (
-        (share / 'vdsm-hook-tlsciphers' / (name + '.py')).read_text()
-        for name in builds.MODULES)
+    modules = {
+        name: (share / 'vdsm-hook-tlsciphers' / (name + '.py')).read_text()
+        for name in builds.MODULES}
     assert hook.startswith('#!/opt/python -Ss\n')
     assert wrapper.startswith('#!/opt/python -ESs\n')
     assert "QEMU_KVM = '/opt/qemu'" in wrapper
-    assert "QEMU_KVM = '/opt/qemu'" in module
-    assert "\nOPENSSL = '/opt/openssl'" in values_module
-    assert "\nGNUTLS_CLI = '/opt/gnutls'" in values_module
-    assert "OPENSSL_CONF = '/opt/conf'" in wrapper_module
+    assert "QEMU_KVM = '/opt/qemu'" in modules['tlsciphers_host']
+    values = modules['tlsciphers_values']
+    assert "\nOPENSSL = '/opt/openssl'" in values
+    assert "\nGNUTLS_CLI = '/opt/gnutls'" in values
+    assert "OPENSSL_CONF = '/opt/conf'" in modules['tlsciphers_wrapper']
     for text in hook, wrapper:
         assert "PKGDATADIR = '/opt/a_b/share/vdsm-hook-tlsciphers'" in text
-    for text in hook, module:
+    for text in hook, modules['tlsciphers_config']:
         assert "HOST_DEFAULT = '/etc/vdsm/tlsciphers.conf'" in text
     assert ("EMULATOR = '/srv/hooks/qemu-kvm-wrapper/qemu-kvm-modified'"
-            in module)
+            in modules['tlsciphers_host'])
     package = bz2.decompress(
         (share / 'selinux/packages/tlsciphers.pp.bz2').read_bytes())
     for path in (b'/opt/a_b/libexec/qemu-kvm-modified',

@@ -26,8 +26,8 @@ def test_write_and_restore_that_both_fail_are_said(
     with mock.patch.dict(os.environ, _hook_domxml=gone):
         with pytest.raises(policy.Refused) as refusal:
             hook['write'](hooking, policy, mock.sentinel.document, b'before')
-    assert 'No space left on device; nor could it be put back' in str(
-        refusal.value)
+    assert 'No space left on device (and restoring it failed)' in (
+        refusal.value.text)
 
 
 def test_broken_module_is_one_line(newest_installation: support.Installation,
