@@ -220,11 +220,12 @@ def enforce(hooking, policy, domain, host):
             raise
         return [policy.host_default_ignored(refusal)]
     domain.remove(guard)
-    if (settings and domain.set_policy(document, settings)) or guard:
-        if domain.read_policy(document) != settings:
-            raise policy.Refused('the policy did not get into the domain XML',
-                                 'dnf reinstall vdsm-hook-tlsciphers',
-                                 'package-damaged', prefix=policy.PACKAGE)
+    changed = settings and domain.set_policy(document, settings)
+    if changed and domain.read_policy(document) != settings:
+        raise policy.Refused('the policy did not get into the domain XML',
+                             'dnf reinstall vdsm-hook-tlsciphers',
+                             'package-damaged', prefix=policy.PACKAGE)
+    if changed or guard:
         # In UTF-16 a zero byte stands between the two.
         if b'&#' in before.replace(b'\0', b''):
             document = domain.ExactDocument(document)

@@ -273,6 +273,17 @@ def test_module_without_what_it_had_is_a_damaged_package(
     assert support.code_of(line) == 'package-damaged'
 
 
+def test_policy_of_another_hook_keeps_no_vm_without_a_console_from_starting(
+        newest_hook: Hook) -> None:
+    xml = guarded(HEADLESS).replace(
+        '</domain>', '<q:commandline xmlns:q="http://libvirt.org/schemas/'
+        'domain/qemu/1.0"><q:arg value="-vdsm-tls"/><q:arg '
+        'value="groups=P-256"/></q:commandline></domain>')
+    changed, _ = newest_hook.change(xml, extra_cpu_flags=GUARD)
+    assert 'feature name="vdsm-tls"' not in changed
+    assert changed.count('vdsm-tls') == 1
+
+
 @pytest.mark.parametrize('name', [
     'module', 'config_module', 'domain_module', 'hook_module', 'host_module',
     'values_module'])
