@@ -17,6 +17,7 @@ from tlsciphers_config import (
     profile_names,
     read_host_default,
 )
+from tlsciphers_domain import consoles_of, display_of
 from tlsciphers_values import (
     BEST_EFFORT,
     KEYS,
@@ -33,9 +34,7 @@ from tlsciphers_values import (
     check_protocols,
     check_suites,
     check_versions_and_groups,
-    consoles_of,
     counts_for,
-    display_of,
     has_key_exchange,
     has_static_rsa,
     knows_groups,

@@ -15,8 +15,6 @@ from tlsciphers_values import (
     PACKAGE,
     REQUIREMENT,
     Refused,
-    consoles_of,
-    display_of,
     printable,
 )
 
@@ -28,6 +26,16 @@ GUARD = 'vdsm-tls'
 # Types of <graphics>, and of -display, that listen nowhere.
 LOCAL_DISPLAYS = frozenset(('cocoa', 'curses', 'desktop', 'egl-headless',
                             'gtk', 'none', 'sdl'))
+
+
+def display_of(setting):
+    """Return the display ('spice', 'vnc') that one of SETTINGS is for."""
+    return 'vnc' if setting == 'tlspriority' else 'spice'
+
+
+def consoles_of(displays):
+    """Return those of displays (of str) that a policy is for, as a list."""
+    return [display for display in ('spice', 'vnc') if display in displays]
 
 
 def displays(document):

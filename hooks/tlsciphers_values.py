@@ -122,16 +122,6 @@ class Refused(Exception):
             self.code)
 
 
-def display_of(setting):
-    """Return the display ('spice', 'vnc') that one of SETTINGS is for."""
-    return 'vnc' if setting == 'tlspriority' else 'spice'
-
-
-def consoles_of(displays):
-    """Return those of displays (of str) that a policy is for, as a list."""
-    return [display for display in ('spice', 'vnc') if display in displays]
-
-
 def printable(text, limit=60):
     """
     Return at most limit characters of text (a str) for a message: ASCII
