@@ -12,6 +12,10 @@ Only the requested one is imported, and it imports in its functions what
 typing.
 """
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from tlsciphers_values import Refused
+
 VERSION = '@VERSION@'
 
 # Exit statuses.
@@ -33,6 +37,11 @@ class UserError(Exception):
         self.text = text
         self.remedy = remedy
         self.code = code
+
+    @classmethod
+    def of(cls, refusal: 'Refused') -> 'UserError':
+        """Return the same message, of a refusal by hook or wrapper."""
+        return cls(refusal.text, refusal.remedy, refusal.code)
 
     @property
     def reason(self) -> str:

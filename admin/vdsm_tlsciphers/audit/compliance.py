@@ -199,7 +199,7 @@ def _check_value(key: str, value: str) -> None:
     try:
         tlsciphers_values.check_characters(name, value[:LONGEST_VALUE])
     except tlsciphers_values.Refused as refusal:
-        raise UserError(refusal.text, refusal.remedy, refusal.code)
+        raise UserError.of(refusal)
     if len(value) > LONGEST_VALUE:
         raise UserError('%s: a value of %d characters' % (key, len(value)),
                         'scan that host again', 'value-too-long')
@@ -279,7 +279,7 @@ def read_baseline(name: str) -> 'dict[str, str] | None':
     try:
         sections = tlsciphers_config.read_host_default()
     except tlsciphers_values.Refused as refusal:
-        raise UserError(refusal.text, refusal.remedy, refusal.code)
+        raise UserError.of(refusal)
     if 'profile ' + name not in sections:
         raise UserError('--baseline %s: no such profile' % name, 'use one of '
                         '%s, or add [profile %s] to %s' % (

@@ -173,7 +173,7 @@ def check(properties: 'dict[str, str]', vm: 'domains.VM | None',
         settings, notes = next_start.settle(properties, vm)
     except Refused as refusal:
         if refusal.kind == tlsciphers_values.CANNOT_ASK:
-            raise UserError(refusal.text, refusal.remedy, refusal.code)
+            raise UserError.of(refusal)
         refuse(document, vm, refusal, 'hook')
         return document
     if vm:

@@ -89,7 +89,7 @@ class VM:
                             + clean(str(error), 100), DUMPXML,
                             'xml-malformed')
         except tlsciphers_values.Refused as refusal:
-            raise UserError(refusal.text, refusal.remedy, refusal.code)
+            raise UserError.of(refusal)
         domain = self.document.documentElement
         if domain is None or domain.tagName != 'domain':
             raise UserError('not a domain XML: it begins with <%s>' % (

@@ -48,7 +48,7 @@ def written(policy: 'dict[str, str]', path: str,
                 descriptor, *(policy.get(key, '') for key in KEYS))[1]
         yield descriptor, problem and Refused(*problem)
     except Refused as refusal:
-        raise UserError(refusal.text, refusal.remedy, refusal.code)
+        raise UserError.of(refusal)
     except OSError as error:
         raise UserError('%s: %s' % (error.filename or path, error.strerror),
                         'fix this host', 'system-error')
