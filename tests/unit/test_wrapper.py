@@ -12,7 +12,7 @@ import re
 import resource
 import signal
 import subprocess
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Callable
 
 import pytest
 
@@ -412,43 +412,18 @@ def test_missing_emulator_is_named(installation: support.Installation) -> None:
     assert support.code_of(line) == 'qemu-missing'
 
 
-def test_missing_module_is_named(installation: support.Installation) -> None:
-    path = installation.wrapper_module
-    away = path.rename(path.with_name('away'))
-    try:
-        process = subprocess.run(
-            [installation.emulator, '-spice', 'tls-port=1'],
-            env=LIBVIRT_ENVIRONMENT, capture_output=True, text=True)
-    finally:
-        away.rename(path)
-    assert process.returncode == 1
-    line, = process.stderr.splitlines()
-    assert 'tlsciphers_wrapper' in line
-    assert support.code_of(line) == 'package-damaged'
-
-
-@pytest.mark.parametrize('name', ['wrapper_module', 'values_module'])
-def test_module_that_was_cut_off_is_named(
-        installation: support.Installation, name: str) -> None:
+@pytest.mark.parametrize('name, damage', [
+    ('wrapper_module', None), ('wrapper_module', lambda text: ''),
+    *((name, lambda text: text.replace('COMPLETE = True\n', ''))
+      for name in ('wrapper_module', 'values_module'))],
+    ids=['missing', 'empty', 'cut off', 'values cut off'])
+def test_damaged_module_is_named(
+        installation: support.Installation, name: str,
+        damage: Callable[[str], str] | None) -> None:
     path = getattr(installation, name)
-    text = path.read_text()
-    path.write_text(text.replace('COMPLETE = True\n', ''))
-    try:
-        process = subprocess.run(
-            [installation.emulator, '-spice', 'tls-port=1'],
-            env=LIBVIRT_ENVIRONMENT, capture_output=True, text=True)
-    finally:
-        path.write_text(text)
-    assert process.returncode == 1
-    line, = process.stderr.splitlines()
-    assert support.code_of(line) == 'package-damaged'
-
-
-def test_module_that_is_empty_is_named(
-        installation: support.Installation) -> None:
-    path = installation.wrapper_module
     away = path.rename(path.with_name('away'))
-    path.write_text('')
+    if damage:
+        path.write_text(damage(away.read_text()))
     try:
         process = subprocess.run(
             [installation.emulator, '-spice', 'tls-port=1'],
@@ -457,7 +432,8 @@ def test_module_that_is_empty_is_named(
         away.replace(path)
     assert process.returncode == 1
     line, = process.stderr.splitlines()
-    assert line.endswith(' [package-damaged]')
+    assert damage or 'tlsciphers_wrapper' in line
+    assert support.code_of(line) == 'package-damaged'
 
 
 def test_emulator_that_cannot_be_executed_is_named(
