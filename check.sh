@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # check.sh [all|lint|unit|fuzz|coverage|soak|bench]
+# check.sh userlands [RELEASE...]
 #
 # Installs what the tests need and runs them, on a copy of this folder that is
 # removed at the end. "lint" runs the linters, "unit" tests/unit on the
@@ -18,11 +19,18 @@ set -euo pipefail
 what=${1-all}
 case $what in
     all | lint | unit | fuzz | coverage | soak | bench) ;;
+    userlands) shift ;;
     *)
         echo "usage: check.sh [all|lint|unit|fuzz|coverage|soak|bench]" >&2
+        echo "       check.sh userlands [RELEASE...]" >&2
         exit 2
         ;;
 esac
+releases=(bullseye trixie)
+missing=() failed=
+if [ "$what" = userlands ] && [ "$#" -gt 0 ]; then
+    releases=("$@")
+fi
 
 cd "$(dirname "$0")"
 work=$(mktemp -d /tmp/tlsciphers-check.XXXXXX)
@@ -74,13 +82,13 @@ timed() {
     return "$status"
 }
 
-# outcome NAME: wait for it, and show what it printed.
+# outcome NAME: wait for it, and show what it printed. Returns its status.
 outcome() {
     local status=0
     wait "${beside[$1]}" || status=$?
     unset "beside[$1]"
     cat "$work/$1.log"
-    [ "$status" = 0 ] || exit "$status"
+    return "$status"
 }
 
 # python3-pytest is for "make check" without this script.
@@ -92,9 +100,9 @@ if [ "$what" = bench ]; then
         python3-libvirt qemu-system-gui qemu-system-x86 rpm valgrind)
 elif [ "$what" = coverage ]; then
     packages+=(policycoreutils procps python3-libvirt rpm zsh)
-elif [ "$what" = all ] || [ "$what" = soak ]; then
+elif [ "$what" = all ] || [ "$what" = soak ] || [ "$what" = userlands ]; then
     packages+=(cpio createrepo-c debootstrap dnf e2fsprogs faketime
-        gir1.2-gtk-vnc-2.0 gir1.2-spiceclientglib-2.0 git gnupg gvncviewer
+        gir1.2-gtk-vnc-2.0 gir1.2-spiceclientglib-2.0 git gnupg
         iproute2 libvirt-clients libvirt-daemon-system man-db mandoc
         openssh-client
         policycoreutils procps python3-gi python3-libvirt python3-yaml
@@ -130,7 +138,7 @@ quietly ./autogen.sh
 quietly ./configure
 sed -n '/^configure:$/,$p' "$work/log"
 quietly make
-if [ "$what" = all ] || [ "$what" = soak ]; then
+if [ "$what" = all ] || [ "$what" = soak ] || [ "$what" = userlands ]; then
     step "RPM and rpmlint"
     quietly make rpmlint
     rpm=$(echo rpmbuild/RPMS/noarch/*.rpm)
@@ -208,6 +216,27 @@ if [ "$what" = lint ]; then
     exit
 fi
 
+# userland RELEASE part|whole: its rows of the matrix go to a file.
+userland() {
+    local root status=0
+    root=$(tests/userlands/build-root "$1")
+    tests/userlands/enter "$root" tests/userlands/inside "$2" \
+        3>"$work/$1.rows" || status=$?
+    return "$status"
+}
+
+matrix() {
+    local rows release
+    for rows in "$work"/*.rows; do
+        [ -e "$rows" ] || continue
+        release=$(basename "$rows" .rows)
+        while IFS=$'\t' read -r part outcome seconds; do
+            printf '%-10s  %-28s  %-40s  %5d s\n' "$release" "$part" \
+                "$outcome" "$seconds"
+        done <"$rows"
+    done
+}
+
 export FIGURES=$work/figures
 closing_table() {
     step "Figures: what was measured, the figure, its bound"
@@ -241,10 +270,40 @@ if [ "$what" = soak ]; then
     exit
 fi
 
+if [ "$what" = userlands ]; then
+    for release in "${releases[@]}"; do
+        step "Userland $release: its root"
+        tests/userlands/build-root "$release"
+        in_background "$release" userland "$release" whole
+    done
+    for release in "${releases[@]}"; do
+        step "Userland $release"
+        outcome "$release" || failed=yes
+    done
+    if [ "${releases[*]}" = "bullseye trixie" ]; then
+        step "Migration between userlands, and between versions"
+        tests/lab "$rpm" $TEST_PYTHON -m pytest -q --userlands \
+            tests/libvirt/test_userlands.py tests/libvirt/test_versions.py ||
+            failed=yes
+    fi
+    step "Userlands: part, outcome, time"
+    matrix
+    [ -z "$failed" ] || exit 1
+    closing_table
+    exit
+fi
+
 # They have namespaces and guests of their own, and wait for much of the time.
 step "In the background: tests on real VMs, and on nodes with SELinux enforcing"
 in_background nodes $TEST_PYTHON -m pytest -q tests/node --rpm "$rpm"
 in_background vms tests/lab "$rpm" $TEST_PYTHON -m pytest -q tests/libvirt
+for release in "${releases[@]}"; do
+    if tests/userlands/build-root --find "$release"; then
+        in_background "$release" userland "$release" part
+    else
+        missing+=("$release")
+    fi
+done
 
 lint
 
@@ -264,4 +323,16 @@ outcome vms
 
 step "Tests on nodes with SELinux enforcing"
 outcome nodes
+
+for release in "${releases[@]}"; do
+    [[ ! -v beside[$release] ]] || {
+        step "Userland $release, in part"
+        outcome "$release"
+    }
+done
 closing_table
+matrix
+if [ "${#missing[@]}" -gt 0 ]; then
+    echo "NOT TESTED, SINCE THEIR ROOTS ARE NOT HERE: THE LIBRARIES OF" \
+        "${missing[*]^^}. ./check.sh userlands MAKES THEM AND TESTS ALL."
+fi

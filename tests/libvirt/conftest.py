@@ -36,6 +36,19 @@ Write = Callable[[str], object]
 SOCKET_URI = 'qemu+unix:///system?socket=%s/libvirt-sock'
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption('--userlands', action='store_true',
+                     help='the tests that "check.sh userlands" runs')
+
+
+def pytest_ignore_collect(collection_path: pathlib.Path,
+                          config: pytest.Config) -> bool | None:
+    """Leave out what needs userlands, or is for a release."""
+    if collection_path.name in ('test_userlands.py', 'test_versions.py'):
+        return not config.getoption('userlands')
+    return None
+
+
 def pytest_configure(config: pytest.Config) -> None:
     if 'LAB' not in os.environ:
         raise pytest.UsageError('run these tests with tests/lab')
@@ -105,6 +118,34 @@ def second_host(name: str, files: Files | None = None,
     subprocess.run(['tail', '--pid=' + pid, '--sleep-interval=0.1',
                     '--follow', '/dev/null'], check=True)
     shutil.rmtree(root)
+
+
+@contextlib.contextmanager
+def userland_host(release: str, lab: Host) -> Iterator[Host]:
+    """
+    Start a libvirtd (Host) in the userland of a release of Debian, with its
+    own programs and libraries, and the lab's network.
+    """
+    folder = os.environ['LAB']
+    userland, = pathlib.Path(folder, 'cache').glob(
+        'userland-%s-*/complete' % release)
+    with subprocess.Popen(
+            [support.TESTS / 'userlands/enter', '--bind', folder + '=outside',
+             '--bind', '/run/libvirt=libvirt', userland.parent, 'sh', '-ec',
+             'mkdir /lab; LAB_NAME=%s exec tests/lab --inside /lab '
+             '/outside/package.rpm sh -c "echo ready; cat"' % release],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            ) as process:
+        assert process.stdout
+        assert process.stdout.readline() == 'ready\n'
+        first, = pathlib.Path('/proc/%d/task/%d/children' % (
+            process.pid, process.pid)).read_text().split()
+        root = pathlib.Path('/proc', first, 'root')
+        host = Host(SOCKET_URI % (root / 'run/libvirt'), root,
+                    SOCKET_URI % '/libvirt')
+        yield host
+        host.connection.close()
+        # At the end of its input the command ends, and all in there with it.
 
 
 class MakeHost(Protocol):

@@ -6,7 +6,6 @@
 A node: a guest with SELinux enforcing that runs libvirt and QEMU of its own.
 
     node.py shell RPM    a shell in a node where the package is installed
-    node.py clean        remove the cached image
 """
 
 from __future__ import annotations
@@ -320,9 +319,7 @@ def _take_snapshot(image: pathlib.Path) -> None:
 
 
 def main(command: str, *arguments: str) -> None:
-    if command == 'clean':
-        shutil.rmtree(CACHE, ignore_errors=True)
-    elif command == 'shell':
+    if command == 'shell':
         with tempfile.TemporaryDirectory() as directory:
             node = Node(get_image(), pathlib.Path(directory))
             try:

@@ -1,0 +1,116 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""
+Hosts with version 0.3.0 of the package beside hosts with this one: VMs
+migrate between them, and are restored on the other one. Run by "check.sh
+userlands", and with --soak.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import subprocess
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import libvirt
+import pytest
+from conftest import Host, end_all, second_host
+from test_migration import BOTH, migrate, scan
+from test_policies import POLICIES
+
+import support
+
+if TYPE_CHECKING:
+    from conftest import RunHook
+
+OLD_RPM = support.DATA / 'vdsm-hook-tlsciphers-0.3.0-1.noarch.rpm'
+# What runs at a VM's start.
+INSTALLED = (support.HOOK, support.WRAPPER,
+             '/usr/share/vdsm-hook-tlsciphers')
+
+
+@pytest.fixture(scope='module')
+def old_host(lab: Host, tmp_path_factory: pytest.TempPathFactory,
+             ) -> Iterator[Host]:
+    """A second libvirtd (Host), with version 0.3.0."""
+    folder = tmp_path_factory.mktemp('old')
+    folder.parent.chmod(0o755)
+    folder.chmod(0o755)
+    subprocess.run(['sh', '-ec', 'rpm2cpio "$0" | cpio -idm --quiet', OLD_RPM],
+                   cwd=folder, check=True)
+    with second_host('old', {path: str(folder) + path
+                             for path in INSTALLED}) as host:
+        yield host
+
+
+@pytest.fixture
+def empty(lab: Host, old_host: Host) -> Iterator[None]:
+    yield
+    for host in lab, old_host:
+        end_all(host)
+
+
+def run_old_hook(host: Host, folder: pathlib.Path, xml: str,
+                 **properties: str) -> str:
+    """Do to a domain XML what the hook of 0.3.0 does."""
+    path = folder / 'domain.xml'
+    path.write_text(xml)
+    subprocess.run(
+        ['nsenter', '--target', (host.root / 'pid').read_text().strip(),
+         '--mount', support.HOOK], check=True, stderr=subprocess.PIPE,
+        env=support.hook_environment(path, **properties))
+    return path.read_text()
+
+
+@pytest.mark.parametrize('name', POLICIES)
+def test_policy_holds_from_one_version_to_the_other_and_back(
+        empty: None, lab: Host, old_host: Host, run_hook: RunHook,
+        tmp_path: pathlib.Path, figure: support.Figure, name: str) -> None:
+    properties, spice, vnc, groups = POLICIES[name]
+    changed = []
+    for source, destination, xml in (
+            (old_host, lab, run_old_hook(old_host, tmp_path, BOTH,
+                                         **properties)),
+            (lab, old_host, run_hook(BOTH, **properties))):
+        domain = source.connection.createXML(xml)
+        for host in destination, source:
+            domain = migrate(domain, host, 'direct')
+            found = scan(domain)
+            changed.append(found[:2] != (spice, vnc) or (
+                groups is not None and found.groups != set(groups)))
+        domain.destroy()
+    figure('0.3.0 and this version: consoles with another policy, ' + name,
+           sum(changed), 0)
+    assert not any(changed)
+
+
+def test_guarded_vm_migrates_to_the_old_version_and_back(
+        empty: None, lab: Host, old_host: Host, run_hook: RunHook) -> None:
+    properties, spice, vnc, _ = POLICIES['profile intermediate']
+    domain = lab.connection.createXML(run_hook(
+        support.guarded(BOTH), extra_cpu_flags='+vdsm-tls', **properties))
+    for host in old_host, lab:
+        domain = migrate(domain, host, 'peer to peer',
+                         uri=old_host.lab_uri if host is lab else None)
+        assert scan(domain)[:2] == (spice, vnc)
+
+
+@pytest.mark.parametrize('saves', ['old', 'new'])
+def test_saved_vm_is_restored_by_the_other_version(
+        empty: None, lab: Host, old_host: Host, run_hook: RunHook,
+        folder: pathlib.Path, tmp_path: pathlib.Path, saves: str) -> None:
+    properties, spice, vnc, _ = POLICIES['both versions']
+    if saves == 'old':
+        source, destination = old_host, lab
+        xml = run_old_hook(old_host, tmp_path, BOTH, **properties)
+    else:
+        source, destination = lab, old_host
+        xml = run_hook(BOTH, **properties)
+    source.connection.createXML(xml).save(str(folder / 'saved'))
+    destination.connection.restore(str(folder / 'saved'))
+    domain = destination.connection.lookupByName('lab')
+    assert domain.state() == [libvirt.VIR_DOMAIN_RUNNING,
+                              libvirt.VIR_DOMAIN_RUNNING_RESTORED]
+    assert scan(domain)[:2] == (spice, vnc)
