@@ -60,6 +60,9 @@ CHARACTER_NAMES = {
     ',': 'a comma', ';': 'a semicolon', ' ': 'a space', '\t': 'a tab',
     '\n': 'a line break', '\r': 'a carriage return', '\0': 'a NUL',
     '"': 'a double quote', "'": 'a single quote', '\\': 'a backslash'}
+# Of a priority string's elements GnuTLS reads 48 or more, by its version; a
+# keyword (@SYSTEM) may stand for many.
+SURELY_READ = 32
 BEGIN_WITH_NORMAL = 'begin with NORMAL and remove what is not wanted'
 PROTOCOLS = ('TLSv1.2', 'TLSv1.3', 'TLSv1.2:TLSv1.3')
 # libspice (RedSSLParameters) holds a list in 256 bytes and drops the rest
@@ -87,6 +90,9 @@ PROBE_SUITES = ('TLS_AES_256_GCM_SHA384', 'TLS_AES_128_GCM_SHA256')
 # The environment of hook and command: that of the emulator, as far as the
 # libraries care for it. The wrapper asks in its own (None).
 CLEAN = {'LC_ALL': 'C'}
+
+# What it has been answered there: {(program, arguments): (status, lines)}.
+ANSWERS = {}
 
 # What a message begins with that is about no property.
 PACKAGE = 'vdsm-hook-tlsciphers: '
@@ -572,6 +578,8 @@ def is_read_to_its_end(value, environment=CLEAN):
     Tell whether GnuTLS reads a priority string (str) to its end: it drops,
     without a word, what follows so many elements.
     """
+    if value.count(':') < SURELY_READ and '@' not in value:
+        return True
     # If it reads the first of these, too, no version of TLS is left.
     status, lines = ask(GNUTLS_CLI, (
         '--priority=%s:-VERS-TLS-ALL:-VERS-DTLS-ALL' % value, '--list'),
@@ -629,6 +637,9 @@ def ask(program, arguments, environment=CLEAN):
         Refused (CANNOT_ASK): it cannot be run, was killed, or this host has
             no room.
     """
+    question = program, arguments
+    if environment is CLEAN and question in ANSWERS:
+        return ANSWERS[question]
     try:
         status, lines = run(program, arguments, environment,
                             arguments[0] != 'ciphers')
@@ -644,6 +655,8 @@ def ask(program, arguments, environment=CLEAN):
             remedy = 'let every user run it (chmod a+rx)'
         raise Refused('cannot check the values: ' + printable(reason, 200),
                       remedy, 'cannot-run', CANNOT_ASK, PACKAGE)
+    if environment is CLEAN:
+        ANSWERS[question] = status, lines
     return status, lines
 
 

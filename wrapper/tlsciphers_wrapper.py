@@ -625,22 +625,16 @@ def configure_openssl(settings, arrives):
             if key in settings]
     if not keys:
         return
-    for key, check in (('groups', usable_groups), ('ciphersuites',
-                                                   usable_suites)):
-        if key in settings and not passes(settings, [key], arrives, check,
-                                          settings):
-            configure_openssl(settings, arrives)
-            return
-    ciphersuites, protocols, groups = [
-        settings.get(key, (None, ''))[1]
-        for key in ('ciphersuites', 'protocols', 'groups')]
+    if 'groups' in settings and not passes(settings, ['groups'], arrives,
+                                           usable_groups, settings):
+        configure_openssl(settings, arrives)
+        return
     descriptor = anonymous_file()
     try:
         path = '/proc/self/fd/%d' % descriptor
         posix.stat(path)
         set_openssl_conf(path.encode('ascii'))
-        offered, problem = write_configuration(descriptor, ciphersuites,
-                                               protocols, groups)
+        offered, problem = write_policy(descriptor, path, settings, arrives)
         if not problem and not make_read_only(descriptor, path):
             remedy = ('run QEMU as a user of its own (user in '
                       '/etc/libvirt/qemu.conf), or update Python to 3.8')
@@ -648,8 +642,10 @@ def configure_openssl(settings, arrives):
                 'QEMU runs as a user who can change the file that carries the '
                 'policy, and this Python cannot seal it', remedy,
                 'policy-not-sealed')
-        if not problem and passes(settings, keys, arrives, has_tls13_suite,
-                                 offered, protocols):
+        keys = [key for key in keys if key in settings]
+        if not problem and keys and passes(
+                settings, keys, arrives, has_tls13_suite, offered,
+                settings.get('protocols', (None, ''))[1]):
             note('QEMU gets OPENSSL_CONF with ' + ' '.join(
                 '%s=%s' % (key, settings[key][1]) for key in keys),
                 'policy-applied')
@@ -661,6 +657,29 @@ def configure_openssl(settings, arrives):
     posix.close(descriptor)
     if problem:
         give_up(settings, keys, *problem)
+
+
+def write_policy(descriptor, path, settings, arrives):
+    """
+    Write the configuration for the settings to a file (with its path in
+    /proc). Returns as write_configuration().
+    """
+    values = [settings.get(key, (None, ''))[1]
+              for key in ('ciphersuites', 'protocols', 'groups')]
+    offered, problem = write_configuration(descriptor, *values,
+                                           options=('-s',))
+    if not problem or not values[0]:
+        return offered, problem
+    # The suites may be why: these questions are asked only then.
+    set_openssl_conf(None)
+    if not passes(settings, ['ciphersuites'], arrives, usable_suites,
+                  settings):
+        values[0] = ''
+    if values == ['', '', '']:
+        return None, None
+    set_openssl_conf(path.encode('ascii'))
+    # A VM that arrives may have suites that are never negotiated.
+    return write_configuration(descriptor, *values)
 
 
 def usable_groups(settings):
@@ -707,11 +726,13 @@ def set_openssl_conf(path):
         posix.putenv(b'OPENSSL_CONF', path)
 
 
-def write_configuration(descriptor, ciphersuites, protocols, groups):
+def write_configuration(descriptor, ciphersuites, protocols, groups,
+                        options=()):
     """
     Write the configuration that QEMU's OpenSSL will read. Returns the TLS 1.3
     suites that are left (list of str, not known: None), and either None, or
-    why it would not take effect, the remedy, and the message's code.
+    why it would not take effect, the remedy, and the message's code. With the
+    options ('-s',) it counts only those that are negotiated.
     """
     commands = ''
     if protocols:
@@ -737,11 +758,12 @@ def write_configuration(descriptor, ciphersuites, protocols, groups):
                   'sections there')
         return None, ('%s cannot be evaluated: %s' % (
             path, printable(str(error))), remedy, 'host-openssl-conf')
-    offered = takes_effect(descriptor, host + chain + commands, ciphersuites)
+    offered = takes_effect(descriptor, host + chain + commands, ciphersuites,
+                           options)
     if offered is not None:
         return offered, None
-    if takes_effect(descriptor, section_chain({}) + commands,
-                    ciphersuites) is None:
+    if takes_effect(descriptor, section_chain({}) + commands, ciphersuites,
+                    options) is None:
         remedy = ('remove the properties tlsprotocols, tlsgroups and '
                   'tlsprofile from the VM')
         return None, ('OpenSSL of this host has no such settings'
@@ -752,7 +774,7 @@ def write_configuration(descriptor, ciphersuites, protocols, groups):
         note('%s is malformed and OpenSSL ignores it; only the policy counts'
              % path, 'host-openssl-conf-malformed')
         return takes_effect(descriptor, section_chain({}) + commands,
-                            ciphersuites), None
+                            ciphersuites, options), None
     remedy = 'correct that file, or the one that it includes'
     line = offending_line(descriptor, host, chain)
     return None, ('OpenSSL rejects %s of this host%s, which the policy is '
@@ -773,11 +795,12 @@ def offending_line(descriptor, host, chain):
     return ''
 
 
-def takes_effect(descriptor, configuration, ciphersuites):
+def takes_effect(descriptor, configuration, ciphersuites, options=()):
     """
     Write a configuration, whose last section is open, with the TLS 1.3 suites
     (if any). Returns the suites (list of str) that OpenSSL then offers for
-    TLS 1.3, or None where it does not take all of the configuration.
+    TLS 1.3, or None where it does not take all of the configuration; options
+    as for write_configuration().
     """
     # Two different lists of suites, one after the other: if OpenSSL offers
     # each, they come from here. They stand last: OpenSSL 1.1.1 stops at the
@@ -785,7 +808,8 @@ def takes_effect(descriptor, configuration, ciphersuites):
     proof = PROBE_SUITES[ciphersuites == PROBE_SUITES[0]]
     if try_configuration(descriptor, configuration, proof) != [proof]:
         return None
-    offered = try_configuration(descriptor, configuration, ciphersuites)
+    offered = try_configuration(descriptor, configuration, ciphersuites,
+                                options)
     if ciphersuites:
         if offered != ciphersuites.split(':'):
             return None
@@ -798,10 +822,11 @@ def takes_effect(descriptor, configuration, ciphersuites):
     return offered
 
 
-def try_configuration(descriptor, configuration, ciphersuites):
+def try_configuration(descriptor, configuration, ciphersuites, options=()):
     """
     Write a configuration with TLS 1.3 suites (if any). Returns those (list of
-    str) that OpenSSL then offers, None where it cannot read just that.
+    str) that OpenSSL then offers, None where it cannot read just that;
+    options as for write_configuration().
     """
     if ciphersuites:
         configuration += 'Ciphersuites = %s\n' % ciphersuites
@@ -813,7 +838,7 @@ def try_configuration(descriptor, configuration, ciphersuites):
     with open('/proc/self/fd/%d' % descriptor, 'rb', 0) as handed_over:
         if handed_over.read() != text:
             return None
-    return offered_suites(ask(OPENSSL, ('ciphers',), None)[1])
+    return offered_suites(ask(OPENSSL, ('ciphers',) + options, None)[1])
 
 
 def anonymous_file():

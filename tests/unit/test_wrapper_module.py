@@ -250,7 +250,7 @@ def test_host_file_that_cannot_be_read_is_named(
             assert wrapper['write_configuration'](3, '', '', 'G') == (
                 True, None)
         takes_effect.assert_called_once_with(
-            3, wrapper['section_chain']({}) + 'Groups = G\n', '')
+            3, wrapper['section_chain']({}) + 'Groups = G\n', '', ())
         assert [line.rpartition(' ')[2] for line in said] == codes
 
 
