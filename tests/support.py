@@ -48,6 +48,10 @@ WRAPPER = '/usr/libexec/qemu-kvm-modified'
 EMULATOR = '/usr/libexec/vdsm/hooks/qemu-kvm-wrapper/qemu-kvm-modified'
 QEMU_KVM = '/usr/libexec/qemu-kvm'
 
+# Set where the tests run in a userland (tests/userlands), which has no
+# stand-ins: it is what they stand for.
+IN_USERLAND = 'USERLAND' in os.environ
+
 # Those of EL7 to EL10, or others for a quick run.
 TARGET_PYTHONS = tuple(
     os.environ.get('TEST_PYTHONS', '2.7 3.6 3.9 3.12').split())
@@ -295,6 +299,14 @@ def read_arguments(name: str) -> list[bytes]:
 
 
 @functools.cache
+def openssl_version() -> tuple[int, ...]:
+    """Return the version of this machine's OpenSSL, like (3, 0)."""
+    answer = subprocess.run(['openssl', 'version'], capture_output=True,
+                            text=True, check=True).stdout
+    return tuple(map(int, answer.split()[1].split('.')[:2]))
+
+
+@functools.cache
 def suites(cipher_list: str, *options: str) -> tuple[str, ...]:
     """Return the suites (tuple) of a list as `openssl ciphers` has them."""
     answer = subprocess.run(
@@ -405,11 +417,9 @@ def run_hooks(domxml: pathlib.Path, **properties: str) -> str:
 def lab_rpm(*arguments: str | pathlib.Path,
             ) -> subprocess.CompletedProcess[str]:
     """Run rpm on the database of the lab; return the process."""
-    debian = (['--force-debian'] if os.path.exists('/etc/debian_version')
-              else [])
     return subprocess.run(
-        ['rpm', '--dbpath', os.environ['LAB'] + '/rpmdb', *debian,
-         *map(str, arguments)], check=True, capture_output=True, text=True)
+        [*os.environ['LAB_RPM'].split(), *map(str, arguments)], check=True,
+        capture_output=True, text=True)
 
 
 def read_vm_log(name: str, root: str | pathlib.Path = '/') -> str:
@@ -459,13 +469,22 @@ def handshake(port: int, version: str, *options: str) -> bool:
     # machine hold it back.
     client = subprocess.run(
         ['openssl', 's_client', '-connect', '127.0.0.1:%d' % port,
-         '-no-CAfile', '-no-CApath', '-no-CAstore', TLS_VERSIONS[version],
-         *options], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+         *_without_trust(), TLS_VERSIONS[version], *options], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE, env={**os.environ, 'OPENSSL_CONF': os.devnull},
         timeout=20)
     if b'connect:errno=' in client.stderr:
         raise ConnectionError('nothing listens at port %d' % port)
     return client.returncode == 0
+
+
+@functools.cache
+def _without_trust() -> list[str]:
+    """Return options of s_client (list of str) with which it reads no CA."""
+    answer = subprocess.run(['openssl', 's_client', '-help'],
+                            capture_output=True, text=True)
+    # 1.1.1 has no stores.
+    return [option for option in ('-no-CAfile', '-no-CApath', '-no-CAstore')
+            if re.search('(?m)^ %s ' % option, answer.stdout + answer.stderr)]
 
 
 def accepts(port: int, suite: str, version: str = 'TLSv1.2') -> bool:

@@ -24,15 +24,19 @@ from standin import openssl111, openssl_cnf
 TLS12 = ('ECDHE-RSA-AES256-GCM-SHA384', 'ECDHE-RSA-AES128-SHA256',
          'ECDHE-RSA-AES128-SHA', 'AES256-GCM-SHA384', 'AES128-SHA')
 GROUPS = ('X25519', 'P-256', 'P-384', 'P-521')
-EL = [(release, policy) for release in openssl_cnf.RELEASES
-      for policy in openssl_cnf.POLICIES]
+# The library of this machine, and where that is a newer one, 1.1.1 as well.
+OLD, NEW = '1.1.1', '3 and later'
+HERE = NEW if support.openssl_version() > (3,) else OLD
+VERSIONS = [HERE] if support.IN_USERLAND else [NEW, OLD]
 # A host's configuration, and the versions of OpenSSL that may meet it.
-HOSTS = ([('3.0', *host) for host in EL]
-         + [('1.1.1', 'el8', policy) for policy in openssl_cnf.POLICIES]
-         + [(version, name, None) for version in ('3.0', '1.1.1')
-            for name in ('debian12', 'tls13', 'options', 'missing')
-            # 1.1.1 has no providers.
-            if (version, name) != ('1.1.1', 'debian12')])
+HOSTS = [host for host in [
+    *((NEW, release, policy) for release in openssl_cnf.RELEASES
+      for policy in openssl_cnf.POLICIES),
+    *((OLD, 'el8', policy) for policy in openssl_cnf.POLICIES),
+    *((version, name, None) for version in (NEW, OLD)
+      for name in ('debian12', 'tls13', 'options', 'missing')
+      # 1.1.1 has no providers.
+      if (version, name) != (OLD, 'debian12'))] if host[0] in VERSIONS]
 
 
 class Host:
@@ -50,7 +54,7 @@ class Host:
         libraries = None
         openssl = pathlib.Path('/usr/bin/openssl')
         root.mkdir()
-        if version == '1.1.1':
+        if version != HERE:
             libraries = openssl111.find_libraries()
             assert libraries, 'psycopg2-binary is missing'
             openssl = root / 'openssl'
@@ -158,7 +162,9 @@ def test_what_the_policy_does_not_name_stays_as_the_host_has_it(
 
 
 @pytest.mark.parametrize('version, policy', [
-    ('1.1.1', 'DEFAULT'), ('3.0', 'DEFAULT'), ('3.0', 'FUTURE')])
+    (version, policy) for version, policy in (
+        (OLD, 'DEFAULT'), (NEW, 'DEFAULT'), (NEW, 'FUTURE'))
+    if version in VERSIONS])
 def test_policy_wins_over_what_the_host_says_of_the_same(
         make_host: MakeHost, version: str, policy: str) -> None:
     host = make_host(version, 'el8', policy)
@@ -171,7 +177,7 @@ def test_policy_wins_over_what_the_host_says_of_the_same(
         assert groups(port) == ['P-521']
 
 
-@pytest.mark.parametrize('version', ['3.0', '1.1.1'])
+@pytest.mark.parametrize('version', VERSIONS)
 @pytest.mark.parametrize('damage', ['malformed', 'unreadable', 'undefined',
                                     'included'])
 def test_file_that_openssl_ignores_does_not_weaken_a_policy(
@@ -200,7 +206,7 @@ def test_file_that_openssl_ignores_does_not_weaken_a_policy(
     ('unreadable', '[host-openssl-conf-unreadable]'), ('missing', '')])
 def test_log_says_where_the_hosts_file_does_not_count(
         make_host: MakeHost, name: str, note: str) -> None:
-    host = make_host('3.0', 'missing' if name == 'missing' else 'malformed')
+    host = make_host(HERE, 'missing' if name == 'missing' else 'malformed')
     if name == 'unreadable':
         host.conf.unlink()
         host.conf.mkdir()
@@ -214,10 +220,11 @@ def test_log_says_where_the_hosts_file_does_not_count(
         [True] if note else [])
 
 
+@pytest.mark.skipif(OLD not in VERSIONS, reason='needs OpenSSL 1.1.1')
 def test_mistake_in_the_hosts_section_stops_the_start_on_1_1_1(
         make_host: MakeHost) -> None:
     """There OpenSSL reads nothing after it, so nothing of ours."""
-    host = make_host('1.1.1', 'el8', 'DEFAULT')
+    host = make_host(OLD, 'el8', 'DEFAULT')
     back_end = host.conf.parents[2] / (
         'crypto-policies/back-ends/opensslcnf.config')
     back_end.write_text(back_end.read_text() + 'NoSuchCommand = 1\n')
@@ -233,9 +240,10 @@ def test_mistake_in_the_hosts_section_stops_the_start_on_1_1_1(
         assert 'TLSv1.3' in versions(port)
 
 
+@pytest.mark.skipif(NEW not in VERSIONS, reason='needs OpenSSL 3')
 def test_mistake_in_the_hosts_section_does_no_harm_on_3_0(
         make_host: MakeHost) -> None:
-    host = make_host('3.0', 'el8', 'DEFAULT')
+    host = make_host(NEW, 'el8', 'DEFAULT')
     back_end = host.conf.parents[2] / (
         'crypto-policies/back-ends/opensslcnf.config')
     back_end.write_text(back_end.read_text() + 'NoSuchCommand = 1\n')
@@ -250,7 +258,7 @@ def test_mistake_in_the_hosts_section_does_no_harm_on_3_0(
 def test_file_that_cannot_be_followed_stops_the_start(
         make_host: MakeHost, text: str | None) -> None:
     """Our section in the wrong place would undo what the host forbids."""
-    host = make_host('3.0', 'variables')
+    host = make_host(HERE, 'variables')
     if text:
         host.conf.write_text(text)
     line = host.refusal('protocols=TLSv1.2')
@@ -258,7 +266,7 @@ def test_file_that_cannot_be_followed_stops_the_start(
     assert support.code_of(line.rstrip()) == 'host-openssl-conf'
 
 
-@pytest.mark.parametrize('version', ['3.0', '1.1.1'])
+@pytest.mark.parametrize('version', VERSIONS)
 @pytest.mark.parametrize('text', [
     'openssl_conf = a\r\n[ a ] # comment\r\nssl_conf=b # comment\r\n'
     '[b]\r\nsystem_default=missing\r\n[c]\r\nMinProtocol = TLSv1.3\r\n'
@@ -283,7 +291,7 @@ def test_hosts_own_section_is_found(
         assert suites(port) == ['TLS_AES_128_GCM_SHA256']
 
 
-@pytest.mark.parametrize('version', ['3.0', '1.1.1'])
+@pytest.mark.parametrize('version', VERSIONS)
 @pytest.mark.parametrize('setting, named', [
     ('ciphersuites=TLS_AES_256_GCM_SHA384:TLS_NOSUCH', ': TLS_NOSUCH: '),
     ('groups=X25519:P-257', 'groups: P-257: '),
@@ -314,7 +322,7 @@ def test_openssl_conf_of_the_vm_is_replaced(make_host: MakeHost,
     other = tmp_path / 'other.cnf'
     other.write_text('openssl_conf = a\n[a]\nssl_conf = b\n[b]\n'
                      'system_default = c\n[c]\nMaxProtocol = TLSv1.2\n')
-    host = make_host('3.0', 'el8', 'DEFAULT')
+    host = make_host(HERE, 'el8', 'DEFAULT')
     with host.popen('ciphersuites=TLS_AES_256_GCM_SHA384',
                     environment={'OPENSSL_CONF': str(other)}) as process:
         assert process.stdout
@@ -333,7 +341,7 @@ def test_openssl_conf_of_the_vm_is_replaced(make_host: MakeHost,
 def test_openssl_without_such_a_configuration_is_named(
         tmp_path: pathlib.Path, make_host: MakeHost) -> None:
     """A stand-in for OpenSSL 1.0.2, which is not here."""
-    host = make_host('3.0', 'el8', 'DEFAULT')
+    host = make_host(HERE, 'el8', 'DEFAULT')
     old = tmp_path / 'old'
     old.write_text('#!/bin/sh\n[ "$1" = version ] && '
                    'echo "OpenSSL 1.0.2k-fips" && exit\n'
@@ -353,7 +361,7 @@ def test_openssl_without_such_a_configuration_is_named(
 
 def test_nothing_is_left_on_disk_and_the_file_can_be_read_later(
         make_host: MakeHost) -> None:
-    host = make_host('3.0', 'el8', 'DEFAULT')
+    host = make_host(HERE, 'el8', 'DEFAULT')
     with host.popen('protocols=TLSv1.2') as process:
         assert process.stdout
         try:

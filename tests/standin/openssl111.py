@@ -121,8 +121,9 @@ class Library(ctypes.CDLL):
 
     def __init__(self, folder: str | None) -> None:
         libcrypto, libssl = [
-            glob.glob(os.path.join(folder, name + '*.so.*'))[0]
-            if folder else name + '.so.3' for name in ('libcrypto', 'libssl')]
+            glob.glob(os.path.join(folder, name + '*.so.*') if folder else
+                      '/usr/lib/*/%s.so.[0-9]*' % name)[0]
+            for name in ('libcrypto', 'libssl')]
         ctypes.CDLL(libcrypto, mode=ctypes.RTLD_GLOBAL)
         super().__init__(libssl)
         for name, (result, *arguments) in FUNCTIONS.items():
