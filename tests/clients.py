@@ -83,17 +83,20 @@ def trust(ca: str | pathlib.Path) -> None:
 class Viewer:
     """
     A client that stays connected to a console ("spice" or "vnc") with a local
-    port: events ({channel: list of str}), as far as they were awaited.
+    port: events ({channel: list of str}), as far as they were awaited. SPICE
+    begins at the port without TLS where it is given one.
     """
 
     def __init__(self, console: str, port: int,
-                 password: str = support.CONSOLE_PASSWORD) -> None:
+                 password: str = support.CONSOLE_PASSWORD,
+                 plaintext_port: int | None = None) -> None:
         trust(LAB_CA)
         self.console = console
         self.events: dict[str, list[str]] = {}
         self.process = subprocess.Popen(
             ['timeout', '60', sys.executable, support.TESTS / 'viewer.py',
-             console, str(port), LAB_CA, password],
+             console, str(port), LAB_CA, password,
+             *([str(plaintext_port)] if plaintext_port else [])],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
         # SPICE carries over only who has all of these.
         self.await_events(self._screen(port), *(

@@ -2,13 +2,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
 """
-viewer.py spice|vnc PORT CA PASSWORD [PICTURE]
+viewer.py spice PORT CA PASSWORD [PLAINTEXT_PORT]
+viewer.py vnc PORT CA PASSWORD [PICTURE]
 
 A user's client without a screen, made of the libraries that remote-viewer is
 made of. It connects to a local console over TLS, stays, and says on standard
-output what happens: "CHANNEL EVENT". A VNC console has one channel; where it
-is given a file, the first picture of the screen is written there (PPM), and
-that ends it.
+output what happens: "CHANNEL EVENT". SPICE begins at the port without TLS
+where it is given one. A VNC console has one channel; where it is given a file,
+the first picture of the screen is written there (PPM), and that ends it.
 """
 
 import ctypes
@@ -32,9 +33,11 @@ def on(thing: Any, signal: str, function: Callable[..., object]) -> None:
     GObject.Object.connect(thing, signal, lambda _, *rest: function(*rest))
 
 
-def view_spice(port: str, ca: str, password: str) -> Any:
+def view_spice(port: str, ca: str, password: str, *plaintext: str) -> Any:
     session = Spice.Session(host='127.0.0.1', tls_port=port, ca_file=ca,
                             password=password)
+    for plaintext_port in plaintext:
+        session.props.port = plaintext_port
     on(session, 'channel-new', lambda channel: watch(session, channel))
     session.connect()
     return session
@@ -73,7 +76,6 @@ def view_vnc(port: str, password: str) -> Any:
     on(connection, 'vnc-auth-credential', give_credentials)
     on(connection, 'vnc-initialized',
        lambda: say('vnc', 'opened through port ' + port))
-    on(connection, 'vnc-error', lambda text: say('vnc', 'error: ' + text))
     on(connection, 'vnc-disconnected', lambda: say('vnc', 'closed'))
     connection.open_host('127.0.0.1', port)
     return connection
@@ -123,6 +125,7 @@ def photograph(connection: Any, path: str) -> None:
 
     on(connection, 'vnc-initialized', begin)
     on(connection, 'vnc-framebuffer-update', write)
+    on(connection, 'vnc-error', lambda text: say('vnc', 'error: ' + text))
     on(connection, 'vnc-disconnected', lambda: sys.exit(1))
 
 
@@ -132,7 +135,7 @@ if __name__ == '__main__':
         gi.require_version('SpiceClientGLib', '2.0')
         from gi.repository import GLib, GObject
         from gi.repository import SpiceClientGLib as Spice
-        viewer = view_spice(port, ca, password)
+        viewer = view_spice(port, ca, password, *rest)
     else:
         gi.require_version('GVnc', '1.0')
         from gi.repository import GLib, GObject, GVnc

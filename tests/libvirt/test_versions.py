@@ -10,20 +10,32 @@ userlands", and with --soak.
 from __future__ import annotations
 
 import pathlib
+import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import libvirt
 import pytest
 from conftest import Host, end_all, second_host
-from test_migration import BOTH, migrate, scan
+from test_migration import (
+    BOTH,
+    await_client,
+    connections,
+    full_guest,
+    held,
+    migrate,
+    scan,
+)
 from test_policies import POLICIES
 
+import clients
 import support
 
 if TYPE_CHECKING:
     from conftest import RunHook
+
+__all__ = ['full_guest']
 
 OLD_RPM = support.DATA / 'vdsm-hook-tlsciphers-0.3.0-1.noarch.rpm'
 # What runs at a VM's start.
@@ -81,6 +93,8 @@ def test_policy_holds_from_one_version_to_the_other_and_back(
             changed.append(found[:2] != (spice, vnc) or (
                 groups is not None and found.groups != set(groups)))
         domain.destroy()
+    # It was indeed another version that ran there.
+    assert '[policy-applied]' not in support.read_vm_log('lab', old_host.root)
     figure('0.3.0 and this version: consoles with another policy, ' + name,
            sum(changed), 0)
     assert not any(changed)
@@ -114,3 +128,27 @@ def test_saved_vm_is_restored_by_the_other_version(
     assert domain.state() == [libvirt.VIR_DOMAIN_RUNNING,
                               libvirt.VIR_DOMAIN_RUNNING_RESTORED]
     assert scan(domain)[:2] == (spice, vnc)
+
+
+def test_client_of_open_channels_is_carried_over_to_tls(
+        empty: None, lab: Host, old_host: Host, tmp_path: pathlib.Path,
+        full_guest: Callable[[str], str]) -> None:
+    """0.3.0 left them open beside a policy; where the VM arrives none is."""
+    xml = re.sub('<channel [^>]*/>', '', full_guest(BOTH)).replace(
+        ' defaultMode="secure"', '')
+    domain = old_host.connection.createXML(run_old_hook(
+        old_host, tmp_path, xml, tlsprofile='intermediate'))
+    with clients.Viewer(
+            'spice', support.spice_tls_port(domain),
+            plaintext_port=support.console_port(domain, 'spice', 'port'),
+            ) as viewer:
+        before = connections(domain)
+        assert {tls for _, _, tls in before} == {False}
+        with held(domain, lab, 'direct') as migration:
+            port = await_client(domain, lab, len(before))
+        viewer.await_screen(port)
+        after = connections(migration.result())
+        assert {tls for _, _, tls in after} == {True}
+        assert {channel for _, channel, _ in after} == {
+            channel for _, channel, _ in before}
+        assert viewer.events['main'] == ['opened']
