@@ -471,7 +471,8 @@ def handshake(port: int, version: str, *options: str) -> bool:
     # machine hold it back.
     client = subprocess.run(
         ['openssl', 's_client', '-connect', '127.0.0.1:%d' % port,
-         *_without_trust(), TLS_VERSIONS[version], *options], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+         *_without_trust(), TLS_VERSIONS[version], *options],
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE, env={**os.environ, 'OPENSSL_CONF': os.devnull},
         timeout=20)
     if b'connect:errno=' in client.stderr:
