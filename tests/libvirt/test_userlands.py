@@ -35,6 +35,8 @@ PRIORITY = ('NORMAL:-VERS-ALL:+VERS-TLS1.3:-CIPHER-ALL:+AES-128-GCM:'
             '-GROUP-ALL:+GROUP-SECP384R1')
 SPICE = {('TLSv1.2', LIST), ('TLSv1.3', SUITE)}
 MODERN = {('TLSv1.3', suite) for suite in support.TLS13_SUITES[:3]}
+INTERMEDIATE = MODERN | {('TLSv1.2', suite) for suite in (
+    'ECDHE-RSA-AES128-GCM-SHA256', LIST, 'ECDHE-RSA-CHACHA20-POLY1305')}
 MOZILLA = {'X25519', 'P-256', 'P-384'}
 # What a policy settles whatever the libraries have by themselves: suites of
 # SPICE and of VNC, groups of SPICE; None where it does not.
@@ -52,11 +54,8 @@ POLICIES: dict[str, tuple[dict[str, str], Offers | None, Offers | None,
     'priority': ({'tlspriority': PRIORITY}, None,
                  {('TLSv1.3', 'TLS_AES_128_GCM_SHA256')}, None),
     'modern': ({'tlsprofile': 'modern'}, MODERN, MODERN, MOZILLA),
-    'intermediate': (
-        {'tlsprofile': 'intermediate'},
-        *[MODERN | {('TLSv1.2', suite) for suite in (
-            'ECDHE-RSA-AES128-GCM-SHA256', LIST,
-            'ECDHE-RSA-CHACHA20-POLY1305')}] * 2, MOZILLA),
+    'intermediate': ({'tlsprofile': 'intermediate'}, INTERMEDIATE,
+                     INTERMEDIATE, MOZILLA),
 }
 
 
