@@ -263,6 +263,8 @@ if [ "$what" = soak ]; then
     step "Tests of the hook, the wrapper and the command, on every Python"
     $TEST_PYTHON -m pytest -q -n auto --soak tests/unit tests/openssl \
         tests/admin
+    step "Tests of the playbooks, the long form"
+    $TEST_PYTHON -m pytest -q -n auto --soak tests/ansible
     step "Load and faults on real VMs, the long form"
     tests/lab "$rpm" $TEST_PYTHON -m pytest -q --soak tests/libvirt
     fuzz 1000000

@@ -3,13 +3,21 @@
 
 """Builds of copies of this source, and of RPMs that stand for others."""
 
+from __future__ import annotations
+
+import fcntl
+import os
 import pathlib
 import re
 import shutil
 import subprocess
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import support
+
+if TYPE_CHECKING:
+    import pytest
 
 # What hook and wrapper import, in /usr/share/vdsm-hook-tlsciphers.
 MODULES = ('tlsciphers', 'tlsciphers_config', 'tlsciphers_domain',
@@ -95,6 +103,31 @@ def make(directory: pathlib.Path, *options: str) -> Build:
     build.run('./configure', *options)
     build.run('make', 'clean')
     return build
+
+
+def once(factory: pytest.TempPathFactory, name: str,
+         build: Callable[[pathlib.Path], object]) -> pathlib.Path:
+    """
+    Return a folder (pathlib.Path) in which build was called, by the first of
+    the processes among which the tests are divided.
+    """
+    folder = factory.getbasetemp()
+    if 'PYTEST_XDIST_WORKER' in os.environ:
+        folder = folder.parent
+    folder /= name
+    with open(str(folder) + '.lock', 'w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            folder.mkdir()
+            build(folder)
+    return folder
+
+
+def with_repository(factory: pytest.TempPathFactory, name: str) -> Build:
+    """Return a Build with the RPM and a signed repository, made once()."""
+    folder = once(factory, name,
+                  lambda folder: make(folder).run('make', 'repo'))
+    return Build(folder / 'source')
 
 
 def newer_rpm(directory: pathlib.Path) -> pathlib.Path:

@@ -47,16 +47,20 @@ def pytest_collection_modifyitems(config: pytest.Config,
                                   items: list[pytest.Item]) -> None:
     """
     Run each test, and each case of one with a table, with Python 2.7 and one
-    of the others, in turn; with all of them in the long form.
+    of the others, in turn; with all of them in the long form, which also has
+    the tests that are marked so.
     """
     newer = [version for version in support.available_pythons()
              if version != '2.7']
-    if config.getoption('soak') or not newer:
+    if config.getoption('soak'):
         return
     turns: dict[object, int] = {}
     left_out: list[pytest.Item] = []
     kept: list[pytest.Item] = []
     for item in items:
+        if item.get_closest_marker('soak'):
+            left_out.append(item)
+            continue
         spec = getattr(item, 'callspec', None)
         params = spec.params if spec else {}
         version = params.get('installation', params.get('command'))

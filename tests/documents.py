@@ -61,6 +61,10 @@ ON_A_HOST = {
 ELSEWHERE = {
     './check.sh': 'check.sh',
     './check.sh unit': 'check.sh',
+    './check.sh userlands': 'check.sh',
+    './check.sh userlands forky': 'check.sh',
+    'tests/userlands/enter "$(tests/userlands/build-root trixie)" bash':
+        'check.sh',
     './check.sh fuzz': 'check.sh',
     './check.sh bench': 'check.sh',
     'make bench': 'check.sh',

@@ -33,9 +33,7 @@ def engine(controller: Controller) -> Iterator[Engine]:
 @pytest.fixture(scope='session')
 def built(tmp_path_factory: pytest.TempPathFactory) -> builds.Build:
     """A Build with the RPM and a signed repository."""
-    built = builds.make(tmp_path_factory.mktemp('build'))
-    built.run('make', 'repo')
-    return built
+    return builds.with_repository(tmp_path_factory, 'build')
 
 
 @pytest.fixture(scope='session')

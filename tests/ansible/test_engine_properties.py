@@ -81,6 +81,7 @@ def test_properties_are_defined_for_each_level_beside_those_of_others(
     assert machine.restarts() == 1
 
 
+@pytest.mark.soak
 def test_definition_of_an_older_version_is_replaced(
         controller: Controller, machine: EngineMachine) -> None:
     """engine-config -m would leave both there."""
@@ -89,6 +90,7 @@ def test_definition_of_an_older_version_is_replaced(
     assert machine.get() == {'4.7': OTHERS + ';' + OURS}
 
 
+@pytest.mark.soak
 def test_definition_that_stands_twice_is_mended(
         controller: Controller, machine: EngineMachine) -> None:
     machine.set({'4.7': 'tlsciphers=^[A-Z:]+$;%s;%s' % (OTHERS, OURS)})

@@ -112,6 +112,7 @@ def test_default_with_a_mistake_never_takes_effect(hosts: tuple[Root, Root],
     assert host.run('test', '-e', DEFAULT, check=False).returncode == 1
 
 
+@pytest.mark.soak
 def test_host_that_cannot_enforce_ends_the_roll_out(hosts: tuple[Root, Root],
                                                     roll_out: RollOut) -> None:
     hosts[0].run('rm', '/usr/libexec/qemu-kvm')
@@ -123,6 +124,7 @@ def test_host_that_cannot_enforce_ends_the_roll_out(hosts: tuple[Root, Root],
     assert '/usr/libexec/qemu-kvm cannot be run' in outcome.text
 
 
+@pytest.mark.soak
 def test_what_is_not_signed_is_not_installed(
         hosts: tuple[Root, Root], roll_out: RollOut, built: builds.Build,
         tmp_path: pathlib.Path) -> None:

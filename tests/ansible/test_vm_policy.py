@@ -91,6 +91,7 @@ def test_what_waits_for_the_next_start_is_kept(controller: Controller,
         'macspoof': 'false', 'hugepages': '1', **GUARDED}
 
 
+@pytest.mark.soak
 def test_empty_value_removes_a_property_and_the_pin(
         controller: Controller, engine: Engine, vms: list[Item]) -> None:
     set_policy(controller, vms='name=*')
@@ -100,6 +101,7 @@ def test_empty_value_removes_a_property_and_the_pin(
     assert label(engine) == [['web1', 'web2'], ['node1']]
 
 
+@pytest.mark.soak
 def test_vm_that_keeps_another_property_stays_pinned(
         controller: Controller, engine: Engine, vms: list[Item]) -> None:
     set_policy(controller, properties={'tlsprofile': 'modern',
@@ -134,6 +136,7 @@ def test_label_follows_the_hosts_and_keeps_the_vms_of_other_runs(
     assert label(engine) == [['other', 'web1', 'web2'], ['node1', 'node2']]
 
 
+@pytest.mark.soak
 def test_each_cluster_has_its_own_pins(controller: Controller, engine: Engine,
                                        cluster: Item, vms: list[Item]) -> None:
     second = engine.add_cluster('Second')
@@ -145,6 +148,7 @@ def test_each_cluster_has_its_own_pins(controller: Controller, engine: Engine,
         cluster['id'], second['id']]
 
 
+@pytest.mark.soak
 def test_without_a_host_with_the_hook_nothing_is_set(
         controller: Controller, engine: Engine, vms: list[Item]) -> None:
     engine.hosts[0]['hooks'] = [('before_vm_start', '50_qemucmdline', '0')]
@@ -155,6 +159,7 @@ def test_without_a_host_with_the_hook_nothing_is_set(
         assert engine.changes == []
 
 
+@pytest.mark.soak
 def test_vms_can_be_left_unpinned(controller: Controller, engine: Engine,
                                   vms: list[Item]) -> None:
     set_policy(controller, tlsciphers_pin=False)
@@ -215,6 +220,7 @@ def test_guard_goes_with_the_last_policy(
         name: value for name, value in properties.items() if value.strip()}]
 
 
+@pytest.mark.soak
 def test_guard_can_be_left_out_and_taken_away(
         controller: Controller, engine: Engine, vms: list[Item]) -> None:
     vms[0]['properties'] = {'extra_cpu_flags': '+pcid,+vdsm-tls'}
@@ -271,6 +277,7 @@ def test_guard_is_set_where_two_properties_cover_two_consoles(
     assert vm['properties'] == {**properties, **GUARD}
 
 
+@pytest.mark.soak
 def test_hosts_that_refuse_the_guard_are_named(
         controller: Controller, engine: Engine, cluster: Item,
         vms: list[Item]) -> None:

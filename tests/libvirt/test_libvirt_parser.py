@@ -413,7 +413,7 @@ def check_domain(domain: Domain, connection: libvirt.virConnect,
 def test_libvirt_reads_the_policy_in_a_domain_xml_and_nothing_else_new(
         connection: libvirt.virConnect, tmp_path: pathlib.Path, soak: bool,
         figure: support.Figure) -> None:
-    domains = [Domain(number) for number in range(2000 if soak else 200)]
+    domains = [Domain(number) for number in range(2000 if soak else 100)]
     domains += [example(path, len(domains) + number) for number, path
                 in enumerate(DATA.glob('domain-*.xml'))]
     different = []

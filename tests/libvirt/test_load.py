@@ -175,7 +175,7 @@ def test_many_starts_leave_libvirtd_as_it_was(
     for xml in (plain, policy) * 3:
         start_and_stop(xml)
     open_files = support.descriptors(libvirtd)
-    rounds = 500 if soak else 40
+    rounds = 500 if soak else 20
     # In turns, so that what else the machine does counts for both.
     pairs = [(start_and_stop(plain), start_and_stop(policy))
              for _ in range(rounds)]

@@ -433,7 +433,7 @@ def folder(tmp_path: pathlib.Path) -> pathlib.Path:
 
 def test_wrapper_reads_a_command_line_as_qemu_does(
         folder: pathlib.Path, soak: bool, figure: support.Figure) -> None:
-    lines = [Line(number) for number in range(2000 if soak else 200)]
+    lines = [Line(number) for number in range(2000 if soak else 100)]
     outcomes = collections.Counter[str]()
     different = []
 

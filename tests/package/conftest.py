@@ -50,9 +50,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> builds.Build:
     A Build with the RPM and a repository. Its path is so long that gpg-agent
     could not make a socket there.
     """
-    built = builds.make(tmp_path_factory.mktemp('long' * 25))
-    built.run('make', 'repo')
-    return built
+    return builds.with_repository(tmp_path_factory, 'long' * 25)
 
 
 @pytest.fixture(scope='session')
@@ -74,7 +72,9 @@ def unpacked_rpm(built_rpm: pathlib.Path,
 @pytest.fixture(scope='session')
 def newer_rpm(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """The RPM of a later version, which differs in its files as well."""
-    return builds.newer_rpm(tmp_path_factory.mktemp('newer'))
+    folder = builds.once(tmp_path_factory, 'newer', builds.newer_rpm)
+    path, = folder.glob('source/rpmbuild/RPMS/noarch/*.rpm')
+    return path
 
 
 @pytest.fixture(scope='session')
