@@ -267,6 +267,8 @@ if [ "$what" = soak ]; then
     $TEST_PYTHON -m pytest -q -n auto --soak tests/ansible
     step "Load and faults on real VMs, the long form"
     tests/lab "$rpm" $TEST_PYTHON -m pytest -q --soak tests/libvirt
+    step "Tests on nodes, the long form"
+    $TEST_PYTHON -m pytest -q --soak tests/node --rpm "$rpm"
     fuzz 1000000
     closing_table
     exit

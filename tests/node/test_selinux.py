@@ -91,6 +91,25 @@ def test_two_vms_cannot_read_each_others_policy(node: Host) -> None:
     assert label.split(':')[3:] == vms[0].context.split(':')[3:]
 
 
+def test_configuration_of_a_python_without_memfd_is_isolated_as_well(
+        fresh_node: Host, figure: support.Figure) -> None:
+    """As on EL8 (Python 3.6): OpenSSL reads it from a file in /tmp."""
+    node = fresh_node
+    node.run('sed -i s/memfd_create/memfd_of_python_3_8/ '
+             '/usr/share/vdsm-hook-tlsciphers/tlsciphers_wrapper.py')
+    properties, expected = POLICIES['profile']
+    vm = node.start(node.hook(PLAIN_VM, **properties))
+    assert is_enforced(vm, expected)
+    label, = node.read(
+        'stat --dereference --format %%C $(find /proc/%s/fd -lname "/tmp/#*")'
+        % vm.pid).splitlines()
+    assert label.split(':')[2] == 'svirt_tmp_t'
+    assert label.split(':')[3:] == vm.context.split(':')[3:]
+    figure('denials, start of a VM with a policy, Python without memfd',
+           len(node.denials()), '0')
+    assert node.denials() == []
+
+
 def test_saved_vm_resumes_with_its_policy(node: Host) -> None:
     properties, expected = POLICIES['TLS 1.3']
     vm = node.start(node.hook(PLAIN_VM, **properties))
