@@ -87,12 +87,21 @@ NO_CURVES = ('ffdhe', 'mlkem')
 # Two that every OpenSSL with TLS 1.3 has, in FIPS mode as well.
 PROBE_SUITES = ('TLS_AES_256_GCM_SHA384', 'TLS_AES_128_GCM_SHA256')
 
+# What is asked, but for the value itself, which stands behind it.
+GROUPS_QUESTION = ('s_client', '-no-CAfile', '-no-CApath', '-unix',
+                   '/nonexistent', '-groups')
+LIST_QUESTION = ('ciphers', '-s', '-v', '-tls1_2', '--')
+
 # The environment of hook and command: that of the emulator, as far as the
 # libraries care for it. The wrapper asks in its own (None).
 CLEAN = {'LC_ALL': 'C'}
 
 # What it has been answered there: {(program, arguments): (status, lines)}.
 ANSWERS = {}
+# What ask_ahead() has started: {(program, arguments): what start() returned};
+# and what was to happen at the end of a child before (list of one).
+STARTED = {}
+DISPOSITION = []
 
 # What a message begins with that is about no property.
 PACKAGE = 'vdsm-hook-tlsciphers: '
@@ -377,8 +386,7 @@ def knows_groups(groups, environment=CLEAN):
     """Tell whether OpenSSL takes a list (str) of groups."""
     # Where they are good it goes on, to a connection that must fail.
     return 'connect:errno=' in '\n'.join(ask(
-        OPENSSL, ('s_client', '-no-CAfile', '-no-CApath', '-unix',
-                  '/nonexistent', '-groups', groups), environment)[1])
+        OPENSSL, GROUPS_QUESTION + (groups,), environment)[1])
 
 
 def check_versions_and_groups(protocols, groups, static_rsa, label):
@@ -510,13 +518,16 @@ def has_suite(priority, version, *words):
     return False
 
 
+def priority_question(value):
+    return '--priority=' + value, '--list'
+
+
 def list_priority(value, label, environment=CLEAN):
     """
     Return what GnuTLS makes of a priority string (str), a Priority. Raises
     Refused (NOT_HERE) where GnuTLS does not take it.
     """
-    status, lines = ask(GNUTLS_CLI, ('--priority=' + value, '--list'),
-                        environment)
+    status, lines = ask(GNUTLS_CLI, priority_question(value), environment)
     if status:
         errors = [line for line in lines
                   if not line.startswith('Cipher suites for ')]
@@ -581,9 +592,8 @@ def is_read_to_its_end(value, environment=CLEAN):
     if value.count(':') < SURELY_READ and '@' not in value:
         return True
     # If it reads the first of these, too, no version of TLS is left.
-    status, lines = ask(GNUTLS_CLI, (
-        '--priority=%s:-VERS-TLS-ALL:-VERS-DTLS-ALL' % value, '--list'),
-        environment)
+    status, lines = ask(GNUTLS_CLI, priority_question(
+        value + ':-VERS-TLS-ALL:-VERS-DTLS-ALL'), environment)
     if status:
         return 'Syntax error' not in '\n'.join(lines)
     return not [line for line in lines if line.startswith('Protocols: ')
@@ -641,8 +651,11 @@ def ask(program, arguments, environment=CLEAN):
     if environment is CLEAN and question in ANSWERS:
         return ANSWERS[question]
     try:
-        status, lines = run(program, arguments, environment,
-                            arguments[0] != 'ciphers')
+        if question in STARTED:
+            status, lines = finish(program, STARTED.pop(question))
+        else:
+            status, lines = run(program, arguments, environment,
+                                arguments[0] != 'ciphers')
     except EnvironmentError as error:
         status, lines = None, [error.strerror]
     if status in (None, 127):
@@ -660,15 +673,46 @@ def ask(program, arguments, environment=CLEAN):
     return status, lines
 
 
+def ask_ahead(program, arguments, environment):
+    """
+    Start a program whose answer ask() will be asked for later: it may work in
+    the meantime. At the end forget() is to be called.
+    """
+    try:
+        STARTED[program, arguments] = start(program, arguments, environment,
+                                            arguments[0] != 'ciphers')
+    except EnvironmentError:
+        pass  # ask() tries again, and says why.
+
+
+def forget():
+    """Wait for what was asked ahead, and never for an answer."""
+    while STARTED:
+        (program, _), started = STARTED.popitem()
+        try:
+            finish(program, started)
+        except EnvironmentError:
+            pass  # Nobody cares for the answer.
+
+
 def run(program, arguments, environment=None, errors=True):
     """
     Run a program of this host, as ask() does; errors (bool) says whether its
     standard error counts as output. Where it cannot be run the exit status is
     127 and the line says why.
     """
+    return finish(program, start(program, arguments, environment, errors))
+
+
+def start(program, arguments, environment, errors):
+    """
+    Start a program, as run() does. Returns what finish() needs: the
+    descriptor of its output, and its process ID.
+    """
     reader, writer = posix.pipe()
     # Where it is ignored there would be no status to wait for.
-    disposition = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    if not DISPOSITION:
+        DISPOSITION.append(signal.signal(signal.SIGCHLD, signal.SIG_DFL))
     child = posix.fork()
     if child == 0:
         try:
@@ -685,6 +729,12 @@ def run(program, arguments, environment=None, errors=True):
         finally:
             posix._exit(127)
     posix.close(writer)
+    return reader, child
+
+
+def finish(program, started):
+    """Return what a program that start() has started answers: see run()."""
+    reader, child = started
     output = b''
     while True:
         part = posix.read(reader, 65536)
@@ -693,7 +743,8 @@ def run(program, arguments, environment=None, errors=True):
         output += part
     posix.close(reader)
     status = posix.waitpid(child, 0)[1]
-    signal.signal(signal.SIGCHLD, disposition)
+    if not STARTED:
+        signal.signal(signal.SIGCHLD, DISPOSITION.pop())
     if status & 127:
         raise EnvironmentError(None, '%s was killed by signal %d'
                                % (program, status & 127))

@@ -16,8 +16,10 @@ import time
 from tlsciphers_values import (
     BEST_EFFORT,
     CANNOT_ASK,
-    GNUTLS_CLI,  # noqa: F401 (the tests')
+    GNUTLS_CLI,
+    GROUPS_QUESTION,
     LETTERS_AND_DIGITS,
+    LIST_QUESTION,
     OPENSSL,
     PROBE_SUITES,
     PROPERTY,
@@ -26,6 +28,7 @@ from tlsciphers_values import (
     UNUSABLE,
     Refused,
     ask,
+    ask_ahead,
     check_characters,
     check_cipher_list,
     check_groups,
@@ -33,9 +36,11 @@ from tlsciphers_values import (
     check_protocols,
     check_suites,
     check_versions_and_groups,
+    forget,
     has_static_rsa,
     offered_suites,
     openssl_ciphers,
+    priority_question,
     unknown_suites,
     version_note,
 )
@@ -131,6 +136,9 @@ def with_policy(arguments):
         arrives = 'incoming' in [option[0] for option in options]
         try:
             check_other_options(options, settings)
+            if 'priority' in settings and vnc_displays(options):
+                ask_ahead(GNUTLS_CLI, priority_question(
+                    settings['priority'][1]), None)
             options = with_vnc_policy(
                 with_spice_policy(options, settings, arrives), settings,
                 arrives)
@@ -147,6 +155,9 @@ def with_policy(arguments):
                         error.filename, error.strerror) if part), 300),
                     'fix this host, or start the VM on another one',
                     'host-error')
+        finally:
+            # QEMU would have them as children.
+            forget()
     elif has_tls_port(spice_parameters(options)):
         options = with_ciphers(
             options, MANUAL_CIPHERS, 'this VM comes from a host with a '
@@ -401,6 +412,10 @@ def with_spice_policy(options, settings, arrives):
     # That of the VM could give our programs and QEMU different settings.
     set_openssl_conf(None)
     check_spice_conf(settings)
+    for key, question in ('groups', GROUPS_QUESTION), ('ciphers',
+                                                       LIST_QUESTION):
+        if key in settings:
+            ask_ahead(OPENSSL, question + (settings[key][1],), None)
     configure_openssl(settings, arrives)
     passes(settings, ['ciphers'], arrives, usable_ciphers, settings)
     keys = [key for key in keys if key in settings]

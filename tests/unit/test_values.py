@@ -9,6 +9,7 @@ strange ways.
 from __future__ import annotations
 
 import os
+import signal
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
@@ -17,7 +18,7 @@ import pytest
 import support
 
 if TYPE_CHECKING:
-    pass
+    import pathlib
 
 
 @pytest.fixture
@@ -187,6 +188,30 @@ def test_program_that_gives_no_answer_is_named(
             pytest.raises(values['Refused'])) as refusal:
         values['openssl_ciphers']('X')
     assert shown in str(refusal.value)
+
+
+def test_what_is_asked_ahead_runs_once_and_leaves_nothing(
+        values: dict[str, Any], tmp_path: pathlib.Path) -> None:
+    program = tmp_path / 'program'
+    program.write_text('#!/bin/sh\necho $1 >>%s/asked\necho answer $1\n'
+                       % tmp_path)
+    program.chmod(0o755)
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        for word in 'first', 'second':
+            values['ask_ahead'](str(program), (word,), {})
+        assert values['ask'](str(program), ('third',), {}) == (
+            0, ['answer third'])
+        assert values['ask'](str(program), ('second',), {}) == (
+            0, ['answer second'])
+        values['forget']()
+        with pytest.raises(ChildProcessError):
+            os.waitpid(-1, os.WNOHANG)
+        assert signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    assert sorted((tmp_path / 'asked').read_text().split()) == [
+        'first', 'second', 'third']
 
 
 @pytest.mark.parametrize('names', [
