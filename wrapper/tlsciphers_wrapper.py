@@ -412,10 +412,7 @@ def with_spice_policy(options, settings, arrives):
     # That of the VM could give our programs and QEMU different settings.
     set_openssl_conf(None)
     check_spice_conf(settings)
-    for key, question in ('groups', GROUPS_QUESTION), ('ciphers',
-                                                       LIST_QUESTION):
-        if key in settings:
-            ask_ahead(OPENSSL, question + (settings[key][1],), None)
+    ask_about_spice(settings)
     configure_openssl(settings, arrives)
     passes(settings, ['ciphers'], arrives, usable_ciphers, settings)
     keys = [key for key in keys if key in settings]
@@ -433,6 +430,14 @@ def with_spice_policy(options, settings, arrives):
     if 'ciphers' in settings:
         return with_ciphers(options, settings['ciphers'][1], closing=closing)
     return with_closed_channels(options) if closing else options
+
+
+def ask_about_spice(settings):
+    """Ask ahead what usable_groups() and usable_ciphers() begin with."""
+    for key, question in (('groups', GROUPS_QUESTION),
+                          ('ciphers', LIST_QUESTION)):
+        if key in settings:
+            ask_ahead(OPENSSL, question + (settings[key][1],), None)
 
 
 def closing_parameter(settings, keys, open_port):

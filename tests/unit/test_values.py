@@ -193,8 +193,8 @@ def test_program_that_gives_no_answer_is_named(
 def test_what_is_asked_ahead_runs_once_and_leaves_nothing(
         values: dict[str, Any], tmp_path: pathlib.Path) -> None:
     program = tmp_path / 'program'
-    program.write_text('#!/bin/sh\necho $1 >>%s/asked\necho answer $1\n'
-                       % tmp_path)
+    program.write_text('#!/bin/sh\n[ $1 = third ] || sleep 0.3\n'
+                       'echo $1 >>%s/asked\necho answer $1\n' % tmp_path)
     program.chmod(0o755)
     before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     try:
