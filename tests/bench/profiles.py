@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Iterator
 
 from interpreters import SHORTEST, Interpreter
-from measure import ENVIRONMENT, EXEC, Row, run, time_ratio
+from measure import ENVIRONMENT, EXEC, Command, Row, run, time_ratio
 
 import support
 
@@ -35,13 +35,13 @@ def rows(rounds: int) -> Iterator[Row]:
 
 def profile(interpreter: Interpreter) -> Iterator[Row]:
     python, version = interpreter.python, interpreter.version
-    hook = [python, '-Ss', interpreter.installation.hook]
-    shortest = [python, interpreter.script('shortest', SHORTEST)]
+    hook: Command = [python, '-Ss', interpreter.installation.hook]
+    shortest: Command = [python, interpreter.script('shortest', SHORTEST)]
     environment = dict(interpreter.hook_environment,
                        tlsprofile='intermediate')
     xml = support.lab_domain('spice', 'vnc').ljust(4000)
 
-    def run_on_xml(command: list[str | pathlib.Path]) -> None:
+    def run_on_xml(command: Command) -> None:
         # One that has the policy already would not be written.
         interpreter.domxml.write_text(xml)
         run(command, environment)
@@ -54,9 +54,9 @@ def profile(interpreter: Interpreter) -> Iterator[Row]:
     run_on_xml(hook)
     policy = re.findall('arg value="([^"]*)"', interpreter.domxml.read_text())
     assert '-vdsm-tls' in policy
-    wrapper = [python, '-ESs', interpreter.installation.wrapper, *CONSOLES,
+    wrapper: Command = [python, '-ESs', interpreter.installation.wrapper, *CONSOLES,
                *policy]
-    bare = [python, '-ESs', interpreter.script('execs', EXEC)]
+    bare: Command = [python, '-ESs', interpreter.script('execs', EXEC)]
     yield Row('wrapper: `tlsprofile=intermediate`, both displays',
               '`python -ESs`, exec', version, None,
               time_ratio(interpreter.rounds,
