@@ -54,8 +54,8 @@ def profile(interpreter: Interpreter) -> Iterator[Row]:
     run_on_xml(hook)
     policy = re.findall('arg value="([^"]*)"', interpreter.domxml.read_text())
     assert '-vdsm-tls' in policy
-    wrapper: Command = [python, '-ESs', interpreter.installation.wrapper, *CONSOLES,
-               *policy]
+    wrapper: Command = [python, '-ESs', interpreter.installation.wrapper,
+                        *CONSOLES, *policy]
     bare: Command = [python, '-ESs', interpreter.script('execs', EXEC)]
     yield Row('wrapper: `tlsprofile=intermediate`, both displays',
               '`python -ESs`, exec', version, None,
