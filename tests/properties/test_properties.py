@@ -256,7 +256,9 @@ class Wrapper:
         self.real_ask = self.names['ask']
         self.notes: list[str] = []
         self.answers: dict[tuple[tuple[str, ...], bytes], Any] = {}
-        self.names.update(ask=self.ask, write=self.write)
+        # Each question is put when its answer is needed, and once.
+        self.names.update(ask=self.ask, ask_ahead=lambda *_: None,
+                          write=self.write)
         self.process = Process({})
 
     def write(self, line: str) -> None:
