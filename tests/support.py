@@ -382,6 +382,24 @@ def gnutls_suites(priority: str) -> set[tuple[str, str]]:
             for suite in every_suite(version) if suite_codes()[suite] in codes}
 
 
+def takes_groups(groups: str, openssl: str | pathlib.Path = 'openssl') -> bool:
+    """
+    Tell whether OpenSSL takes a list (str) of groups. It knows ever more of
+    them, and from 3.5 on takes one that is named twice.
+    """
+    answer = subprocess.run(
+        [openssl, 's_client', '-no-CAfile', '-no-CApath', '-unix',
+         '/nonexistent', '-groups', groups], capture_output=True, text=True)
+    return 'connect:errno=' in answer.stderr
+
+
+@functools.cache
+def takes_priority(priority: str) -> bool:
+    """Tell whether GnuTLS takes a priority string."""
+    return subprocess.run(['gnutls-cli', '--list', '--priority', priority],
+                          capture_output=True).returncode == 0
+
+
 def hook_environment(domxml: pathlib.Path,
                      **properties: str) -> dict[str, str]:
     """Return the environment in which vdsm runs the hook at a VM's start."""

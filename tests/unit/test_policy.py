@@ -56,6 +56,8 @@ def test_properties_reach_the_wrapper_as_requirements(
     assert newest_hook.policy(X86, **properties)[0] == policy
 
 
+# OpenSSL 1.1.1 knows curves alone, and so no group that only TLS 1.3 has.
+KNOWS_FFDHE = support.takes_groups('ffdhe2048')
 # More than tests/data/messages.txt has.
 REFUSALS = [
     ({'tlsciphers': TLS13 + ':TLS_NOSUCH'}, 'unknown-suite'),
@@ -79,7 +81,8 @@ REFUSALS = [
     ({'tlsgroups': 'brainpoolP256r1', 'tlsprotocols': 'TLSv1.3'},
      'no-common-group'),
     ({'tlsgroups': 'ffdhe2048', 'tlsprotocols': 'TLSv1.2',
-      'tlsciphers': 'ECDHE+AESGCM'}, 'no-common-group'),
+      'tlsciphers': 'ECDHE+AESGCM'},
+     'no-common-group' if KNOWS_FFDHE else 'unknown-group'),
     ({'tlspriority': 'NORMAL:-VERS-ALL:+VERS-TLS1.2:-KX-ALL:+ECDHE-RSA:'
                      '-GROUP-ALL:+GROUP-FFDHE2048'}, 'no-common-group'),
     ({'tlspriority': 'NORMAL:-VERS-ALL:+VERS-TLS1.3:-SIGN-ALL:'
@@ -112,6 +115,14 @@ def test_value_that_cannot_be_enforced_is_refused(
     assert '; ' in line
 
 
+def test_priority_for_srp_alone_is_refused(newest_hook: Hook) -> None:
+    """VNC has no SRP; GnuTLS need not have it either."""
+    priority = 'NORMAL:-KX-ALL:+SRP:-VERS-TLS1.3'
+    assert support.code_of(newest_hook.refusal(X86, tlspriority=priority)) == (
+        'priority-empty' if support.takes_priority(priority)
+        else 'priority-refused')
+
+
 def test_iana_name_is_translated(newest_hook: Hook) -> None:
     line = newest_hook.refusal(
         X86, tlsciphers='TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384')
@@ -142,8 +153,8 @@ def test_every_python_refuses_alike(hook: Hook, newest_hook: Hook) -> None:
     ({'tlsciphers': 'ECDHE-ECDSA-AES256-GCM-SHA384'}, 'only-ecdsa'),
     ({'tlsgroups': 'P-192'}, 'no-common-group'),
     # TLS 1.2 has RSA key exchange.
-    ({'tlsgroups': 'ffdhe2048', 'tlsprotocols': 'TLSv1.2'},
-     'static-rsa-fallback'),
+    *[({'tlsgroups': group, 'tlsprotocols': 'TLSv1.2'}, 'static-rsa-fallback')
+      for group in ['ffdhe2048'] if KNOWS_FFDHE],
     ({'tlspriority': 'NORMAL:-SIGN-ALL:+SIGN-RSA-SHA256'},
      'no-common-group'),
 ])

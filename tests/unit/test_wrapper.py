@@ -894,9 +894,19 @@ def test_what_only_kills_a_console_does_not_lose_a_vm_that_arrives(
     assert ' (not refused: ' in line
     assert support.code_of(line) == code
     # What would open it is refused all the same.
-    assert refusal_of(newest_run, *BOTH, '-vdsm-tls',
-                      'groups=X25519:P-256:prime256v1', '-incoming', 'defer'
-                      ).endswith(' [group-twice]')
+    assert refusal_of(newest_run, *BOTH, '-vdsm-tls', 'groups=X25519:P-257',
+                      '-incoming', 'defer').endswith(' [unknown-group]')
+
+
+def test_doubled_group_is_refused_where_a_vm_arrives_only_if_it_opens_it(
+        newest_run: Run) -> None:
+    """Before 3.5 OpenSSL drops such a list; from then on it is as without."""
+    groups = 'X25519:P-256:prime256v1'
+    given = [*BOTH, '-vdsm-tls', 'groups=' + groups]
+    assert refusal_of(newest_run, *given).endswith(' [group-twice]')
+    outcome = newest_run(*given, '-incoming', 'defer')
+    assert outcome.started == support.takes_groups(groups)
+    assert support.code_of(outcome.stderr.splitlines()[0]) == 'group-twice'
 
 
 def with_openssl(tmp_path: pathlib.Path, script: str,
@@ -925,10 +935,17 @@ def started(installation: support.Installation, *arguments: str,
     'TLS_AES_256_GCM_SHA384:TLS_AES_128_CCM_8_SHA256'])
 def test_suite_that_is_listed_and_never_negotiated_is_refused(
         tmp_path: pathlib.Path, suites: str) -> None:
-    """A stand-in for OpenSSL 3.5, which lists this one without -s alone."""
-    installation = with_openssl(
-        tmp_path, 'case " $* " in *" -s "*) openssl "$@" | sed '
-        's/:*TLS_AES_128_CCM_8_SHA256//; exit;; esac\nexec openssl "$@"\n')
+    """
+    As OpenSSL 3.5 has this one: without -s it lists it. An older one is made
+    to say the same.
+    """
+    name = 'TLS_AES_128_CCM_8_SHA256'
+    negotiated = subprocess.run(
+        ['openssl', 'ciphers', '-s', '-tls1_3', '-ciphersuites', name],
+        capture_output=True, text=True, check=True).stdout
+    installation = with_openssl(tmp_path, (
+        'case " $* " in *" -s "*) openssl "$@" | sed s/:*%s//; exit;; esac\n'
+        % name if name in negotiated else '') + 'exec openssl "$@"\n')
     setting = ['-spice', SPICE, '-vdsm-tls', 'ciphersuites=' + suites]
     process = started(installation, *setting)
     assert process.returncode == 1
