@@ -8,12 +8,6 @@ import subprocess
 
 import pytest
 
-import support
-
-if support.IN_USERLAND:
-    # It tests stand-ins.
-    collect_ignore = ['test_openssl111.py']
-
 
 @pytest.fixture(scope='session')
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:

@@ -59,6 +59,7 @@ class Host:
             assert libraries, 'psycopg2-binary is missing'
             openssl = root / 'openssl'
             openssl111.write_openssl(openssl, libraries)
+        self.openssl = openssl
         self.installation = support.Installation(
             root, support.find_python(support.available_pythons()[-1]),
             openssl=openssl, openssl_conf=conf)
@@ -66,23 +67,26 @@ class Host:
                               certificate)
 
     def popen(self, *settings: str, option: str = '-vdsm-tls',
-              environment: dict[str, str] | None = None
-              ) -> subprocess.Popen[str]:
-        """Start a VM (subprocess.Popen)."""
+              environment: dict[str, str] | None = None,
+              arrives: bool = False) -> subprocess.Popen[str]:
+        """Start a VM (subprocess.Popen), or one that arrives here."""
         program = self.installation.start()
         environment = {'LC_ALL': 'C', **(environment or {})}
         if not settings:
             program = [str(self.installation.qemu_kvm)]
-            environment['OPENSSL_CONF'] = str(self.conf)
+            # Where it is missing, the one that OpenSSL has by default counts.
+            if self.conf.exists():
+                environment['OPENSSL_CONF'] = str(self.conf)
         policy = [word for setting in settings for word in (option, setting)]
         return subprocess.Popen(
-            [*program, '-spice', 'tls-port=5900', *policy], env=environment,
+            [*program, '-spice', 'tls-port=5900', *policy,
+             *['-incoming', 'defer'][:2 * arrives]], env=environment,
             text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
     @contextlib.contextmanager
-    def start(self, *settings: str,
-              option: str = '-vdsm-tls') -> Iterator[int]:
-        with self.popen(*settings, option=option) as process:
+    def start(self, *settings: str, option: str = '-vdsm-tls',
+              arrives: bool = False) -> Iterator[int]:
+        with self.popen(*settings, option=option, arrives=arrives) as process:
             assert process.stdout
             assert process.stderr
             port = process.stdout.readline()
@@ -92,8 +96,8 @@ class Host:
             finally:
                 process.kill()
 
-    def refusal(self, *settings: str) -> str:
-        process = self.popen(*settings)
+    def refusal(self, *settings: str, arrives: bool = False) -> str:
+        process = self.popen(*settings, arrives=arrives)
         _, errors = process.communicate(timeout=60)
         assert process.returncode == 1
         return errors.splitlines()[-1]
@@ -220,14 +224,18 @@ def test_log_says_where_the_hosts_file_does_not_count(
         [True] if note else [])
 
 
-@pytest.mark.skipif(OLD not in VERSIONS, reason='needs OpenSSL 1.1.1')
-def test_mistake_in_the_hosts_section_stops_the_start_on_1_1_1(
-        make_host: MakeHost) -> None:
-    """There OpenSSL reads nothing after it, so nothing of ours."""
-    host = make_host(OLD, 'el8', 'DEFAULT')
+@pytest.mark.parametrize('version', VERSIONS)
+def test_mistake_in_the_hosts_section_does_not_undo_a_policy(
+        make_host: MakeHost, version: str) -> None:
+    """Behind it OpenSSL 1.1.1 reads nothing, so nothing of ours."""
+    host = make_host(version, 'el8', 'DEFAULT')
     back_end = host.conf.parents[2] / (
         'crypto-policies/back-ends/opensslcnf.config')
     back_end.write_text(back_end.read_text() + 'NoSuchCommand = 1\n')
+    if version == NEW:
+        with host.start('protocols=TLSv1.2') as port:
+            assert versions(port) == ['TLSv1.2']
+        return
     # Those that it has anyway: they would prove nothing.
     own = ('ciphersuites=TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:'
            'TLS_AES_128_GCM_SHA256')
@@ -238,17 +246,6 @@ def test_mistake_in_the_hosts_section_stops_the_start_on_1_1_1(
         assert str(host.conf) in line
     with host.start('protocols=TLSv1.2', option='-vdsm-tls-default') as port:
         assert 'TLSv1.3' in versions(port)
-
-
-@pytest.mark.skipif(NEW not in VERSIONS, reason='needs OpenSSL 3')
-def test_mistake_in_the_hosts_section_does_no_harm_on_3_0(
-        make_host: MakeHost) -> None:
-    host = make_host(NEW, 'el8', 'DEFAULT')
-    back_end = host.conf.parents[2] / (
-        'crypto-policies/back-ends/opensslcnf.config')
-    back_end.write_text(back_end.read_text() + 'NoSuchCommand = 1\n')
-    with host.start('protocols=TLSv1.2') as port:
-        assert versions(port) == ['TLSv1.2']
 
 
 @pytest.mark.parametrize('text', [
@@ -315,6 +312,44 @@ def test_name_that_the_library_does_not_know_stops_the_start(
         finally:
             process.kill()
         assert ': host default ignored' in process.stderr.read()
+
+
+@pytest.mark.parametrize('version', VERSIONS)
+@pytest.mark.parametrize('given, left, code', [
+    ('X25519:P-256:prime256v1', ['X25519', 'P-256'], 'group-twice'),
+    ('X25519:-X25519', [], 'no-group')])
+def test_what_openssl_takes_for_groups_opens_nothing_where_a_vm_arrives(
+        make_host: MakeHost, version: str, given: str, left: list[str],
+        code: str) -> None:
+    """From 3.5 on; an older one would drop the whole list."""
+    host = make_host(version, 'el8', 'DEFAULT')
+    setting = 'groups=' + given
+    assert support.code_of(host.refusal(setting)) == code
+    if not support.takes_groups(given, host.openssl):
+        assert support.code_of(host.refusal(setting, arrives=True)) == code
+        return
+    with host.start(setting, 'protocols=TLSv1.3', arrives=True) as port:
+        assert groups(port) == left
+        assert versions(port) == (['TLSv1.3'] if left else [])
+
+
+@pytest.mark.parametrize('version', VERSIONS)
+def test_suite_that_is_never_negotiated_opens_nothing_where_a_vm_arrives(
+        make_host: MakeHost, version: str) -> None:
+    """OpenSSL 3.5 has one, which it lists like any other."""
+    suite = 'TLS_AES_128_CCM_8_SHA256'
+    host = make_host(version, 'el8', 'DEFAULT')
+    policy = 'protocols=TLSv1.3', 'ciphersuites=' + suite
+    if suite not in subprocess.run(
+            [host.openssl, 'ciphers', '-s', '-tls1_3', '-ciphersuites', suite],
+            capture_output=True, text=True, check=True).stdout:
+        assert support.code_of(host.refusal(*policy)) == (
+            'suite-never-negotiated')
+        with host.start(*policy, arrives=True) as port:
+            assert suites(port) == []
+        return
+    with host.start(*policy) as port:
+        assert suites(port) == [suite]
 
 
 def test_openssl_conf_of_the_vm_is_replaced(make_host: MakeHost,

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
 """
-Whether the stand-in for EL8's OpenSSL answers as the program does, and where
-OpenSSL 1.1.1 differs from 3.0.
+Where OpenSSL 1.1.1 differs from later versions, and whether the stand-in for
+it answers as the program does. In a userland the programs are its own.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from __future__ import annotations
 import os
 import pathlib
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import pytest
+from test_configuration import HERE, NEW, OLD, VERSIONS
 
 import support
 from standin import openssl111, openssl_cnf
@@ -25,46 +25,57 @@ CHAIN = ('openssl_conf = a\n[a]\nssl_conf = b\n[b]\nsystem_default = c\n'
 TLS13 = 'TLS_AES_256_GCM_SHA384'
 GROUPS = ('s_client', '-no-CAfile', '-no-CApath', '-unix', '/nonexistent',
           '-groups')
-COMMANDS = (
-    ('ciphers',),
-    ('ciphers', '-v', '--', 'ECDHE'),
-    ('ciphers', '-s', '-tls1_2', '-ciphersuites', '', '--', 'HIGH:!aNULL'),
-    ('ciphers', '-s', '--', 'AES256-GCM-SHA384:@SECLEVEL=5'),
-    ('ciphers', '-s', '-tls1_3', '-ciphersuites', TLS13, 'ECDHE'),
-    ('ciphers', '-ciphersuites', 'TLS_NONE', 'ECDHE'),
-    ('ciphers', '--', 'NONE'),
-    ('ciphers', '--', '-ALL'),
-    ('ciphers', '-ALL'),
-    ('ciphers', 'ECDHE', 'RSA'),
-    (*GROUPS, 'P-256:X25519'),
-    (*GROUPS, 'P-256:P-257'),
-)
+# What every version answers: the exit status, whether there is output, and
+# whether it goes on to connect.
+COMMANDS = {
+    ('ciphers',): (0, True, False),
+    ('ciphers', '-v', '--', 'ECDHE'): (0, True, False),
+    ('ciphers', '-s', '-tls1_2', '-ciphersuites', '', '--', 'HIGH:!aNULL'):
+        (0, True, False),
+    ('ciphers', '-s', '--', 'AES256-GCM-SHA384:@SECLEVEL=5'):
+        (0, True, False),
+    ('ciphers', '-s', '-tls1_3', '-ciphersuites', TLS13, 'ECDHE'):
+        (0, True, False),
+    ('ciphers', '-ciphersuites', 'TLS_NONE', 'ECDHE'): (1, False, False),
+    ('ciphers', '--', 'NONE'): (1, False, False),
+    ('ciphers', '--', '-ALL'): (1, False, False),
+    ('ciphers', '-ALL'): (1, False, False),
+    ('ciphers', 'ECDHE', 'RSA'): (1, False, False),
+    (*GROUPS, 'P-256:X25519'): (1, False, True),
+    (*GROUPS, 'P-256:P-257'): (1, False, False),
+}
 
 
-@pytest.fixture(scope='module')
-def old(tmp_path_factory: pytest.TempPathFactory,
-        certificate: pathlib.Path) -> pathlib.Path:
-    """A folder with the stand-ins "openssl" and "qemu" of EL8."""
-    libraries = openssl111.find_libraries()
-    if not libraries:
-        assert not support.IN_CI, 'psycopg2-binary is missing'
-        pytest.skip('needs psycopg2-binary of tests/requirements.txt')
-    return make_programs(tmp_path_factory.mktemp('old'), libraries,
-                         certificate)
+class Programs(NamedTuple):
+    """Programs with an OpenSSL: version is OLD or NEW, qemu stands for one."""
+
+    version: str
+    openssl: pathlib.Path
+    qemu: pathlib.Path
 
 
-@pytest.fixture(scope='module')
-def new(tmp_path_factory: pytest.TempPathFactory,
-        certificate: pathlib.Path) -> pathlib.Path:
-    """A folder with the same programs on the library of this machine."""
-    return make_programs(tmp_path_factory.mktemp('new'), None, certificate)
-
-
-def make_programs(folder: pathlib.Path, libraries: str | None,
-                  certificate: pathlib.Path) -> pathlib.Path:
-    openssl111.write_openssl(folder / 'openssl', libraries)
+def make_programs(version: str, folder: pathlib.Path,
+                  certificate: pathlib.Path) -> Programs:
+    libraries = None
+    openssl = pathlib.Path('/usr/bin/openssl')
+    if version != HERE:
+        libraries = openssl111.find_libraries()
+        if not libraries:
+            assert not support.IN_CI, 'psycopg2-binary is missing'
+            pytest.skip('needs psycopg2-binary of tests/requirements.txt')
+        openssl = folder / 'openssl'
+        openssl111.write_openssl(openssl, libraries)
     openssl111.write_qemu(folder / 'qemu', libraries, certificate)
-    return folder
+    return Programs(version, openssl, folder / 'qemu')
+
+
+@pytest.fixture(scope='module', params=VERSIONS)
+def programs(request: pytest.FixtureRequest,
+             tmp_path_factory: pytest.TempPathFactory,
+             certificate: pathlib.Path) -> Programs:
+    """Those of each version that is there."""
+    return make_programs(request.param, tmp_path_factory.mktemp('programs'),
+                         certificate)
 
 
 def run(program: str | pathlib.Path, *arguments: str,
@@ -92,10 +103,11 @@ def configure(tmp_path: pathlib.Path) -> Callable[[str], pathlib.Path]:
 
 
 @pytest.mark.parametrize('command', COMMANDS, ids=' '.join)
-def test_answers_as_the_program_of_the_same_version(
-        new: pathlib.Path, command: tuple[str, ...]) -> None:
+def test_stand_in_answers_as_the_program_of_the_same_version(
+        tmp_path: pathlib.Path, command: tuple[str, ...]) -> None:
+    openssl111.write_openssl(tmp_path / 'openssl', None)
     real = run('openssl', *command)
-    answer = run(new / 'openssl', *command)
+    answer = run(tmp_path / 'openssl', *command)
     assert answer.returncode == real.returncode
     assert answer.stdout == real.stdout
     assert ('connect:errno=' in answer.stderr) == (
@@ -104,45 +116,48 @@ def test_answers_as_the_program_of_the_same_version(
 
 
 @pytest.mark.parametrize('command', COMMANDS, ids=' '.join)
-def test_old_version_agrees_on_what_is_known(old: pathlib.Path,
-                                             command: tuple[str, ...]) -> None:
-    real = run('openssl', *command)
-    answer = run(old / 'openssl', *command)
-    assert answer.returncode == real.returncode
-    assert bool(answer.stdout) == bool(real.stdout)
-    assert ('connect:errno=' in answer.stderr) == (
-        'connect:errno=' in real.stderr)
+def test_versions_agree_on_what_is_known(programs: Programs,
+                                         command: tuple[str, ...]) -> None:
+    answer = run(programs.openssl, *command)
+    assert (answer.returncode, bool(answer.stdout),
+            'connect:errno=' in answer.stderr) == COMMANDS[command]
 
 
-def test_version(old: pathlib.Path) -> None:
-    assert run(old / 'openssl', 'version').stdout.startswith('OpenSSL 1.1.1')
+def test_version(programs: Programs) -> None:
+    answer = run(programs.openssl, 'version').stdout
+    assert answer.startswith('OpenSSL ')
+    assert answer.startswith('OpenSSL 1.1.1') == (programs.version == OLD)
 
 
 def test_configuration_of_the_environment_applies(
-        old: pathlib.Path, new: pathlib.Path,
-        configure: Callable[[str], pathlib.Path]) -> None:
+        programs: Programs, configure: Callable[[str], pathlib.Path]) -> None:
     path = configure('Ciphersuites = %s\nCipherString = AES256-SHA' % TLS13)
-    for program in old / 'openssl', new / 'openssl', 'openssl':
-        assert suites(program, path) == [TLS13, 'AES256-SHA']
+    assert suites(programs.openssl, path) == [TLS13, 'AES256-SHA']
 
 
 def test_unknown_suite_drops_the_old_version_s_whole_line(
-        old: pathlib.Path, new: pathlib.Path,
-        configure: Callable[[str], pathlib.Path]) -> None:
+        programs: Programs, configure: Callable[[str], pathlib.Path]) -> None:
     path = configure('CipherString = AES256-SHA\n'
                      'Ciphersuites = %s:TLS_NONE' % TLS13)
-    assert suites(new / 'openssl', path) == [TLS13, 'AES256-SHA']
-    assert len(suites(old / 'openssl', path)) == 4
+    found = suites(programs.openssl, path)
+    if programs.version == OLD:
+        assert len(found) == 4
+    else:
+        assert found == [TLS13, 'AES256-SHA']
 
 
+@pytest.mark.parametrize('mistake', ['None = 1', 'Groups = ffdhe2048x',
+                                     'MinProtocol = TLSv9'])
 def test_mistake_in_the_section_stops_the_old_version(
-        old: pathlib.Path, new: pathlib.Path,
-        configure: Callable[[str], pathlib.Path]) -> None:
-    for mistake in 'None = 1', 'Groups = ffdhe2048x', 'MinProtocol = TLSv9':
-        path = configure('CipherString = AES256-SHA\n%s\nCiphersuites = %s'
-                         % (mistake, TLS13))
-        assert suites(new / 'openssl', path) == [TLS13, 'AES256-SHA']
-        assert len(suites(old / 'openssl', path)) == 4
+        programs: Programs, configure: Callable[[str], pathlib.Path],
+        mistake: str) -> None:
+    path = configure('CipherString = AES256-SHA\n%s\nCiphersuites = %s'
+                     % (mistake, TLS13))
+    found = suites(programs.openssl, path)
+    if programs.version == OLD:
+        assert len(found) == 4
+    else:
+        assert found == [TLS13, 'AES256-SHA']
 
 
 FAULT = """
@@ -158,7 +173,7 @@ print(openssl_conf.fault({'protocols': 'TLSv1.2:TLSv1.3'})[1:])
     ('MinProtocol = TLSv1.2', 'None = 1', 8),
     ('[d]\n.include %s\n[c]', 'Bogus = x', 3)])
 def test_line_of_the_host_that_the_old_version_does_not_take_is_named(
-        old: pathlib.Path, new: pathlib.Path, tmp_path: pathlib.Path,
+        programs: Programs, tmp_path: pathlib.Path,
         configure: Callable[[str], pathlib.Path], before: str, line: str,
         number: int) -> None:
     """As "doctor" names it, with the file that it stands in."""
@@ -168,36 +183,32 @@ def test_line_of_the_host_that_the_old_version_does_not_take_is_named(
         path = configure(before % included)
     else:
         included = path = configure('%s\n%s' % (before, line))
-    for programs, expected in (
-            (old, ('%s: line %d' % (included, number), line)),
-            (new, (None, None))):
-        installation = support.Installation(
-            tmp_path / programs.name, sys.executable,
-            openssl=programs / 'openssl', openssl_conf=path)
-        process = subprocess.run(
-            [sys.executable, '-c', FAULT, installation.module.parent],
-            capture_output=True, text=True, check=True)
-        assert process.stdout == '%s\n' % (expected,)
+    python = support.find_python(support.available_pythons()[-1])
+    installation = support.Installation(
+        tmp_path / 'root', python, openssl=programs.openssl,
+        openssl_conf=path)
+    process = subprocess.run(
+        [python, '-c', FAULT, installation.module.parent],
+        stdout=subprocess.PIPE, text=True, check=True)
+    assert process.stdout == '%s\n' % ((
+        ('%s: line %d' % (included, number), line)
+        if programs.version == OLD else (None, None)),)
 
 
 def test_include_that_is_missing_is_ignored(
-        old: pathlib.Path, new: pathlib.Path,
-        configure: Callable[[str], pathlib.Path]) -> None:
+        programs: Programs, configure: Callable[[str], pathlib.Path]) -> None:
     path = configure('.include /nonexistent\nCiphersuites = %s\n'
                      'CipherString = AES256-SHA' % TLS13)
-    for program in old / 'openssl', new / 'openssl':
-        assert suites(program, path) == [TLS13, 'AES256-SHA']
+    assert suites(programs.openssl, path) == [TLS13, 'AES256-SHA']
 
 
 def test_include_that_is_malformed_drops_everything(
-        old: pathlib.Path, new: pathlib.Path,
-        configure: Callable[[str], pathlib.Path],
+        programs: Programs, configure: Callable[[str], pathlib.Path],
         tmp_path: pathlib.Path) -> None:
     (tmp_path / 'malformed').write_text('no sign\n')
     path = configure('CipherString = AES256-SHA\n.include %s'
                      % (tmp_path / 'malformed'))
-    for program in old / 'openssl', new / 'openssl':
-        assert 'AES128-SHA' in suites(program, path)
+    assert 'AES128-SHA' in suites(programs.openssl, path)
 
 
 class Start(Protocol):
@@ -227,32 +238,31 @@ def start() -> Iterator[Start]:
 
 
 def test_port_has_the_last_list_of_the_command_line(
-        old: pathlib.Path, new: pathlib.Path, start: Start) -> None:
-    for programs in old, new:
-        port = start(programs / 'qemu', '-spice', 'tls-ciphers=AES128-SHA',
-                     '-spice', 'tls-port=1,tls-ciphers=AES256-SHA')
-        assert not support.accepts(port, 'AES128-SHA')
-        assert support.accepts(port, 'AES256-SHA')
-        assert support.handshake(port, 'TLSv1.3')
+        programs: Programs, start: Start) -> None:
+    port = start(programs.qemu, '-spice', 'tls-ciphers=AES128-SHA',
+                 '-spice', 'tls-port=1,tls-ciphers=AES256-SHA')
+    assert not support.accepts(port, 'AES128-SHA')
+    assert support.accepts(port, 'AES256-SHA')
+    assert support.handshake(port, 'TLSv1.3')
 
 
 def test_port_does_not_come_up_without_a_known_suite(
-        old: pathlib.Path, new: pathlib.Path) -> None:
-    for programs in old, new:
-        answer = run(programs / 'qemu', '-spice', 'tls-ciphers=NONE')
-        assert answer.returncode == 1
-        assert 'failed to initialize spice server' in answer.stderr
+        programs: Programs) -> None:
+    answer = run(programs.qemu, '-spice', 'tls-ciphers=NONE')
+    assert answer.returncode == 1
+    assert 'failed to initialize spice server' in answer.stderr
 
 
-@pytest.mark.parametrize('policy, version', [
-    (policy, version) for version in openssl_cnf.RELEASES
-    for policy in openssl_cnf.POLICIES])
+@pytest.mark.parametrize('programs, release', [
+    (version, release) for version, release in (
+        (OLD, 'el8'), (NEW, 'el9'), (NEW, 'el10')) if version in VERSIONS],
+    indirect=['programs'])
+@pytest.mark.parametrize('policy', openssl_cnf.POLICIES)
 def test_port_obeys_the_policies(
-        request: pytest.FixtureRequest, start: Start, tmp_path: pathlib.Path,
-        policy: str, version: str) -> None:
-    programs = request.getfixturevalue('old' if version == 'el8' else 'new')
-    port = start(programs / 'qemu', configuration=(
-        openssl_cnf.write_openssl_cnf(tmp_path, version, policy)))
+        programs: Programs, start: Start, tmp_path: pathlib.Path,
+        policy: str, release: str) -> None:
+    port = start(programs.qemu, configuration=(
+        openssl_cnf.write_openssl_cnf(tmp_path, release, policy)))
     assert support.accepts(port, 'ECDHE-RSA-AES256-GCM-SHA384')
     assert support.accepts(port, 'AES128-GCM-SHA256') == (policy == 'DEFAULT')
     assert not support.handshake(port, 'TLSv1.1', '-cipher', 'ALL:@SECLEVEL=0')
@@ -267,10 +277,9 @@ def test_port_obeys_the_policies(
     ('options', True, False), ('tls13', False, True),
     ('variables', False, True)])
 def test_port_obeys_other_configurations(
-        old: pathlib.Path, new: pathlib.Path, start: Start,
-        tmp_path: pathlib.Path, name: str, tls12: bool, tls13: bool) -> None:
-    path = openssl_cnf.write_openssl_cnf(tmp_path, name)
-    for programs in old, new:
-        port = start(programs / 'qemu', configuration=path)
-        assert support.accepts(port, 'AES128-GCM-SHA256') == tls12
-        assert support.handshake(port, 'TLSv1.3') == tls13
+        programs: Programs, start: Start, tmp_path: pathlib.Path, name: str,
+        tls12: bool, tls13: bool) -> None:
+    port = start(programs.qemu, configuration=openssl_cnf.write_openssl_cnf(
+        tmp_path, name))
+    assert support.accepts(port, 'AES128-GCM-SHA256') == tls12
+    assert support.handshake(port, 'TLSv1.3') == tls13
