@@ -123,6 +123,29 @@ def test_priority_for_srp_alone_is_refused(newest_hook: Hook) -> None:
         else 'priority-refused')
 
 
+def with_elements(number: int) -> str:
+    """Return a priority string of so many elements, the last without 1.2."""
+    return 'NORMAL%s:-VERS-TLS1.2' % (':+CIPHER-ALL' * (number - 2))
+
+
+def reads(priority: str) -> bool:
+    """Tell whether GnuTLS reads the last element of such a string."""
+    answer = subprocess.run(['gnutls-cli', '--list', '--priority', priority],
+                            check=True, capture_output=True, text=True).stdout
+    return not re.search(r'(?m)^Protocols: .*\bVERS-TLS1\.2\b', answer)
+
+
+def test_priority_may_have_as_many_elements_as_gnutls_reads(
+        newest_hook: Hook) -> None:
+    """64 of them in GnuTLS 3.7.1, later 128; it takes two more to see that."""
+    limit = next(number for number in range(32, 1000)
+                 if not reads(with_elements(number + 1)))
+    newest_hook.change(X86, tlspriority=with_elements(limit - 2))
+    for number in limit + 1, limit + 2:
+        assert support.code_of(newest_hook.refusal(
+            X86, tlspriority=with_elements(number))) == 'priority-cut'
+
+
 def test_iana_name_is_translated(newest_hook: Hook) -> None:
     line = newest_hook.refusal(
         X86, tlsciphers='TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384')
