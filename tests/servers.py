@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import pathlib
 import re
 import select
@@ -57,11 +58,15 @@ def make_weak_certificate(folder: pathlib.Path) -> pathlib.Path:
 
 
 @contextlib.contextmanager
-def openssl(certificate: pathlib.Path, *options: str) -> Iterator[int]:
-    """Run `openssl s_server` with these options; give its port (int)."""
+def openssl(certificate: pathlib.Path, *options: str,
+            conf: str = os.devnull) -> Iterator[int]:
+    """
+    Run `openssl s_server` with these options and this configuration (str),
+    not that of this machine; give its port (int).
+    """
     with _run(['openssl', 's_server', '-accept', '0', '-cert',
                '%s.pem' % certificate, '-key', '%s.key' % certificate,
-               *options], r'ACCEPT .*:(\d+)\n') as port:
+               *options], r'ACCEPT .*:(\d+)\n', OPENSSL_CONF=conf) as port:
         yield port
 
 
@@ -80,10 +85,12 @@ def gnutls(certificate: pathlib.Path, priority: str = 'NORMAL',
 
 
 @contextlib.contextmanager
-def _run(command: Sequence[str], listening: str) -> Iterator[int]:
+def _run(command: Sequence[str], listening: str,
+         **environment: str) -> Iterator[int]:
     server = subprocess.Popen(command, stdin=subprocess.PIPE,
                               stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, text=True)
+                              stderr=subprocess.STDOUT, text=True,
+                              env={**os.environ, **environment})
     assert server.stdout
     said = ''
     try:

@@ -268,7 +268,8 @@ def test_property_of_another_vm_is_no_record_of_this_one(look: Look) -> None:
     (None, vm_log('Property .vdsm-tls ' * 30000)),
     ('<domain ' * 100000, None), (created('<domain ' * 100000), None),
     (created(of_engine()) + down('Hook Error: (' * 100000), None),
-    (created(of_engine()) + '\n' * (16 << 20) + down('x'), None)])
+    (created(of_engine()) + '\n' * (16 << 20) + down('x'), None)],
+    ids=range(6))
 def test_hostile_logs_are_read_in_bounded_time(
         look: Look, vdsm: str | None, libvirt: str | None) -> None:
     """What is not bounded takes minutes, longer than a test may."""

@@ -20,11 +20,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import servers
+import support
 
 if TYPE_CHECKING:
     from conftest import Command
-
-    import support
 
 OPENSSL = {'ciphers': 'ECDHE-RSA-AES256-GCM-SHA384',
            'ciphersuites': 'TLS_AES_256_GCM_SHA384',
@@ -122,22 +121,15 @@ def test_what_gnutls_accepts_beyond_the_policy_is_named(
     assert accepted in found
 
 
-@pytest.fixture
-def parameters(tmp_path: pathlib.Path) -> pathlib.Path:
-    """Diffie-Hellman parameters of 2048 bits."""
-    path = tmp_path / 'dh.pem'
-    subprocess.run(['openssl', 'genpkey', '-genparam', '-algorithm', 'DH',
-                    '-pkeyopt', 'group:modp_2048', '-out', path],
-                   check=True, capture_output=True)
-    return path
+# Diffie-Hellman parameters that GnuTLS has no group for.
+PARAMETERS = ('--dhparams', str(support.DATA / 'dh-modp-2048.pem'))
 
 
 def test_dhe_for_clients_that_name_no_group_is_named(
-        newest_command: Command, certificate: pathlib.Path,
-        parameters: pathlib.Path) -> None:
+        newest_command: Command, certificate: pathlib.Path) -> None:
     """As QEMU's VNC does it where a host has parameters of its own."""
-    with servers.gnutls(certificate, GNUTLS + ':+DHE-RSA', '--dhparams',
-                        str(parameters)) as port:
+    with servers.gnutls(certificate, GNUTLS + ':+DHE-RSA',
+                        *PARAMETERS) as port:
         assert prove(newest_command, {'priority': GNUTLS}, 'websocket',
                      port) == [False, [
                          'TLSv1.2 with DHE-RSA-AES256-GCM-SHA384 in a '
@@ -165,12 +157,10 @@ def test_server_that_fails_at_its_choice_does_not_hide_the_rest(
 
 
 def test_dhe_outside_of_the_groups_of_a_policy_is_a_difference(
-        newest_command: Command, certificate: pathlib.Path,
-        parameters: pathlib.Path) -> None:
+        newest_command: Command, certificate: pathlib.Path) -> None:
     """As QEMU's VNC does it, with parameters of its own."""
     policy = GNUTLS + ':+DHE-RSA'
-    with servers.gnutls(certificate, policy, '--dhparams',
-                        str(parameters)) as port:
+    with servers.gnutls(certificate, policy, *PARAMETERS) as port:
         assert prove(newest_command, {'priority': policy}, 'websocket',
                      port) == [False, [
                          'TLSv1.2 with DHE-RSA-AES256-GCM-SHA384 in a '
