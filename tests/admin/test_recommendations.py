@@ -105,7 +105,7 @@ def host_files() -> Iterator[tuple[str, str]]:
             yield name, re.sub('(?m)^ +', '', block)
 
 
-@pytest.mark.parametrize('name, text', host_files(), ids=[
+@pytest.mark.parametrize('name, text', list(host_files()), ids=[
     name for name, _ in host_files()])
 def test_file_of_a_host_that_a_text_shows_passes_check(
         newest_command: Command, name: str, text: str) -> None:
@@ -132,7 +132,7 @@ def examples() -> dict[str, str]:
             if not re.search('--(vm|xml|running|help)', line)}
 
 
-@pytest.mark.parametrize('line', examples())
+@pytest.mark.parametrize('line', list(examples()))
 def test_example_of_check_passes(newest_command: Command, line: str) -> None:
     process = newest_command.run(*shlex.split(line)[1:])
     assert process.returncode == 0, process.stdout + process.stderr
