@@ -225,9 +225,9 @@ def test_log_says_where_the_hosts_file_does_not_count(
 
 
 @pytest.mark.parametrize('version', VERSIONS)
-def test_mistake_in_the_hosts_section_does_not_undo_a_policy(
+def test_mistake_in_the_hosts_section_stops_the_start_on_1_1_1(
         make_host: MakeHost, version: str) -> None:
-    """Behind it OpenSSL 1.1.1 reads nothing, so nothing of ours."""
+    """Behind it that reads nothing, so nothing of ours; later ones go on."""
     host = make_host(version, 'el8', 'DEFAULT')
     back_end = host.conf.parents[2] / (
         'crypto-policies/back-ends/opensslcnf.config')
