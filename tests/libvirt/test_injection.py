@@ -24,7 +24,7 @@ import re
 import shlex
 import subprocess
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Optional, TypedDict
+from typing import TYPE_CHECKING, Optional, TypedDict
 from xml.etree import ElementTree
 from xml.sax import saxutils
 
@@ -33,7 +33,7 @@ import pytest
 
 import support
 import vencrypt
-from support import EMULATOR, HOOK
+from support import EMULATOR, HOOK, object_members
 
 if TYPE_CHECKING:
     from types import EllipsisType
@@ -125,18 +125,9 @@ def check_port(port: int, policy: set[Pair], groups: str = '') -> None:
         support.accepts(port, suite, version) for version, suite in policy)
     if groups:
         names = {'secp384r1': 'P-384'}
-        others = set(support.GROUPS) - {
+        others = set(support.known_groups()) - {
             names.get(group, group) for group in groups.split(':')}
         assert not support.accepts_group(port, ':'.join(sorted(others)))
-
-
-def listening_ports(pid: int) -> set[int]:
-    sockets = {os.readlink(link) for link in
-               pathlib.Path('/proc/%d/fd' % pid).iterdir()}
-    lines = [line.split() for name in ('tcp', 'tcp6') for line in
-             pathlib.Path('/proc/net', name).read_text().splitlines()[1:]]
-    return {int(line[1].rpartition(':')[2], 16) for line in lines
-            if line[3] == '0A' and 'socket:[%s]' % line[9] in sockets}
 
 
 def check_consoles(domain: libvirt.virDomain, pid: int,
@@ -147,7 +138,7 @@ def check_consoles(domain: libvirt.virDomain, pid: int,
            support.console_port(domain, 'vnc', 'websocket'): True}
     vnc.update((port, begins) for port, begins in others.items()
                if begins is not None)
-    assert listening_ports(pid) == {spice} | set(vnc) | set(others)
+    assert support.listening_ports(pid) == {spice} | set(vnc) | set(others)
     check_port(spice, spice_policy(settings), settings.get('groups', ''))
     for port, begins in vnc.items():
         subtype = vencrypt.X509_NONE if port in others else vencrypt.X509_VNC
@@ -189,14 +180,6 @@ def without_spice(arguments: list[str]) -> tuple[list[str], list[str]]:
     return rest, values
 
 
-def members(value: str) -> dict[str, Any]:
-    """Return the members (dict) of an object in either spelling."""
-    if value.startswith('{'):
-        return dict(json.loads(value))
-    return dict(('qom-type=' + value if value.startswith('tls-') else value
-                 ).split('=', 1) for value in value.split(','))
-
-
 def check_process(pid: int, pairs: list[Pair],
                   settings: dict[str, str]) -> None:
     proc = pathlib.Path('/proc/%d' % pid)
@@ -222,8 +205,8 @@ def check_process(pid: int, pairs: list[Pair],
     assert len(final) == len(others)
     for old, new in zip(others, final):
         if old != new:
-            assert members(new) == {**members(old),
-                                    'priority': settings['priority']}
+            assert object_members(new) == {
+                **object_members(old), 'priority': settings['priority']}
     final = os.fsdecode((proc / 'environ').read_bytes()).split('\0')[:-1]
     if {'ciphersuites', 'protocols', 'groups'} & set(settings):
         path, = [entry for entry in final
@@ -481,9 +464,9 @@ COMMAND_LINES: list[CommandLine] = [
     ('runs', ['-object', CREDENTIALS % 'other' + ',priority=NORMAL', '-vnc',
               DISPLAY + ',tls-creds=no,tls-creds=other', ...],
      {'ports': {PORT: False}}),
-    ('runs', ['-object', json.dumps({**members(CREDENTIALS % 'other'),
-                                     'priority': 'NORMAL',
-                                     'verify-peer': False}),
+    ('runs', ['-object', json.dumps({
+        **object_members(CREDENTIALS % 'other'), 'priority': 'NORMAL',
+        'verify-peer': False}),
               '-display', 'vnc=%s,tls-creds=other' % DISPLAY, ...],
      {'ports': {PORT: False}}),
     *lines_with('wrapper', (

@@ -276,13 +276,9 @@ def test_a_console_that_is_not_in_the_domain_xml_is_scanned(
     assert len(json.loads(run('--json').stdout)['consoles']) == 3
 
 
-def test_a_console_that_was_moved_live_is_scanned(
-        connection: libvirt.virConnect, start: Start) -> None:
+def test_a_console_that_was_moved_live_is_scanned(start: Start) -> None:
     vm = start(support.lab_domain('vnc'))
-    ask(connection, vm, json.dumps({
-        'execute': 'display-update', 'arguments': {
-            'type': 'vnc', 'addresses': [{
-                'type': 'inet', 'host': '127.0.0.1', 'port': '5999'}]}}))
+    vm.move_vnc(5999)
     console = scan(vm.name)['vnc']
     assert (console['port'], console['state']) == (5999, 'scanned')
     # A QEMU that hangs cannot tell, and that is reported.
