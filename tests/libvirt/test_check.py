@@ -62,7 +62,15 @@ def pairs(display: dict[str, Any]) -> set[tuple[str, str]]:
      'tlspriority': 'NORMAL:-VERS-ALL:+VERS-TLS1.1'},
     {'tlsciphers': GOOD_CIPHERS + ':TLS_AES_128_GCM_SHA256',
      'tlsgroups': 'P-384', 'tlspriority': 'SECURE256:%SERVER_PRECEDENCE'},
-    {'tlsprotocols': 'TLSv1.2', 'tlspriority': 'PFS:-VERS-TLS1.3'}])
+    {'tlsprotocols': 'TLSv1.2', 'tlspriority': 'PFS:-VERS-TLS1.3'},
+    # TLS 1.2 has none of these groups.
+    *({'tlsgroups': group, 'tlsprofile': profile}
+      for group in ('ffdhe2048', 'X25519MLKEM768')
+      for profile in ('modern', 'intermediate')
+      if group in support.known_groups()),
+    *({'tlsgroups': group, 'tlspriority': 'NORMAL'}
+      for group in ('ffdhe2048', 'X25519MLKEM768', 'X25519MLKEM768:X25519')
+      if set(group.split(':')) <= set(support.known_groups()))])
 def test_consoles_accept_exactly_what_check_prints(
         start: Start, run_hook: RunHook, lab: Host,
         properties: dict[str, str]) -> None:
