@@ -64,14 +64,18 @@ POLICIES = {
     'one group': {'tlsciphers': 'ECDHE+AES256', 'tlsgroups': 'P-384',
                   'tlspriority': 'NORMAL:-VERS-ALL:+VERS-TLS1.2'},
 }
+if 'X25519MLKEM768' in support.known_groups():
+    POLICIES.update({
+        'hybrid': {'tlsprofile': 'modern', 'tlsgroups': 'X25519MLKEM768'},
+        'hybrid first': {'tlsprofile': 'intermediate',
+                         'tlsgroups': 'X25519MLKEM768:X25519'}})
 
 
 @pytest.mark.parametrize('properties', POLICIES.values(), ids=POLICIES)
 def test_it_finds_what_handshakes_one_by_one_find(
         start: Start, run_hook: RunHook, properties: dict[str, str]) -> None:
     vm = start(run_hook(BOTH, **properties))
-    consoles = scan(vm.name, status=int(
-        properties.get('tlsprofile') != 'intermediate'))
+    consoles = scan(vm.name, status=int('tlsprofile' not in properties))
     assert tuple(consoles) == DISPLAYS
     with vencrypt.relay(vm.vnc_port) as vnc_port:
         ports = dict(zip(DISPLAYS, (vm.tls_port, vnc_port,
