@@ -68,7 +68,7 @@ def permits(cipher_list: str, version: str) -> bool:
     """
     Tell whether the security level of a list permits a version of TLS, which
     "openssl ciphers" does not check. MinProtocol in openssl.cnf is left out:
-    that can only remove versions.
+    that can only remove versions, which handshakes then show.
     """
     if version == 'TLSv1.2':
         return True
