@@ -57,9 +57,14 @@ def make_weak_certificate(folder: pathlib.Path) -> pathlib.Path:
 
 
 @contextlib.contextmanager
-def openssl(certificate: pathlib.Path, *options: str) -> Iterator[int]:
-    """Run `openssl s_server` with these options; give its port (int)."""
-    with _run(['openssl', 's_server', '-accept', '0', '-cert',
+def openssl(certificate: pathlib.Path, *options: str,
+            conf: str = '') -> Iterator[int]:
+    """
+    Run `openssl s_server` with these options, and maybe with another
+    configuration than the host's; give its port (int).
+    """
+    with _run(['env', *(['OPENSSL_CONF=' + conf] if conf else []),
+               'openssl', 's_server', '-accept', '0', '-cert',
                '%s.pem' % certificate, '-key', '%s.key' % certificate,
                *options], r'ACCEPT .*:(\d+)\n') as port:
         yield port

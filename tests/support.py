@@ -654,7 +654,7 @@ def object_members(argument: str) -> dict[str, Any]:
     """
     if argument.startswith('{'):
         return dict(json.loads(argument))
-    return dict(('qom-type=' + value if value.startswith('tls-') else value
+    return dict((value if '=' in value else 'qom-type=' + value
                  ).split('=', 1) for value in argument.split(','))
 
 

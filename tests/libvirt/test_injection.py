@@ -15,6 +15,7 @@ but for the policy's own places.
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import json
 import os
@@ -23,6 +24,7 @@ import random
 import re
 import shlex
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Optional, TypedDict
 from xml.etree import ElementTree
@@ -30,7 +32,9 @@ from xml.sax import saxutils
 
 import libvirt
 import pytest
+import qmp
 
+import servers
 import support
 import vencrypt
 from support import EMULATOR, HOOK, object_members
@@ -94,11 +98,28 @@ def domain_xml(arguments: Iterable[str] = (),
 # What a policy means, as OpenSSL and GnuTLS have it
 
 
-def spice_policy(settings: dict[str, str]) -> set[Pair]:
-    """Return the set of (version, suite) that settings ({key: value}) mean."""
+@functools.cache
+def permits_tls11(ciphers: str, conf: str) -> bool:
+    """
+    Tell whether OpenSSL does with a list and a configuration ('' for that of
+    the host): by the level of security, and MinProtocol.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        certificate = servers.make_certificate(pathlib.Path(folder), 'server')
+        with servers.openssl(certificate, '-cipher', ciphers,
+                             conf=conf) as port:
+            return support.handshake(port, 'TLSv1.1', '-cipher',
+                                     'ALL:@SECLEVEL=0')
+
+
+def spice_policy(settings: dict[str, str], conf: str) -> set[Pair]:
+    """
+    Return the set of (version, suite) that settings ({key: value}) mean, with
+    a configuration of OpenSSL that is not the host's.
+    """
     ciphers = settings.get('ciphers', 'DEFAULT')
     versions = settings.get('protocols', 'TLSv1.2:TLSv1.3').split(':')
-    if '@SECLEVEL=0' in ciphers and 'protocols' not in settings:
+    if 'protocols' not in settings and permits_tls11(ciphers, conf):
         versions.append('TLSv1.1')
     return {(version, suite) for version in set(versions) - {'TLSv1.3'}
             for suite in support.suites(
@@ -139,7 +160,12 @@ def check_consoles(domain: libvirt.virDomain, pid: int,
     vnc.update((port, begins) for port, begins in others.items()
                if begins is not None)
     assert support.listening_ports(pid) == {spice} | set(vnc) | set(others)
-    check_port(spice, spice_policy(settings), settings.get('groups', ''))
+    # Another than the wrapper's, which begins with the host's.
+    conf = re.search(rb'\0OPENSSL_CONF=(?!/proc/self/fd/)([^\0]*)', b'\0' + (
+        pathlib.Path('/proc/%d/environ' % pid).read_bytes()))
+    check_port(spice, spice_policy(
+        settings, os.fsdecode(conf.group(1)) if conf else ''),
+        settings.get('groups', ''))
     for port, begins in vnc.items():
         subtype = vencrypt.X509_NONE if port in others else vencrypt.X509_VNC
         with (contextlib.nullcontext(port) if begins
@@ -258,7 +284,9 @@ def who_refused(error: str) -> str:
         assert error.startswith(support.TOO_LATE) or (
             error.endswith((ours[0] + '\n', ours[0])))
         return 'wrapper'
-    assert [line for line in lines if 'qemu-kvm: ' in line]
+    # QEMU before 6.0 says of -D only what it is about.
+    assert [line for line in lines if re.search(
+        r'qemu-kvm: |/proc/self/fd/\d+: ', line)]
     return 'qemu'
 
 
@@ -464,7 +492,8 @@ COMMAND_LINES: list[CommandLine] = [
     ('runs', ['-object', CREDENTIALS % 'other' + ',priority=NORMAL', '-vnc',
               DISPLAY + ',tls-creds=no,tls-creds=other', ...],
      {'ports': {PORT: False}}),
-    ('runs', ['-object', json.dumps({
+    # QEMU before 6.0 knows no JSON there.
+    ('runs' if qmp.takes_json() else 'qemu', ['-object', json.dumps({
         **object_members(CREDENTIALS % 'other'), 'priority': 'NORMAL',
         'verify-peer': False}),
               '-display', 'vnc=%s,tls-creds=other' % DISPLAY, ...],

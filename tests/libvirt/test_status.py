@@ -181,7 +181,7 @@ for name in '-vdsm-tls', '-vdsm-tls-default':
 for at, argument in enumerate(arguments):
     if argument.startswith('{"qom-type":"tls-creds-x509"'):
         arguments[at] = argument.replace('"dir":', %r + '"dir":')
-    elif argument.startswith('tls-creds-x509,'):
+    elif argument.startswith('tls-creds-x509,id=vnc-tls-creds0,'):
         arguments[at] += %r
 os.execv('/usr/libexec/qemu-kvm', ['/usr/libexec/qemu-kvm', *arguments])
 """
@@ -658,9 +658,9 @@ def test_priority_that_was_set_live_is_shown_as_such(
 
 def test_console_that_was_moved_live_is_found(start_with: StartWith) -> None:
     vm = start_with('vnc', **BOTH)
-    vm.move_vnc(5999)
+    encrypted = vm.move_vnc(5999)
     found = only_vm(exit_status=1)
-    assert consoles(found)['vnc', 5999] is True
+    assert consoles(found)['vnc', 5999] is encrypted
     # The domain XML, and with it the engine, has the old one.
     assert differences(found) == [('vnc', 'console-of-another-process')]
 
