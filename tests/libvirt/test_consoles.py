@@ -52,11 +52,13 @@ def consoles_of_qemu(emulator: qmp.Emulator) -> list[list[Any]]:
         spice = emulator.ask('query-spice')
     except LookupError:  # It has none.
         return found
-    # SPICE takes the first address of a name.
-    host = '0.0.0.0' if spice.get('host') == '*' else socket.getaddrinfo(
-        spice.get('host'), 0, type=socket.SOCK_STREAM)[0][4][0]
-    return found + [['spice', host, spice[key]]
-                    for key in ('port', 'tls-port') if spice.get(key)]
+    for key in 'port', 'tls-port':
+        if spice.get(key):
+            # SPICE takes the first address of a name.
+            host = '0.0.0.0' if spice['host'] == '*' else socket.getaddrinfo(
+                spice['host'], 0, type=socket.SOCK_STREAM)[0][4][0]
+            found.append(['spice', host, spice[key]])
+    return found
 
 
 @pytest.mark.parametrize('arguments', [
