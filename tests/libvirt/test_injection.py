@@ -363,7 +363,7 @@ STRANGE = {
     'ciphers': ['DEFAULT', 'HIGH:!kRSA', '-ALL:AES256-SHA',
                 'NOSUCH:AES256-SHA', 'AES256-SHA:@SECLEVEL=0', 'AES128-SHA:::',
                 '+AES:AES256-SHA', 'AES256-SHA'.ljust(255, ':')],
-    'ciphersuites': ['TLS_AES_128_CCM_8_SHA256'],
+    'ciphersuites': ['TLS_AES_128_CCM_SHA256'],
     'protocols': ['TLSv1.2', 'TLSv1.3'],
     'groups': ['secp384r1', 'X448'],
     'priority': ['NORMAL:%COMPAT', 'SECURE256', 'PFS:%SERVER_PRECEDENCE',
