@@ -49,6 +49,8 @@ packages() {
             libvirt-clients libvirt-daemon-system make openssl procps \
             python3 python3-libvirt qemu-system-gui qemu-system-x86 rpm \
             semodule-utils
+        # From Debian 13 on SPICE is in a package of its own.
+        apt-cache pkgnames qemu-system-modules-spice
     else
         echo autoconf automake bzip2 checkpolicy gnutls-utils iproute \
             libvirt-client libvirt-daemon libvirt-daemon-driver-qemu make \

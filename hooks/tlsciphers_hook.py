@@ -199,7 +199,10 @@ def enforce(hooking, policy, domain, host):
     try:
         with open(os.environ['_hook_domxml'], 'rb') as domxml:
             before = domxml.read()
+        domain.check_doctype(before)
         document = hooking.read_domxml()
+    except policy.Refused:
+        raise
     except Exception as error:
         # Its text can hold anything that the file holds.
         raise policy.Refused(UNREADABLE + '%s: %s' % (

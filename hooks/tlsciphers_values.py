@@ -389,6 +389,18 @@ def knows_groups(groups, environment=CLEAN):
         OPENSSL, GROUPS_QUESTION + (groups,), environment)[1])
 
 
+def groups_by_version(groups):
+    """
+    Return the groups (str: separated by colons) that TLS 1.2 and older have,
+    and those that TLS 1.3 has, in the form of group_key(): two lists of str.
+    """
+    keys = [group_key(name) for name in groups.split(':')]
+    return ([key for key in keys if not key.endswith('tls13') and
+             not key.startswith(NO_CURVES) and 'mlkem' not in key],
+            [key for key in keys if key.endswith('tls13') or
+             not key.startswith(ONLY_BEFORE_TLS13) or 'mlkem' in key])
+
+
 def check_versions_and_groups(protocols, groups, static_rsa, label):
     """
     Check what versions of TLS and groups leave together: what can be told
@@ -407,11 +419,7 @@ def check_versions_and_groups(protocols, groups, static_rsa, label):
     Raises:
         Refused (UNUSABLE): no client can connect.
     """
-    keys = [group_key(name) for name in groups.split(':')]
-    for13 = [key for key in keys if key.endswith('tls13') or
-             not key.startswith(ONLY_BEFORE_TLS13) or 'mlkem' in key]
-    for12 = [key for key in keys if not key.endswith('tls13') and
-             not key.startswith(NO_CURVES) and 'mlkem' not in key]
+    for12, for13 = groups_by_version(groups)
     text = '%s: %s: TLS 1.%s has none of these groups' % (
         label, printable(groups), '%d')
     remedy = 'add X25519 or P-256'

@@ -22,6 +22,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Optional
 
+import support
 import vencrypt
 
 if TYPE_CHECKING:
@@ -89,6 +90,16 @@ class Emulator:
                 return answer['return']
         self.process.wait()
         raise Ended(self.said())
+
+
+@functools.cache
+def takes_json() -> bool:
+    """Tell whether this QEMU takes -object as JSON, as it does since 6.0."""
+    with contextlib.suppress(Ended), Emulator(
+            support.QEMU_KVM, ['-object', '{"qom-type":"secret","id":"a",'
+                               '"data":"b"}'], pathlib.Path('/')):
+        return True
+    return False
 
 
 def objects(emulator: Emulator) -> dict[str, dict[str, Any]]:

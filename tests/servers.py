@@ -105,7 +105,8 @@ def _run(command: Sequence[str], listening: str,
         reader.start()
         yield int(found.group(1))
     finally:
-        server.terminate()
+        # What unshare of Debian 11 starts ignores SIGTERM.
+        server.kill()
         server.wait()
     reader.join()
 

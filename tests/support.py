@@ -11,6 +11,7 @@ import contextlib
 import functools
 import glob
 import importlib
+import json
 import os
 import pathlib
 import re
@@ -100,9 +101,11 @@ TLS13_SUITES = (
     'TLS_AES_256_GCM_SHA384', 'TLS_CHACHA20_POLY1305_SHA256',
     'TLS_AES_128_GCM_SHA256', 'TLS_AES_128_CCM_SHA256',
     'TLS_AES_128_CCM_8_SHA256')
-# Groups that TLS 1.3 knows.
+# Groups that TLS 1.3 knows; those with ML-KEM came with OpenSSL 3.5.
 GROUPS = ('X25519', 'X448', 'P-256', 'P-384', 'P-521', 'ffdhe2048',
-          'ffdhe3072', 'ffdhe4096', 'ffdhe6144', 'ffdhe8192')
+          'ffdhe3072', 'ffdhe4096', 'ffdhe6144', 'ffdhe8192',
+          'MLKEM512', 'MLKEM768', 'MLKEM1024', 'X25519MLKEM768',
+          'SecP256r1MLKEM768', 'SecP384r1MLKEM1024')
 
 
 def find_python(version: str) -> str:
@@ -306,6 +309,14 @@ def openssl_version() -> tuple[int, ...]:
     answer = subprocess.run(['openssl', 'version'], capture_output=True,
                             text=True, check=True).stdout
     return tuple(map(int, answer.split()[1].split('.')[:2]))
+
+
+@functools.cache
+def gnutls_version() -> tuple[int, ...]:
+    """Return the version of this machine's GnuTLS, like (3, 7, 9)."""
+    answer = subprocess.run(['gnutls-cli', '--version'], capture_output=True,
+                            text=True, check=True).stdout
+    return tuple(map(int, answer.split()[1].split('.')))
 
 
 @functools.cache
@@ -534,15 +545,37 @@ def accepts(port: int, suite: str, version: str = 'TLSv1.2') -> bool:
     return True
 
 
+@functools.cache
+def known_groups() -> tuple[str, ...]:
+    """Return those of GROUPS (tuple of str) that OpenSSL knows here."""
+    return tuple(filter(takes_groups, GROUPS))
+
+
 def accepts_group(port: int, group: str, version: str = 'TLSv1.3') -> bool:
     """
     Tell whether a local port exchanges keys in a group. With TLS 1.2 and
     older this can be an elliptic curve only: for the others the server alone
     decides there.
     """
+    if group.startswith('ffdhe') and group not in known_groups():
+        # OpenSSL 1.1.1 has none of them, GnuTLS has all.
+        return _gnutls_handshake(port, 'NORMAL:-VERS-ALL:+%s:-KX-ALL:'
+                                 '+ECDHE-RSA:-GROUP-ALL:+GROUP-%s' % (
+                                     GNUTLS_VERSIONS[version], group.upper()))
     # Without a common group the rest would do without one.
     return handshake(port, version, '-groups', group, '-cipher',
                      'kECDHE:@SECLEVEL=0')
+
+
+def _gnutls_handshake(port: int, priority: str) -> bool:
+    client = subprocess.run(
+        ['gnutls-cli', '--insecure', '--priority', priority, '--port',
+         str(port), '127.0.0.1'], stdin=subprocess.DEVNULL,
+        capture_output=True, timeout=20)
+    if b'Could not connect' in client.stderr:
+        raise ConnectionError('nothing listens at port %d' % port)
+    assert b'Syntax error' not in client.stderr, priority
+    return client.returncode == 0
 
 
 def accepted(port: int, versions: Iterable[str] = tuple(TLS_VERSIONS),
@@ -558,8 +591,14 @@ def accepted(port: int, versions: Iterable[str] = tuple(TLS_VERSIONS),
 
 
 def accepted_groups(port: int, version: str = 'TLSv1.3',
-                    groups: Collection[str] = GROUPS) -> set[str]:
-    """Return those (set of str) of the groups that a local port accepts."""
+                    groups: Collection[str] | None = None) -> set[str]:
+    """
+    Return those (set of str) of the groups, by default all that a client here
+    knows, that a local port accepts.
+    """
+    if groups is None:
+        groups = [group for group in GROUPS
+                  if group in known_groups() or group.startswith('ffdhe')]
     return _filter_parallel(
         lambda group: accepts_group(port, group, version), groups)
 
@@ -610,6 +649,27 @@ def descriptors(pid: int) -> collections.Counter[str]:
         except FileNotFoundError:
             pass
     return found
+
+
+def listening_ports(pid: int) -> set[int]:
+    """Return the TCP ports (set of int) that a process listens at."""
+    sockets = {os.readlink(link) for link in
+               pathlib.Path('/proc/%d/fd' % pid).iterdir()}
+    lines = [line.split() for name in ('tcp', 'tcp6') for line in
+             pathlib.Path('/proc/net', name).read_text().splitlines()[1:]]
+    return {int(line[1].rpartition(':')[2], 16) for line in lines
+            if line[3] == '0A' and 'socket:[%s]' % line[9] in sockets}
+
+
+def object_members(argument: str) -> dict[str, Any]:
+    """
+    Return the members (dict) of an argument of -object, which libvirt writes
+    as JSON, or as key=value for QEMU before 6.0.
+    """
+    if argument.startswith('{'):
+        return dict(json.loads(argument))
+    return dict((value if '=' in value else 'qom-type=' + value
+                 ).split('=', 1) for value in argument.split(','))
 
 
 def leave_out(config: pytest.Config, items: list[pytest.Item],

@@ -564,6 +564,25 @@ def test_host_without_a_suite_for_tls13_is_named(
         'no-client-can-connect', 'wrapper-refuses'}
 
 
+@pytest.mark.parametrize('least, expected', [
+    ('TLSv1', {'TLSv1.1', 'TLSv1.2', 'TLSv1.3'}),
+    ('TLSv1.2', {'TLSv1.2', 'TLSv1.3'})])
+def test_old_version_that_the_host_removes_is_not_listed(
+        tmp_path: pathlib.Path, least: str, expected: set[str]) -> None:
+    """As crypto-policies of EL8 remove it."""
+    conf = tmp_path / 'openssl.cnf'
+    conf.write_text('openssl_conf = a\n[a]\nssl_conf = b\n[b]\n'
+                    'system_default = c\n[c]\nMinProtocol = %s\n' % least)
+    installation = support.Installation(tmp_path / 'root', sys.executable,
+                                        openssl_conf=conf)
+    spice = json.loads(subprocess.run(
+        [installation.command, 'check', '--json', 'tlsgroups=X25519:P-256',
+         'tlsciphers=AES:!aNULL:@SECLEVEL=0'], capture_output=True,
+        text=True).stdout)['displays']['spice']
+    assert set(spice['protocols']) == expected
+    assert set(spice['clients'][0]['protocols']) == expected
+
+
 def test_nothing_is_left_of_what_was_tried(newest_command: Command,
                                            tmp_path: pathlib.Path) -> None:
     process = newest_command.run(

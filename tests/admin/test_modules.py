@@ -86,6 +86,8 @@ def test_key_exchange_of_a_suite(load: Load, name: str,
 
 # tls/libraries.py
 
+TLS13 = ['TLS_AES_128_GCM_SHA256']
+
 
 def test_suites_that_a_console_cannot_use_are_left_out(load: Load) -> None:
     libraries = load('tls.libraries')
@@ -98,6 +100,19 @@ def test_suites_that_a_console_cannot_use_are_left_out(load: Load) -> None:
     assert list(versions) == ['TLSv1.2']
     assert groups == ['SECP384R1']
     assert not [name for name in versions['TLSv1.2'] if 'ECDSA' in name]
+
+
+@pytest.mark.parametrize('groups, expected', [
+    ('X25519MLKEM768', {'TLSv1.2': ['AES128-SHA'], 'TLSv1.3': TLS13}),
+    ('ffdhe2048', {'TLSv1.2': ['AES128-SHA'], 'TLSv1.3': TLS13}),
+    ('X25519MLKEM768:X25519', {
+        'TLSv1.2': ['ECDHE-RSA-AES128-SHA', 'AES128-SHA'], 'TLSv1.3': TLS13}),
+    ('sect283k1', {'TLSv1.2': ['ECDHE-RSA-AES128-SHA', 'AES128-SHA']})])
+def test_suites_for_which_there_is_no_group_are_left_out(
+        load: Load, groups: str, expected: dict[str, list[str]]) -> None:
+    assert load('tls.libraries').spice_suites({
+        'ciphers': 'ECDHE-RSA-AES128-SHA:AES128-SHA', 'groups': groups,
+        'ciphersuites': ':'.join(TLS13)}) == expected
 
 
 def test_priority_that_is_rejected_has_no_versions(load: Load) -> None:

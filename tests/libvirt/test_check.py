@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from conftest import Create, Host, MakeHost, RunHook, Start, Write
 
 BOTH = support.lab_domain('spice', 'vnc')
+HYBRID = 'X25519MLKEM768'
 
 
 def check(*arguments: str, host: Host | None = None) -> Any:
@@ -62,7 +63,15 @@ def pairs(display: dict[str, Any]) -> set[tuple[str, str]]:
      'tlspriority': 'NORMAL:-VERS-ALL:+VERS-TLS1.1'},
     {'tlsciphers': GOOD_CIPHERS + ':TLS_AES_128_GCM_SHA256',
      'tlsgroups': 'P-384', 'tlspriority': 'SECURE256:%SERVER_PRECEDENCE'},
-    {'tlsprotocols': 'TLSv1.2', 'tlspriority': 'PFS:-VERS-TLS1.3'}])
+    {'tlsprotocols': 'TLSv1.2', 'tlspriority': 'PFS:-VERS-TLS1.3'},
+    # TLS 1.2 has none of these groups.
+    *({'tlsgroups': group, 'tlsprofile': profile}
+      for group in ('ffdhe2048', 'X25519MLKEM768')
+      for profile in ('modern', 'intermediate')
+      if group in support.known_groups()),
+    *({'tlsgroups': group, 'tlspriority': 'NORMAL'}
+      for group in ('ffdhe2048', 'X25519MLKEM768', 'X25519MLKEM768:X25519')
+      if set(group.split(':')) <= set(support.known_groups()))])
 def test_consoles_accept_exactly_what_check_prints(
         start: Start, run_hook: RunHook, lab: Host,
         properties: dict[str, str]) -> None:
@@ -196,6 +205,27 @@ def test_console_that_lets_nobody_in_is_the_one_that_check_names(
     port = vm.tls_port if 'tlsprotocols' in properties else vm.websocket_port
     for version in 'TLSv1.2', 'TLSv1.3':
         assert not support.handshake(port, version)
+
+
+@pytest.mark.parametrize('profile, others', [
+    ('modern', ''), ('intermediate', ':X25519')])
+def test_hybrid_group_passes_where_openssl_knows_it(
+        start: Start, run_hook: RunHook, profile: str, others: str) -> None:
+    """As that of the hosts that have OpenSSL 3.5."""
+    properties = {'tlsprofile': profile, 'tlsgroups': HYBRID + others}
+    alone = check(*map('='.join, properties.items()))
+    if HYBRID not in support.known_groups():
+        assert alone['refusal']['code'] == 'unknown-group'
+        return
+    vm = start(run_hook(BOTH, **properties))
+    for document in alone, check('--vm', vm.name):
+        assert (document['refused'], document['findings']) == (None, [])
+    scanned = subprocess.run(['vdsm-tlsciphers', 'scan', '--json', vm.name],
+                             capture_output=True, text=True)
+    assert scanned.returncode == 0
+    assert [set(console['groups']) for console in json.loads(
+        scanned.stdout)['consoles'] if console['display'] == 'spice'] == [
+            set(properties['tlsgroups'].split(':'))]
 
 
 # VMs that would not start, and consoles that are open

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import socket
 import subprocess
 from typing import Any
 
@@ -51,10 +52,13 @@ def consoles_of_qemu(emulator: qmp.Emulator) -> list[list[Any]]:
         spice = emulator.ask('query-spice')
     except LookupError:  # It has none.
         return found
-    host = {'*': '0.0.0.0', 'localhost': '127.0.0.1'}.get(
-        spice.get('host'), spice.get('host'))
-    return found + [['spice', host, spice[key]]
-                    for key in ('port', 'tls-port') if spice.get(key)]
+    for key in 'port', 'tls-port':
+        if spice.get(key):
+            # SPICE takes the first address of a name.
+            host = '0.0.0.0' if spice['host'] == '*' else socket.getaddrinfo(
+                spice['host'], 0, type=socket.SOCK_STREAM)[0][4][0]
+            found.append(['spice', host, spice[key]])
+    return found
 
 
 @pytest.mark.parametrize('arguments', [

@@ -598,13 +598,18 @@ def test_label_that_was_customised_is_named(labelled: None) -> None:
         kept + WRAPPER + '\t--\tsystem_u:object_r:bin_t:s0\n')
     try:
         found = checks(doctor(enter=WITH_SELINUX))
+        given = subprocess.run(['matchpathcon', '-n', WRAPPER], check=True,
+                               capture_output=True, text=True).stdout
     finally:
         customisations.write_text(kept)
-    state, text, remedy = found['labels']
-    assert state == 'failed'
-    assert text.startswith('the SELinux policy of this host gives '
-                           + WRAPPER)
-    assert remedy.startswith('semanage fcontext -d %s ' % WRAPPER)
+    # For libselinux 3.8 the entry of the policy has precedence.
+    assert ('labels' in found) == (':bin_t:' in given)
+    if 'labels' in found:
+        state, text, remedy = found['labels']
+        assert state == 'failed'
+        assert text.startswith('the SELinux policy of this host gives '
+                               + WRAPPER)
+        assert remedy.startswith('semanage fcontext -d %s ' % WRAPPER)
     assert found['leftovers'][1:] == (
         'this host sets a label of its own for ' + WRAPPER,
         'semanage fcontext -d \'%s\'' % WRAPPER)

@@ -15,6 +15,7 @@ but for the policy's own places.
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import json
 import os
@@ -23,17 +24,20 @@ import random
 import re
 import shlex
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Optional, TypedDict
+from typing import TYPE_CHECKING, Optional, TypedDict
 from xml.etree import ElementTree
 from xml.sax import saxutils
 
 import libvirt
 import pytest
+import qmp
 
+import servers
 import support
 import vencrypt
-from support import EMULATOR, HOOK
+from support import EMULATOR, HOOK, object_members
 
 if TYPE_CHECKING:
     from types import EllipsisType
@@ -94,11 +98,28 @@ def domain_xml(arguments: Iterable[str] = (),
 # What a policy means, as OpenSSL and GnuTLS have it
 
 
-def spice_policy(settings: dict[str, str]) -> set[Pair]:
-    """Return the set of (version, suite) that settings ({key: value}) mean."""
+@functools.cache
+def permits_tls11(ciphers: str, conf: str) -> bool:
+    """
+    Tell whether OpenSSL does with a list and a configuration ('' for that of
+    the host): by the level of security, and MinProtocol.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        certificate = servers.make_certificate(pathlib.Path(folder), 'server')
+        with servers.openssl(certificate, '-cipher', ciphers,
+                             conf=conf) as port:
+            return support.handshake(port, 'TLSv1.1', '-cipher',
+                                     'ALL:@SECLEVEL=0')
+
+
+def spice_policy(settings: dict[str, str], conf: str) -> set[Pair]:
+    """
+    Return the set of (version, suite) that settings ({key: value}) mean, with
+    a configuration of OpenSSL that is not the host's.
+    """
     ciphers = settings.get('ciphers', 'DEFAULT')
     versions = settings.get('protocols', 'TLSv1.2:TLSv1.3').split(':')
-    if '@SECLEVEL=0' in ciphers and 'protocols' not in settings:
+    if 'protocols' not in settings and permits_tls11(ciphers, conf):
         versions.append('TLSv1.1')
     return {(version, suite) for version in set(versions) - {'TLSv1.3'}
             for suite in support.suites(
@@ -125,18 +146,9 @@ def check_port(port: int, policy: set[Pair], groups: str = '') -> None:
         support.accepts(port, suite, version) for version, suite in policy)
     if groups:
         names = {'secp384r1': 'P-384'}
-        others = set(support.GROUPS) - {
+        others = set(support.known_groups()) - {
             names.get(group, group) for group in groups.split(':')}
         assert not support.accepts_group(port, ':'.join(sorted(others)))
-
-
-def listening_ports(pid: int) -> set[int]:
-    sockets = {os.readlink(link) for link in
-               pathlib.Path('/proc/%d/fd' % pid).iterdir()}
-    lines = [line.split() for name in ('tcp', 'tcp6') for line in
-             pathlib.Path('/proc/net', name).read_text().splitlines()[1:]]
-    return {int(line[1].rpartition(':')[2], 16) for line in lines
-            if line[3] == '0A' and 'socket:[%s]' % line[9] in sockets}
 
 
 def check_consoles(domain: libvirt.virDomain, pid: int,
@@ -147,8 +159,13 @@ def check_consoles(domain: libvirt.virDomain, pid: int,
            support.console_port(domain, 'vnc', 'websocket'): True}
     vnc.update((port, begins) for port, begins in others.items()
                if begins is not None)
-    assert listening_ports(pid) == {spice} | set(vnc) | set(others)
-    check_port(spice, spice_policy(settings), settings.get('groups', ''))
+    assert support.listening_ports(pid) == {spice} | set(vnc) | set(others)
+    # Another than the wrapper's, which begins with the host's.
+    conf = re.search(rb'\0OPENSSL_CONF=(?!/proc/self/fd/)([^\0]*)', b'\0' + (
+        pathlib.Path('/proc/%d/environ' % pid).read_bytes()))
+    check_port(spice, spice_policy(
+        settings, os.fsdecode(conf.group(1)) if conf else ''),
+        settings.get('groups', ''))
     for port, begins in vnc.items():
         subtype = vencrypt.X509_NONE if port in others else vencrypt.X509_VNC
         with (contextlib.nullcontext(port) if begins
@@ -189,14 +206,6 @@ def without_spice(arguments: list[str]) -> tuple[list[str], list[str]]:
     return rest, values
 
 
-def members(value: str) -> dict[str, Any]:
-    """Return the members (dict) of an object in either spelling."""
-    if value.startswith('{'):
-        return dict(json.loads(value))
-    return dict(('qom-type=' + value if value.startswith('tls-') else value
-                 ).split('=', 1) for value in value.split(','))
-
-
 def check_process(pid: int, pairs: list[Pair],
                   settings: dict[str, str]) -> None:
     proc = pathlib.Path('/proc/%d' % pid)
@@ -222,8 +231,8 @@ def check_process(pid: int, pairs: list[Pair],
     assert len(final) == len(others)
     for old, new in zip(others, final):
         if old != new:
-            assert members(new) == {**members(old),
-                                    'priority': settings['priority']}
+            assert object_members(new) == {
+                **object_members(old), 'priority': settings['priority']}
     final = os.fsdecode((proc / 'environ').read_bytes()).split('\0')[:-1]
     if {'ciphersuites', 'protocols', 'groups'} & set(settings):
         path, = [entry for entry in final
@@ -275,7 +284,9 @@ def who_refused(error: str) -> str:
         assert error.startswith(support.TOO_LATE) or (
             error.endswith((ours[0] + '\n', ours[0])))
         return 'wrapper'
-    assert [line for line in lines if 'qemu-kvm: ' in line]
+    # QEMU before 6.0 says of -D only what it is about.
+    assert [line for line in lines if re.search(
+        r'qemu-kvm: |/proc/self/fd/\d+: ', line)]
     return 'qemu'
 
 
@@ -352,7 +363,7 @@ STRANGE = {
     'ciphers': ['DEFAULT', 'HIGH:!kRSA', '-ALL:AES256-SHA',
                 'NOSUCH:AES256-SHA', 'AES256-SHA:@SECLEVEL=0', 'AES128-SHA:::',
                 '+AES:AES256-SHA', 'AES256-SHA'.ljust(255, ':')],
-    'ciphersuites': ['TLS_AES_128_CCM_8_SHA256'],
+    'ciphersuites': ['TLS_AES_128_CCM_SHA256'],
     'protocols': ['TLSv1.2', 'TLSv1.3'],
     'groups': ['secp384r1', 'X448'],
     'priority': ['NORMAL:%COMPAT', 'SECURE256', 'PFS:%SERVER_PRECEDENCE',
@@ -481,9 +492,10 @@ COMMAND_LINES: list[CommandLine] = [
     ('runs', ['-object', CREDENTIALS % 'other' + ',priority=NORMAL', '-vnc',
               DISPLAY + ',tls-creds=no,tls-creds=other', ...],
      {'ports': {PORT: False}}),
-    ('runs', ['-object', json.dumps({**members(CREDENTIALS % 'other'),
-                                     'priority': 'NORMAL',
-                                     'verify-peer': False}),
+    # QEMU before 6.0 knows no JSON there.
+    ('runs' if qmp.takes_json() else 'qemu', ['-object', json.dumps({
+        **object_members(CREDENTIALS % 'other'), 'priority': 'NORMAL',
+        'verify-peer': False}),
               '-display', 'vnc=%s,tls-creds=other' % DISPLAY, ...],
      {'ports': {PORT: False}}),
     *lines_with('wrapper', (

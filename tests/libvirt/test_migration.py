@@ -22,7 +22,7 @@ import libvirt
 import libvirt_qemu
 import pytest
 from test_console import policy_suites
-from test_policies import POLICIES, SPICE_ALL
+from test_policies import HYBRID_POLICIES, POLICIES, SPICE_ALL
 
 import clients
 import support
@@ -216,6 +216,16 @@ def test_status_knows_the_consoles_of_a_vm_that_migrates(
     found = []
     with held(start_domain(full_guest(run_hook(BOTH, **POLICY))),
               empty_destination, 'direct') as migration:
+        arrived = arriving(empty_destination)
+        consoles = {
+            support.console_port(arrived, 'spice', 'tlsPort'),
+            support.console_port(arrived, 'vnc', 'port'),
+            support.console_port(arrived, 'vnc', 'websocket')}
+        # QEMU before 6.0 closes it once the source has connected.
+        others = support.listening_ports(int((
+            empty_destination.root / 'run/libvirt/qemu/lab.pid'
+            ).read_text())) - consoles
+        assert len(others) <= 1
         for enter in [], ['nsenter', '--mount', '--target', pid]:
             vm, = json.loads(subprocess.run(
                 [*enter, 'vdsm-tlsciphers', 'status', '--json'], check=True,
@@ -223,13 +233,15 @@ def test_status_knows_the_consoles_of_a_vm_that_migrates(
             found.append((vm['statement'], [
                 other['what'] for other in vm['other_listeners']]))
         assert not migration.done()
-    assert found == [('effective', []), ('effective', ['incoming migration'])]
+    assert found == [('effective', []), (
+        'effective', ['incoming migration'] * len(others))]
 
 
 def test_each_policy_holds_there_and_back(
         start_domain: StartDomain, run_hook: RunHook, lab: Host,
         empty_destination: Host, soak: bool, figure: support.Figure) -> None:
-    names = POLICIES if soak else ('profile modern', 'profile intermediate')
+    names = POLICIES if soak else (
+        'profile modern', 'profile intermediate', *HYBRID_POLICIES)
     changed = []
     for name in names:
         properties, spice, vnc, groups = POLICIES[name]
@@ -344,14 +356,21 @@ def test_vnc_client_is_cut_as_without_a_policy(
         start_domain: StartDomain, run_hook: RunHook, empty_destination: Host,
         way: str) -> None:
     """VNC cannot follow; who connects anew is served."""
+    views = []
     for xml in BOTH, run_hook(BOTH, **POLICY):
         domain = start_domain(xml)
         with view('vnc', domain) as viewer:
             migrated = migrate(domain, empty_destination, way)
             viewer.await_events('vnc closed')
-            assert len(viewer.events['vnc']) == 2
+        views.append([re.sub(r'\d+', 'N', event)
+                      for event in viewer.events['vnc']])
         with view('vnc', migrated):
             migrated.destroy()
+    plain, ours = views
+    assert ours == plain
+    # Some versions of the client say that there is an error, too.
+    assert [event for event in ours if not event.startswith('error')] == [
+        'opened through port N', 'closed']
 
 
 # Destinations that cannot enforce a policy

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import libvirt
 import pytest
+import qmp
 
 import clients
 import support
@@ -57,6 +58,7 @@ EVERY = ('TLSv1.2', 'TLSv1.3')
 SPICE_ALL = spice_suites(EVERY)
 VNC_ALL = support.gnutls_suites(DEFAULT_PRIORITY)
 MOZILLA = ('X25519', 'P-256', 'P-384')
+HYBRID = 'X25519MLKEM768'
 
 # name: (properties, what SPICE accepts, what VNC accepts, groups of SPICE)
 POLICIES: dict[str, tuple[dict[str, str], set[Offer], set[Offer],
@@ -78,8 +80,8 @@ POLICIES: dict[str, tuple[dict[str, str], set[Offer], set[Offer],
         {'tlsprotocols': 'TLSv1.2', 'tlsciphers': 'AES128-SHA256'},
         {('TLSv1.2', 'AES128-SHA256')}, VNC_ALL, ()),
     'a single suite of TLS 1.3': (
-        {'tlsprotocols': 'TLSv1.3', 'tlsciphers': 'TLS_AES_128_CCM_8_SHA256'},
-        {('TLSv1.3', 'TLS_AES_128_CCM_8_SHA256')}, VNC_ALL, None),
+        {'tlsprotocols': 'TLSv1.3', 'tlsciphers': 'TLS_AES_128_CCM_SHA256'},
+        {('TLSv1.3', 'TLS_AES_128_CCM_SHA256')}, VNC_ALL, None),
     'a suite of TLS 1.3, and those of QEMU': (
         {'tlsciphers': 'TLS_CHACHA20_POLY1305_SHA256'},
         spice_suites(EVERY, suites=['TLS_CHACHA20_POLY1305_SHA256']), VNC_ALL,
@@ -109,6 +111,16 @@ POLICIES: dict[str, tuple[dict[str, str], set[Offer], set[Offer],
          'tlspriority': TLS13_ONLY}, {('TLSv1.2', ECDHE)},
         support.gnutls_suites(TLS13_ONLY), None),
 }
+# As OpenSSL 3.5 and later have it.
+HYBRID_POLICIES = {
+    'a hybrid group alone': (
+        {'tlsgroups': HYBRID, 'tlsprotocols': 'TLSv1.3'},
+        spice_suites(['TLSv1.3']), VNC_ALL, (HYBRID,)),
+    'a hybrid group before others': (
+        {'tlsgroups': HYBRID + ':X25519:P-256'}, SPICE_ALL, VNC_ALL,
+        (HYBRID, 'X25519', 'P-256')),
+} if HYBRID in support.known_groups() else {}
+POLICIES.update(HYBRID_POLICIES)
 
 
 @pytest.mark.parametrize('name', POLICIES)
@@ -131,6 +143,24 @@ def test_console_accepts_exactly_the_policy(start: Start, run_hook: RunHook,
     # QEMU itself says so, too.
     if 'tlspriority' in properties:
         assert qom_get(vm, 'priority') == properties['tlspriority']
+
+
+def test_suite_that_openssl_never_negotiates_starts_no_vm(
+        start: Start, run_hook: RunHook) -> None:
+    """It knows this one; since 3.2 it is too weak for the default level."""
+    suite = 'TLS_AES_128_CCM_8_SHA256'
+    policy = {'tlsprotocols': 'TLSv1.3', 'tlsciphers': suite}
+    negotiated = subprocess.run(
+        ['openssl', 'ciphers', '-s', '-tls1_3', '-ciphersuites', suite,
+         'DEFAULT'], check=True, capture_output=True, text=True).stdout
+    if negotiated.strip():
+        vm = start(run_hook(BOTH, **policy))
+        assert support.accepted(vm.tls_port) == {('TLSv1.3', suite)}
+        return
+    with pytest.raises(subprocess.CalledProcessError) as error:
+        run_hook(BOTH, **policy)
+    assert support.code_of(error.value.stderr.strip()) == (
+        'suite-never-negotiated')
 
 
 def qom_get(vm: VM, name: str) -> Any:
@@ -164,7 +194,11 @@ def test_log_shows_what_qemu_got(start: Start, run_hook: RunHook) -> None:
     vm = start(run_hook(BOTH, tlsprofile='modern'))
     assert re.search('QEMU gets OPENSSL_CONF with ciphersuites=TLS_AES_.* '
                      'protocols=TLSv1.3 groups=X25519:', vm.log)
-    assert re.search('QEMU gets -object .*"priority":"NORMAL:', vm.log)
+    given, = re.findall(r'QEMU gets -object (.*) \[policy-applied\]', vm.log)
+    assert given in vm.arguments
+    members = support.object_members(given)
+    assert members == vm.credentials
+    assert members['priority'].startswith('NORMAL:')
 
 
 @pytest.mark.parametrize('properties', [
@@ -353,6 +387,12 @@ def test_judge_and_console_agree_where_the_system_allows_little(
         value: str) -> None:
     """As crypto-policies have it on EL9 and later."""
     gnutls_config(ALLOWLIST)
+    if value == '@SYSTEM' and support.gnutls_version() < (3, 7, 3):
+        # It has no allowlists, and so no @SYSTEM here.
+        with pytest.raises(subprocess.CalledProcessError) as error:
+            run_hook(BOTH, tlspriority=value)
+        assert error.value.stderr.startswith('tlspriority: @SYSTEM: ')
+        return
     expected = support.gnutls_suites.__wrapped__(value)
     vm = start(run_hook(BOTH, tlspriority=value))
     assert support.accepted(vm.websocket_port) == expected
@@ -418,11 +458,14 @@ def test_only_the_credentials_of_a_display_are_touched(
 
 
 def test_each_of_several_displays_gets_the_policy(qemu: StartQemu) -> None:
+    other = json.dumps({
+        'qom-type': 'tls-creds-x509', 'id': 'b', 'endpoint': 'server',
+        'dir': '/etc/pki/vdsm/libvirt-vnc', 'verify-peer': False})
+    if not qmp.takes_json():
+        other = 'tls-creds-x509,id=b,' + CREDENTIALS
     qemu(
         5971, '-object', 'tls-creds-x509,id=a,priority=NORMAL,' + CREDENTIALS,
-        '-object', json.dumps({
-            'qom-type': 'tls-creds-x509', 'id': 'b', 'endpoint': 'server',
-            'dir': '/etc/pki/vdsm/libvirt-vnc', 'verify-peer': False}),
+        '-object', other,
         '-vnc', '127.0.0.1:70,tls-creds=a',
         '-vnc', '127.0.0.1:71,id=two,tls-creds=b',
         '-vdsm-tls', 'priority=' + TLS13_ONLY)

@@ -178,9 +178,11 @@ for name in '-vdsm-tls', '-vdsm-tls-default':
     while name in arguments:
         at = arguments.index(name)
         del arguments[at:at + 2]
-arguments = [argument.replace('"dir":', %r + '"dir":')
-             if argument.startswith('{"qom-type":"tls-creds-x509"')
-             else argument for argument in arguments]
+for at, argument in enumerate(arguments):
+    if argument.startswith('{"qom-type":"tls-creds-x509"'):
+        arguments[at] = argument.replace('"dir":', %r + '"dir":')
+    elif argument.startswith('tls-creds-x509,id=vnc-tls-creds0,'):
+        arguments[at] += %r
 os.execv('/usr/libexec/qemu-kvm', ['/usr/libexec/qemu-kvm', *arguments])
 """
 
@@ -192,7 +194,8 @@ def with_partial_wrapper(xml: str, priority: str = '') -> str:
     """
     path = pathlib.Path(os.environ['LAB'], 'partial-wrapper')
     path.write_text(PARTIAL_WRAPPER % (
-        priority and '"priority":"%s",' % priority))
+        priority and '"priority":"%s",' % priority,
+        priority and ',priority=' + priority))
     path.chmod(0o755)
     assert EMULATOR in xml
     return xml.replace(EMULATOR, str(path))
@@ -231,8 +234,7 @@ def test_policy_of_a_vm_is_in_force(start_with: StartWith) -> None:
     assert (found['vm'], found['pid'], found['state'], found['statement'],
             found['problem']) == (
                 'lab', vm.pid, 'in force', 'effective', None)
-    priority = json.loads(vm.arguments[vm.arguments.index('-vnc') - 1]
-                          )['priority']
+    priority = vm.credentials['priority']
     assert 'VERS-TLS1.2' in priority
     groups = 'X25519:prime256v1:secp384r1'
     suite = 'TLS_AES_256_GCM_SHA384'
@@ -654,22 +656,26 @@ def test_priority_that_was_set_live_is_shown_as_such(
     assert '(set live)\n' in run().stdout
 
 
-def test_console_that_was_moved_live_is_found(
-        start_with: StartWith, connection: libvirt.virConnect) -> None:
+def test_console_that_was_moved_live_is_found(start_with: StartWith) -> None:
     vm = start_with('vnc', **BOTH)
-    ask(connection, vm, 'display-update', type='vnc', addresses=[
-        {'type': 'inet', 'host': '127.0.0.1', 'port': '5999'}])
+    encrypted = vm.move_vnc(5999)
     found = only_vm(exit_status=1)
-    assert consoles(found)['vnc', 5999] is True
     # The domain XML, and with it the engine, has the old one.
-    assert differences(found) == [('vnc', 'console-of-another-process')]
+    elsewhere = 'vnc', 'console-of-another-process'
+    if encrypted:
+        assert consoles(found)['vnc', 5999] is True
+        assert differences(found) == [elsewhere]
+    else:
+        # Its websocket is gone, too.
+        assert consoles(found) == {('vnc', 5999): None}
+        assert differences(found) == [
+            ('vnc', 'console-not-encrypted'), elsewhere, elsewhere]
 
 
 def test_port_of_a_qemu_that_hangs_is_no_proven_console(
-        start_with: StartWith, connection: libvirt.virConnect) -> None:
+        start_with: StartWith) -> None:
     vm = start_with('spice', 'vnc', **BOTH)
-    ask(connection, vm, 'display-update', type='vnc', addresses=[
-        {'type': 'inet', 'host': '127.0.0.1', 'port': '5999'}])
+    vm.move_vnc(5999)
     os.kill(vm.pid, signal.SIGSTOP)
     try:
         found = only_vm(exit_status=1)

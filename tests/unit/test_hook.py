@@ -496,10 +496,31 @@ def test_attributes_with_a_prefix_elsewhere_are_no_matter(
         tlsciphers=GOOD_CIPHERS)
 
 
-def test_document_type_declaration_is_refused(newest_hook: Hook) -> None:
-    xml = X86.replace('<domain ', '<!DOCTYPE domain><domain ')
-    assert support.code_of(newest_hook.refusal(
-        xml, tlsciphers=GOOD_CIPHERS)) == 'domain-doctype'
+# Each entity is ten of the one before.
+LAUGHS = '<!DOCTYPE domain [<!ENTITY l0 "ha">%s]>' % ''.join(
+    '<!ENTITY l%d "%s">' % (number + 1, '&l%d;' % number * 10)
+    for number in range(12))
+
+
+@pytest.mark.parametrize('encoding', ['utf-8', 'utf-16'])
+@pytest.mark.parametrize('declaration', ['<!DOCTYPE domain>', LAUGHS])
+def test_document_type_declaration_is_refused(
+        hook: Hook, declaration: str, encoding: str) -> None:
+    """Before what parses all of it: expat before 2.4 has no bounds."""
+    xml = X86.replace('UTF-8', encoding).replace(
+        '<domain ', declaration + '<domain ').replace(
+        '</name>', '</name><title>%s</title>' % (
+            '&l11;' if declaration == LAUGHS else ''))
+    process = hook.run(xml.encode(encoding), tlsciphers=GOOD_CIPHERS)
+    assert process.returncode == 2
+    assert support.code_of(process.stderr.strip()) == 'domain-doctype'
+
+
+def test_text_that_looks_like_a_document_type_is_none(
+        newest_hook: Hook) -> None:
+    newest_hook.change(X86.replace('</name>', (
+        '</name><title><![CDATA[<!DOCTYPE a>]]></title><!-- <!DOCTYPE a> -->'
+        )), tlsciphers=GOOD_CIPHERS)
 
 
 @pytest.mark.parametrize('emulator', [

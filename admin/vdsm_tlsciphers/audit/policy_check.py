@@ -424,6 +424,12 @@ def rehearse(document: 'documents.Check', display: 'documents.Display',
         return False
     described['accepted'] = {'protocols': console['protocols'],
                              'groups': console['groups']}
+    if console['state'] == 'scanned':
+        # What MinProtocol in openssl.cnf removes, and libraries.py cannot see.
+        for version in set(described['protocols']) - set(
+                console['protocols']) - {'TLSv1.2', 'TLSv1.3'}:
+            for listed in (described, *described['clients']):
+                listed['protocols'].pop(version, None)
     for finding in console['findings']:
         add_of_scan(document, display, finding)
     if dead:

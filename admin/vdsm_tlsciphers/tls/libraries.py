@@ -43,13 +43,15 @@ def ask(*command: str) -> str:
 def spice_suites(policy: 'dict[str, str]') -> 'Protocols':
     """
     Return what a SPICE console with a policy ({key: value}) accepts: what
-    OpenSSL lists, without suites that libspice (it has no DH parameters) or
-    the RSA certificate of a console cannot use.
+    OpenSSL lists, without suites that libspice (it has no DH parameters), the
+    RSA certificate of a console or the policy's groups cannot be used with.
     """
+    curves, for13 = (tlsciphers_values.groups_by_version(policy['groups'])
+                     if 'groups' in policy else (['any'], ['any']))
     # libspice itself switches TLS 1.0 off (reds.cpp, SSL_OP_NO_TLSv1).
     protocols = policy.get('protocols', 'TLSv1.1:TLSv1.2:TLSv1.3')
     suites = {}
-    if 'TLSv1.3' in protocols.split(':'):
+    if for13 and 'TLSv1.3' in protocols.split(':'):
         suites['TLSv1.3'] = tls13_suites(policy.get('ciphersuites'))
     for version, option in OPENSSL_VERSIONS.items():
         if version in protocols.split(':') and permits(
@@ -57,7 +59,8 @@ def spice_suites(policy: 'dict[str, str]') -> 'Protocols':
             suites[version] = [
                 words[0] for words in list_suites(
                     policy.get('ciphers'), option)
-                if 'Au=RSA' in words and 'Kx=DH' not in words]
+                if 'Au=RSA' in words and 'Kx=DH' not in words
+                and (curves or 'Kx=ECDH' not in words)]
     return without_empty(suites)
 
 
@@ -65,7 +68,7 @@ def permits(cipher_list: str, version: str) -> bool:
     """
     Tell whether the security level of a list permits a version of TLS, which
     "openssl ciphers" does not check. MinProtocol in openssl.cnf is left out:
-    that can only remove versions.
+    that can only remove versions, which handshakes then show.
     """
     if version == 'TLSv1.2':
         return True
