@@ -429,10 +429,12 @@ def check_versions_and_groups(protocols, groups, static_rsa, label):
     if not for12 and protocols == PROTOCOLS[0] and not static_rsa():
         raise Refused(text % 2 + ', so no client could connect', remedy,
                       'no-common-group', UNUSABLE)
+    warning = text + ': clients with TLS 1.%d cannot connect'
+    remedy += ', or give tlsprotocols TLSv1.%d'
     if not for13 and protocols != PROTOCOLS[0]:
-        return [Refused(text % 3 + ': clients with TLS 1.3 cannot connect',
-                        remedy + ', or give tlsprotocols TLSv1.2',
-                        'no-common-group')]
+        return [Refused(warning % (3, 3), remedy % 2, 'no-common-group')]
+    if not for12 and protocols != PROTOCOLS[1] and not static_rsa():
+        return [Refused(warning % (2, 2), remedy % 3, 'no-common-group')]
     return []
 
 

@@ -178,6 +178,8 @@ def test_every_python_refuses_alike(hook: Hook, newest_hook: Hook) -> None:
     # TLS 1.2 has RSA key exchange.
     *[({'tlsgroups': group, 'tlsprotocols': 'TLSv1.2'}, 'static-rsa-fallback')
       for group in ['ffdhe2048'] if KNOWS_FFDHE],
+    *[({'tlsgroups': group, 'tlsciphers': 'ECDHE+AESGCM'}, 'no-common-group')
+      for group in ['ffdhe2048'] if KNOWS_FFDHE],
     ({'tlspriority': 'NORMAL:-SIGN-ALL:+SIGN-RSA-SHA256'},
      'no-common-group'),
 ])
