@@ -180,10 +180,13 @@ def test_vm_without_a_policy_has_what_the_libraries_have(
     assert support.accepted(vm.websocket_port) == VNC_ALL
 
 
-@pytest.mark.parametrize('profile', ['modern', 'intermediate'])
+@pytest.mark.parametrize('properties', [
+    {'tlsprofile': 'modern'}, {'tlsprofile': 'intermediate'},
+    *({'tlsprofile': 'modern', 'tlsgroups': group} for group in [HYBRID]
+      if group in support.known_groups())])
 def test_users_clients_connect_to_a_console_with_a_profile(
-        start: Start, run_hook: RunHook, profile: str) -> None:
-    vm = start(run_hook(BOTH, tlsprofile=profile))
+        start: Start, run_hook: RunHook, properties: dict[str, str]) -> None:
+    vm = start(run_hook(BOTH, **properties))
     for screenshot, port in ((clients.spice_screenshot, vm.tls_port),
                              (clients.vnc_screenshot, vm.vnc_port)):
         picture = clients.await_picture(screenshot, port)
