@@ -46,14 +46,15 @@ def pytest_report_header(config: pytest.Config) -> str:
 def pytest_collection_modifyitems(config: pytest.Config,
                                   items: list[pytest.Item]) -> None:
     """
-    Run each test, and each case of one with a table, with Python 2.7 and one
-    of the others, in turn; with all of them in the long form, which also has
-    the tests that are marked so.
+    Run each test, and each case of one with a table, with one Python, in
+    turn; with all of them where there are no more than two, and in the long
+    form, which also has the tests that are marked so.
     """
-    newer = [version for version in support.available_pythons()
-             if version != '2.7']
     if config.getoption('soak'):
         return
+    pythons = {'installation': support.available_pythons()}
+    pythons['command'] = [version for version in pythons['installation']
+                          if version != '2.7']
     turns: dict[object, int] = {}
     left_out: list[pytest.Item] = []
     kept: list[pytest.Item] = []
@@ -63,14 +64,15 @@ def pytest_collection_modifyitems(config: pytest.Config,
             continue
         spec = getattr(item, 'callspec', None)
         params = spec.params if spec else {}
-        version = params.get('installation', params.get('command'))
         runs = True
-        if spec and version in newer:
-            case = (item.nodeid.partition('[')[0], *sorted(
-                pair for pair in spec.indices.items()
-                if pair[0] not in ('installation', 'command')))
-            turn = turns.setdefault(case, len(turns))
-            runs = newer[turn % len(newer)] == version
+        for fixture, versions in pythons.items():
+            if spec and len(pythons['installation']) > 2 and (
+                    fixture in params):
+                case = (item.nodeid.partition('[')[0], *sorted(
+                    pair for pair in spec.indices.items()
+                    if pair[0] != fixture))
+                turn = turns.setdefault(case, len(turns))
+                runs = versions[turn % len(versions)] == params[fixture]
         (kept if runs else left_out).append(item)
     config.hook.pytest_deselected(items=left_out)
     items[:] = kept
