@@ -128,6 +128,7 @@ def test_vms_are_pinned_to_the_hosts_that_have_the_hook(
     assert group['vms_rule']['enabled'] is False
 
 
+@pytest.mark.soak
 def test_label_follows_the_hosts_and_keeps_the_vms_of_other_runs(
         controller: Controller, engine: Engine, vms: list[Item]) -> None:
     set_policy(controller, vms='name=other')
@@ -206,6 +207,7 @@ def test_guard_keeps_other_flags_and_leaves_them_behind(
             if flag.lstrip('+-') != 'vdsm-tls')} for flags in FLAGS]
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize('properties', [
     {'tlsprofile': ' '}, {'tlsprofile': 'none'}])
 def test_guard_goes_with_the_last_policy(
@@ -236,6 +238,7 @@ def test_guard_can_be_left_out_and_taken_away(
     assert engine.groups[0]['hosts_rule']['enforcing']
 
 
+@pytest.mark.soak
 def test_level_below_4_6_has_no_guard(controller: Controller,
                                       engine: Engine) -> None:
     for name, level, own in [('old', (4, 5), None), ('kept', (4, 10), (4, 5)),
