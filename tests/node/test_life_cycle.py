@@ -46,13 +46,11 @@ def check_policy(node: Host) -> None:
     assert node.denials() == []
 
 
+@pytest.mark.soak
 def test_take_over_update_and_removal_survive_reboots(
-        bare_node: Host, newer_rpm: pathlib.Path, soak: bool,
+        bare_node: Host, newer_rpm: pathlib.Path,
         request: pytest.FixtureRequest) -> None:
-    """
-    All by dnf; first of a manual installation. After the removal there is a
-    reboot only in the long form: it takes a minute.
-    """
+    """All by dnf; first of a manual installation."""
     node = bare_node
     node.use_manual_wrapper()
     assert node.label(EMULATOR) == 'qemu_exec_t'
@@ -84,8 +82,7 @@ def test_take_over_update_and_removal_survive_reboots(
 
     node.run("dnf remove --assumeyes --noplugins '--disablerepo=*' "
              'vdsm-hook-tlsciphers')
-    if soak:
-        node.reboot()
+    node.reboot()
     assert 'tlsciphers' not in modules(node)
     assert 'qemu-kvm-modified' not in node.read('ls -R /usr/libexec')
     assert label_of_manual_wrapper(node) == 'bin_t'
