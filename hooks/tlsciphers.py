@@ -20,13 +20,19 @@ from tlsciphers_config import (
 from tlsciphers_domain import consoles_of, display_of
 from tlsciphers_values import (
     BEST_EFFORT,
+    CHARACTERS,
+    CLEAN,
+    GNUTLS_CLI,
+    GROUPS_QUESTION,
     KEYS,
     NOT_HERE,
+    OPENSSL,
     PACKAGE,
     REQUIREMENT,
     SETTINGS,
     UNUSABLE,
     Refused,
+    ask_ahead,
     check_characters,
     check_cipher_list,
     check_groups,
@@ -35,12 +41,14 @@ from tlsciphers_values import (
     check_suites,
     check_versions_and_groups,
     counts_for,
+    forget,
     has_key_exchange,
     has_static_rsa,
     knows_groups,
     only_ecdsa,
     openssl_ciphers,
     printable,
+    priority_question,
     split_cipher_list,
     tls13_suites,
     unknown_suites,
@@ -101,6 +109,27 @@ def resolve(properties, displays, lenient=False):
         Refused: a value is wrong, or cannot be enforced although it must be.
     """
     settings, notes = _choose(properties, displays, lenient)
+    _ask_ahead(setting for setting in settings
+               if display_of(setting.name) in displays)
+    try:
+        return _settle(settings, notes, displays, lenient)
+    finally:
+        forget()
+
+
+def _ask_ahead(settings):
+    """Ask ahead what the validators of these settings begin with."""
+    for setting in settings:
+        if set(setting.value) - set(CHARACTERS[setting.name]):
+            continue  # It will be refused unasked.
+        if setting.name == 'tlsgroups':
+            ask_ahead(OPENSSL, GROUPS_QUESTION + (setting.value,), CLEAN)
+        elif setting.name == 'tlspriority':
+            ask_ahead(GNUTLS_CLI, priority_question(setting.value), CLEAN)
+
+
+def _settle(settings, notes, displays, lenient):
+    """Validate settings (list of Setting): what resolve() returns."""
     values = {}
     unseen = {}
     for setting in settings:

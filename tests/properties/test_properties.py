@@ -783,6 +783,8 @@ class Module:
         # functions themselves see, so that it can be replaced.
         self.values = vars(values)
         self.values['ask'] = self.remembering(self.values['ask'])
+        # Each question is put when its answer is needed, and once.
+        vars(policy)['ask_ahead'] = lambda *_: None
         self.names = types.SimpleNamespace(**{
             **vars(values), **vars(config), **vars(host), **vars(domain),
             **vars(policy)})
