@@ -580,7 +580,8 @@ def test_old_version_that_the_host_removes_is_not_listed(
          'tlsciphers=AES:!aNULL:@SECLEVEL=0'], capture_output=True,
         text=True).stdout)['displays']['spice']
     assert set(spice['protocols']) == expected
-    assert set(spice['clients'][0]['protocols']) == expected
+    # From OpenSSL 3.5 on no client has TLS 1.1 by itself.
+    assert set(spice['clients'][0]['protocols']) <= expected
 
 
 def test_nothing_is_left_of_what_was_tried(newest_command: Command,
