@@ -112,7 +112,8 @@ def test_suites_for_which_there_is_no_group_are_left_out(
         load: Load, groups: str, expected: dict[str, list[str]]) -> None:
     assert load('tls.libraries').spice_suites({
         'ciphers': 'ECDHE-RSA-AES128-SHA:AES128-SHA', 'groups': groups,
-        'ciphersuites': ':'.join(TLS13)}) == expected
+        'protocols': 'TLSv1.2:TLSv1.3', 'ciphersuites': ':'.join(TLS13),
+        }) == expected
 
 
 def test_priority_that_is_rejected_has_no_versions(load: Load) -> None:
