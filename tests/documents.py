@@ -83,6 +83,7 @@ ELSEWHERE = {
     'tests/fuzz/fuzz.py xml -max_total_time=600': 'check.sh',
     './demo.sh': 'demo.sh',
     './autogen.sh && ./configure && make': 'check.sh',
+    './autogen.sh && ./configure && make rpm': 'check.sh',
     './autogen.sh && ./configure && make rpm '
     'RPMBUILD_FLAGS=\'--define "rhel 8"\'':
         'package/test_rpm.py::test_each_release_gets_what_it_can_use',

@@ -169,6 +169,14 @@ def test_text_of_a_document_is_wrapped(name: str) -> None:
             and not line.startswith('    ')] == []
 
 
+@pytest.mark.parametrize('name', documents())
+def test_rows_of_a_table_are_lines(name: str) -> None:
+    """Who wraps a page may join them."""
+    assert [line for line in (support.SOURCE / name).read_text().splitlines()
+            if ' | --- |' in line and not line.lstrip(' >').startswith(
+                '| ---')] == []
+
+
 def test_tests_that_the_threat_model_names_exist() -> None:
     text = (support.SOURCE / 'SECURITY.md').read_text()
     names = re.findall(r'`(?:(\w+/\w+\.py)(?:::(\w+))?|::(\w+))`', text)
