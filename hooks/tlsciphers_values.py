@@ -87,20 +87,24 @@ NO_CURVES = ('ffdhe', 'mlkem')
 # Two that every OpenSSL with TLS 1.3 has, in FIPS mode as well.
 PROBE_SUITES = ('TLS_AES_256_GCM_SHA384', 'TLS_AES_128_GCM_SHA256')
 
-# What is asked, but for the value itself, which stands behind it.
+# Of "openssl ciphers": the suites of TLS 1.2 at the list's security level.
+TLS12 = ('-s', '-v', '-tls1_2')
+# The groups that are asked for stand behind it.
 GROUPS_QUESTION = ('s_client', '-no-CAfile', '-no-CApath', '-unix',
                    '/nonexistent', '-groups')
-LIST_QUESTION = ('ciphers', '-s', '-v', '-tls1_2', '--')
 
 # The environment of hook and command: that of the emulator, as far as the
 # libraries care for it. The wrapper asks in its own (None).
 CLEAN = {'LC_ALL': 'C'}
 
-# What it has been answered there: {(program, arguments): (status, lines)}.
+# What programs have answered in CLEAN: {(program, arguments): (status,
+# lines)}.
 ANSWERS = {}
-# What ask_ahead() has started: {(program, arguments): what start() returned};
-# and what was to happen at the end of a child before (list of one).
+# What ask_ahead() has started: {(program, arguments): what start() returned}.
+# A process asks ahead in one environment only.
 STARTED = {}
+# That of SIGCHLD before the first program was started (list, of one while any
+# runs).
 DISPOSITION = []
 
 # What a message begins with that is about no property.
@@ -239,8 +243,7 @@ def check_cipher_list(value, label, environment=CLEAN):
                       'list-too-long')
     # As the library would take it: with the security level applied (-s), and
     # without the TLS 1.3 suites that are in every list otherwise (-tls1_2).
-    known, suites = openssl_ciphers(value, ('-s', '-v', '-tls1_2'),
-                                    environment)
+    known, suites = openssl_ciphers(value, TLS12, environment)
     suites = [line.split() for line in suites]
     if not known or not suites:
         raise Refused('%s: %s: no usable cipher suite remains' % (
@@ -443,12 +446,16 @@ def openssl_ciphers(cipher_list, options=(), environment=CLEAN):
     Ask `openssl ciphers` about a list (str); return (bool: exit status 0,
     list of str: lines that it printed).
     """
+    status, lines = ask(OPENSSL, list_question(cipher_list, options),
+                        environment)
+    return status == 0, lines
+
+
+def list_question(cipher_list, options=TLS12):
     if cipher_list.startswith('-'):
         # OpenSSL 1.0.2 takes it for an option even after "--".
         cipher_list = ':' + cipher_list
-    status, lines = ask(OPENSSL, ('ciphers',) + tuple(options)
-                        + ('--', cipher_list), environment)
-    return status == 0, lines
+    return ('ciphers',) + tuple(options) + ('--', cipher_list)
 
 
 def has_static_rsa(ciphers, environment=CLEAN):
@@ -457,7 +464,7 @@ def has_static_rsa(ciphers, environment=CLEAN):
     without groups.
     """
     return 'Kx=RSA' in ' '.join(openssl_ciphers(
-        ciphers or 'DEFAULT', ('-s', '-v', '-tls1_2'), environment)[1]).split()
+        ciphers or 'DEFAULT', TLS12, environment)[1]).split()
 
 
 def version_note(environment=CLEAN):
@@ -696,7 +703,10 @@ def ask_ahead(program, arguments, environment):
 
 
 def forget():
-    """Wait for what was asked ahead, and never for an answer."""
+    """
+    Wait for the programs that were asked ahead and whose answers nobody took:
+    no child is left.
+    """
     while STARTED:
         (program, _), started = STARTED.popitem()
         try:
@@ -723,7 +733,13 @@ def start(program, arguments, environment, errors):
     # Where it is ignored there would be no status to wait for.
     if not DISPOSITION:
         DISPOSITION.append(signal.signal(signal.SIGCHLD, signal.SIG_DFL))
-    child = posix.fork()
+    try:
+        child = posix.fork()
+    except OSError:
+        posix.close(reader)
+        posix.close(writer)
+        restore_disposition()
+        raise
     if child == 0:
         try:
             nothing = posix.open('/dev/null', posix.O_RDWR)
@@ -742,6 +758,12 @@ def start(program, arguments, environment, errors):
     return reader, child
 
 
+def restore_disposition():
+    """Restore that of SIGCHLD, where no other program runs."""
+    if not STARTED:
+        signal.signal(signal.SIGCHLD, DISPOSITION.pop())
+
+
 def finish(program, started):
     """Return what a program that start() has started answers: see run()."""
     reader, child = started
@@ -753,8 +775,7 @@ def finish(program, started):
         output += part
     posix.close(reader)
     status = posix.waitpid(child, 0)[1]
-    if not STARTED:
-        signal.signal(signal.SIGCHLD, DISPOSITION.pop())
+    restore_disposition()
     if status & 127:
         raise EnvironmentError(None, '%s was killed by signal %d'
                                % (program, status & 127))

@@ -19,7 +19,6 @@ from tlsciphers_values import (
     GNUTLS_CLI,
     GROUPS_QUESTION,
     LETTERS_AND_DIGITS,
-    LIST_QUESTION,
     OPENSSL,
     PROBE_SUITES,
     PROPERTY,
@@ -38,6 +37,7 @@ from tlsciphers_values import (
     check_versions_and_groups,
     forget,
     has_static_rsa,
+    list_question,
     offered_suites,
     openssl_ciphers,
     priority_question,
@@ -434,10 +434,11 @@ def with_spice_policy(options, settings, arrives):
 
 def ask_about_spice(settings):
     """Ask ahead what usable_groups() and usable_ciphers() begin with."""
-    for key, question in (('groups', GROUPS_QUESTION),
-                          ('ciphers', LIST_QUESTION)):
-        if key in settings:
-            ask_ahead(OPENSSL, question + (settings[key][1],), None)
+    if 'groups' in settings:
+        ask_ahead(OPENSSL, GROUPS_QUESTION + (settings['groups'][1],), None)
+    if 'ciphers' in settings:
+        # Without OPENSSL_CONF; the file of the policy has the host's level.
+        ask_ahead(OPENSSL, list_question(settings['ciphers'][1]), None)
 
 
 def closing_parameter(settings, keys, open_port):
@@ -640,13 +641,17 @@ def is_within(ciphers, permitted):
 
 
 def configure_openssl(settings, arrives):
-    """Put into effect what OpenSSL reads from a configuration file."""
+    """
+    Put the settings into effect that QEMU has no option for: in a file of our
+    own, whose descriptor stays open for QEMU.
+    """
     keys = [key for key in ('ciphersuites', 'protocols', 'groups')
             if key in settings]
     if not keys:
         return
     if 'groups' in settings and not passes(settings, ['groups'], arrives,
                                            usable_groups, settings):
+        # They are no more among the settings.
         configure_openssl(settings, arrives)
         return
     descriptor = anonymous_file()

@@ -6,6 +6,7 @@
 import argparse
 import importlib
 import os
+import signal
 import sys
 
 from vdsm_tlsciphers import (
@@ -67,7 +68,16 @@ def main() -> 'NoReturn':
     # Either is None where the caller has closed it.
     sys.stdout = sys.stdout or open(os.devnull, 'w')  # noqa: SIM115 (kept)
     sys.stderr = sys.stderr or open(os.devnull, 'w')  # noqa: SIM115 (kept)
+    for number in signal.SIGTERM, signal.SIGHUP:
+        # Servers and folders of a trial go with the process. nohup ignores it.
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, end)
     sys.exit(run(sys.argv[1:]))
+
+
+def end(number: int, _: object) -> 'NoReturn':
+    """End the process that got a signal, with the status that shells give."""
+    raise SystemExit(128 + number)
 
 
 def run(arguments: 'list[str]') -> int:

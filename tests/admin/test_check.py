@@ -10,6 +10,7 @@ import json
 import os
 import pathlib
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -590,6 +591,26 @@ def test_nothing_is_left_of_what_was_tried(newest_command: Command,
         'check', 'modern', environment={'TMPDIR': str(tmp_path)})
     assert process.returncode == 0
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGHUP])
+def test_nothing_is_left_where_it_is_ended(
+        newest_installation: support.Installation, tmp_path: pathlib.Path,
+        number: signal.Signals) -> None:
+    process = subprocess.Popen(
+        [newest_installation.command, 'check', 'modern'],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        env={'PATH': '/usr/bin:/bin', 'TMPDIR': str(tmp_path)})
+    children = pathlib.Path('/proc/%d/task/%d/children' % (
+        process.pid, process.pid))
+    while not (list(tmp_path.iterdir()) and children.read_text()):
+        assert process.poll() is None
+    started = children.read_text().split()
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (128 + number, b'')
+    assert list(tmp_path.iterdir()) == []
+    assert not [pid for pid in started if os.path.exists('/proc/' + pid)]
 
 
 LISTENING = """

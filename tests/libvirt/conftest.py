@@ -128,17 +128,18 @@ def second_host(name: str, files: Files | None = None,
 
 
 @contextlib.contextmanager
-def userland_host(release: str, lab: Host) -> Iterator[Host]:
+def userland_host(release: str) -> Iterator[Host]:
     """
     Start a libvirtd (Host) in the userland of a release of Debian, with its
     own programs and libraries, and the lab's network.
     """
     folder = os.environ['LAB']
-    userland, = pathlib.Path(folder, 'cache').glob(
-        'userland-%s-*/complete' % release)
+    found = list(pathlib.Path(folder, 'cache').glob(
+        'userland-%s-*/complete' % release))
+    assert found, 'make it: tests/userlands/build-root ' + release
     with subprocess.Popen(
             [support.TESTS / 'userlands/enter', '--bind', folder + '=outside',
-             '--bind', '/run/libvirt=libvirt', userland.parent, 'sh', '-ec',
+             '--bind', '/run/libvirt=libvirt', found[0].parent, 'sh', '-ec',
              'mkdir /lab; LAB_NAME=%s exec tests/lab --inside /lab '
              '/outside/package.rpm sh -c "echo ready; cat"' % release],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,

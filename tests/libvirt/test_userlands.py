@@ -61,13 +61,13 @@ POLICIES: dict[str, tuple[dict[str, str], Offers | None, Offers | None,
 
 @pytest.fixture(scope='module')
 def bullseye(lab: Host) -> Iterator[Host]:
-    with userland_host('bullseye', lab) as host:
+    with userland_host('bullseye') as host:
         yield host
 
 
 @pytest.fixture(scope='module')
 def trixie(lab: Host) -> Iterator[Host]:
-    with userland_host('trixie', lab) as host:
+    with userland_host('trixie') as host:
         yield host
 
 

@@ -4,7 +4,7 @@
 """
 Hosts with version 0.3.0 of the package beside hosts with this one: VMs
 migrate between them, and are restored on the other one. Run by "check.sh
-userlands", and with --soak.
+userlands".
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from test_migration import (
     migrate,
     scan,
 )
+from test_plaintext import CHANNELS, NEED_SECURED, link_error
 from test_policies import POLICIES
 
 import clients
@@ -111,11 +112,22 @@ def test_guarded_vm_migrates_to_the_old_version_and_back(
         assert scan(domain)[:2] == (spice, vnc)
 
 
+def test_old_version_starts_no_vm_with_a_guard(
+        empty: None, old_host: Host, tmp_path: pathlib.Path) -> None:
+    xml = run_old_hook(old_host, tmp_path, support.guarded(BOTH),
+                       extra_cpu_flags='+vdsm-tls', tlsprofile='modern')
+    with pytest.raises(libvirt.libvirtError, match='unknown CPU feature: '
+                       'vdsm-tls'):
+        old_host.connection.createXML(xml)
+
+
 @pytest.mark.parametrize('saves', ['old', 'new'])
+@pytest.mark.parametrize('name', POLICIES)
 def test_saved_vm_is_restored_by_the_other_version(
         empty: None, lab: Host, old_host: Host, run_hook: RunHook,
-        folder: pathlib.Path, tmp_path: pathlib.Path, saves: str) -> None:
-    properties, spice, vnc, _ = POLICIES['both versions']
+        folder: pathlib.Path, tmp_path: pathlib.Path, name: str, saves: str,
+        ) -> None:
+    properties, spice, vnc, _ = POLICIES[name]
     if saves == 'old':
         source, destination = old_host, lab
         xml = run_old_hook(old_host, tmp_path, BOTH, **properties)
@@ -128,6 +140,20 @@ def test_saved_vm_is_restored_by_the_other_version(
     assert domain.state() == [libvirt.VIR_DOMAIN_RUNNING,
                               libvirt.VIR_DOMAIN_RUNNING_RESTORED]
     assert scan(domain)[:2] == (spice, vnc)
+
+
+def test_channels_are_open_again_on_the_way_back(
+        empty: None, lab: Host, old_host: Host, run_hook: RunHook) -> None:
+    """As docs/migration.md says."""
+    xml = re.sub('<channel [^>]*/>', '', BOTH).replace(
+        ' defaultMode="secure"', '')
+    domain = lab.connection.createXML(run_hook(xml, tlsprofile='modern'))
+    channel = CHANNELS['main']
+    assert link_error(support.console_port(domain, 'spice', 'port'),
+                      channel) == NEED_SECURED
+    domain = migrate(domain, old_host, 'direct')
+    assert link_error(support.console_port(domain, 'spice', 'port'),
+                      channel) == 0
 
 
 def test_client_of_open_channels_is_carried_over_to_tls(

@@ -97,7 +97,7 @@ REFUSALS = [
     ({'tlspriority': 'NORMAL:-KX-ALL:+PSK:-VERS-TLS1.3'}, 'priority-empty'),
     ({'tlspriority': 'NORMAL:-VERS-ALL:+VERS-TLS1.2:-CIPHER-ALL:'
                      '-MAC-ALL:+AES-256-GCM'}, 'priority-refused'),
-    ({'tlspriority': 'NORMAL:+X25519-MLKEM768'}, 'priority-refused'),
+    ({'tlspriority': 'NORMAL:+GROUP-X25519-MLKEM768'}, 'priority-refused'),
     ({'tlspriority': 'NORMAL,disable-ticketing=on'}, 'character'),
     ({'tlspriority': 'NORMAL"}'}, 'character'),
     ({'tlsprofile': ''}, 'empty-value'),
