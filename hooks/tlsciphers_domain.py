@@ -52,7 +52,9 @@ def check_doctype(xml):
     try:
         parser.Parse(xml, True)
     except expat.ExpatError:
-        return  # What parses it next says so.
+        # vdsm reads it as UTF-8, whatever encoding it names, and may come to
+        # the declaration where this parser did not.
+        _refuse_doctype()
 
 
 def _refuse_doctype(*_):

@@ -89,7 +89,8 @@ PROBE_SUITES = ('TLS_AES_256_GCM_SHA384', 'TLS_AES_128_GCM_SHA256')
 
 # Of "openssl ciphers": the suites of TLS 1.2 at the list's security level.
 TLS12 = ('-s', '-v', '-tls1_2')
-# The groups that are asked for stand behind it.
+# The value that is asked for stands behind these.
+LIST_QUESTION = ('ciphers',) + TLS12 + ('--',)
 GROUPS_QUESTION = ('s_client', '-no-CAfile', '-no-CApath', '-unix',
                    '/nonexistent', '-groups')
 
@@ -446,16 +447,12 @@ def openssl_ciphers(cipher_list, options=(), environment=CLEAN):
     Ask `openssl ciphers` about a list (str); return (bool: exit status 0,
     list of str: lines that it printed).
     """
-    status, lines = ask(OPENSSL, list_question(cipher_list, options),
-                        environment)
-    return status == 0, lines
-
-
-def list_question(cipher_list, options=TLS12):
     if cipher_list.startswith('-'):
         # OpenSSL 1.0.2 takes it for an option even after "--".
         cipher_list = ':' + cipher_list
-    return ('ciphers',) + tuple(options) + ('--', cipher_list)
+    status, lines = ask(OPENSSL, ('ciphers',) + tuple(options)
+                        + ('--', cipher_list), environment)
+    return status == 0, lines
 
 
 def has_static_rsa(ciphers, environment=CLEAN):
@@ -668,11 +665,7 @@ def ask(program, arguments, environment=CLEAN):
     if environment is CLEAN and question in ANSWERS:
         return ANSWERS[question]
     try:
-        if question in STARTED:
-            status, lines = finish(program, STARTED.pop(question))
-        else:
-            status, lines = run(program, arguments, environment,
-                                arguments[0] != 'ciphers')
+        status, lines = answer(program, arguments, environment)
     except EnvironmentError as error:
         status, lines = None, [error.strerror]
     if status in (None, 127):
@@ -690,6 +683,22 @@ def ask(program, arguments, environment=CLEAN):
     return status, lines
 
 
+def answer(program, arguments, environment):
+    """Return what run() returns, of what was asked ahead or now."""
+    if (program, arguments) in STARTED:
+        return finish(program, STARTED.pop((program, arguments)))
+    # The errors of "openssl ciphers" would stand among its suites.
+    errors = arguments[0] != 'ciphers'
+    try:
+        return run(program, arguments, environment, errors)
+    except EnvironmentError:
+        if not STARTED:
+            raise
+    # There may be room for one program at a time.
+    forget()
+    return run(program, arguments, environment, errors)
+
+
 def ask_ahead(program, arguments, environment):
     """
     Start a program whose answer ask() will be asked for later: it may work in
@@ -704,11 +713,12 @@ def ask_ahead(program, arguments, environment):
 
 def forget():
     """
-    Wait for the programs that were asked ahead and whose answers nobody took:
-    no child is left.
+    End the programs that were asked ahead and whose answers nobody took: no
+    child is left.
     """
     while STARTED:
         (program, _), started = STARTED.popitem()
+        posix.kill(started[1], signal.SIGKILL)
         try:
             finish(program, started)
         except EnvironmentError:

@@ -19,6 +19,7 @@ from tlsciphers_values import (
     GNUTLS_CLI,
     GROUPS_QUESTION,
     LETTERS_AND_DIGITS,
+    LIST_QUESTION,
     OPENSSL,
     PROBE_SUITES,
     PROPERTY,
@@ -37,7 +38,6 @@ from tlsciphers_values import (
     check_versions_and_groups,
     forget,
     has_static_rsa,
-    list_question,
     offered_suites,
     openssl_ciphers,
     priority_question,
@@ -136,7 +136,8 @@ def with_policy(arguments):
         arrives = 'incoming' in [option[0] for option in options]
         try:
             check_other_options(options, settings)
-            if 'priority' in settings and vnc_displays(options):
+            if 'priority' in settings and vnc_displays(options) and (
+                    not variables(b'GNUTLS_')):
                 ask_ahead(GNUTLS_CLI, priority_question(
                     settings['priority'][1]), None)
             options = with_vnc_policy(
@@ -366,13 +367,18 @@ def is_inherited(value):
     return True
 
 
+def variables(prefix):
+    """Return the names (list of str) of the VM's environment that count."""
+    return sorted(name.decode('latin-1') for name in posix.environ
+                  if name.startswith(prefix) and name != b'OPENSSL_CONF')
+
+
 def has_variables(prefix, settings, keys):
     """
     Tell whether the VM's environment could change what these settings mean
     to a TLS library, whose variables begin with prefix, and give up if so.
     """
-    names = sorted(name.decode('latin-1') for name in posix.environ
-                   if name.startswith(prefix) and name != b'OPENSSL_CONF')
+    names = variables(prefix)
     if names:
         give_up(settings, keys, 'the environment of this VM has %s, which '
                 'could change what that means' % printable(', '.join(names)),
@@ -436,9 +442,8 @@ def ask_about_spice(settings):
     """Ask ahead what usable_groups() and usable_ciphers() begin with."""
     if 'groups' in settings:
         ask_ahead(OPENSSL, GROUPS_QUESTION + (settings['groups'][1],), None)
-    if 'ciphers' in settings:
-        # Without OPENSSL_CONF; the file of the policy has the host's level.
-        ask_ahead(OPENSSL, list_question(settings['ciphers'][1]), None)
+    if 'ciphers' in settings and settings['ciphers'][1][:1] != '-':
+        ask_ahead(OPENSSL, LIST_QUESTION + (settings['ciphers'][1],), None)
 
 
 def closing_parameter(settings, keys, open_port):
@@ -457,7 +462,12 @@ def closing_parameter(settings, keys, open_port):
 def usable_ciphers(settings):
     """Check the cipher list, if there is one: see passes()."""
     if 'ciphers' in settings:
-        check_cipher_list(settings['ciphers'][1], 'ciphers', None)
+        try:
+            check_cipher_list(settings['ciphers'][1], 'ciphers', None)
+        except Refused:
+            # It was asked ahead, under the host's configuration, which may
+            # take away a version that the policy brings back.
+            check_cipher_list(settings['ciphers'][1], 'ciphers', None)
     return []
 
 
@@ -660,15 +670,15 @@ def configure_openssl(settings, arrives):
         posix.stat(path)
         set_openssl_conf(path.encode('ascii'))
         offered, problem = write_policy(descriptor, path, settings, arrives)
-        if not problem and not make_read_only(descriptor, path):
+        keys = [key for key in keys if key in settings]
+        if keys and not problem and not make_read_only(descriptor, path):
             remedy = ('run QEMU as a user of its own (user in '
                       '/etc/libvirt/qemu.conf), or update Python to 3.8')
             problem = (
                 'QEMU runs as a user who can change the file that carries the '
                 'policy, and this Python cannot seal it', remedy,
                 'policy-not-sealed')
-        keys = [key for key in keys if key in settings]
-        if not problem and keys and passes(
+        if keys and not problem and passes(
                 settings, keys, arrives, has_tls13_suite, offered,
                 settings.get('protocols', (None, ''))[1]):
             note('QEMU gets OPENSSL_CONF with ' + ' '.join(
@@ -680,7 +690,7 @@ def configure_openssl(settings, arrives):
         raise
     set_openssl_conf(None)
     posix.close(descriptor)
-    if problem:
+    if keys and problem:
         give_up(settings, keys, *problem)
 
 
@@ -691,8 +701,10 @@ def write_policy(descriptor, path, settings, arrives):
     """
     values = [settings.get(key, (None, ''))[1]
               for key in ('ciphersuites', 'protocols', 'groups')]
-    offered, problem = write_configuration(descriptor, *values,
-                                           options=('-s',))
+    # Those of the policy must be negotiated; the host's may depend on a
+    # security level that the cipher list changes.
+    offered, problem = write_configuration(
+        descriptor, *values, options=('-s',) if values[0] else ())
     if not problem or not values[0]:
         return offered, problem
     # The suites may be why: these questions are asked only then.

@@ -352,6 +352,30 @@ def test_suite_that_is_never_negotiated_opens_nothing_where_a_vm_arrives(
         assert suites(port) == [suite]
 
 
+def test_list_counts_for_a_version_that_the_host_takes_away(
+        make_host: MakeHost, tmp_path: pathlib.Path) -> None:
+    """
+    The policy brings it back. A stand-in for a host whose own file has
+    "Protocol = -TLSv1.2".
+    """
+    host = make_host(HERE, 'el8', 'DEFAULT')
+    strict = tmp_path / 'strict'
+    strict.write_text('#!/bin/sh\n[ -n "$OPENSSL_CONF" ] || case "$*" in '
+                      '*-tls1_2*) exit 1;; esac\nexec openssl "$@"\n')
+    strict.chmod(0o755)
+    qemu = host.installation.qemu_kvm.read_text()
+    host.installation = support.Installation(
+        tmp_path / 'strict root', host.installation.python, openssl=strict,
+        openssl_conf=host.conf)
+    host.installation.qemu_kvm.write_text(qemu)
+    host.installation.qemu_kvm.chmod(0o755)
+    for option in '-vdsm-tls', '-vdsm-tls-default':
+        with host.start('ciphers=AES256-SHA', 'protocols=TLSv1.2',
+                        option=option) as port:
+            assert suites(port) == []
+            assert support.accepts(port, 'AES256-SHA')
+
+
 def test_openssl_conf_of_the_vm_is_replaced(make_host: MakeHost,
                                             tmp_path: pathlib.Path) -> None:
     other = tmp_path / 'other.cnf'

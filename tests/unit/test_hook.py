@@ -516,6 +516,17 @@ def test_document_type_declaration_is_refused(
     assert support.code_of(process.stderr.strip()) == 'domain-doctype'
 
 
+def test_document_type_of_a_file_that_names_a_wrong_encoding_is_refused(
+        newest_hook: Hook) -> None:
+    """vdsm reads UTF-8 whatever is named, and would expand entities."""
+    for encoding in 'utf-16', 'cp037', 'nosuch':
+        xml = X86.replace('UTF-8', encoding).replace(
+            '<domain ', LAUGHS + '<domain ')
+        assert support.code_of(newest_hook.refusal(
+            xml, tlsciphers=GOOD_CIPHERS)) == (
+                'domain-xml' if encoding == 'nosuch' else 'domain-doctype')
+
+
 def test_text_that_looks_like_a_document_type_is_none(
         newest_hook: Hook) -> None:
     newest_hook.change(X86.replace('</name>', (

@@ -190,10 +190,29 @@ def test_program_that_gives_no_answer_is_named(
     assert shown in str(refusal.value)
 
 
+def test_what_is_asked_ahead_leaves_room_where_there_is_little(
+        values: dict[str, Any]) -> None:
+    real, failures = values['start'], [OSError(11, 'no room')]
+
+    def start(*question: Any) -> Any:
+        if values['STARTED'] and failures:
+            raise failures.pop()
+        return real(*question)
+
+    values['ask_ahead']('/bin/sleep', ('60',), {})
+    with mock.patch.dict(values, start=start):
+        assert values['ask']('/bin/echo', ('x',), {}) == (0, ['x'])
+    assert not failures
+    assert not values['STARTED']
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
 def test_what_is_asked_ahead_runs_once_and_leaves_nothing(
         values: dict[str, Any], tmp_path: pathlib.Path) -> None:
     program = tmp_path / 'program'
-    program.write_text('#!/bin/sh\n[ $1 = third ] || sleep 0.3\n'
+    program.write_text('#!/bin/sh\ncase $1 in first) exec sleep 60;;\n'
+                       'second) sleep 0.3;; esac\n'
                        'echo $1 >>%s/asked\necho answer $1\n' % tmp_path)
     program.chmod(0o755)
     before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
@@ -211,7 +230,7 @@ def test_what_is_asked_ahead_runs_once_and_leaves_nothing(
     finally:
         signal.signal(signal.SIGCHLD, before)
     assert sorted((tmp_path / 'asked').read_text().split()) == [
-        'first', 'second', 'third']
+        'second', 'third']
 
 
 @pytest.mark.parametrize('names', [
