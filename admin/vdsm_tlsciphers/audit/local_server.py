@@ -7,11 +7,13 @@ machine's libraries under exactly that policy. It listens on the loopback only,
 with a temporary certificate of oVirt's kind (RSA, 2048 bits).
 """
 
+import atexit
 import contextlib
 import fcntl
 import functools
 import os
 import re
+import signal
 import socket
 import subprocess  # nosec B404 # programs by absolute path, no shell
 import sys
@@ -40,6 +42,11 @@ GNUTLS_SERVER = (
     'import sys; sys.path.insert(0, sys.argv[1]); '
     'from vdsm_tlsciphers.audit import gnutls_server; '
     'gnutls_server.serve(int(sys.argv[2]), *sys.argv[3:])')
+
+
+ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+# All that were started (list of subprocess.Popen).
+SERVERS: 'list[subprocess.Popen[bytes]]' = []
 
 
 class Dead(Exception):
@@ -153,12 +160,26 @@ def _start_gnutls(policy: 'dict[str, str]', certificate: str, _: str,
 
 def _popen(command: 'list[str]', env: 'dict[str, str]',
            pass_fds: 'Iterable[int]' = ()) -> 'subprocess.Popen[bytes]':
+    # A signal that ends this process waits until it knows the server.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     try:
-        return subprocess.Popen(  # nosec B603
+        process = subprocess.Popen(  # nosec B603
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL, env=env, pass_fds=tuple(pass_fds))
+        SERVERS.append(process)
     except OSError as error:
         raise programs.cannot_run(command[0], error)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return process
+
+
+@atexit.register
+def end_servers() -> None:
+    """End what an exception in between has left."""
+    for process in SERVERS:
+        process.kill()
+        process.wait()
 
 
 def connects(port: int, version: str, gnutls: bool = False) -> bool:
