@@ -158,4 +158,3 @@ def read_ppm(data: bytes) -> Picture:
     pixels = data[header.end():]
     assert len(pixels) == width * height * 3
     return width, height, pixels
-

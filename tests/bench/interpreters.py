@@ -33,10 +33,11 @@ PROBE = ['-S', '-no-user-config', '-nodefaults', '-nographic', '-machine',
          '-pidfile', '/run/x.pid', '-daemonize']
 # The least that VMs have of each option; the rest is only copied.
 SPICE = ['-spice', 'tls-port=5900', '-vdsm-tls', 'ciphers=ECDHE+AESGCM']
-BOTH = ['-object', '{"qom-type":"tls-creds-x509","id":"vnc-tls-creds0",'
-        '"dir":"/etc/pki","endpoint":"server","verify-peer":false}',
-        '-vnc', '127.0.0.1:1,tls-creds=vnc-tls-creds0', *SPICE, '-vdsm-tls',
-        'protocols=TLSv1.2:TLSv1.3', '-vdsm-tls', 'priority=NORMAL']
+VNC = ['-object', '{"qom-type":"tls-creds-x509","id":"vnc-tls-creds0",'
+       '"dir":"/etc/pki","endpoint":"server","verify-peer":false}',
+       '-vnc', '127.0.0.1:1,tls-creds=vnc-tls-creds0']
+BOTH = [*VNC, *SPICE, '-vdsm-tls', 'protocols=TLSv1.2:TLSv1.3', '-vdsm-tls',
+        'priority=NORMAL']
 
 # The modules of the standard library that vdsm's "hooking" imports; those of
 # vdsm itself, which cannot be had here, would come on top.

@@ -14,16 +14,12 @@ import re
 import tempfile
 from collections.abc import Iterator
 
-from interpreters import SHORTEST, Interpreter
+from interpreters import SHORTEST, SPICE, VNC, Interpreter
 from measure import ENVIRONMENT, EXEC, Command, Row, run, time_ratio
 
 import support
 
 GOALS = {'3.6': 2.1, '3.9': 2.3}
-CONSOLES = ['-object', '{"qom-type":"tls-creds-x509","id":"vnc-tls-creds0",'
-            '"dir":"/etc/pki","endpoint":"server","verify-peer":false}',
-            '-vnc', '127.0.0.1:1,tls-creds=vnc-tls-creds0',
-            '-spice', 'tls-port=5900']
 
 
 def rows(rounds: int) -> Iterator[Row]:
@@ -55,7 +51,7 @@ def profile(interpreter: Interpreter) -> Iterator[Row]:
     policy = re.findall('arg value="([^"]*)"', interpreter.domxml.read_text())
     assert '-vdsm-tls' in policy
     wrapper: Command = [python, '-ESs', interpreter.installation.wrapper,
-                        *CONSOLES, *policy]
+                        *VNC, *SPICE[:2], *policy]
     bare: Command = [python, '-ESs', interpreter.script('execs', EXEC)]
     yield Row('wrapper: `tlsprofile=intermediate`, both displays',
               '`python -ESs`, exec', version, None,

@@ -25,8 +25,15 @@ import support
 if TYPE_CHECKING:
     from conftest import MakeHost, RunHook, Start, Write
 
-PLAIN = re.sub('<channel [^>]*/>', '', support.lab_domain('spice')).replace(
-    ' defaultMode="secure"', '')
+
+
+def with_open_channels(xml: str) -> str:
+    """Return a domain XML whose SPICE console has a port without TLS."""
+    return re.sub('<channel [^>]*/>', '', xml).replace(
+        ' defaultMode="secure"', '')
+
+
+PLAIN = with_open_channels(support.lab_domain('spice'))
 QEMU = 'http://libvirt.org/schemas/domain/qemu/1.0'
 # Their numbers on the wire, and SPICE_LINK_ERR_NEED_SECURED.
 CHANNELS = {'main': 1, 'display': 2, 'inputs': 3, 'cursor': 4}

@@ -10,7 +10,6 @@ userlands".
 from __future__ import annotations
 
 import pathlib
-import re
 import subprocess
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
@@ -27,7 +26,12 @@ from test_migration import (
     migrate,
     scan,
 )
-from test_plaintext import CHANNELS, NEED_SECURED, link_error
+from test_plaintext import (
+    CHANNELS,
+    NEED_SECURED,
+    link_error,
+    with_open_channels,
+)
 from test_policies import POLICIES
 
 import clients
@@ -145,9 +149,8 @@ def test_saved_vm_is_restored_by_the_other_version(
 def test_channels_are_open_again_on_the_way_back(
         empty: None, lab: Host, old_host: Host, run_hook: RunHook) -> None:
     """As docs/migration.md says."""
-    xml = re.sub('<channel [^>]*/>', '', BOTH).replace(
-        ' defaultMode="secure"', '')
-    domain = lab.connection.createXML(run_hook(xml, tlsprofile='modern'))
+    domain = lab.connection.createXML(run_hook(
+        with_open_channels(BOTH), tlsprofile='modern'))
     channel = CHANNELS['main']
     assert link_error(support.console_port(domain, 'spice', 'port'),
                       channel) == NEED_SECURED
@@ -160,10 +163,9 @@ def test_client_of_open_channels_is_carried_over_to_tls(
         empty: None, lab: Host, old_host: Host, tmp_path: pathlib.Path,
         full_guest: Callable[[str], str]) -> None:
     """0.3.0 left them open beside a policy; where the VM arrives none is."""
-    xml = re.sub('<channel [^>]*/>', '', full_guest(BOTH)).replace(
-        ' defaultMode="secure"', '')
     domain = old_host.connection.createXML(run_old_hook(
-        old_host, tmp_path, xml, tlsprofile='intermediate'))
+        old_host, tmp_path, with_open_channels(full_guest(BOTH)),
+        tlsprofile='intermediate'))
     with clients.Viewer(
             'spice', support.spice_tls_port(domain),
             plaintext_port=support.console_port(domain, 'spice', 'port'),
