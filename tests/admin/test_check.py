@@ -599,8 +599,9 @@ def test_nothing_is_left_where_it_is_ended(
         newest_installation: support.Installation, tmp_path: pathlib.Path,
         number: signal.Signals) -> None:
     process = subprocess.Popen(
-        [newest_installation.command, 'check', 'modern'],
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        # Who runs the tests may ignore the signal, as nohup does.
+        ['env', '--default-signal', newest_installation.command, 'check',
+         'modern'], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
         env={'PATH': '/usr/bin:/bin', 'TMPDIR': str(tmp_path)})
     children = pathlib.Path('/proc/%d/task/%d/children' % (
         process.pid, process.pid))
