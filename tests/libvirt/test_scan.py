@@ -185,12 +185,14 @@ def test_a_websocket_without_encryption_is_known_at_once(
         'import sys; sys.path.insert(0, "/usr/share/vdsm-hook-tlsciphers"); '
         'from vdsm_tlsciphers.audit import scanner; '
         'from vdsm_tlsciphers.tls import probe; '
-        'examined = probe.ServerProbe("127.0.0.1", %d, "websocket"); '
-        'print(scanner.probe_port(examined), examined.connections)'
-        % vm.websocket_port)
+        'console = {}; '
+        'target = scanner.Target("websocket", "127.0.0.1", %d); '
+        'server = probe.ServerProbe("127.0.0.1", target.port, "websocket"); '
+        'scanner.probe_port(server, target, console); '
+        'print(*console.values(), server.connections)' % vm.websocket_port)
     said = subprocess.run(['/usr/bin/python3', '-Bc', script], check=True,
                           capture_output=True, text=True).stdout
-    assert said == "('no TLS', 'this port speaks HTTP without TLS') 1\n"
+    assert said == 'no TLS this port speaks HTTP without TLS 1\n'
 
 
 def test_a_spice_port_beside_the_encrypted_one_is_a_finding(

@@ -4,9 +4,10 @@
 """Scans several ports at a time; the result is a document for JSON."""
 
 import collections
-import concurrent.futures
+import functools
 import re
 import sys
+import threading
 import time
 
 import tlsciphers_values
@@ -25,12 +26,27 @@ from vdsm_tlsciphers.tls.stream import ProtocolError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Protocol
+
     import libvirt
 
     from vdsm_tlsciphers import documents
 
-# Ports at the same time; each has one connection at a time.
+    class NamedVM(Protocol):
+        """What a scan says of a VM, such as a domains.VM."""
+
+        name: str
+        uuid: str
+        policy: dict[str, domains.Setting]
+
+# Ports at the same time, and of a host among many; each has one connection at
+# a time.
 WORKERS = 16
+PER_HOST = 4
+# Ports of a host among many that time out before it counts as hidden.
+MOST_TIMEOUTS = 3
+# Consoles whose results are shared: of many, most have the same.
+MOST_SHARED = 4096
 # VMs in a line.
 MOST_NAMES = 10
 
@@ -38,12 +54,12 @@ MOST_NAMES = 10
 class Target:
     """
     A port to scan: display ('spice', 'vnc', 'websocket', or 'tls' where it is
-    unknown), address (str), port (int), vm (domains.VM or None), plaintext
+    unknown), address (str), port (int), vm (NamedVM or None), plaintext
     (bool: a SPICE port without TLS), alone (bool: whose VM has none with TLS).
     """
 
     def __init__(self, display: 'documents.ScannedDisplay', address: str,
-                 number: int, vm: 'domains.VM | None' = None,
+                 number: int, vm: 'NamedVM | None' = None,
                  plaintext: bool = False, alone: bool = False) -> None:
         self.display = display
         self.address = address
@@ -59,7 +75,10 @@ def find_targets(names: 'list[str]') -> 'list[Target]':
     the command line. Raises UserError.
     """
     if not names:
-        connection = domains.connect()
+        try:
+            connection = domains.connect()
+        except UserError as problem:
+            raise or_a_port(problem)
         return targets_of(domains.running(connection), connection)
     targets = []
     connection = None
@@ -83,8 +102,7 @@ def find_targets(names: 'list[str]') -> 'list[Target]':
                     '%s: no port, and no VM: %s' % (name, problem.text),
                     'give HOST:PORT, as in node1.example.com:5900 or '
                     '[fd00::7]:5901', 'no-port')
-            raise UserError(problem.text, problem.remedy
-                            + ', or give HOST:PORT', problem.code)
+            raise or_a_port(problem)
         if not found_there:
             raise UserError(name + ': no console of this VM listens', 'check '
                             'that it runs: "virsh -r domdisplay %s" shows its '
@@ -93,6 +111,12 @@ def find_targets(names: 'list[str]') -> 'list[Target]':
     # Never two connections to a port at the same time.
     return list({(target.address, target.port): target
                  for target in targets}.values())
+
+
+def or_a_port(problem: UserError) -> UserError:
+    """Return a message that also names what needs no libvirt."""
+    return UserError(problem.text, problem.remedy + ', or give HOST:PORT',
+                     problem.code)
 
 
 def is_address(name: str) -> bool:
@@ -150,6 +174,130 @@ def _targets_of_xml(vm: domains.VM) -> 'list[Target]':
         for console in vm.unencrypted]
 
 
+class Schedule:
+    """
+    Gives targets (list of Target) to several workers: at most so many of an
+    address at the same time, and of all addresses in turn.
+    """
+
+    def __init__(self, targets: 'list[Target]', per_address: int) -> None:
+        self._left: dict[str, collections.deque[int]] = {}
+        for number, target in enumerate(targets):
+            self._left.setdefault(target.address,
+                                  collections.deque()).append(number)
+        # An address stands here once for each worker that may take it.
+        self._free = collections.deque(
+            address for turn in range(per_address)
+            for address, numbers in self._left.items() if len(numbers) > turn)
+        self._busy = 0
+        self._changed = threading.Condition()
+
+    def take(self) -> 'int | None':
+        """Return the number of the next target, None where none is left."""
+        with self._changed:
+            while not self._free and self._busy:
+                self._changed.wait()
+            if not self._free:
+                return None
+            self._busy += 1
+            return self._left[self._free.popleft()].popleft()
+
+    def finish(self, target: Target) -> None:
+        """Say that a Target that was taken is done with."""
+        with self._changed:
+            self._busy -= 1
+            # Those that are free are to come.
+            if len(self._left[target.address]) > self._free.count(
+                    target.address):
+                self._free.append(target.address)
+            self._changed.notify_all()
+
+    def stop(self) -> None:
+        """Give no more targets."""
+        with self._changed:
+            self._free.clear()
+            for numbers in self._left.values():
+                numbers.clear()
+            self._changed.notify_all()
+
+
+class Hosts:
+    """Which hosts (addresses) answer at all, as far as it is known."""
+
+    def __init__(self) -> None:
+        self._timeouts: collections.Counter[str] = collections.Counter()
+        self._answering: set[str] = set()
+
+    def check(self, address: str) -> None:
+        """Raise probe.Unreachable for one whose ports have all timed out."""
+        if (address not in self._answering
+                and self._timeouts[address] >= MOST_TIMEOUTS):
+            raise probe.Unreachable('not tried, since %d other ports of this '
+                                    'host did not answer' % MOST_TIMEOUTS)
+
+    def note(self, address: str, reason: 'probe.Unreachable | None') -> None:
+        """Remember that a port has answered, or why not."""
+        if reason is None:
+            self._answering.add(address)
+        elif reason.is_timeout:
+            self._timeouts[address] += 1
+
+
+class Scan:
+    """A scan of many targets. Arguments as for scan_all()."""
+
+    def __init__(self, targets: 'list[Target]',
+                 baseline: 'dict[str, str] | None', name: str,
+                 many_hosts: bool) -> None:
+        self._targets = targets
+        self._baseline = baseline
+        self._name = name
+        self._hosts = Hosts() if many_hosts else None
+        self._schedule = Schedule(targets, PER_HOST if many_hosts else WORKERS)
+        self._failure: BaseException | None = None
+        self.consoles: list[documents.Console | None] = [None] * len(targets)
+
+    def run(self) -> None:
+        """Scan all; the results are in consoles then."""
+        workers = [threading.Thread(target=self._work, daemon=True)
+                   for _ in range(min(WORKERS, len(self._targets)))]
+        for worker in workers:
+            worker.start()
+        try:
+            for worker in workers:
+                # A plain join() would keep a signal from being handled.
+                while worker.is_alive():
+                    worker.join(0.2)
+                    show_progress('scanned %d of %d ports' % (
+                        self._done, len(self._targets)))
+        except BaseException:
+            self._schedule.stop()
+            probe.interrupt()
+            raise
+        finally:
+            show_progress('')
+        if self._failure is not None:
+            raise self._failure
+
+    @property
+    def _done(self) -> int:
+        return len(self.consoles) - self.consoles.count(None)
+
+    def _work(self) -> None:
+        number = self._schedule.take()
+        while number is not None:
+            target = self._targets[number]
+            try:
+                self.consoles[number] = scan_target(
+                    target, self._baseline, self._name, self._hosts)
+            except BaseException as error:  # noqa: BLE001 (raised by run())
+                self._failure = error
+                self._schedule.stop()
+                return
+            self._schedule.finish(target)
+            number = self._schedule.take()
+
+
 def scan(targets: 'list[Target]', baseline: 'dict[str, str] | None',
          name: str) -> 'documents.NewScan':
     """
@@ -160,23 +308,20 @@ def scan(targets: 'list[Target]', baseline: 'dict[str, str] | None',
 
     Returns a dict for JSON, with the consoles in the order of the targets.
     """
-    executor = concurrent.futures.ThreadPoolExecutor(WORKERS)
-    futures = []
-    try:
-        for target in targets:
-            futures.append(executor.submit(scan_target, target, baseline,
-                                           name))
-        for done, _ in enumerate(concurrent.futures.as_completed(futures), 1):
-            show_progress('scanned %d of %d ports' % (done, len(targets)))
-    except BaseException:
-        probe.interrupt()
-        for future in futures:
-            future.cancel()
-        raise
-    finally:
-        show_progress('')
-        executor.shutdown()
-    return make_document([future.result() for future in futures], name)
+    return make_document(scan_all(targets, baseline, name), name)
+
+
+def scan_all(targets: 'list[Target]', baseline: 'dict[str, str] | None',
+             name: str, many_hosts: bool = False) -> (
+                 'list[documents.Console]'):
+    """
+    The same; returns the consoles (list of dict). Among many hosts each gets
+    few connections at a time, and one that does not answer on a few ports is
+    not asked on the others.
+    """
+    started = Scan(targets, baseline, name, many_hosts)
+    started.run()
+    return [console for console in started.consoles if console is not None]
 
 
 def show_progress(line: str) -> None:
@@ -187,8 +332,12 @@ def show_progress(line: str) -> None:
 
 
 def scan_target(target: Target, baseline: 'dict[str, str] | None',
-                name: str) -> 'documents.Console':
-    """Return the result of the scan of a Target, as a dict for JSON."""
+                name: str,
+                hosts: 'Hosts | None' = None) -> 'documents.Console':
+    """
+    Return the result of the scan of a Target, as a dict for JSON. One of Hosts
+    that do not answer is not tried.
+    """
     vm = target.vm
     console: documents.Console = {
         'vm': vm.name if vm else None,
@@ -202,21 +351,21 @@ def scan_target(target: Target, baseline: 'dict[str, str] | None',
         'unencrypted_offers': [], 'open_channels': None,
         'policy': None, 'findings': []}
     server = probe.ServerProbe(target.address, target.port, target.display)
+    reason = None
     try:
-        if target.plaintext:
-            raise probe.SpicePlaintext
-        console['state'], console['problem'] = probe_port(server, console)
-    except probe.SpicePlaintext:
-        console['display'] = 'spice'
-        find_channels(console)
-        if target.alone and console['state'] == compliance.NO_TLS:
-            console['code'] = compliance.NO_TLS_PORT
+        if hosts:
+            hosts.check(target.address)
+        probe_port(server, target, console)
+    except probe.Unreachable as error:
+        reason = error
+        console['state'], console['problem'] = 'unreachable', str(reason)
+        console['code'], console['remedy'] = reason.code, reason.remedy
+    if hosts:
+        hosts.note(target.address, reason)
     describe(server, console)
     if vm:
         console['policy'] = policy_of(vm, console['display'])
-    console['findings'] = compliance.findings(
-        console, baseline, name,
-        [time.strftime(output.TIME, time.gmtime())])
+    console['findings'] = assess(console, baseline, name)
     if console['state'] == compliance.NO_TLS:
         # The last finding says so as well.
         found = console['findings'][-1]
@@ -225,36 +374,35 @@ def scan_target(target: Target, baseline: 'dict[str, str] | None',
     return console
 
 
-def probe_port(server: probe.ServerProbe,
-               console: 'documents.Console | None' = None) -> (
-                   'tuple[documents.ScanState, str | None]'):
+def probe_port(server: probe.ServerProbe, target: Target,
+               console: 'documents.Console') -> None:
     """
-    Run a probe.ServerProbe; return its state, and a problem (str or None).
-    Its code and remedy are added to the console (dict), if one is given.
-    Raises probe.SpicePlaintext.
+    Run a probe.ServerProbe of a Target, and add its state, and any problem,
+    to a console (dict). Raises probe.Unreachable.
     """
     try:
+        if target.plaintext:
+            raise probe.SpicePlaintext
         server.probe()
     except probe.SpicePlaintext:
-        raise
+        console['display'] = 'spice'
+        find_channels(console)
+        if target.alone and console['state'] == compliance.NO_TLS:
+            console['code'] = compliance.NO_TLS_PORT
     except probe.NoTLS as reason:
-        return compliance.NO_TLS, str(reason)
-    except (probe.Unreachable, ProtocolError) as reason:
-        if console is not None:
-            console['code'], console['remedy'] = reason.code, reason.remedy
-        return ('unreachable' if isinstance(reason, probe.Unreachable)
-                else 'incomplete'), str(reason)
-    return results.SCANNED, None
+        console['state'], console['problem'] = compliance.NO_TLS, str(reason)
+    except ProtocolError as reason:
+        console['state'], console['problem'] = 'incomplete', str(reason)
+        console['code'], console['remedy'] = reason.code, reason.remedy
 
 
 def find_channels(console: 'documents.Console') -> None:
-    """Add to a console (dict) the open channels of a port without TLS."""
+    """
+    Add to a console (dict) the open channels of a port without TLS. Raises
+    probe.Unreachable.
+    """
     try:
         channels = spice.open_channels(console['address'], console['port'])
-    except probe.Unreachable as reason:
-        console['state'], console['problem'] = 'unreachable', str(reason)
-        console['code'], console['remedy'] = reason.code, reason.remedy
-        return
     except ProtocolError as reason:
         # Whether all of them require TLS is unknown.
         console['state'] = compliance.NO_TLS
@@ -267,12 +415,39 @@ def find_channels(console: 'documents.Console') -> None:
         console['problem'] = 'this SPICE port is not encrypted'
 
 
+def assess(console: 'documents.Console', baseline: 'dict[str, str] | None',
+           name: str) -> 'list[documents.Finding]':
+    """
+    Return the findings about a console that was just scanned. Arguments as for
+    compliance.findings(). Consoles with the same facts share them.
+    """
+    moment = time.strftime(output.TIME, time.gmtime())
+    facts = repr([console[key] for key in (
+        'display', 'state', 'problem', 'code', 'groups', 'signatures',
+        'extended_master_secret', 'unencrypted_offers', 'open_channels',
+        'certificate', 'policy')] + [
+            (version, id(suites)) for version, suites
+            in console['protocols'].items()] + [moment[:13], name])
+    if facts not in _assessed:
+        if len(_assessed) >= MOST_SHARED:
+            _assessed.clear()
+        # With what its identity stands for, which is thus kept.
+        _assessed[facts] = (compliance.findings(
+            console, baseline, name, [moment]), console['protocols'])
+    return _assessed[facts][0]
+
+
+_assessed: ('dict[str, tuple[list[documents.Finding], '
+            'dict[str, list[documents.Suite]]]]') = {}
+
+
 def describe(server: probe.ServerProbe, console: 'documents.Console') -> None:
     """Add to a console (dict) the results of a probe.ServerProbe."""
     if console['display'] == 'tls' and server.vnc:
         console['display'] = 'vnc'
     console['protocols'] = {
-        version: list_suites(version, server.suites[version])
+        version: list_suites(version, tuple(sorted(
+            server.suites[version].items())))
         for version in handshake.VERSIONS if version in server.suites}
     console['groups'] = [group for number, group in handshake.GROUPS.items()
                          if number in server.groups]
@@ -294,11 +469,16 @@ def describe(server: probe.ServerProbe, console: 'documents.Console') -> None:
                 console['remedy'] = unreadable.remedy
 
 
-def list_suites(version: str, accepted: 'dict[int, int | None]') -> (
-        'list[documents.Suite]'):
-    """Return the suites of a version for JSON, the strongest first."""
+@functools.lru_cache(maxsize=MOST_SHARED)
+def list_suites(version: str,
+                accepted: 'tuple[tuple[int, int | None], ...]') -> (
+                    'list[documents.Suite]'):
+    """
+    Return the suites of a version for JSON, the strongest first. Consoles with
+    the same ones share them.
+    """
     found = []
-    for code, bits in accepted.items():
+    for code, bits in accepted:
         suite: documents.Suite = {
             'suite': cipher_suites.NAMES[code], 'code': '%04X' % code,
             'key_exchange': cipher_suites.key_exchange(code),
@@ -310,7 +490,7 @@ def list_suites(version: str, accepted: 'dict[int, int | None]') -> (
         results.STRENGTHS.index(suite['strength']), suite['suite']))
 
 
-def policy_of(vm: domains.VM,
+def policy_of(vm: 'NamedVM',
               display: 'documents.ScannedDisplay') -> (
                   'documents.Policy | None'):
     """

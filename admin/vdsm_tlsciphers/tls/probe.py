@@ -37,10 +37,17 @@ _connections: 'set[socket.socket]' = set()
 
 
 class Unreachable(Exception):
-    """The port accepts no connection; as a str: why."""
+    """
+    The port accepts no connection; as a str: why. is_timeout (bool): nothing
+    answers, as where a firewall discards what is sent.
+    """
 
     code = 'unreachable'
     remedy = 'check the address, and the firewalls on the way'
+
+    def __init__(self, reason: str, is_timeout: bool = False) -> None:
+        super().__init__(reason)
+        self.is_timeout = is_timeout
 
 
 class NoTLS(Exception):
@@ -357,7 +364,7 @@ class ServerProbe:
             if isinstance(error, OSError):
                 reason = error.strerror or str(error)
             if self.connections == 1:
-                raise Unreachable(reason)
+                raise Unreachable(reason, isinstance(error, socket.timeout))
             raise ProtocolError('no more connections accepted: '
                                           + reason)
         end_by_reset(connection)

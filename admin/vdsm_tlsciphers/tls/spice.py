@@ -68,7 +68,8 @@ def _ask(address: str, number: int, kind: int,
         connection = socket.create_connection(
             (address, number), max(0.001, deadline - time.monotonic()))
     except OSError as error:
-        raise probe.Unreachable(error.strerror or str(error))
+        raise probe.Unreachable(error.strerror or str(error),
+                                isinstance(error, socket.timeout))
     with connection:
         probe.end_by_reset(connection)
         stream = Stream(connection, deadline)
