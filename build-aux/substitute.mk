@@ -22,4 +22,10 @@ substitute = $(SHELL) $(top_srcdir)/build-aux/substitute \
 	VDSM_RUN_DIR=/run/vdsm \
 	VERSION=$(VERSION)
 
+# That of the spec's newest changelog entry, which rpm gives to the files of the
+# RPM.
+source_date = $${SOURCE_DATE_EPOCH:-$$(date --utc +%s --date="$$( \
+	sed -n 's/^\* \(.\{15\}\) .*/\1/p' $(top_srcdir)/$(PACKAGE).spec | \
+	head -n 1)")}
+
 .DELETE_ON_ERROR:

@@ -6,15 +6,19 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
 import os
 import pathlib
 import re
 import subprocess
+import tempfile
+import zipfile
 from typing import TYPE_CHECKING
 
 import pytest
 
 import builds
+import servers
 import support
 
 if TYPE_CHECKING:
@@ -166,6 +170,69 @@ def test_command_is_also_one_file_for_machines_that_are_no_hosts(
     assert not (build.source / 'admin/pyz').exists()
 
 
+def pythons_of_desks() -> list[str]:
+    """Return those of the command, and a newer one where it is here."""
+    versions = [version for version in support.available_pythons()
+                if version != '2.7']
+    with contextlib.suppress(LookupError):
+        support.find_python('3.13')
+        versions.append('3.13')
+    return versions
+
+
+@pytest.mark.parametrize('version', pythons_of_desks())
+def test_one_file_runs_on_each_python(
+        built: builds.Build, tmp_path: pathlib.Path, version: str) -> None:
+    """As a user who is not root, without vdsm, libvirt and the SDK."""
+    python = support.find_python(version)
+    program = built.source / 'admin/vdsm-tlsciphers.pyz'
+    desk = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups',
+            # What is tested is where root alone may read.
+            '--inh-caps=+dac_read_search', '--ambient-caps=+dac_read_search',
+            python, program]
+
+    def run(*arguments: object, status: int = 0) -> str:
+        process = subprocess.run(
+            [*map(str, [*desk, *arguments])], capture_output=True, text=True,
+            cwd='/', env={'PATH': '/usr/bin:/bin', 'TMPDIR': '/tmp'})
+        assert process.returncode == status, process.stderr
+        return process.stdout or process.stderr
+
+    assert 'TLSv1.3' in run('check', 'tlsprofile=modern')
+    assert "UserDefinedVMProperties='tlsprofile=" in run(
+        'engine-line', '--properties', 'tlsprofile')
+    certificate = servers.make_certificate(tmp_path, 'console')
+    scan = tmp_path / 'scan.json'
+    with servers.openssl(certificate, '-tls1_3') as port:
+        scan.write_text(run('scan', '--baseline', 'none', '--json',
+                            '127.0.0.1:%d' % port))
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o777)
+        page = folder + '/report.html'
+        assert page in run('report', '--baseline', 'none', '--html', page,
+                           scan)
+        assert '1 of 1 console passed' in pathlib.Path(page).read_text()
+    for command, code in (('doctor', 'no-host'), ('status', 'not-root'),
+                          ('scan', 'no-libvirt-module'),
+                          (('scan', '--engine', 'engine'), 'no-sdk'),
+                          (('check', '--running'), 'no-libvirt-module')):
+        line, = run(*([command] if isinstance(command, str) else command),
+                    status=2).splitlines()
+        assert line.endswith(' [%s]' % code)
+
+
+def test_one_file_holds_its_schemas_and_is_reproducible(
+        built: builds.Build, make_build: MakeBuild) -> None:
+    program = built.source / 'admin/vdsm-tlsciphers.pyz'
+    with zipfile.ZipFile(program) as archive:
+        assert archive.read('schemas/scan.schema.json') == (
+            support.SOURCE / 'admin/schemas/scan.schema.json').read_bytes()
+    other = make_build()
+    other.run('make', 'pyz')
+    assert (other.source / 'admin/vdsm-tlsciphers.pyz').read_bytes() == (
+        program.read_bytes())
+
+
 @pytest.mark.parametrize('options, hooks', [
     ((), '/usr/libexec/vdsm/hooks'),
     (('--prefix=/opt/a_b',), '/opt/a_b/libexec/vdsm/hooks'),
@@ -178,8 +245,9 @@ def test_one_file_looks_for_a_host_where_the_rpm_has_it(
     process = subprocess.run(
         [build.source / 'admin/vdsm-tlsciphers.pyz', 'doctor'],
         capture_output=True, text=True, cwd='/')
-    assert hooks + '/before_vm_start/50_emulator' in process.stdout
-    assert '/usr/local/' not in process.stdout
+    # This machine is no host.
+    assert ': %s does not exist; ' % hooks in process.stderr
+    assert '/usr/local/' not in process.stderr
     # What "make install" installs is not touched by it.
     built = build.source / 'admin/built/vdsm_tlsciphers/host/finding.py'
     assert build.run('make', '-n', 'all').count('GEN') == 0

@@ -49,7 +49,10 @@ def add_arguments(parser: 'argparse.ArgumentParser') -> None:
 def run(options: 'argparse.Namespace') -> int:
     """Do the command's work; return its exit status."""
     # What --help does not need.
-    from vdsm_tlsciphers.host import checks
+    from vdsm_tlsciphers.host import checks, package_checks
+    if not os.path.isdir(package_checks.HOOKS):
+        raise UserError('this is not an oVirt host: %s does not exist'
+                        % package_checks.HOOKS, 'run this on one', 'no-host')
     if os.geteuid():
         raise UserError('only root can read the SELinux policy store, and '
                         'the cache and configuration of libvirt',

@@ -440,7 +440,8 @@ def connect(writable: bool = False) -> 'libvirt.virConnect':
         import libvirt
     except ImportError:
         raise UserError('the Python module libvirt is missing',
-                        'install python3-libvirt', 'no-libvirt-module')
+                        'run this on an oVirt host; if it is one: install '
+                        'python3-libvirt', 'no-libvirt-module')
     # It prints each error otherwise.
     libvirt.registerErrorHandler(lambda *_: None, None)
     try:
