@@ -304,10 +304,3 @@ def test_hosted_engine_is_named_and_left_alone(
     assert own['properties'] == {}
     assert label(engine)[0] == ['other']
     assert other['properties'] == GUARDED
-
-
-def test_hosts_with_and_without_the_hook_are_shown(controller: Controller,
-                                                   cluster: Item) -> None:
-    text = controller.play('hosts_with_hook').text
-    assert 'with the hook: node1' in text
-    assert 'without it: node2' in text
