@@ -166,6 +166,34 @@ def _settle(settings, notes, displays, lenient):
             for key in KEYS if key in values], notes
 
 
+def requested(properties):
+    """
+    Return what a VM itself requests, for each display, not validated.
+
+    Arguments:
+        properties (mapping of str): may hold the names of PROPERTIES.
+
+    Returns:
+        {key of KEYS: value}, empty where it requests nothing.
+
+    Raises:
+        Refused: a value has a character that is not permitted, or the profile
+            is not known on this host.
+    """
+    chosen = dict((name, Setting(name, properties[name], name))
+                  for name in SETTINGS if name in properties)
+    profile = properties.get('tlsprofile', NO_PROFILE)
+    check_characters('tlsprofile', profile)
+    if profile != NO_PROFILE:
+        _add(chosen, _profile(
+            profile, {} if profile in PROFILES else read_host_default(),
+            'tlsprofile: ' + profile, True))
+    for setting in chosen.values():
+        check_characters(setting.name, setting.value)
+    return dict(pair for setting in chosen.values()
+                for pair in _pairs(setting))
+
+
 def host_default_ignored(refusal):
     """Return what to note (Refused) of a refused default of the host."""
     return Refused(refusal.text + ': host default ignored', refusal.remedy,

@@ -87,6 +87,31 @@ ELSEWHERE = {
     './autogen.sh && ./configure && make rpm '
     'RPMBUILD_FLAGS=\'--define "rhel 8"\'':
         'package/test_rpm.py::test_each_release_gets_what_it_can_use',
+    './autogen.sh && ./configure && make pyz':
+        'package/test_build.py::'
+        'test_command_is_also_one_file_for_machines_that_are_no_hosts',
+    'admin/vdsm-tlsciphers.pyz scan node1.example.com:5900':
+        'package/test_build.py::test_one_file_runs_on_each_python',
+    **dict.fromkeys((
+        'admin/vdsm-tlsciphers.pyz scan --engine engine.example.com '
+        '--html consoles.html',
+        'vdsm-tlsciphers.pyz scan --engine engine.example.com '
+        '--html consoles.html',
+        'vdsm-tlsciphers.pyz scan --engine engine.example.com --json '
+        '>before.json',
+        'vdsm-tlsciphers.pyz scan --engine engine.example.com '
+        '--before before.json --html after.html'),
+        'ansible/test_scan_engine.py::'
+        'test_page_has_clusters_hosts_and_what_is_wrong'),
+    **dict.fromkeys((
+        'export OVIRT_USERNAME=admin@internal OVIRT_CAFILE=ca.pem',
+        'vdsm-tlsciphers.pyz scan --engine engine.example.com',
+        'vdsm-tlsciphers.pyz scan --engine engine.example.com --search '
+        '"cluster=Default and tag=pci" --json',
+        'vdsm-tlsciphers.pyz scan --engine engine.example.com --search '
+        'tag=pci --baseline none'),
+        'ansible/test_scan_engine.py::'
+        'test_number_of_waiting_vms_falls_with_each_reboot'),
     'make check': 'check.sh',
     'make help': 'package/test_build.py::test_help_names_what_can_be_made',
     'make install DESTDIR=...':
@@ -161,9 +186,6 @@ ELSEWHERE = {
     'ansible-playbook vdsm_hooks.tlsciphers.engine_properties':
         'ansible/test_engine_properties.py::test_properties_are_defined_for_'
         'each_level_beside_those_of_others',
-    'ansible-playbook vdsm_hooks.tlsciphers.hosts_with_hook':
-        'ansible/test_vm_policy.py::'
-        'test_hosts_with_and_without_the_hook_are_shown',
     'ansible-playbook vdsm_hooks.tlsciphers.vm_policy -e \'{"tlsciphers_vms": '
     '"tag=pci", "tlsciphers_properties": {"tlsprofile": "modern"}}\'':
         'ansible/test_vm_policy.py::test_vms_with_a_tag_get_the_policy_and_'
@@ -201,10 +223,6 @@ NEEDS = {
     'install -m 0644 RPM-GPG-KEY-vdsm-hook-tlsciphers /etc/ovirt-engine/'
     'ansible/': 'an engine',
     'dnf reinstall vdsm-hook-tlsciphers': 'a repository',
-    'ansible-playbook vdsm_hooks.tlsciphers.audit': 'several hosts with VMs',
-    'ansible-playbook vdsm_hooks.tlsciphers.audit -e tlsciphers_audit=$PWD/'
-    'after -e tlsciphers_before=$PWD/tlsciphers-audit':
-        'several hosts with VMs',
     'mount -o remount,ro /': 'a legacy oVirt Node',
     'git tag vVERSION': 'a release',
 }
@@ -216,7 +234,7 @@ NO_COMMANDS = (
     '<qemu:commandline>', '<cpu ...>', '- name: ',
     'vdsm-hook-tlsciphers: files of the manually', 'priority: the VNC console',
     'ECDHE+AESGCM:TLS_AES', 'NORMAL:-VERS-ALL', '[default]', 'wrapper: ',
-    'ok       package', 'db2: effective', 'GET  /ovirt-engine/api')
+    '[Unit]', 'ok       package', 'db2: effective', 'GET  /ovirt-engine/api')
 
 
 def paths() -> list[pathlib.Path]:

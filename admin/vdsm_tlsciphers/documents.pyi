@@ -82,6 +82,9 @@ class Console(TypedDict):
     session_tickets: NotRequired[bool | None]
     unencrypted_offers: NotRequired[list[str] | None]
     open_channels: NotRequired[list[str] | None]
+    # Of a scan of an engine's VMs.
+    host: NotRequired[str | None]
+    cluster: NotRequired[str]
 
 class ScanSummary(TypedDict):
     consoles: int
@@ -102,6 +105,58 @@ class Scan(TypedDict):
 class NewScan(Scan):
     format: str
     summary: ScanSummary
+
+class EngineVM(TypedDict):
+    vm: str
+    uuid: str
+    cluster: str
+    host: str | None
+    status: str
+    started: str | None
+    properties: dict[str, str]
+    guard: bool
+    # What the next start changes.
+    next_start: dict[str, str | None] | None
+    statement: Statement
+    reason: str | None
+    # Of the reason.
+    code: str | None
+
+class EngineHost(TypedDict):
+    host: str
+    uuid: str
+    cluster: str
+    status: str
+    hook: bool
+
+class EngineFinding(Message):
+    finding: str
+    cluster: str | None
+    hosts: list[str]
+    vms: list[str]
+
+class Scope(TypedDict):
+    search: str
+    vms: int
+    down: int
+    without_console: int
+    not_reached: int
+
+class PolicyCounts(TypedDict):
+    requested: int
+    effective: int
+    different: int
+    unknown: int
+    waiting: int
+    without_guard: int
+
+class EngineScan(NewScan):
+    engine: str
+    scope: Scope
+    policies: PolicyCounts
+    hosts: list[EngineHost]
+    vms: list[EngineVM]
+    engine_findings: list[EngineFinding]
 
 # status; its members are explained in schemas/status.schema.json.
 

@@ -1,18 +1,25 @@
 # SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""Playbooks on a host with VMs; tests/ansible has those on hosts without."""
+"""
+Playbooks, and "scan --engine", on a host with VMs; tests/ansible has both on
+hosts without.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import pathlib
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
+import servers
 import support
 from controller import Controller
+from engine import Engine
 
 if TYPE_CHECKING:
     from conftest import RunHook, Start
@@ -28,41 +35,6 @@ def controller(tmp_path: pathlib.Path) -> Controller:
     return controller
 
 
-def test_audit_makes_one_page_of_all_hosts(
-        controller: Controller, start: Start, run_hook: RunHook) -> None:
-    start(support.lab_domain('spice', 'vnc', name='plain'))
-    controller.play('audit', tlsciphers_audit=str(
-        controller.folder / 'before'))
-    start(run_hook(support.lab_domain('spice', name='strict'),
-                   tlsprofile='modern'))
-    outcome = controller.play('audit', tlsciphers_baseline='modern',
-                              tlsciphers_before=str(
-                                  controller.folder / 'before'))
-    folder = controller.folder / 'tlsciphers-audit'
-    assert 'The page is %s/report.html' % folder in outcome.text
-    for host in 'host1', 'host2':
-        scan = json.loads((folder / (host + '.json')).read_text())
-        assert {console['vm'] for console in scan['consoles']} == {
-            'plain', 'strict'}
-    page = (folder / 'report.html').read_text()
-    assert 'the policy of each VM, and the baseline modern' in page
-    assert 'plain' in page
-    assert 'strict' in page
-    # It compares with the earlier one.
-    assert page != (controller.folder / 'before/report.html').read_text()
-
-
-def test_host_that_cannot_be_scanned_is_named(controller: Controller,
-                                              start: Start) -> None:
-    start(support.lab_domain('vnc'))
-    controller.hosts['ovirt_hosts']['gone'] = {
-        'ansible_connection': 'community.general.chroot',
-        'ansible_host': '/nonexistent'}
-    outcome = controller.play('audit', status=2)
-    assert 'gone could not be scanned, and is not on it' in outcome.text
-    assert (controller.folder / 'tlsciphers-audit/report.html').exists()
-
-
 def test_package_is_not_removed_under_a_vm_with_a_policy(
         controller: Controller, start: Start, run_hook: RunHook) -> None:
     start(support.lab_domain('vnc', name='plain'))
@@ -72,3 +44,44 @@ def test_package_is_not_removed_under_a_vm_with_a_policy(
     assert 'VMs with a policy run here: strict; migrate' in ' '.join(
         outcome.text.split())
     assert 'host : Remove the package]' not in outcome.text
+
+
+RUN = """
+import sys
+sys.path.insert(0, '/usr/share/vdsm-hook-tlsciphers')
+from vdsm_tlsciphers import cli
+cli.main()
+"""
+
+
+def test_scan_of_an_engine_finds_the_vm_without_its_policy(
+        start: Start, run_hook: RunHook, tmp_path: pathlib.Path) -> None:
+    """Both have the same property; one started before the package came."""
+    certificate = servers.make_certificate(
+        tmp_path, 'engine', '-newkey', 'rsa:2048', '-addext',
+        'subjectAltName=IP:127.0.0.1')
+    with Engine().serve(certificate) as engine:
+        host = engine.add_host('node1', engine.add_cluster('Default'))
+        for vm in (start(support.lab_domain('spice', 'vnc', name='early')),
+                   start(run_hook(support.lab_domain(
+                       'spice', 'vnc', name='strict'), tlsprofile='modern'))):
+            engine.run_vm(vm.name, host, {
+                'spice': ('127.0.0.1', 0, vm.tls_port),
+                'vnc': ('127.0.0.1', vm.vnc_port, 0)},
+                tlsprofile='modern', extra_cpu_flags='+vdsm-tls')
+        process = subprocess.run(
+            ['/usr/bin/python3', '-Bc', RUN, 'scan', '--engine', '--json',
+             '--baseline', 'modern'],
+            capture_output=True, text=True, env={
+                **os.environ, 'OVIRT_URL': engine.url,
+                'OVIRT_USERNAME': 'admin@internal',
+                'OVIRT_PASSWORD': engine.password,
+                'OVIRT_CAFILE': '%s.pem' % certificate})
+    assert process.returncode == 1, process.stderr
+    document = json.loads(process.stdout)
+    assert {vm['vm']: vm['statement'] for vm in document['vms']} == {
+        'early': 'different', 'strict': 'effective'}
+    assert {(console['vm'], console['display'], bool(console['findings']))
+            for console in document['consoles']} == {
+        (name, display, name == 'early') for name in ('early', 'strict')
+        for display in ('spice', 'vnc')}

@@ -146,7 +146,8 @@ def test_page_of_the_command_has_exactly_the_options_that_there_are(
     documented = {
         (option.replace('Fl ', '-').replace(' , ', ', '), value)
         for option, value in re.findall(
-            r'(?m)^\.It (Fl \S+(?: , Fl \S+)*)(?: Ar (\S+)(?: \.\.\.)?)?$',
+            r'(?m)^\.It (Fl \S+(?: , Fl \S+)*)'
+            r'(?:(?: Op)? Ar (\S+)(?: \.\.\.)?)?$',
             section)}
     assert documented == {
         (', '.join(option.names), option.value)

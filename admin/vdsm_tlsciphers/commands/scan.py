@@ -3,24 +3,29 @@
 
 """
 Finds out by handshakes what consoles accept: the SPICE, VNC and websocket
-ports of the VMs of this host, or any port. The result is checked against the
-policy of the VM and against a baseline. No password is needed, and connected
-users are not disturbed.
+ports of the VMs of this host, any port, or the consoles of all VMs of an
+engine. The result is checked against the policy of the VM and against a
+baseline. Connected users are not disturbed. Only the engine wants a password:
+that of OVIRT_USERNAME in OVIRT_PASSWORD.
 """
 
+import collections
+
 from vdsm_tlsciphers import FINDINGS, FINE, UserError, one_line
-from vdsm_tlsciphers.output import clean, count, paint, print_json
+from vdsm_tlsciphers.output import clean, count, paint, thousands
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterable
 
     from vdsm_tlsciphers import documents
 
 EXAMPLES = """\
-Exit status: 0 all consoles passed, or no VM with a console runs here; 1 there
-are findings, or consoles that were not scanned; 2 no console could be scanned,
-or --html has nothing to report (one line on standard error says why).
+Exit status: 0 all consoles passed, or no VM with a console runs; 1 there are
+findings, or consoles that were not scanned; with --engine also where a VM runs
+without its policy, or waits for it; 2 no console could be scanned, or --html
+has nothing to report (one line on standard error says why).
 
 Examples:
   vdsm-tlsciphers scan
@@ -28,7 +33,12 @@ Examples:
   vdsm-tlsciphers scan node1.example.com:5900 [fd00::7]:5901
   vdsm-tlsciphers scan --json >before.json
   vdsm-tlsciphers scan --before before.json --html after.html
+  vdsm-tlsciphers scan --engine engine.example.com --html all.html
+  vdsm-tlsciphers scan --engine engine.example.com --search "tag=pci"
 """
+# With --engine: rows of a table, and names of VMs or hosts in a line.
+MOST_ROWS = 40
+MOST_NAMES = 5
 COLOURS = {'passed': 'green', 'partly checked': 'yellow', 'failed': 'red',
            'not scanned': 'yellow'}
 
@@ -39,6 +49,15 @@ def add_arguments(parser: 'argparse.ArgumentParser') -> None:
         'targets', nargs='*', metavar='VM|HOST:PORT',
         help='the name or UUID of a VM, or a port, as in [::1]:5900 '
         '(default: all VMs that run on this host)')
+    parser.add_argument(
+        '--engine', metavar='URL', nargs='?', const='',
+        help='scan all VMs of an engine, from here: its address (default: '
+        'that of OVIRT_URL); needs OVIRT_USERNAME and OVIRT_PASSWORD, and '
+        'OVIRT_CAFILE unless its CA is trusted here')
+    parser.add_argument(
+        '--search', metavar='QUERY',
+        help='with --engine: only VMs that the engine finds with this, as in '
+        'its web page: "cluster=Default and tag=pci"')
     parser.add_argument(
         '--baseline', default='intermediate', metavar='NAME',
         help='check against modern, intermediate (default), a profile of '
@@ -57,9 +76,7 @@ def run(options: 'argparse.Namespace') -> int:
     # What --help does not need.
     from vdsm_tlsciphers.audit import compliance, scan_files, scanner
     baseline = compliance.read_baseline(options.baseline)
-    if options.before and not options.html:
-        raise UserError('--before without --html', 'give --html FILE as well',
-                        'no-html')
+    check_options(options)
     earlier: list[scan_files.Source] = []
     before = list(scan_files.read(
         [options.before] if options.before else [], baseline,
@@ -67,31 +84,60 @@ def run(options: 'argparse.Namespace') -> int:
     if options.html is not None:
         from vdsm_tlsciphers.report import writer
         writer.check_path(options.html)
-    document = scanner.scan(scanner.find_targets(options.targets), baseline,
-                            options.baseline)
-    if options.html and not document['consoles']:
-        raise UserError('no VM with a console runs on this host: nothing to '
-                        'report', 'scan when VMs run', 'no-consoles')
-    if options.html:
-        writer.write_html(options.html, [document], before,
-                          earlier_sources=earlier)
-    if options.json:
-        print_json(document)
+    document: documents.NewScan
+    overview: documents.EngineScan | None = None
+    parts: Iterable[documents.Scan]
+    if options.engine is not None:
+        from vdsm_tlsciphers.engine import engine_scan
+        document = overview = engine_scan.scan(
+            options.engine, options.search or '', baseline, options.baseline)
+        parts = engine_scan.by_host(overview)
+        is_fine = engine_scan.passed(overview)
     else:
-        show(document)
+        document = scanner.scan(scanner.find_targets(options.targets),
+                                baseline, options.baseline)
+        parts = [document]
+        is_fine = (document['summary']['passed']
+                   == document['summary']['consoles'])
+    if options.html and not document['consoles']:
+        raise UserError('no VM with a console runs%s: nothing to report' % (
+            '' if overview else ' on this host'), 'scan when VMs run',
+            'no-consoles')
+    if options.html:
+        writer.write_html(options.html, parts, before,
+                          earlier_sources=earlier, overview=overview)
+    if options.json:
+        print_scan(document)
+    else:
+        if overview:
+            show_overview(overview)
+        else:
+            show(document)
         if options.html:
             print('HTML report: %s' % clean(options.html))
         elif document['consoles']:
             print('For cipher suites, groups and certificates: --html FILE or '
                   '--json')
-    return exit_status(document)
+    check_reached(document)
+    return FINE if is_fine else FINDINGS
 
 
-def exit_status(document: 'documents.NewScan') -> int:
-    """
-    Return the exit status for a scan. Raises UserError where no console was
-    scanned.
-    """
+def check_options(options: 'argparse.Namespace') -> None:
+    """Raise UserError for options that make no sense together."""
+    if options.before and not options.html:
+        raise UserError('--before without --html', 'give --html FILE as well',
+                        'no-html')
+    if options.search is not None and options.engine is None:
+        raise UserError('--search without --engine', 'give --engine URL as '
+                        'well', 'no-engine')
+    if options.targets and options.engine is not None:
+        raise UserError('%s: --engine scans the VMs of an engine' % (
+            options.targets[0]), 'to scan some of them, give --search '
+            '"name=%s"' % options.targets[0], 'engine-and-targets')
+
+
+def check_reached(document: 'documents.NewScan') -> None:
+    """Raise UserError where no console of a scan was scanned."""
     from vdsm_tlsciphers.audit import results
     summary = document['summary']
     if summary['consoles'] and summary['not_scanned'] == summary['consoles']:
@@ -100,7 +146,23 @@ def exit_status(document: 'documents.NewScan') -> int:
             results.endpoint(console), console['problem']),
             console.get('remedy') or 'scan again',
             console.get('code') or 'scan-incomplete')
-    return FINE if summary['passed'] == summary['consoles'] else FINDINGS
+
+
+def print_scan(document: 'documents.NewScan') -> None:
+    """
+    Print a scan as JSON. Each console has a line of its own, so that there
+    need be no more of them in memory as text.
+    """
+    import json
+    import sys
+    head = json.dumps({**document, 'consoles': []}, indent=2)
+    before, after = head.split('"consoles": []')
+    sys.stdout.write(before + '"consoles": [')
+    for number, console in enumerate(document['consoles']):
+        sys.stdout.write(',\n    ' if number else '\n    ')
+        sys.stdout.write(json.dumps(console))
+    sys.stdout.write('%s]%s\n' % ('\n  ' if document['consoles'] else '',
+                                  after))
 
 
 # Text output
@@ -108,29 +170,127 @@ def exit_status(document: 'documents.NewScan') -> int:
 
 def show(document: 'documents.NewScan') -> None:
     """Print a scan (dict of scanner.scan()) on standard output."""
-    from vdsm_tlsciphers.audit import results
     consoles = document['consoles']
     if not consoles:
         print('No VM with a console runs on this host.')
         return
-    rows: list[tuple[str, ...]] = [
-        ('VM', 'DISPLAY', 'ADDRESS', 'ACCEPTS', 'WEAKEST', 'RESULT')]
-    rows += map(row, consoles)
+    print_consoles(consoles)
+    print_findings(consoles)
+    print('\n%s (baseline: %s)' % (in_words(document['summary']),
+                                   document['baseline']))
+
+
+def print_consoles(consoles: 'list[documents.Console]') -> None:
+    """Print a table of consoles, a row for each."""
+    from vdsm_tlsciphers.audit import results
+    print_table([('VM', 'DISPLAY', 'ADDRESS', 'ACCEPTS', 'WEAKEST', 'RESULT'),
+                 *map(row, consoles)], ['bold', *(
+                     COLOURS[results.verdict(console)]
+                     for console in consoles)])
+
+
+def print_table(rows: 'list[tuple[str, ...]]', colours: 'list[str]') -> None:
+    """Print rows of cells, the last of each in a colour."""
     widths = [max(map(len, column)) for column in zip(*rows)]
-    for number, cells in enumerate(rows):
+    for cells, colour in zip(rows, colours):
         line = '  '.join(cell.ljust(width) for cell, width in zip(
             cells[:-1], widths))
-        colour = 'bold' if number == 0 else COLOURS[
-            results.verdict(consoles[number - 1])]
         print('%s  %s' % (line, paint(cells[-1], colour)))
-    print_findings(consoles)
-    summary = document['summary']
-    print('\n%s: %d passed, %s%d with findings, %d not scanned '
-          '(baseline: %s)' % (
-              count(summary['consoles'], 'console'), summary['passed'],
-              '%d partly checked, ' % summary['partly_checked']
-              if summary['partly_checked'] else '', summary['failed'],
-              summary['not_scanned'], document['baseline']))
+
+
+def in_words(summary: 'documents.ScanSummary') -> str:
+    """Return how many consoles passed, and how many did not."""
+    return '%s: %s passed, %s%s with findings, %s not scanned' % (
+        count(summary['consoles'], 'console'), thousands(summary['passed']),
+        '%s partly checked, ' % thousands(summary['partly_checked'])
+        if summary['partly_checked'] else '', thousands(summary['failed']),
+        thousands(summary['not_scanned']))
+
+
+def show_overview(document: 'documents.EngineScan') -> None:
+    """Print the scan of an engine's VMs on standard output."""
+    consoles = document['consoles']
+    if consoles and len(consoles) <= MOST_ROWS:
+        print_consoles(consoles)
+        print()
+    if document['vms']:
+        print_hosts(document)
+    print_engine_findings(document['engine_findings'])
+    print_findings(consoles, MOST_NAMES)
+    scope = document['scope']
+    policies = document['policies']
+    print('\n%s, %s not reached (baseline: %s)' % (
+        in_words(document['summary']), thousands(scope['not_reached']),
+        document['baseline']))
+    print('Policies: %s VMs request one: %s effective, %s different, %s '
+          'unknown; %s wait for the next start' % tuple(
+              thousands(policies[key]) for key in (
+                  'requested', 'effective', 'different', 'unknown',
+                  'waiting')))
+    print('Scope: %s run, %s without a console; %s down, not scanned' % (
+        count(scope['vms'], 'VM'), thousands(scope['without_console']),
+        thousands(scope['down'])))
+
+
+def print_engine_findings(
+        findings: 'list[documents.EngineFinding]') -> None:
+    for finding in findings:
+        print()
+        print_row('Finding (engine, %s)' % finding['severity'],
+                  one_line(finding['text'], '', finding['code']))
+        print_row('Remedy', finding['remedy'])
+        for label, names in (('Cluster', [finding['cluster'] or '']),
+                             ('Hosts', finding['hosts']),
+                             ('VMs', finding['vms'])):
+            if any(names):
+                print_row(label, enumeration(names, MOST_NAMES))
+
+
+def print_hosts(document: 'documents.EngineScan') -> None:
+    """Print a table of hosts, the worst first; of many, the worst."""
+    from vdsm_tlsciphers.audit import results
+    hosts: dict[tuple[str, str], collections.Counter[str]] = {}
+    packages = {(host['cluster'], host['host']): host['hook']
+                for host in document['hosts']}
+    for vm in document['vms']:
+        counted = hosts.setdefault((vm['cluster'], vm['host'] or '-'),
+                                   collections.Counter())
+        counted['VMs'] += 1
+        counted[vm['statement']] += 1
+    for console in document['consoles']:
+        hosts[console['cluster'], console.get('host') or '-'][
+            results.verdict(console)] += 1
+    order = sorted(hosts, key=lambda key: (
+        -hosts[key]['different'], -hosts[key][results.FAILED],
+        -hosts[key][results.NOT_SCANNED], key))
+    rows: list[tuple[str, ...]] = [
+        ('CLUSTER', 'HOST', 'PACKAGE', 'VMS', 'PASSED', 'FINDINGS',
+         'NOT SCANNED', 'POLICIES EFFECTIVE')]
+    colours = ['bold']
+    for key in order[:MOST_ROWS]:
+        counted = hosts[key]
+        requested = (counted['effective'] + counted['different']
+                     + counted['unknown'])
+        rows.append((
+            clean(key[0]), clean(key[1]),
+            {True: 'yes', False: 'no', None: '-'}[packages.get(key)],
+            *(thousands(counted[name]) for name in (
+                'VMs', results.PASSED, results.FAILED, results.NOT_SCANNED)),
+            '%d of %d' % (counted['effective'], requested)
+            if requested else '-'))
+        colours.append('red' if counted['different'] else (
+            'yellow' if counted['unknown'] else 'green'))
+    print_table(rows, colours)
+    if len(order) > MOST_ROWS:
+        print('and %s: --html has all of them' % count(
+            len(order) - MOST_ROWS, 'more host'))
+
+
+def enumeration(names: 'list[str]', most: 'int | None' = None) -> str:
+    """Return names in a line, of many the first."""
+    rest = len(names) - len(names[:most])
+    return ', '.join(names[:most]) + (
+        ', and %s more' % thousands(rest) if rest else '')
 
 
 def row(console: 'documents.Console') -> 'tuple[str, ...]':
@@ -159,10 +319,11 @@ def row(console: 'documents.Console') -> 'tuple[str, ...]':
         clean(result))
 
 
-def print_findings(consoles: 'list[documents.Console]') -> None:
+def print_findings(consoles: 'list[documents.Console]',
+                   most: 'int | None' = None) -> None:
     """
-    Print each finding once, with its consoles; findings of the same consoles
-    are grouped.
+    Print each finding once, with its consoles (of many the first); findings of
+    the same consoles are grouped.
     """
     places: dict[tuple[str, str, str], list[str]] = {}
     for console in consoles:
@@ -171,16 +332,15 @@ def print_findings(consoles: 'list[documents.Console]') -> None:
                 ('%(against)s, %(severity)s' % finding,
                  one_line(finding['text'], '', finding['code']),
                  finding['remedy']), []).append(place(console))
-    blocks: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    blocks: dict[tuple[str, tuple[str, ...]], list[tuple[str, str]]] = {}
     for (kind, text, remedy), found_at in places.items():
-        blocks.setdefault((remedy, ', '.join(found_at)),
-                          []).append((kind, text))
+        blocks.setdefault((remedy, tuple(found_at)), []).append((kind, text))
     for (remedy, where), findings in blocks.items():
         print()
         for kind, text in findings:
             print_row('Finding (%s)' % kind, text)
         print_row('Remedy', remedy)
-        print_row('Where', where)
+        print_row('Where', enumeration(list(where), most))
 
 
 def print_row(label: str, text: str) -> None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 DISPLAYS = {'spice': 'SPICE', 'vnc': 'VNC', 'websocket': 'Websocket (noVNC)',
             'tls': 'TLS'}
-# Rows of a table of findings, or of consoles that are gone.
+# Rows of a table of findings, or of consoles that are gone; names in a cell.
 LONGEST_LIST = 200
 # Suites in a line of a picture, the width and height of each, and the place of
 # the first.
@@ -456,6 +456,8 @@ def front(report: 'Summary') -> Markup:
     heading = 'TLS of the consoles of ' + report.subject
     state = next((verdict for verdict in results.SEVERITY
                   if totals.verdicts[verdict]), results.PASSED)
+    if report.overview and report.overview['engine_findings']:
+        state = results.FAILED
     return join([
         Markup('<!DOCTYPE html>\n<html lang="en">\n<head>\n'
                '<meta charset="utf-8">\n<meta http-equiv='
@@ -466,9 +468,14 @@ def front(report: 'Summary') -> Markup:
         element('title', heading), element('style', Markup(stylesheet.STYLE)),
         Markup('</head>\n<body>\n<header>'),
         element('h1', heading),
-        element('p', conclusion(totals), class_='conclusion '
-                + state.replace(' ', '-')),
+        element('p', conclusion(totals), *(
+            [Markup('<br>'), policies(report.overview)]
+            if report.overview else ()),
+            class_='conclusion ' + state.replace(' ', '-')),
         facts([
+            ('Engine', report.overview and report.overview['engine']),
+            ('Search', report.overview and report.overview['scope']['search']),
+            ('Scope', report.overview and scope(report.overview)),
             ('Scanned', report.times and period(report.times)),
             ('Earlier scan', report.earlier and report.earlier.times
              and period(report.earlier.times) + (
@@ -484,7 +491,54 @@ def front(report: 'Summary') -> Markup:
              + ', '.join(sorted(report.tools))),
             ('Several scans of', ', '.join(report.repeated))]),
         Markup('</header>\n<main>'),
-        summary(report), findings(report), hosts(report)], NEWLINE)
+        summary(report), engine_findings(report), findings(report),
+        hosts(report)], NEWLINE)
+
+
+def policies(document: 'documents.EngineScan') -> str:
+    """Return in a line how many policies are effective."""
+    counted = document['policies']
+    if not counted['requested'] and not counted['waiting']:
+        return 'No VM requests a policy'
+    line = '%s of %s effective' % (
+        thousands(counted['effective']),
+        count(counted['requested'], 'policy').replace('policys', 'policies'))
+    for key, text in (('different', 'different'), ('unknown', 'unknown'),
+                      ('waiting', 'waiting for the next start of a VM')):
+        if counted[key]:  # type: ignore[literal-required]
+            line += ', %s %s' % (
+                thousands(counted[key]), text)  # type: ignore[literal-required]
+    return line
+
+
+def scope(document: 'documents.EngineScan') -> str:
+    """Return in words which VMs were scanned."""
+    found = document['scope']
+    return ('%s that run, %s of them without a console; %s down; %s not '
+            'reached' % (count(found['vms'], 'VM'),
+                         thousands(found['without_console']),
+                         count(found['down'], 'VM'),
+                         count(found['not_reached'], 'console')))
+
+
+def engine_findings(report: 'Summary') -> Markup:
+    """Return the part with what only the engine's view shows."""
+    if not report.overview or not report.overview['engine_findings']:
+        return Markup('')
+    rows = []
+    for finding in report.overview['engine_findings']:
+        names = [*finding['hosts'], *finding['vms']]
+        rest = len(names) - LONGEST_LIST
+        places = ', '.join(names[:LONGEST_LIST]) + (
+            ', and %s more, which --json has' % thousands(rest)
+            if rest > 0 else '')
+        rows.append([one_line(finding['text'], finding['remedy'],
+                              finding['code']), finding['severity'],
+                     finding['cluster'] or '', places])
+    return element(
+        'section', element('h2', 'Policies, hosts and cluster levels'), table(
+            'What the engine and the handshakes show together',
+            ['Finding', 'Severity', 'Cluster', 'Hosts and VMs'], rows))
 
 
 def compared_with(baselines: 'set[str]') -> str:

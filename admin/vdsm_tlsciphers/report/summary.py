@@ -12,6 +12,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from vdsm_tlsciphers import documents
+
 # With more hosts than these, hosts are folded on the page.
 UNFOLDED = 20
 
@@ -23,7 +25,8 @@ class Summary:
     finding_hosts ({results.Finding: set of str: the hosts that have it}),
     unchecked (Counter of str, over consoles), times, tools, baselines (sets
     of str), earlier (earlier_scans.PreviousScan or None), sources and
-    earlier_sources (sequences of scan_files.Source).
+    earlier_sources (sequences of scan_files.Source), overview (dict: the scan
+    of an engine's VMs, or None).
     """
 
     def __init__(self, earlier: earlier_scans.PreviousScan) -> None:
@@ -40,10 +43,14 @@ class Summary:
         self.earlier = earlier if earlier.times else None
         self.sources: Sequence[scan_files.Source] = ()
         self.earlier_sources: Sequence[scan_files.Source] = ()
+        self.overview: documents.EngineScan | None = None
 
     @property
     def subject(self) -> str:
         """The subject of the report (str): a host, or how many hosts."""
+        if self.overview:
+            return '%s of %s' % (count(len(self.rows), 'host'),
+                                 self.overview['engine'].split('/')[2])
         hosts = {host for host, _, _ in self.rows}
         names = (self.rows[0][0] if len(hosts) == 1
                  else count(len(hosts), 'host'))

@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 def write_html(path: str, documents: 'Iterable[documents.Scan]',
                before: 'Iterable[documents.Scan]' = (),
                sources: 'Sequence[scan_files.Source]' = (),
-               earlier_sources: 'Sequence[scan_files.Source]' = ()) -> (
-                   'Report'):
+               earlier_sources: 'Sequence[scan_files.Source]' = (),
+               overview: 'documents.EngineScan | None' = None) -> 'Report':
     """
     Write the HTML report of scan documents (iterable of dict; one at a time is
-    in memory), compared with earlier ones, and of the Sources of both. It is
-    written as a whole or not at all. Returns the Report. Raises UserError.
+    in memory), compared with earlier ones, and of the Sources of both; with
+    the overview of an engine's VMs, whose hosts these are. It is written as a
+    whole or not at all. Returns the Report. Raises UserError.
     """
     check_name(path)
     with files.place(path) as (folder, name):
@@ -39,6 +40,7 @@ def write_html(path: str, documents: 'Iterable[documents.Scan]',
                                 'no-consoles')
             report.sources = sources
             report.earlier_sources = earlier_sources
+            report.overview = overview
             with files.replacement(folder, name) as target:
                 report.write(target)
         if report.earlier and report.earlier.is_later:

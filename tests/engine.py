@@ -4,8 +4,8 @@
 """
 A stand-in for the oVirt engine, which cannot be had here: the part of its
 REST API, version 4, that ovirtsdk4 and the modules of ovirt.ovirt use for the
-playbooks, as the API's documentation has it (ovirt-engine-api-model). What
-matters here, and is like in the real one:
+playbooks and for "scan --engine", as the API's documentation has it
+(ovirt-engine-api-model). What matters here, and is like in the real one:
 
 - A VM that is given custom properties has these, and no others; a name that
   its level does not define is refused. Levels from 4.6 define extra_cpu_flags.
@@ -13,6 +13,11 @@ matters here, and is like in the real one:
 - What changes on a VM that runs waits for its next start (next_run).
 - A host goes to maintenance, and comes up again, by way of another status.
 - A label's and a group's members come by their own requests.
+- Consoles have an address and ports where "current" is asked for, with
+  "follow" as well, since that is answered within the same request
+  (ParametersHelper and LinkFollower of ovirt-engine).
+- A search finds one page of so many ("page N", "max").
+- The definitions of custom properties are a system option, by level.
 """
 
 from __future__ import annotations
@@ -20,7 +25,10 @@ from __future__ import annotations
 import contextlib
 import http.server
 import json
+import pathlib
 import re
+import ssl
+import sys
 import threading
 import urllib.parse
 import uuid
@@ -32,6 +40,8 @@ from xml.etree.ElementTree import Element
 ROOT = '/ovirt-engine/api'
 # What the engine knows of a host, a VM or the like.
 Item = dict[str, Any]
+# {protocol: (address, port, port with TLS)}
+Ports = dict[str, tuple[str, int, int]]
 # Custom properties: those that the engine defines for a level and all later
 # ones, and those that an administrator has defined.
 PREDEFINED = {(4, 2): ('sap_agent', 'hugepages'), (4, 6): ('extra_cpu_flags',)}
@@ -55,6 +65,14 @@ class Engine:
         self.labels: list[Item] = []
         self.groups: list[Item] = []
         self.changes: list[tuple[str, str]] = []
+        # Whether followed consoles have ports where "current" is asked for.
+        self.follows_current = True
+        # What it was asked, with the query.
+        self.questions: list[str] = []
+        # By level, the definitions of custom properties.
+        self.definitions: dict[str, str] = {
+            level: ';'.join(name + '=.*' for name in USER_DEFINED)
+            for level in ('4.6', '4.7', '4.8')}
 
     def add_cluster(self, name: str, level: tuple[int, int] = (4, 7)) -> Item:
         self.clusters.append({'id': new_id(), 'name': name, 'level': level})
@@ -64,8 +82,9 @@ class Engine:
                  md5: str = '0') -> Item:
         self.hosts.append({
             'id': new_id(), 'name': name, 'cluster': cluster, 'status': 'up',
-            'coming': [], 'hooks': [('before_vm_start', '50_emulator', md5)
-                                    ] if hook else []})
+            'address': name + '.example.com', 'coming': [],
+            'hooks': [('before_vm_start', '50_emulator', md5)] if hook else []
+            })
         return self.hosts[-1]
 
     def add_vm(self, name: str, cluster: Item, tags: Collection[str] = (),
@@ -73,17 +92,35 @@ class Engine:
         self.vms.append({
             'id': new_id(), 'name': name, 'cluster': cluster, 'tags': tags,
             'status': status, 'properties': properties, 'next_run': None,
-            'consoles': ('spice', 'vnc'), 'origin': 'ovirt', 'level': None})
+            'consoles': ('spice', 'vnc'), 'origin': 'ovirt', 'level': None,
+            'host': None, 'started': None, 'ports': {}})
         return self.vms[-1]
+
+    def run_vm(self, name: str, host: Item, ports: Ports,
+               **properties: str) -> Item:
+        """
+        Add a VM that runs on a host, with ports ({protocol: (address, port,
+        port with TLS)}, of which one may be 0).
+        """
+        vm = self.add_vm(name, host['cluster'], status='up', **properties)
+        vm.update(host=host, ports=ports, consoles=tuple(ports),
+                  started='2026-11-01T08:00:00.000Z')
+        return vm
 
     @property
     def url(self) -> str:
-        return 'http://127.0.0.1:%d%s' % (self.port, ROOT)
+        return '%s://127.0.0.1:%d%s' % (
+            'https' if self.tls else 'http', self.port, ROOT)
 
     @contextlib.contextmanager
-    def serve(self) -> Iterator[Engine]:
-        """Answer requests on a port of the loopback."""
+    def serve(self, certificate: pathlib.Path | None = None,
+              ) -> Iterator[Engine]:
+        """
+        Answer requests on a port of the loopback; with TLS, if there is a
+        certificate (path without .pem and .key).
+        """
         engine = self
+        self.tls = certificate is not None
 
         class Handler(Request):
             state = engine
@@ -91,6 +128,13 @@ class Engine:
         with http.server.ThreadingHTTPServer(('127.0.0.1', 0),
                                              Handler) as server:
             self.port = server.server_address[1]
+            if certificate:
+                context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+                context.load_cert_chain('%s.pem' % certificate,
+                                        '%s.key' % certificate)
+                # A client that does not trust it is no reason to end.
+                server.socket = context.wrap_socket(
+                    server.socket, server_side=True)
             thread = threading.Thread(target=server.serve_forever)
             thread.start()
             try:
@@ -108,12 +152,25 @@ def by_id(objects: list[Item], wanted: str) -> Item:
     return next(item for item in objects if item['id'] == wanted)
 
 
-def search(objects: list[Item], expression: str) -> list[Item]:
-    """Return those objects that "name=X and cluster=Y" (or tag=) finds."""
-    for part in filter(None, expression.split(' and ')):
+def search(objects: list[Item], expression: str, most: int) -> list[Item]:
+    """
+    Return those objects that "name=X and cluster=Y" (or tag=) finds; with
+    "page N" that page of so many, with "sortby name asc" in that order.
+    """
+    expression, found, page = expression.partition('page ')
+    expression, in_order, _ = expression.partition('sortby name asc')
+    if in_order:
+        objects = sorted(objects, key=lambda item: item['name'])
+    objects = matching(objects, expression)
+    begin = most * (int(page) - 1) if found else 0
+    return objects[begin:][:most]
+
+
+def matching(objects: list[Item], expression: str) -> list[Item]:
+    for part in filter(str.strip, expression.split(' and ')):
         found = re.fullmatch(r'\s*(\w+)\s*=\s*"?(.*?)"?\s*', part)
         if found is None:
-            raise ValueError('the stand-in cannot read %s' % part)
+            raise FaultError('the stand-in cannot read %s' % part)
         key, value = found.groups()
         pattern = re.escape(value).replace(r'\*', '.*')
         if key == 'tag':
@@ -125,7 +182,7 @@ def search(objects: list[Item], expression: str) -> list[Item]:
             objects = [item for item in objects
                        if re.fullmatch(pattern, item['name'])]
         else:
-            raise ValueError('the stand-in cannot search for %s' % key)
+            raise FaultError('the stand-in cannot search for %s' % key)
     return objects
 
 
@@ -165,7 +222,8 @@ def host_element(host: Item, follow: Collection[str] = ()) -> Element:
         'host', cluster_element(host['cluster'], 'cluster' in follow),
         element('os', custom_kernel_cmdline=''), element('spm', priority=5),
         element('power_management', enabled=False, kdump_detection=True),
-        id=host['id'], href=path, name=host['name'], status=host['status'])
+        id=host['id'], href=path, name=host['name'], status=host['status'],
+        address=host['address'])
     if 'hooks' in follow:
         node.append(hooks_element(host))
     else:
@@ -184,8 +242,25 @@ VM_PARTS = {'diskattachments': 'disk_attachments', 'nics': 'nics',
             'numanodes': 'vm_numa_nodes', 'watchdogs': 'watchdogs'}
 
 
+def consoles_of(vm: Item, current: bool) -> Element:
+    """Return a VM's consoles, as they are now or as they are configured."""
+    if not current:
+        return element('graphics_consoles', *(
+            element('graphics_console', id=protocol.encode().hex(),
+                    protocol=protocol) for protocol in vm['consoles']))
+    node = element('graphics_consoles')
+    for protocol, (address, port, tls_port) in vm['ports'].items():
+        known = {'port': port, 'tls_port': tls_port}
+        node.append(element(
+            'graphics_console', id=protocol.encode().hex(), address=address,
+            protocol=protocol,
+            **{name: value for name, value in known.items() if value}))
+    return node
+
+
 def vm_element(vm: Item, follow: Collection[str] = (),
-               properties: dict[str, str] | None = None) -> Element:
+               properties: dict[str, str] | None = None,
+               current: bool = False) -> Element:
     path = path_of('vms', vm)
     properties = vm['properties'] if properties is None else properties
     node = element(
@@ -197,9 +272,13 @@ def vm_element(vm: Item, follow: Collection[str] = (),
         node.append(version_element('custom_compatibility_version',
                                     vm['level']))
     if 'graphics_consoles' in follow:
-        node.append(element('graphics_consoles', *(
-            element('graphics_console', id=protocol.encode().hex(),
-                    protocol=protocol) for protocol in vm['consoles'])))
+        node.append(consoles_of(vm, current))
+    if vm['host']:
+        node.append(element('host', id=vm['host']['id'], href=path_of(
+            'hosts', vm['host'])))
+    if vm['started']:
+        node.append(element('start_time'))
+        node[-1].text = vm['started']
     if properties:
         node.append(element('custom_properties', *(
             element('custom_property', name=name, value=value)
@@ -276,6 +355,9 @@ class Request(http.server.BaseHTTPRequestHandler):
         self.follow = self.query.get('follow', '').split(',')
         length = int(self.headers.get('Content-Length') or 0)
         body = self.rfile.read(length).decode()
+        self.current = self.query.get('current') == 'true'
+        self.most = int(self.query.get('max', sys.maxsize))
+        self.state.questions.append(self.path)
         if url.path.startswith('/ovirt-engine/s'):
             return self.sign_on(urllib.parse.parse_qs(body))
         if self.headers['Authorization'] != 'Bearer token':
@@ -330,7 +412,8 @@ class Request(http.server.BaseHTTPRequestHandler):
         if cluster is None:
             return element('clusters', *(
                 cluster_element(item, True) for item in search(
-                    self.state.clusters, self.query.get('search', ''))))
+                    self.state.clusters, self.query.get('search', ''),
+                    self.most)))
         if kind is None:
             return cluster_element(by_id(self.state.clusters, cluster), True)
         if members is not None:
@@ -361,7 +444,8 @@ class Request(http.server.BaseHTTPRequestHandler):
         if host is None:
             return element('hosts', *(
                 host_element(item, self.follow) for item in search(
-                    self.state.hosts, self.query.get('search', ''))))
+                    self.state.hosts, self.query.get('search', ''),
+                    self.most)))
         item = by_id(self.state.hosts, host)
         if kind == 'hooks':
             return hooks_element(item)
@@ -377,6 +461,13 @@ class Request(http.server.BaseHTTPRequestHandler):
             'activate': ['initializing', 'up']}[action]
         return element('action', status='complete')
 
+    def get_options(self, name: str) -> Element:
+        if name != 'UserDefinedVMProperties':
+            raise FaultError('no such option here')
+        return element('system_option', element('values', *(
+            element('system_option_value', value=value, version=level)
+            for level, value in self.state.definitions.items())), name=name)
+
     def get_templates(self) -> Element:
         return element('templates', element('template', id=new_id(),
                                             name='Blank'))
@@ -385,8 +476,12 @@ class Request(http.server.BaseHTTPRequestHandler):
                 kind: str | None = None) -> Element:
         if vm is None:
             return element('vms', *(
-                vm_element(item, self.follow) for item in search(
-                    self.state.vms, self.query.get('search', ''))))
+                vm_element(item, self.follow, current=(
+                    self.current and self.state.follows_current))
+                for item in search(
+                    self.state.vms, self.query.get('search', ''), self.most)))
+        if kind == 'graphicsconsoles':
+            return consoles_of(by_id(self.state.vms, vm), self.current)
         if kind is not None:
             return element(VM_PARTS[kind])
         item = by_id(self.state.vms, vm)

@@ -1,0 +1,113 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""Scans the consoles of all VMs that an engine finds."""
+
+import collections
+
+from vdsm_tlsciphers import UserError
+from vdsm_tlsciphers.audit import scanner
+from vdsm_tlsciphers.engine import assessment, inventory
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vdsm_tlsciphers import documents
+
+
+def scan(url: str, search: str, baseline: 'dict[str, str] | None',
+         name: str) -> 'documents.EngineScan':
+    """
+    Return the scan (dict for JSON) of the VMs that an engine finds.
+
+    Arguments:
+        url (str): of the engine, '' for that of OVIRT_URL.
+        search (str): as in the engine, '' for all VMs.
+        baseline (dict or None), name (str): as for compliance.findings().
+
+    Raises UserError.
+    """
+    try:
+        center = inventory.read(url, search, lambda line: (
+            scanner.show_progress('asked the engine: ' + line)))
+    finally:
+        scanner.show_progress('')
+    if not center.vms and not center.down:
+        raise UserError('the engine finds no VM%s' % (
+            ' with --search ' + search if search else ''), 'try the search in '
+            'Compute > Virtual Machines', 'engine-no-vms')
+    vms = [assessment.AssessedVM(vm) for vm in sorted(
+        center.vms, key=lambda vm: (
+            vm.cluster.name, vm.host.name if vm.host else '', vm.name))]
+    consoles = scanner.scan_all(assessment.targets(vms), baseline, name,
+                                many_hosts=True)
+    return make_document(center, search, vms, consoles, name)
+
+
+def make_document(center: 'inventory.DataCenter', search: str,
+                  vms: 'list[assessment.AssessedVM]',
+                  consoles: 'list[documents.Console]',
+                  name: str) -> 'documents.EngineScan':
+    """Return the scan (dict for JSON) of consoles (list of dict)."""
+    by_vm: dict[str, list[documents.Console]] = {}
+    for console in consoles:
+        by_vm.setdefault(console['uuid'] or '', []).append(console)
+    described = [(vm, assessment.describe(vm, by_vm.get(vm.uuid, [])))
+                 for vm in vms]
+    for _, each in described:
+        for console in by_vm.get(each['uuid'], ()):
+            console['host'] = each['host']
+            console['cluster'] = each['cluster']
+    findings = assessment.findings(center, described)
+    said = collections.Counter(each['statement'] for _, each in described)
+
+    def count_of(code: str) -> int:
+        return sum(len(each['vms']) for each in findings
+                   if each['code'] == code)
+    # Those of a VM stand together, as in the order of VMs.
+    ordered = [console for vm in vms for console in by_vm.get(vm.uuid, ())]
+    return {
+        **scanner.make_document(ordered, name),
+        'engine': center.url,
+        'scope': {
+            'search': search, 'vms': len(vms), 'down': center.down,
+            'without_console': sum(not vm.engine_vm.displays for vm in vms),
+            'not_reached': sum(console['state'] == 'unreachable'
+                               for console in consoles)},
+        'policies': {
+            'requested': len(vms) - said[assessment.NONE],
+            'effective': said[assessment.EFFECTIVE],
+            'different': said[assessment.DIFFERENT],
+            'unknown': said[assessment.UNKNOWN],
+            'waiting': count_of('vm-policy-waits'),
+            'without_guard': count_of('vm-without-guard')},
+        'hosts': [
+            {'host': host.name, 'uuid': host.uuid,
+             'cluster': host.cluster.name, 'status': host.status,
+             'hook': host.hook} for host in sorted(
+                 center.hosts, key=lambda host: (host.cluster.name,
+                                                 host.name))],
+        'vms': [each for _, each in described],
+        'engine_findings': findings}
+
+
+def by_host(document: 'documents.EngineScan') -> 'Iterator[documents.Scan]':
+    """Yield the scan of each host, by cluster and host."""
+    groups: dict[tuple[str, str], list[documents.Console]] = {}
+    for console in document['consoles']:
+        groups.setdefault((console.get('cluster') or '-',
+                           console.get('host') or '-'), []).append(console)
+    for (cluster, host), consoles in sorted(groups.items()):
+        yield {
+            'version': document['version'], 'tool': document['tool'],
+            'host': '%s / %s' % (cluster, host), 'time': document['time'],
+            'baseline': document['baseline'], 'consoles': consoles}
+
+
+def passed(document: 'documents.EngineScan') -> bool:
+    """Tell whether nothing at all was found, and nothing is unknown."""
+    summary = document['summary']
+    return (not document['engine_findings']
+            and not document['policies']['unknown']
+            and summary['passed'] == summary['consoles'])
