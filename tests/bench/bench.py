@@ -6,7 +6,7 @@
 What this package costs: one table, each row a ratio to a reference that was
 run in the same minute. "make bench" runs all of it, in tests/lab.
 
-    tests/bench/bench.py [--rounds N] [interpreters] [profiles] [vms] [ports]
+    tests/bench/bench.py [--rounds N] [PART...]
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 import measure
 
-PARTS = ('interpreters', 'profiles', 'vms', 'ports')
+PARTS = ('interpreters', 'profiles', 'vms', 'ports', 'engines')
 HEADER = ('what', 'against', 'Python', 'instructions', 'time', 'goal')
 
 
