@@ -387,6 +387,7 @@ def is_dhe(code: int) -> bool:
     return key_exchange(code) in ('DHE', 'DHE-PSK', 'anonymous DHE')
 
 
+@functools.lru_cache(maxsize=None)
 def _kind(code: int) -> str:
     """Return how a suite (int) exchanges keys and authenticates, roughly."""
     kind = ('any' if code in TLS13

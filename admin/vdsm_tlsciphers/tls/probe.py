@@ -109,6 +109,8 @@ class ServerProbe:
         self._name = host if is_name else None
         self._deadline = time.monotonic() + PORT_TIMEOUT
         self._speaks_tls = False
+        # Whether no more signatures come with suites.
+        self._all_signatures = False
         # Whether a rejection came without an alert; the last rejection.
         self._silent = False
         self._refusal = handshake.HandshakeRejected()
@@ -164,11 +166,13 @@ class ServerProbe:
         left = list(offered)
         while left:
             # With TLS 1.3 one full answer, then HelloRetryRequests.
-            answer = self._ask(version, left, groups,
-                               version not in self.suites)
+            answer = self._ask_for_both(version, left, groups) or self._ask(
+                version, left, groups, version not in self.suites)
             if answer is None:
                 break
             left.remove(answer.suite)
+            if answer.signature in handshake.SIGNATURE_NAMES:
+                self._add_signature(answer.signature)
             self.suites.setdefault(version, {})[
                 answer.suite] = answer.dh_bits
             self._add_group(answer.group)
@@ -182,6 +186,24 @@ class ServerProbe:
         if len(parts) > 1:
             for part in parts:
                 self._find_suites_of(version, part, groups, False)
+
+    def _ask_for_both(self, version: str, offered: 'list[int]',
+                      groups: 'Iterable[int]') -> 'handshake.Answer | None':
+        """
+        Offer suites with signature algorithms that are still unknown, so that
+        one answer tells one of each. Where that is rejected, nothing is known.
+        """
+        left = [signature for signature in handshake.SIGNATURE_NAMES
+                if signature not in self.signatures]
+        if version != 'TLSv1.2' or not self.signatures or self._all_signatures:
+            return None
+        answer = self._ask(version, offered, groups, signatures=left)
+        if answer is None or answer.signature not in left:
+            self._all_signatures = answer is None or (
+                answer.signature is not None)
+            return answer
+        self._add_signature(answer.signature)
+        return answer
 
     def _find_groups(self) -> None:
         if 'TLSv1.3' in self.suites:
@@ -215,7 +237,8 @@ class ServerProbe:
             self.groups.append(group)
 
     def _find_signatures(self) -> None:
-        left = list(handshake.SIGNATURE_NAMES)
+        left = [signature for signature in handshake.SIGNATURE_NAMES
+                if signature not in self.signatures]
         # First without the extension.
         signatures: list[int] = []
         for exchange in 'ECDHE', 'DHE':
