@@ -217,6 +217,7 @@ SEVERITY: 'dict[str, documents.Severity]' = {
     'qemu': 'high',
     'restorecon-failed': 'high',
     'scan-contradiction': 'high',
+    'scan-ended': 'high',
     'scan-empty': 'high',
     'scan-incomplete': 'high',
     'scan-invalid': 'high',

@@ -5,12 +5,18 @@
 
 from __future__ import annotations
 
+import collections
 import importlib
 import itertools
+import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 import types
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -346,3 +352,98 @@ def test_program_that_cannot_be_run_has_a_remedy(load: Load) -> None:
         13, 'Permission denied'))
     assert closed.remedy.endswith('reinstall gnutls-utils')
     assert programs.ask('/nonexistent').returncode == 127
+
+
+# audit/workers.py
+
+
+class Port:
+    """A target."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+
+
+@pytest.mark.parametrize('hosts', [1, 10])
+def test_few_targets_of_a_host_are_worked_on_at_a_time(
+        load: Load, monkeypatch: pytest.MonkeyPatch, hosts: int) -> None:
+    workers = load('audit.workers')
+    # Threads alone, so that this process can look at them.
+    monkeypatch.setattr(workers, 'MOST_PROCESSES', 1)
+    targets = [Port('host%d' % (number % hosts)) for number in range(100)]
+    busy: collections.Counter[str] = collections.Counter()
+    most: collections.Counter[str] = collections.Counter()
+    lock = threading.Lock()
+
+    def work(target: Port, _: object) -> str:
+        with lock:
+            for name in target.address, 'all':
+                busy[name] += 1
+                most[name] = max(most[name], busy[name])
+        # Others would begin now.
+        time.sleep(0.005)
+        with lock:
+            busy.subtract([target.address, 'all'])
+        return target.address
+
+    found = dict(workers.results(targets, work, many_hosts=True))
+    assert found == {number: target.address
+                     for number, target in enumerate(targets)}
+    assert most.pop('all') == min(4 * hosts, 16)
+    assert max(most.values()) <= 4
+
+
+def test_a_host_that_never_answers_is_not_asked_again(
+        load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    workers, probe = load('audit.workers'), load('tls.probe')
+    monkeypatch.setattr(workers, 'MOST_PROCESSES', 1)
+    asked: collections.Counter[str] = collections.Counter()
+
+    def work(target: Port, hosts: Any) -> bool:
+        try:
+            hosts.check(target.address)
+        except probe.Unreachable:
+            return False
+        asked[target.address] += 1
+        answers = target.address == 'fine' or asked[target.address] == 2
+        # One that has answered once may time out.
+        hosts.note(target.address, None if answers and (
+            target.address != 'hidden') else probe.Unreachable('', True))
+        return True
+
+    targets = [Port(address) for address in ('hidden', 'fine', 'slow')
+               for _ in range(50)]
+    found = dict(workers.results(targets, work, many_hosts=True))
+    assert sum(found.values()) == asked.total()
+    assert 3 <= asked.pop('hidden') <= 6
+    assert asked == {'fine': 50, 'slow': 50}
+
+
+def test_results_come_from_several_processes(
+        load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    workers = load('audit.workers')
+    monkeypatch.setattr(workers, 'MOST_PROCESSES', 4)
+    targets = [Port('host%d' % (number % 7)) for number in range(70)]
+    found = dict(workers.results(
+        targets, lambda target, _: (target.address, os.getpid()), True))
+    assert [found[number][0] for number in range(70)] == [
+        target.address for target in targets]
+    processes = {process for _, process in found.values()}
+    assert len(processes) == min(4, len(os.sched_getaffinity(0)))
+    assert os.getpid() not in processes or len(processes) == 1
+    # A host belongs to one of them, which counts its connections.
+    assert len(set(found.values())) == 7
+
+
+def test_a_process_that_is_killed_is_no_success(
+        load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    workers = load('audit.workers')
+    monkeypatch.setattr(workers, 'MOST_PROCESSES', 2)
+
+    def work(target: Port, _: object) -> None:
+        if target.address == 'a':
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    if len(os.sched_getaffinity(0)) > 1:
+        with pytest.raises(workers.UserError, match='scan-ended'):
+            list(workers.results([Port('a'), Port('b')], work, True))

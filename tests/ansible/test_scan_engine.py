@@ -14,6 +14,7 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -363,6 +364,33 @@ def test_400_consoles_of_40_hosts(desk: Desk, figure: support.Figure) -> None:
     assert desk.document(status=0)['policies']['effective'] == 400
     figure('scan --engine: consoles a second, of 400',
            '%.0f' % (400 / (time.monotonic() - begin)), '-')
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGKILL])
+def test_no_process_is_left_of_a_scan_that_is_ended(
+        desk: Desk, number: signal.Signals) -> None:
+    # Connections are made, and nobody answers.
+    with socket.create_server(('0.0.0.0', 0), backlog=100) as silent:
+        port = silent.getsockname()[1]
+        for name in range(20):
+            host = desk.engine.add_host('node%d' % name,
+                                        desk.engine.add_cluster('Default'))
+            desk.engine.run_vm('vm%d' % name, host, spice(
+                '127.0.0.%d' % (name + 1), port))
+        process = subprocess.Popen(
+            ['/usr/bin/python3', desk.program, 'scan', '--engine'],
+            env=desk.environment, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL)
+        children = pathlib.Path('/proc/%d/task/%d/children' % (
+            process.pid, process.pid))
+        while len(children.read_text().split()) < len(os.sched_getaffinity(0)):
+            assert process.poll() is None
+        started = children.read_text().split()
+        process.send_signal(number)
+        process.wait(timeout=60)
+        deadline = time.monotonic() + 60
+        while any(os.path.exists('/proc/' + pid) for pid in started):
+            assert time.monotonic() < deadline
 
 
 def test_a_host_that_hides_its_ports_is_not_waited_for_on_each(

@@ -24,7 +24,6 @@ import ports
 from measure import HERE, Figure, Installation, Row, seconds
 
 import servers
-import support
 from engine import Engine
 
 VMS = 50

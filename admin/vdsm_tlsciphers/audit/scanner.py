@@ -7,13 +7,12 @@ import collections
 import functools
 import re
 import sys
-import threading
 import time
 
 import tlsciphers_values
 
 from vdsm_tlsciphers import UserError, output
-from vdsm_tlsciphers.audit import compliance, results, scan_files
+from vdsm_tlsciphers.audit import compliance, results, scan_files, workers
 from vdsm_tlsciphers.host import consoles, domains, listeners
 from vdsm_tlsciphers.tls import (
     certificate,
@@ -39,12 +38,6 @@ if TYPE_CHECKING:
         uuid: str
         policy: dict[str, domains.Setting]
 
-# Ports at the same time, and of a host among many; each has one connection at
-# a time.
-WORKERS = 16
-PER_HOST = 4
-# Ports of a host among many that time out before it counts as hidden.
-MOST_TIMEOUTS = 3
 # Consoles whose results are shared: of many, most have the same.
 MOST_SHARED = 4096
 # VMs in a line.
@@ -174,130 +167,6 @@ def _targets_of_xml(vm: domains.VM) -> 'list[Target]':
         for console in vm.unencrypted]
 
 
-class Schedule:
-    """
-    Gives targets (list of Target) to several workers: at most so many of an
-    address at the same time, and of all addresses in turn.
-    """
-
-    def __init__(self, targets: 'list[Target]', per_address: int) -> None:
-        self._left: dict[str, collections.deque[int]] = {}
-        for number, target in enumerate(targets):
-            self._left.setdefault(target.address,
-                                  collections.deque()).append(number)
-        # An address stands here once for each worker that may take it.
-        self._free = collections.deque(
-            address for turn in range(per_address)
-            for address, numbers in self._left.items() if len(numbers) > turn)
-        self._busy = 0
-        self._changed = threading.Condition()
-
-    def take(self) -> 'int | None':
-        """Return the number of the next target, None where none is left."""
-        with self._changed:
-            while not self._free and self._busy:
-                self._changed.wait()
-            if not self._free:
-                return None
-            self._busy += 1
-            return self._left[self._free.popleft()].popleft()
-
-    def finish(self, target: Target) -> None:
-        """Say that a Target that was taken is done with."""
-        with self._changed:
-            self._busy -= 1
-            # Those that are free are to come.
-            if len(self._left[target.address]) > self._free.count(
-                    target.address):
-                self._free.append(target.address)
-            self._changed.notify_all()
-
-    def stop(self) -> None:
-        """Give no more targets."""
-        with self._changed:
-            self._free.clear()
-            for numbers in self._left.values():
-                numbers.clear()
-            self._changed.notify_all()
-
-
-class Hosts:
-    """Which hosts (addresses) answer at all, as far as it is known."""
-
-    def __init__(self) -> None:
-        self._timeouts: collections.Counter[str] = collections.Counter()
-        self._answering: set[str] = set()
-
-    def check(self, address: str) -> None:
-        """Raise probe.Unreachable for one whose ports have all timed out."""
-        if (address not in self._answering
-                and self._timeouts[address] >= MOST_TIMEOUTS):
-            raise probe.Unreachable('not tried, since %d other ports of this '
-                                    'host did not answer' % MOST_TIMEOUTS)
-
-    def note(self, address: str, reason: 'probe.Unreachable | None') -> None:
-        """Remember that a port has answered, or why not."""
-        if reason is None:
-            self._answering.add(address)
-        elif reason.is_timeout:
-            self._timeouts[address] += 1
-
-
-class Scan:
-    """A scan of many targets. Arguments as for scan_all()."""
-
-    def __init__(self, targets: 'list[Target]',
-                 baseline: 'dict[str, str] | None', name: str,
-                 many_hosts: bool) -> None:
-        self._targets = targets
-        self._baseline = baseline
-        self._name = name
-        self._hosts = Hosts() if many_hosts else None
-        self._schedule = Schedule(targets, PER_HOST if many_hosts else WORKERS)
-        self._failure: BaseException | None = None
-        self.consoles: list[documents.Console | None] = [None] * len(targets)
-
-    def run(self) -> None:
-        """Scan all; the results are in consoles then."""
-        workers = [threading.Thread(target=self._work, daemon=True)
-                   for _ in range(min(WORKERS, len(self._targets)))]
-        for worker in workers:
-            worker.start()
-        try:
-            for worker in workers:
-                # A plain join() would keep a signal from being handled.
-                while worker.is_alive():
-                    worker.join(0.2)
-                    show_progress('scanned %d of %d ports' % (
-                        self._done, len(self._targets)))
-        except BaseException:
-            self._schedule.stop()
-            probe.interrupt()
-            raise
-        finally:
-            show_progress('')
-        if self._failure is not None:
-            raise self._failure
-
-    @property
-    def _done(self) -> int:
-        return len(self.consoles) - self.consoles.count(None)
-
-    def _work(self) -> None:
-        number = self._schedule.take()
-        while number is not None:
-            target = self._targets[number]
-            try:
-                self.consoles[number] = scan_target(
-                    target, self._baseline, self._name, self._hosts)
-            except BaseException as error:  # noqa: BLE001 (raised by run())
-                self._failure = error
-                self._schedule.stop()
-                return
-            self._schedule.finish(target)
-            number = self._schedule.take()
-
-
 def scan(targets: 'list[Target]', baseline: 'dict[str, str] | None',
          name: str) -> 'documents.NewScan':
     """
@@ -319,9 +188,16 @@ def scan_all(targets: 'list[Target]', baseline: 'dict[str, str] | None',
     few connections at a time, and one that does not answer on a few ports is
     not asked on the others.
     """
-    started = Scan(targets, baseline, name, many_hosts)
-    started.run()
-    return [console for console in started.consoles if console is not None]
+    consoles: list[documents.Console | None] = [None] * len(targets)
+    try:
+        for done, (number, (console, server)) in enumerate(workers.results(
+                targets, probe_target, many_hosts), 1):
+            consoles[number] = describe_target(targets[number], console,
+                                               server, baseline, name)
+            show_progress('scanned %d of %d ports' % (done, len(targets)))
+    finally:
+        show_progress('')
+    return [console for console in consoles if console is not None]
 
 
 def show_progress(line: str) -> None:
@@ -332,11 +208,16 @@ def show_progress(line: str) -> None:
 
 
 def scan_target(target: Target, baseline: 'dict[str, str] | None',
-                name: str,
-                hosts: 'Hosts | None' = None) -> 'documents.Console':
+                name: str) -> 'documents.Console':
+    """Return the result of the scan of a Target, as a dict for JSON."""
+    return describe_target(target, *probe_target(target, None), baseline, name)
+
+
+def probe_target(target: Target, hosts: 'workers.Hosts | None') -> (
+        'tuple[documents.Console, probe.ServerProbe]'):
     """
-    Return the result of the scan of a Target, as a dict for JSON. One of Hosts
-    that do not answer is not tried.
+    Scan a Target; return the beginning of its result as a dict for JSON, and
+    what else was found. One of Hosts that do not answer is not tried.
     """
     vm = target.vm
     console: documents.Console = {
@@ -362,6 +243,15 @@ def scan_target(target: Target, baseline: 'dict[str, str] | None',
         console['code'], console['remedy'] = reason.code, reason.remedy
     if hosts:
         hosts.note(target.address, reason)
+    return console, server
+
+
+def describe_target(target: Target, console: 'documents.Console',
+                    server: probe.ServerProbe,
+                    baseline: 'dict[str, str] | None',
+                    name: str) -> 'documents.Console':
+    """Return the whole result of probe_target(), as a dict for JSON."""
+    vm = target.vm
     describe(server, console)
     if vm:
         console['policy'] = policy_of(vm, console['display'])
