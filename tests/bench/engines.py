@@ -27,7 +27,7 @@ import servers
 from engine import Engine
 
 VMS = 50
-HOSTS = 40, 400
+HOSTS: tuple[int, ...] = (40, 400)
 CONSOLES = {
     'TLS 1.3 only': ('-tls1_3', '-ciphersuites', 'TLS_AES_128_GCM_SHA256:'
                      'TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256',
