@@ -37,7 +37,7 @@ Examples:
   vdsm-tlsciphers scan --engine engine.example.com --search "tag=pci"
 """
 # With --engine: rows of a table, and names of VMs or hosts in a line.
-MOST_ROWS = 40
+MOST_ROWS = 20
 MOST_NAMES = 5
 COLOURS = {'passed': 'green', 'partly checked': 'yellow', 'failed': 'red',
            'not scanned': 'yellow'}
@@ -234,14 +234,20 @@ def show_overview(document: 'documents.EngineScan') -> None:
 
 def print_engine_findings(
         findings: 'list[documents.EngineFinding]') -> None:
+    """Print each finding once, with its clusters, hosts and VMs."""
+    groups: dict[tuple[str, str, str], list[documents.EngineFinding]] = {}
     for finding in findings:
+        groups.setdefault((finding['severity'], one_line(
+            finding['text'], '', finding['code']), finding['remedy']),
+            []).append(finding)
+    for (severity, text, remedy), some in groups.items():
         print()
-        print_row('Finding (engine, %s)' % finding['severity'],
-                  one_line(finding['text'], '', finding['code']))
-        print_row('Remedy', finding['remedy'])
-        for label, names in (('Cluster', [finding['cluster'] or '']),
-                             ('Hosts', finding['hosts']),
-                             ('VMs', finding['vms'])):
+        print_row('Finding (engine, %s)' % severity, text)
+        print_row('Remedy', remedy)
+        for label, names in (
+                ('Clusters', [each['cluster'] or '' for each in some]),
+                ('Hosts', [name for each in some for name in each['hosts']]),
+                ('VMs', [name for each in some for name in each['vms']])):
             if any(names):
                 print_row(label, enumeration(names, MOST_NAMES))
 

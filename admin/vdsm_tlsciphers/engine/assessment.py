@@ -7,8 +7,6 @@ effective, or wait for a VM's next start, and VMs, hosts and cluster levels
 that are not ready for policies.
 """
 
-import collections
-
 import tlsciphers_domain
 import tlsciphers_values
 from tlsciphers_values import PROPERTIES
@@ -29,7 +27,16 @@ if TYPE_CHECKING:
 
 # The key of a policy that this machine cannot resolve.
 UNRESOLVED = 'profile'
-RESTART = 'shut the VM down and start it'
+# Why a policy is not effective, and the remedy.
+WHY = {
+    'vm-on-host-without-hook': (
+        'the host does not have the package',
+        'install the package there, then shut the VM down and start it'),
+    'vm-started-before-policy': (
+        'the VM started before the property or the package was there, or on a '
+        'host without it',
+        'shut the VM down and start it; if that does not help: '
+        '"vdsm-tlsciphers status" on its host says why')}
 EFFECTIVE: 'documents.Statement' = 'effective'
 DIFFERENT: 'documents.Statement' = 'different'
 UNKNOWN: 'documents.Statement' = 'unknown'
@@ -176,26 +183,15 @@ def _finding(code: str, text: str, remedy: str, cluster: 'str | None' = None,
 def _not_effective(
         vms: 'list[tuple[AssessedVM, documents.EngineVM]]') -> (
             'list[documents.EngineFinding]'):
-    groups: dict[tuple[str, str, str], list[documents.EngineVM]] = {}
+    groups: dict[tuple[str, str], list[documents.EngineVM]] = {}
     for _, vm in vms:
         if vm['statement'] == DIFFERENT:
-            groups.setdefault((vm['code'] or '', vm['cluster'],
-                               vm['host'] or '-'), []).append(vm)
-    found = []
-    for (code, cluster, host), some in groups.items():
-        if code == 'vm-on-host-without-hook':
-            text = ('policy requested, not effective: %s does not have the '
-                    'package' % host)
-            remedy = 'install the package on %s, then %s' % (host, RESTART)
-        else:
-            text = ('policy requested, not effective: the VM started before '
-                    'the property or the package was there, or on a host '
-                    'without it')
-            remedy = RESTART + ('; if that does not help: "vdsm-tlsciphers '
-                                'status" on %s says why' % host)
-        found.append(_finding(code, text, remedy, cluster, [host],
-                              [vm['vm'] for vm in some]))
-    return found
+            groups.setdefault((vm['code'] or '', vm['cluster']),
+                              []).append(vm)
+    return [_finding(
+        code, 'policy requested, not effective: ' + WHY[code][0],
+        WHY[code][1], cluster, {vm['host'] or '-' for vm in some},
+        [vm['vm'] for vm in some]) for (code, cluster), some in groups.items()]
 
 
 def _waiting(vms: 'list[tuple[AssessedVM, documents.EngineVM]]') -> (
@@ -234,28 +230,21 @@ def _without_guard(vms: 'list[tuple[AssessedVM, documents.EngineVM]]') -> (
         for cluster, names in groups.items()]
 
 
-def _clusters(vms: 'list[tuple[AssessedVM, documents.EngineVM]]') -> (
-        'collections.Counter[str]'):
-    """Return how many VMs of a cluster have a policy, now or to come."""
-    return collections.Counter(
-        described['cluster'] for vm, described in vms
-        if policy_properties(vm.engine_vm.properties)
-        or policy_properties(vm.engine_vm.next_run or {}))
-
-
 def _hosts_without_hook(
         center: 'inventory.DataCenter',
         vms: 'list[tuple[AssessedVM, documents.EngineVM]]') -> (
             'list[documents.EngineFinding]'):
     groups: dict[str, list[str]] = {}
-    counted = _clusters(vms)
+    # Now or to come.
+    clusters = {described['cluster'] for vm, described in vms
+                if policy_properties(vm.engine_vm.properties)
+                or policy_properties(vm.engine_vm.next_run or {})}
     for host in center.hosts:
-        if not host.hook and host.cluster.name in counted:
+        if not host.hook and host.cluster.name in clusters:
             groups.setdefault(host.cluster.name, []).append(host.name)
     return [_finding(
-        'host-without-hook', 'no package on the host, and %d VMs of its '
-        'cluster have a policy' % counted[cluster] if counted[cluster] > 1
-        else 'no package on the host, and 1 VM of its cluster has a policy',
+        'host-without-hook', 'no package on the host, although VMs of its '
+        'cluster have a policy',
         'install the package there', cluster, names)
         for cluster, names in groups.items()]
 

@@ -525,20 +525,37 @@ def engine_findings(report: 'Summary') -> Markup:
     """Return the part with what only the engine's view shows."""
     if not report.overview or not report.overview['engine_findings']:
         return Markup('')
-    rows = []
+    groups: dict[tuple[str, str, str], list[documents.EngineFinding]] = {}
     for finding in report.overview['engine_findings']:
-        names = [*finding['hosts'], *finding['vms']]
-        rest = len(names) - LONGEST_LIST
-        places = ', '.join(names[:LONGEST_LIST]) + (
-            ', and %s more, which --json has' % thousands(rest)
-            if rest > 0 else '')
-        rows.append([one_line(finding['text'], finding['remedy'],
-                              finding['code']), finding['severity'],
-                     finding['cluster'] or '', places])
+        groups.setdefault((finding['severity'], one_line(
+            finding['text'], '', finding['code']), finding['remedy']),
+            []).append(finding)
+    parts = []
+    for (severity, text, remedy), some in groups.items():
+        columns = [name for name, key in (
+            ('Cluster', 'cluster'), ('Hosts', 'hosts'), ('VMs', 'vms'))
+            if any(each[key] for each in some)]  # type: ignore[literal-required]
+        cells = [{'Cluster': each['cluster'] or '',
+                  'Hosts': names_in_line(each['hosts']),
+                  'VMs': names_in_line(each['vms'])} for each in some]
+        parts.append(element(
+            'section', element('h3', text),
+            element('p', '%s. Remedy: %s.' % (severity.capitalize(), remedy)),
+            table('Where', columns, [[cell[name] for name in columns]
+                                     for cell in cells]) if columns else '',
+            class_='result'))
     return element(
-        'section', element('h2', 'Policies, hosts and cluster levels'), table(
-            'What the engine and the handshakes show together',
-            ['Finding', 'Severity', 'Cluster', 'Hosts and VMs'], rows))
+        'section', element('h2', 'Policies, hosts and cluster levels'),
+        element('p', 'What the engine and the handshakes show together.',
+                class_='quiet'), *parts)
+
+
+def names_in_line(names: 'list[str]') -> str:
+    """Return names in a line; of very many the first."""
+    rest = len(names) - LONGEST_LIST
+    return ', '.join(names[:LONGEST_LIST]) + (
+        ', and %s more, which --json has' % thousands(rest)
+        if rest > 0 else '')
 
 
 def compared_with(baselines: 'set[str]') -> str:
