@@ -224,13 +224,13 @@ def test_a_visitor_without_any_policy_sees_consoles_alone(desk: Desk) -> None:
     text = desk.scan().stdout
     assert 'Finding (engine' not in text
     assert re.search(r'\nweb +spice +127.0.0.1:\d+ +TLSv1.2 \(\d+\)', text)
-    assert 'Policies: 0 VMs request one' in text
+    assert 'Policies: 0 requested' in text
 
 
 def test_exit_status_is_0_where_all_policies_are_effective(
         desk: Desk, ready: dict[str, Item]) -> None:
     text = desk.scan('--search', 'name=effective', status=0).stdout
-    assert 'Policies: 1 VMs request one: 1 effective' in text
+    assert 'Policies: 1 requested: 1 effective' in text
     assert 'Scope: 1 VM run, 0 without a console; 0 down' in text
 
 

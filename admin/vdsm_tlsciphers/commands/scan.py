@@ -222,7 +222,7 @@ def show_overview(document: 'documents.EngineScan') -> None:
     print('\n%s, %s not reached (baseline: %s)' % (
         in_words(document['summary']), thousands(scope['not_reached']),
         document['baseline']))
-    print('Policies: %s VMs request one: %s effective, %s different, %s '
+    print('Policies: %s requested: %s effective, %s different, %s '
           'unknown; %s wait for the next start' % tuple(
               thousands(policies[key]) for key in (
                   'requested', 'effective', 'different', 'unknown',
