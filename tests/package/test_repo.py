@@ -106,6 +106,22 @@ def test_dnf_installs_what_is_signed(host: Root) -> None:
     assert host.run('rpm', '--verify', NAME).stdout == ''
 
 
+def test_the_one_file_is_vouched_for(repo: pathlib.Path,
+                                     keyring: dict[str, str]) -> None:
+    text = (support.SOURCE / 'docs/development.md').read_text()
+    commands = re.findall(r'(?m)^    ((?:sha256sum|gpg) -.*)', text)
+
+    def statuses() -> list[int]:
+        return [subprocess.run(command.split(), cwd=repo, env=keyring,
+                               capture_output=True).returncode
+                for command in commands]
+
+    assert statuses() == [0, 0]
+    with open(repo / 'vdsm-tlsciphers.pyz', 'ab') as program:
+        program.write(b'x')
+    assert statuses() == [1, 1]
+
+
 def test_signing_does_not_change_the_payload(built: Build) -> None:
     text = (support.SOURCE / 'docs/development.md').read_text()
     command, = re.findall(r'(?m)^    (rpm -qp .*)', text)
