@@ -19,6 +19,7 @@ import socket
 import subprocess
 import tempfile
 import time
+import zipfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -279,6 +280,23 @@ def test_ports_are_asked_for_where_the_list_has_none(
     assert document['policies']['effective'] == 1
     assert any(re.search(r'/graphicsconsoles\?current=true$', question)
                for question in desk.engine.questions)
+
+
+def test_desk_without_openssl_says_what_it_cannot_assess(
+        desk: Desk, ready: dict[str, Item]) -> None:
+    with zipfile.ZipFile(desk.program) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    module = 'tlsciphers_values.py'
+    files[module] = files[module].replace(b"'/usr/bin/openssl'",
+                                          b"'/nonexistent/openssl'")
+    with zipfile.ZipFile(desk.program, 'w') as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    process = desk.scan('--json', '--search', 'name=effective', status=2)
+    vm, = json.loads(process.stdout)['vms']
+    assert (vm['statement'], vm['code']) == ('unknown', 'cannot-run')
+    assert '/nonexistent/openssl cannot be run' in vm['reason']
+    assert process.stderr.endswith('install openssl [cannot-run]\n')
 
 
 def test_page_has_clusters_hosts_and_what_is_wrong(
