@@ -461,6 +461,16 @@ def read_vm_log(name: str, root: str | pathlib.Path = '/') -> str:
     return pathlib.Path(root, 'var/log/libvirt/qemu/%s.log' % name).read_text()
 
 
+def refusal(error: Exception, name: str, root: str | pathlib.Path) -> str:
+    """
+    Return why a VM did not start on the host whose files are below root:
+    libvirt's error, or the VM's log where libvirt 7.0 just missed QEMU's end,
+    and says that its monitor refuses a connection.
+    """
+    text = str(error)
+    return read_vm_log(name, root) if 'monitor socket' in text else text
+
+
 def console_port(domain: libvirt.virDomain, console: str, attribute: str,
                  ) -> int:
     """

@@ -439,9 +439,9 @@ def connect(writable: bool = False) -> 'libvirt.virConnect':
     try:
         import libvirt
     except ImportError:
-        raise UserError('the Python module libvirt is missing',
-                        'run this on an oVirt host; if it is one: install '
-                        'python3-libvirt', 'no-libvirt-module')
+        raise UserError('the Python module libvirt is missing (oVirt hosts '
+                        'have it)', 'install python3-libvirt',
+                        'no-libvirt-module')
     # It prints each error otherwise.
     libvirt.registerErrorHandler(lambda *_: None, None)
     try:
