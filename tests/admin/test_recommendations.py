@@ -29,8 +29,7 @@ PRIORITY = (r'(?<![\w:])(?:NORMAL|PERFORMANCE|SECURE\d+|SUITEB\d+|PFS|LEGACY)'
 CIPHERS = (r'(?<![\w:!+-])(?:ECDHE|HIGH|AES|TLS)[A-Z0-9_+-]*'
            r'(?::[!@A-Za-z0-9_+=-]+)+')
 KEYWORDS = r'(?<![\w:!+-])ECDHE\+[A-Z0-9]+(?![\w:+])'
-GROUPS = (r'(?<![\w:])(?:X25519|P-256|prime256v1)(?::[A-Za-z0-9-]+)+'
-          r'|(?<=tlsgroups=)X25519MLKEM768')
+GROUPS = r'(?<![\w:])(?:X25519|P-256|prime256v1)(?::[A-Za-z0-9-]+)+'
 # What is shown, and not recommended.
 SHOWN = {
     # A refusal, and a client that offers what a console must refuse.
@@ -84,9 +83,7 @@ def test_value_that_a_text_recommends_passes_check(
     process = newest_command.run(
         'check', 'tlsprofile=intermediate', '%s=%s' % (setting, value))
     # The documents say of a hybrid group that most libraries lack it.
-    known = 'MLKEM' not in value or (
-        support.takes_groups(value) if setting == 'tlsgroups'
-        else support.takes_priority(value))
+    known = 'MLKEM' not in value or support.takes_priority(value)
     assert (process.returncode == 0) == known, process.stdout + process.stderr
 
 
