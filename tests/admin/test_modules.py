@@ -414,7 +414,7 @@ def test_a_host_that_never_answers_is_not_asked_again(
     targets = [Port(address) for address in ('hidden', 'fine', 'slow')
                for _ in range(50)]
     found = dict(workers.results(targets, work, many_hosts=True))
-    assert sum(found.values()) == asked.total()
+    assert sum(found.values()) == sum(asked.values())
     assert 3 <= asked.pop('hidden') <= 6
     assert asked == {'fine': 50, 'slow': 50}
 

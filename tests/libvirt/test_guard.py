@@ -143,7 +143,8 @@ def test_save_and_snapshot_bring_no_guard_back(
     connection.restore(str(folder / 'saved'))
     policies.append(has_policy(domain))
 
-    snapshot = domain.snapshotCreateXML('<domainsnapshot/>')
+    snapshot = domain.snapshotCreateXML(
+        '<domainsnapshot><name>first</name></domainsnapshot>')
     texts.append(snapshot.getXMLDesc())
     domain.destroy()
     domain.revertToSnapshot(snapshot)

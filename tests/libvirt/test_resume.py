@@ -153,7 +153,8 @@ def test_internal_snapshot_keeps_the_policy(
         define_domain: StartDomain, run_hook: RunHook,
         disk: Callable[[str], str]) -> None:
     domain = define_domain(run_hook(disk(BOTH), **POLICY))
-    snapshot = domain.snapshotCreateXML('<domainsnapshot/>')
+    snapshot = domain.snapshotCreateXML(
+        '<domainsnapshot><name>first</name></domainsnapshot>')
     domain.destroy()
     domain.revertToSnapshot(snapshot)
     assert domain.state()[0] == libvirt.VIR_DOMAIN_RUNNING
