@@ -221,6 +221,29 @@ def test_one_file_runs_on_each_python(
         assert line.endswith(' [%s]' % code)
 
 
+def test_one_file_needs_no_tools_of_a_packager(tmp_path: pathlib.Path) -> None:
+    """A desk has no SELinux policy to compile."""
+    tools = tmp_path / 'bin'
+    tools.mkdir()
+    for path in pathlib.Path('/usr/bin').iterdir():
+        if path.name not in ('checkmodule', 'semodule_package', 'rpmbuild'):
+            (tools / path.name).symlink_to(path)
+    build = builds.Build(builds.copy(tmp_path))
+    environment = {**os.environ, 'PATH': str(tools)}
+    for name in 'CHECKMODULE', 'SEMODULE_PACKAGE':
+        environment.pop(name, None)
+    if not (build.source / 'configure').exists():
+        build.run('./autogen.sh', env=environment)
+    build.run('./configure', env=environment)
+    build.run('make', 'pyz', env=environment)
+    assert (build.source / 'admin/vdsm-tlsciphers.pyz').exists()
+    # All of it needs them, and says so.
+    process = subprocess.run(['make'], cwd=build.source, env=environment,
+                             capture_output=True, text=True)
+    assert process.returncode != 0
+    assert 'missing-checkmodule' in process.stderr
+
+
 def test_one_file_holds_its_schemas_and_is_reproducible(
         built: builds.Build, make_build: MakeBuild) -> None:
     program = built.source / 'admin/vdsm-tlsciphers.pyz'
