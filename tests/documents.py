@@ -204,6 +204,14 @@ ELSEWHERE = {
 
 # Those that nothing here can run, and why.
 NEEDS = {
+    'apt-get install python3-venv python3-dev gcc libxml2-dev '
+    'libcurl4-openssl-dev libssl-dev':
+        'a machine that is changed; run by hand',
+    **dict.fromkeys((
+        'python3 -m venv ~/tlsciphers-sdk',
+        '~/tlsciphers-sdk/bin/pip install ovirt-engine-sdk-python',
+        '~/tlsciphers-sdk/bin/python admin/vdsm-tlsciphers.pyz scan --engine '
+        'engine.example.com'), 'a home; run by hand'),
     'apt-get install autoconf automake bzip2 checkpolicy gnutls-bin make '
     'openssl python3-libvirt python3-rpm python3-venv semodule-utils '
     'shellcheck': 'a machine that is changed; run by hand',

@@ -38,6 +38,10 @@ class UserError(Exception):
         self.remedy = remedy
         self.code = code
 
+    def __reduce__(self) -> 'tuple[type, tuple[str, str, str]]':
+        # It may come from another process.
+        return type(self), (self.text, self.remedy, self.code)
+
     @classmethod
     def of(cls, refusal: 'Refused') -> 'UserError':
         """Return the same message, of a refusal by hook or wrapper."""

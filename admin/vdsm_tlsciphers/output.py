@@ -65,9 +65,10 @@ def print_json(document: object) -> None:
     sys.stdout.write('\n')
 
 
-def count(number: int, noun: str) -> str:
-    """Return '1 suite', '2 suites'."""
-    return '%s %s%s' % (thousands(number), noun, '' if number == 1 else 's')
+def count(number: int, noun: str, plural: str = '') -> str:
+    """Return '1 suite', '2 suites', or with the plural of a noun."""
+    return '%s %s' % (thousands(number), noun if number == 1
+                      else plural or noun + 's')
 
 
 def thousands(number: int) -> str:

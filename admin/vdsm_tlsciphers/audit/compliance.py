@@ -343,7 +343,8 @@ def findings(console: 'documents.Console',
                   if key in tlsciphers_values.KEYS}
         found = _compare('policy', console, lambda: policy_bounds(values),
                          'shut the VM down and start it; "vdsm-tlsciphers '
-                         'status" shows why the policy is not effective')
+                         'status" on its host shows why the policy is not '
+                         'effective')
     if baseline is not None:
         found += _compare('baseline', console, lambda: baseline_bounds(
             baseline, console['display']), _remedy(console, name))
@@ -486,7 +487,9 @@ def _finding(against: 'documents.Against', found: Violation,
 
 def _remedy(console: 'documents.Console', name: str) -> str:
     if console['display'] == 'tls':
-        return "restrict it in the server's configuration"
+        return ("restrict it in the server's configuration; that of an oVirt "
+                'console is tlsprofile=%s on its VM' % (
+                    name if name != NO_BASELINE else 'intermediate'))
     there = (' in place of its properties' if console['policy'] else '')
     return SET_PROFILE % (name, there)
 

@@ -116,10 +116,13 @@ CONSOLE: 'Shape' = {
     'unencrypted_offers': Optional(Many(10, NAME)),
     'open_channels': Optional(Many(MOST_GROUPS, NAME)),
     'code': Optional(Text('[a-z0-9-]{1,60}')),
+    'host': Optional(str), 'cluster': Optional(str),
     'findings': [{'against': ('policy', 'baseline'), 'finding': str}]}
 DOCUMENT: 'Shape' = {
     'tool': str, 'host': str, 'time': TIME, 'baseline': Maybe(str),
-    'consoles': [CONSOLE]}
+    'consoles': [CONSOLE],
+    # Of an engine.
+    'hosts': Optional([{'cluster': str, 'host': str}])}
 
 
 class Source:
@@ -159,7 +162,31 @@ def read(paths: 'Iterable[str]', baseline: 'dict[str, str] | None',
         if not is_earlier:
             times.append(time.strftime(output.TIME, time.gmtime()))
         assess(document, baseline, name, times)
+        yield from by_host(document)
+
+
+def by_host(document: 'documents.Scan') -> 'Iterator[documents.Scan]':
+    """
+    Yield the scan of each host, by cluster and host, where a document is that
+    of an engine's VMs; else the document.
+    """
+    groups: dict[tuple[str, str], list[documents.Console]] = {}
+    # Only that of an engine has it.
+    hosts: Any = document.get('hosts') or ()
+    for host in hosts:
+        groups[host['cluster'], host['host']] = []
+    if not groups and not any('cluster' in console
+                              for console in document['consoles']):
         yield document
+        return
+    for console in document['consoles']:
+        groups.setdefault((console.get('cluster') or '-',
+                           console.get('host') or '-'), []).append(console)
+    for (cluster, host_name), consoles in sorted(groups.items()):
+        yield {
+            'version': document['version'], 'tool': document['tool'],
+            'host': '%s / %s' % (cluster, host_name), 'time': document['time'],
+            'baseline': document['baseline'], 'consoles': consoles}
 
 
 def parse(data: bytes, path: str) -> 'Any':

@@ -5,8 +5,8 @@
 Finds out by handshakes what consoles accept: the SPICE, VNC and websocket
 ports of the VMs of this host, any port, or the consoles of all VMs of an
 engine. The result is checked against the policy of the VM and against a
-baseline. Connected users are not disturbed. Only the engine wants a password:
-that of OVIRT_USERNAME in OVIRT_PASSWORD.
+baseline. Connected users are not disturbed. No console wants a password; only
+the engine does.
 """
 
 import collections
@@ -36,8 +36,10 @@ Examples:
   vdsm-tlsciphers scan --engine engine.example.com --html all.html
   vdsm-tlsciphers scan --engine engine.example.com --search "tag=pci"
 """
-# With --engine: rows of a table, and names of VMs or hosts in a line.
-MOST_ROWS = 20
+# With --engine: consoles that have a row each, hosts that have one, and names
+# in a line on a terminal.
+MOST_CONSOLES = 20
+MOST_HOSTS = 20
 MOST_NAMES = 5
 COLOURS = {'passed': 'green', 'partly checked': 'yellow', 'failed': 'red',
            'not scanned': 'yellow'}
@@ -52,8 +54,8 @@ def add_arguments(parser: 'argparse.ArgumentParser') -> None:
     parser.add_argument(
         '--engine', metavar='URL', nargs='?', const='',
         help='scan all VMs of an engine, from here: its address (default: '
-        'that of OVIRT_URL); needs OVIRT_USERNAME and OVIRT_PASSWORD, and '
-        'OVIRT_CAFILE unless its CA is trusted here')
+        'that of OVIRT_URL); needs OVIRT_USERNAME, and OVIRT_CAFILE unless '
+        'its CA is trusted here; OVIRT_PASSWORD, or it asks for it')
     parser.add_argument(
         '--search', metavar='QUERY',
         help='with --engine: only VMs that the engine finds with this, as in '
@@ -91,7 +93,7 @@ def run(options: 'argparse.Namespace') -> int:
         from vdsm_tlsciphers.engine import engine_scan
         document = overview = engine_scan.scan(
             options.engine, options.search or '', baseline, options.baseline)
-        parts = engine_scan.by_host(overview)
+        parts = scan_files.by_host(overview)
         is_fine = engine_scan.passed(overview)
     else:
         document = scanner.scan(scanner.find_targets(options.targets),
@@ -209,38 +211,18 @@ def in_words(summary: 'documents.ScanSummary') -> str:
 
 def show_overview(document: 'documents.EngineScan') -> None:
     """Print the scan of an engine's VMs on standard output."""
+    import sys
+
+    from vdsm_tlsciphers.engine import assessment
+    # What is no terminal, such as a journal, gets every name.
+    most = MOST_NAMES if sys.stdout.isatty() else None
     consoles = document['consoles']
-    if consoles and len(consoles) <= MOST_ROWS:
+    if consoles and len(consoles) <= MOST_CONSOLES:
         print_consoles(consoles)
         print()
-    if document['vms']:
-        print_hosts(document)
-    print_engine_findings(document['engine_findings'])
-    print_findings(consoles, MOST_NAMES)
-    scope = document['scope']
-    policies = document['policies']
-    print('\n%s, %s not reached (baseline: %s)' % (
-        in_words(document['summary']), thousands(scope['not_reached']),
-        document['baseline']))
-    print('Policies: %s requested: %s effective, %s different, %s '
-          'unknown; %s wait for the next start' % tuple(
-              thousands(policies[key]) for key in (
-                  'requested', 'effective', 'different', 'unknown',
-                  'waiting')))
-    print('Scope: %s run, %s without a console; %s down, not scanned' % (
-        count(scope['vms'], 'VM'), thousands(scope['without_console']),
-        thousands(scope['down'])))
-
-
-def print_engine_findings(
-        findings: 'list[documents.EngineFinding]') -> None:
-    """Print each finding once, with its clusters, hosts and VMs."""
-    groups: dict[tuple[str, str, str], list[documents.EngineFinding]] = {}
-    for finding in findings:
-        groups.setdefault((finding['severity'], one_line(
-            finding['text'], '', finding['code']), finding['remedy']),
-            []).append(finding)
-    for (severity, text, remedy), some in groups.items():
+    print_hosts(document)
+    for (severity, text, remedy), some in assessment.by_text(
+            document['engine_findings']).items():
         print()
         print_row('Finding (engine, %s)' % severity, text)
         print_row('Remedy', remedy)
@@ -249,47 +231,92 @@ def print_engine_findings(
                 ('Hosts', [name for each in some for name in each['hosts']]),
                 ('VMs', [name for each in some for name in each['vms']])):
             if any(names):
-                print_row(label, enumeration(names, MOST_NAMES))
+                print_row(label, enumeration(names, most))
+    print_findings(consoles, most)
+    print_not_assessed(consoles, most)
+    scope = document['scope']
+    policies = document['policies']
+    print('\n%s (%s not reached); baseline: %s' % (
+        in_words(document['summary']), thousands(scope['not_reached']),
+        document['baseline']))
+    print('Policies: %s requested: %s effective, %s not effective, %s unknown;'
+          ' %s wait for the next start' % tuple(
+              thousands(policies[key]) for key in (
+                  'requested', 'effective', 'different', 'unknown',
+                  'waiting')))
+    print('Scope: %s run, %s of them without a console; %s down, not looked '
+          'at' % (count(scope['vms'], 'VM'),
+                  thousands(scope['without_console']),
+                  thousands(scope['down'])))
+
+
+def print_not_assessed(consoles: 'list[documents.Console]',
+                       most: 'int | None') -> None:
+    """Print which consoles were not scanned, or only in part, and why."""
+    from vdsm_tlsciphers.audit import compliance
+    groups: dict[tuple[str, str, str], list[str]] = {}
+    for console in consoles:
+        if console['state'] in ('unreachable', 'incomplete'):
+            key = ('Not scanned', one_line(
+                console['problem'] or 'no reason', '',
+                console.get('code') or 'scan-incomplete'),
+                console.get('remedy') or '')
+        elif not console['findings'] and compliance.unchecked(console):
+            key = ('Not checked', ', '.join(compliance.unchecked(console)),
+                   '')
+        else:
+            continue
+        groups.setdefault(key, []).append(place(console))
+    for (kind, text, remedy), where in groups.items():
+        print()
+        print_row(kind, text)
+        if remedy:
+            print_row('Remedy', remedy)
+        print_row('Where', enumeration(where, most))
 
 
 def print_hosts(document: 'documents.EngineScan') -> None:
     """Print a table of hosts, the worst first; of many, the worst."""
     from vdsm_tlsciphers.audit import results
     hosts: dict[tuple[str, str], collections.Counter[str]] = {}
-    packages = {(host['cluster'], host['host']): host['hook']
-                for host in document['hosts']}
+    hooks: dict[tuple[str, str], str] = {}
+    for host in document['hosts']:
+        hosts[host['cluster'], host['host']] = collections.Counter()
+        hooks[host['cluster'], host['host']] = 'yes' if host['hook'] else 'no'
     for vm in document['vms']:
         counted = hosts.setdefault((vm['cluster'], vm['host'] or '-'),
                                    collections.Counter())
         counted['VMs'] += 1
         counted[vm['statement']] += 1
     for console in document['consoles']:
-        hosts[console['cluster'], console.get('host') or '-'][
-            results.verdict(console)] += 1
+        counted = hosts[console['cluster'], console.get('host') or '-']
+        counted['consoles'] += 1
+        counted[results.verdict(console)] += 1
     order = sorted(hosts, key=lambda key: (
         -hosts[key]['different'], -hosts[key][results.FAILED],
-        -hosts[key][results.NOT_SCANNED], key))
+        -hosts[key]['unknown'], -hosts[key][results.NOT_SCANNED],
+        hooks.get(key) != 'no', key))
     rows: list[tuple[str, ...]] = [
-        ('CLUSTER', 'HOST', 'PACKAGE', 'VMS', 'PASSED', 'FINDINGS',
-         'NOT SCANNED', 'POLICIES EFFECTIVE')]
+        ('CLUSTER', 'HOST', 'HOOK', 'VMS', 'CONSOLES', 'PASSED',
+         'POLICIES EFFECTIVE')]
     colours = ['bold']
-    for key in order[:MOST_ROWS]:
+    for key in order[:MOST_HOSTS]:
         counted = hosts[key]
         requested = (counted['effective'] + counted['different']
                      + counted['unknown'])
         rows.append((
-            clean(key[0]), clean(key[1]),
-            {True: 'yes', False: 'no', None: '-'}[packages.get(key)],
+            clean(key[0]), clean(key[1]), hooks.get(key, '-'),
             *(thousands(counted[name]) for name in (
-                'VMs', results.PASSED, results.FAILED, results.NOT_SCANNED)),
+                'VMs', 'consoles', results.PASSED)),
             '%d of %d' % (counted['effective'], requested)
             if requested else '-'))
         colours.append('red' if counted['different'] else (
             'yellow' if counted['unknown'] else 'green'))
-    print_table(rows, colours)
-    if len(order) > MOST_ROWS:
+    if order:
+        print_table(rows, colours)
+    if len(order) > MOST_HOSTS:
         print('and %s: --html has all of them' % count(
-            len(order) - MOST_ROWS, 'more host'))
+            len(order) - MOST_HOSTS, 'more host'))
 
 
 def enumeration(names: 'list[str]', most: 'int | None' = None) -> str:
@@ -331,6 +358,7 @@ def print_findings(consoles: 'list[documents.Console]',
     Print each finding once, with its consoles (of many the first); findings of
     the same consoles are grouped.
     """
+    from vdsm_tlsciphers import codes
     places: dict[tuple[str, str, str], list[str]] = {}
     for console in consoles:
         for finding in console['findings']:
@@ -339,7 +367,10 @@ def print_findings(consoles: 'list[documents.Console]',
                  one_line(finding['text'], '', finding['code']),
                  finding['remedy']), []).append(place(console))
     blocks: dict[tuple[str, tuple[str, ...]], list[tuple[str, str]]] = {}
-    for (kind, text, remedy), found_at in places.items():
+    order = sorted(places, key=lambda key: codes.SEVERITIES.index(
+        key[0].rpartition(', ')[2]))
+    for (kind, text, remedy), found_at in ((key, places[key])
+                                           for key in order):
         blocks.setdefault((remedy, tuple(found_at)), []).append((kind, text))
     for (remedy, where), findings in blocks.items():
         print()

@@ -25,18 +25,30 @@ if TYPE_CHECKING:
     from vdsm_tlsciphers import documents
     from vdsm_tlsciphers.engine import inventory
 
-# The key of a policy that this machine cannot resolve.
+    # A VM and its description.
+    Assessed = tuple['AssessedVM', documents.EngineVM]
+
+# The key of a policy that this machine cannot resolve. It is none of those
+# that compliance knows, so that a console with it is "not checked" at best.
 UNRESOLVED = 'profile'
 # Why a policy is not effective, and the remedy.
 WHY = {
     'vm-on-host-without-hook': (
         'the host does not have the package',
         'install the package there, then shut the VM down and start it'),
+    'vm-console-not-encrypted': (
+        'a VNC console works without TLS',
+        'check Enable VNC Encryption in the engine (Compute > Clusters > Edit '
+        '> Console), reinstall the hosts, then shut the VM down and start it'),
     'vm-started-before-policy': (
-        'the VM started before the property or the package was there, or on a '
-        'host without it',
+        'the VM may have started before the property or the package was '
+        'there, or on a host without it',
         'shut the VM down and start it; if that does not help: '
         '"vdsm-tlsciphers status" on its host says why')}
+# Findings about a VNC console whose cluster does not encrypt it.
+NOT_ENCRYPTED = frozenset(('anonymous-tls', 'no-tls', 'unencrypted-offer'))
+COPY_PROFILES = ('copy /etc/vdsm/tlsciphers.conf of a host to this machine, '
+                 'if it is a profile of your own; else correct the property')
 EFFECTIVE: 'documents.Statement' = 'effective'
 DIFFERENT: 'documents.Statement' = 'different'
 UNKNOWN: 'documents.Statement' = 'unknown'
@@ -100,22 +112,51 @@ def statement(vm: AssessedVM,
     Return whether the policy of a VM is effective, by the handshakes with its
     consoles (list of dict, of a scan).
     """
-    if not vm.policy:
+    if not vm.policy or not vm.engine_vm.displays:
         return NONE
     covered = [console for console in consoles if vm.covers(
         console['display'])]
-    if any(finding['against'] == 'policy' for console in covered
-           for finding in console['findings']):
-        # A value that cannot be evaluated says nothing of the console.
-        return UNKNOWN if all(
-            finding['code'] == 'not-evaluated' for console in covered
-            for finding in console['findings']
-            if finding['against'] == 'policy') else DIFFERENT
-    if vm.problem or not covered or not all(
-            console['state'] in (results.SCANNED, results.TLS_REQUIRED)
-            for console in covered):
-        return UNKNOWN
-    return EFFECTIVE
+    against = {finding['code'] for console in covered
+               for finding in console['findings']
+               if finding['against'] == 'policy'}
+    # A value that cannot be evaluated says nothing of the console.
+    if against - {'not-evaluated'}:
+        return DIFFERENT
+    return UNKNOWN if _unknown(vm, consoles) else EFFECTIVE
+
+
+def _unknown(vm: AssessedVM, consoles: 'list[documents.Console]') -> (
+        'UserError | None'):
+    """Return why it is unknown whether a policy is effective, or None."""
+    if vm.problem:
+        return UserError(vm.problem.text, COPY_PROFILES, vm.problem.code)
+    displays = sorted(display for display in vm.engine_vm.displays
+                      if vm.covers(display))
+    if not displays:
+        return UserError('it has no console that its policy is for',
+                         'set tlsprofile, which is for both',
+                         'console-not-covered')
+    for display in displays:
+        if not any(console['display'] == display for console in consoles):
+            return UserError(
+                'the engine names no port of its %s console'
+                % display.upper(), 'scan again; the VM may just have started',
+                'no-listening-console')
+    for console in consoles:
+        if not vm.covers(console['display']):
+            continue
+        if console['state'] not in (results.SCANNED, results.TLS_REQUIRED):
+            return UserError(
+                'a console was not scanned: %s' % (
+                    console['problem'] or console['state']),
+                console.get('remedy') or 'scan again',
+                console.get('code') or 'scan-incomplete')
+        for finding in console['findings']:
+            if (finding['code'], finding['against']) == (
+                    'not-evaluated', 'policy'):
+                return UserError(finding['text'], finding['remedy'],
+                                 finding['code'])
+    return None
 
 
 def describe(vm: AssessedVM,
@@ -123,18 +164,14 @@ def describe(vm: AssessedVM,
     """Return a VM for JSON, with what follows from its consoles."""
     known = vm.engine_vm
     said = statement(vm, consoles)
-    reason = None
-    code = None
-    if said == UNKNOWN:
-        reason, code = _unknown(vm, consoles)
-    elif said == DIFFERENT and known.host and not known.host.hook:
-        reason = '%s does not have the package' % known.host.name
-        code = 'vm-on-host-without-hook'
+    reason = code = None
+    unknown = _unknown(vm, consoles) if said == UNKNOWN else None
+    if unknown:
+        reason, code = unknown.text, unknown.code
     elif said == DIFFERENT:
-        reason = ('it started%s without its policy: before the property or '
-                  'the package was there, or on a host without it' % (
-                      ' on ' + known.started if known.started else ''))
-        code = 'vm-started-before-policy'
+        code = _why(vm, consoles)
+        reason = '%s (it started on %s)' % (WHY[code][0],
+                                            known.started or 'a day unknown')
     return {
         'vm': vm.name, 'uuid': vm.uuid, 'cluster': known.cluster.name,
         'host': known.host.name if known.host else None,
@@ -144,32 +181,45 @@ def describe(vm: AssessedVM,
         'reason': reason, 'code': code}
 
 
-def _unknown(vm: AssessedVM, consoles: 'list[documents.Console]') -> (
-        'tuple[str, str]'):
-    """Return why it is unknown whether a policy is effective, and a code."""
-    if vm.problem:
-        return vm.problem.text, vm.problem.code
-    if not consoles:
-        return 'the engine names no port of a console', 'no-listening-console'
-    for console in consoles:
-        if console['problem']:
-            return ('%s: %s' % (results.endpoint(console),
-                                console['problem']),
-                    console.get('code') or 'scan-incomplete')
-        for finding in console['findings']:
-            if finding['code'] == 'not-evaluated':
-                return finding['text'], finding['code']
-    return 'it has no console that its policy is for', 'console-not-covered'
+def _why(vm: AssessedVM, consoles: 'list[documents.Console]') -> str:
+    """Return why a policy is not effective, as a key of WHY."""
+    host = vm.engine_vm.host
+    if host and not host.hook:
+        return 'vm-on-host-without-hook'
+    found = {finding['code'] for console in consoles
+             if console['display'] == 'vnc' and vm.covers('vnc')
+             for finding in console['findings']}
+    return ('vm-console-not-encrypted' if found & NOT_ENCRYPTED
+            else 'vm-started-before-policy')
 
 
-def findings(center: 'inventory.DataCenter',
-             vms: 'list[tuple[AssessedVM, documents.EngineVM]]') -> (
+def findings(center: 'inventory.DataCenter', vms: 'list[Assessed]',
+             consoles: 'dict[str, list[documents.Console]]') -> (
                  'list[documents.EngineFinding]'):
-    """Return what is wrong beside what the consoles accept, by severity."""
-    found = [*_not_effective(vms), *_waiting(vms), *_without_guard(vms),
+    """
+    Return what is wrong beside what the consoles accept, by severity.
+
+    Arguments:
+        center (inventory.DataCenter)
+        vms (list of (AssessedVM, its description))
+        consoles ({UUID of a VM: list of dict, of a scan})
+    """
+    found = [*_not_effective(vms), *_unknown_policies(vms, consoles),
+             *_not_covered(vms), *_waiting(vms), *_without_guard(vms),
              *_hosts_without_hook(center, vms), *_undefined(center, vms)]
     return sorted(found, key=lambda each: codes.SEVERITIES.index(
         each['severity']))
+
+
+def by_text(found: 'list[documents.EngineFinding]') -> (
+        'dict[tuple[str, str, str], list[documents.EngineFinding]]'):
+    """Return findings by their severity, text with code, and remedy."""
+    groups: dict[tuple[str, str, str], list[documents.EngineFinding]] = {}
+    for finding in found:
+        groups.setdefault((finding['severity'], one_line(
+            finding['text'], '', finding['code']), finding['remedy']),
+            []).append(finding)
+    return groups
 
 
 def _finding(code: str, text: str, remedy: str, cluster: 'str | None' = None,
@@ -180,41 +230,73 @@ def _finding(code: str, text: str, remedy: str, cluster: 'str | None' = None,
             'cluster': cluster, 'hosts': sorted(hosts), 'vms': sorted(vms)}
 
 
-def _not_effective(
-        vms: 'list[tuple[AssessedVM, documents.EngineVM]]') -> (
+def _by_cluster(
+        code: str, found: 'Iterable[tuple[str, str, documents.EngineVM]]') -> (
             'list[documents.EngineFinding]'):
-    groups: dict[tuple[str, str], list[documents.EngineVM]] = {}
-    for _, vm in vms:
-        if vm['statement'] == DIFFERENT:
-            groups.setdefault((vm['code'] or '', vm['cluster']),
-                              []).append(vm)
-    return [_finding(
-        code, 'policy requested, not effective: ' + WHY[code][0],
-        WHY[code][1], cluster, {vm['host'] or '-' for vm in some},
-        [vm['vm'] for vm in some]) for (code, cluster), some in groups.items()]
+    """Return a finding for each cluster, of (text, remedy, VM)."""
+    groups: dict[tuple[str, str, str], list[documents.EngineVM]] = {}
+    for text, remedy, vm in found:
+        groups.setdefault((text, remedy, vm['cluster']), []).append(vm)
+    return [_finding(code, text, remedy, cluster,
+                     {vm['host'] or '-' for vm in some},
+                     [vm['vm'] for vm in some])
+            for (text, remedy, cluster), some in groups.items()]
 
 
-def _waiting(vms: 'list[tuple[AssessedVM, documents.EngineVM]]') -> (
-        'list[documents.EngineFinding]'):
+def _not_effective(vms: 'list[Assessed]') -> 'list[documents.EngineFinding]':
+    return [finding for code, (text, remedy) in WHY.items()
+            for finding in _by_cluster(code, (
+                ('policy requested, not effective: ' + text, remedy, vm)
+                for _, vm in vms
+                if (vm['statement'], vm['code']) == (DIFFERENT, code)))]
+
+
+def _unknown_policies(vms: 'list[Assessed]',
+                      consoles: 'dict[str, list[documents.Console]]') -> (
+                          'list[documents.EngineFinding]'):
+    found = []
+    for vm, described in vms:
+        if described['statement'] == UNKNOWN:
+            reason = _unknown(vm, consoles.get(vm.uuid, []))
+            assert reason  # nosec B101 # for mypy
+            found.append(('policy requested, unknown whether it is effective: '
+                          + reason.reason, reason.remedy, described))
+    return _by_cluster('vm-policy-unknown', found)
+
+
+def _not_covered(vms: 'list[Assessed]') -> 'list[documents.EngineFinding]':
+    """Consoles that the policy of their VM has nothing for."""
+    found = []
+    for vm, described in vms:
+        uncovered = sorted(display.upper() for display
+                           in vm.engine_vm.displays if not vm.covers(display))
+        if vm.policy and uncovered:
+            found.append(('policy requested that has nothing for the %s '
+                          'console' % ' and '.join(uncovered),
+                          'set tlsprofile, which is for both', described))
+    return _by_cluster('console-not-covered', found)
+
+
+def _waiting(vms: 'list[Assessed]') -> 'list[documents.EngineFinding]':
     """Policies that come with the next start of VMs."""
-    groups: dict[tuple[str, bool], list[str]] = {}
+    found = []
     for vm, described in vms:
         change = described['next_start'] or {}
-        if any(name in PROPERTIES for name in change):
-            removed = not policy_properties(vm.engine_vm.next_run or {})
-            groups.setdefault((described['cluster'], removed),
-                              []).append(vm.name)
-    return [_finding(
-        'vm-policy-waits',
-        'policy removed, which waits for the next start of the VM' if removed
-        else 'policy requested, which waits for the next start of the VM',
-        'reboot the guest, or wait for it: its own reboot is enough',
-        cluster, (), names) for (cluster, removed), names in groups.items()]
+        if not any(name in PROPERTIES for name in change):
+            continue
+        removed = not policy_properties(vm.engine_vm.next_run or {})
+        host = vm.engine_vm.host
+        remedy = 'reboot the guest, or wait for it: its own reboot is enough'
+        if host and not host.hook and not removed:
+            remedy = ('install the package on its host, then ' + remedy)
+        found.append((
+            'policy %s, which waits for the next start of the VM' % (
+                'removed' if removed else 'requested'), remedy, described))
+    return _by_cluster('vm-policy-waits', found)
 
 
-def _without_guard(vms: 'list[tuple[AssessedVM, documents.EngineVM]]') -> (
-        'list[documents.EngineFinding]'):
-    groups: dict[str, list[str]] = {}
+def _without_guard(vms: 'list[Assessed]') -> 'list[documents.EngineFinding]':
+    found = []
     for vm, described in vms:
         then = (vm.engine_vm.next_run if vm.engine_vm.next_run is not None
                 else vm.engine_vm.properties)
@@ -222,17 +304,17 @@ def _without_guard(vms: 'list[tuple[AssessedVM, documents.EngineVM]]') -> (
         if (policy_properties(then) and not vm.engine_vm.is_hosted_engine
                 and not tlsciphers_domain.has_guard(then.get(FLAGS, ''))
                 and (level is None or level >= GUARD_LEVEL)):
-            groups.setdefault(described['cluster'], []).append(vm.name)
-    return [_finding(
-        'vm-without-guard', 'policy without the guard: a host without the '
-        'package would start the VM without its policy', 'add +%s to %s' % (
-            tlsciphers_domain.GUARD, FLAGS), cluster, (), names)
-        for cluster, names in groups.items()]
+            found.append((
+                'policy without the guard: a host without the package would '
+                'start the VM without its policy', 'when all hosts have the '
+                'package, and the policy is for all consoles of the VM: add '
+                '+%s to %s' % (tlsciphers_domain.GUARD, FLAGS), described))
+    return _by_cluster('vm-without-guard', found)
 
 
 def _hosts_without_hook(
         center: 'inventory.DataCenter',
-        vms: 'list[tuple[AssessedVM, documents.EngineVM]]') -> (
+        vms: 'list[Assessed]') -> (
             'list[documents.EngineFinding]'):
     groups: dict[str, list[str]] = {}
     # Now or to come.
@@ -250,7 +332,7 @@ def _hosts_without_hook(
 
 
 def _undefined(center: 'inventory.DataCenter',
-               vms: 'list[tuple[AssessedVM, documents.EngineVM]]') -> (
+               vms: 'list[Assessed]') -> (
                    'list[documents.EngineFinding]'):
     """Cluster levels that would drop properties which others have."""
     if center.definitions is None:
@@ -261,10 +343,10 @@ def _undefined(center: 'inventory.DataCenter',
         *(host.cluster.level for host in center.hosts),
         *(vm.engine_vm.level for vm, _ in vms)) if level}
     found = []
-    for level, names in sorted(center.definitions.items()):
-        missing = [name for name in wanted if name not in names]
-        # A cluster can be raised to any later one.
-        if missing and used and level >= min(used):
+    for level in sorted(used.intersection(center.definitions)):
+        missing = [name for name in wanted
+                   if name not in center.definitions[level]]
+        if missing:
             found.append(_finding(
                 'property-undefined', 'cluster level %d.%d does not define '
                 '%s, and drops them from its VMs' % (

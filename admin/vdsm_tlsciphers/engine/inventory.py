@@ -15,7 +15,7 @@ import tlsciphers_domain
 from tlsciphers_values import PROPERTIES
 
 from vdsm_tlsciphers import UserError
-from vdsm_tlsciphers.output import TIME, clean, note
+from vdsm_tlsciphers.output import TIME, clean, count, note
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class VM:
     level, tuple of int or None), consoles (list of Console), properties (dict
     of str: those of PROPERTIES and FLAGS), next_run (the same of the next
     start, None where nothing waits), is_hosted_engine (bool), displays (set of
-    str: all its types of consoles).
+    str, 'spice' and 'vnc': all its types of consoles).
     """
 
     def __init__(self, found: 'Any', cluster: Cluster,
@@ -104,7 +104,7 @@ class VM:
         self.properties = _properties(found)
         self.next_run: dict[str, str] | None = None
         self.is_hosted_engine = _text(found.origin) in HOSTED_ENGINE
-        self.displays: set[str] = set()
+        self.displays: set[documents.ScannedDisplay] = set()
         self.consoles: list[Console] = []
         self.add_consoles(found.graphics_consoles or ())
 
@@ -224,8 +224,11 @@ def _from_environment(name: str) -> str:
     value = os.environ.get(name, '')
     if not value and name == 'OVIRT_PASSWORD' and sys.stdin.isatty():
         import getpass
-        value = getpass.getpass('Password of %s: '
-                                % clean(os.environ['OVIRT_USERNAME'], 100))
+        try:
+            value = getpass.getpass('Password of %s: ' % clean(
+                os.environ['OVIRT_USERNAME'], 100))
+        except EOFError:
+            value = ''
     if not value:
         raise UserError('%s is not set' % name, 'export OVIRT_USERNAME (with '
                         'its profile, as in admin@internal) and '
@@ -252,14 +255,14 @@ class Engine:
         if authority is None and os.path.exists(ENGINE_CA):
             authority = ENGINE_CA
         if authority and not os.access(authority, os.R_OK):
-            raise UserError('OVIRT_CAFILE: %s: cannot be read'
-                            % clean(authority), 'save %s there' % (
-                                CA_ADDRESS % self._name), 'engine-ca')
+            raise UserError('%s: this CA file cannot be read' % clean(
+                authority), 'set OVIRT_CAFILE to a file with what %s has' % (
+                    CA_ADDRESS % self._name), 'engine-ca')
         self._connection: Any = ovirtsdk4.Connection(
             self.url, _from_environment('OVIRT_USERNAME'),
             _from_environment('OVIRT_PASSWORD'), ca_file=authority,
             timeout=TIMEOUT, connections=AT_ONCE)
-        # What another page of the same host answers is not XML.
+        # Not system_service(), which imports in the middle of a request.
         self._system: Any = services.SystemService(self._connection, '')
 
     @property
@@ -307,6 +310,10 @@ class Engine:
                 self._name, clean(str(cause.args[-1]), 200)),
                 'check the address, and the firewalls on the way',
                 'engine-unreachable')
+        if getattr(error, 'code', None) == 404 or 'content type' in str(error):
+            return UserError('%s: not the API of an engine' % self.url, 'give '
+                             'the name of the engine alone',
+                             'engine-address')
         return UserError('engine %s: %s' % (self._name, clean(
             str(error).replace('\n', ' '), 300)), 'check --search in the '
             'engine (Compute > Virtual Machines) and the roles of this user',
@@ -337,7 +344,7 @@ class Engine:
                 changed.append(vm)
             if vm.displays and not vm.consoles:
                 unknown.append(vm)
-            progress('%d VMs' % len(vms))
+            progress(count(len(vms), 'VM'))
         service = self._system.vms_service().vm_service
         for vm, found in self._of_each(unknown, lambda vm: service(
                 vm.uuid).graphics_consoles_service().list(

@@ -3,10 +3,12 @@
 
 """The page of a report, in parts: HTML without scripts or external content."""
 
+import collections
 import re
 
 from vdsm_tlsciphers import VERSION, one_line
 from vdsm_tlsciphers.audit import results
+from vdsm_tlsciphers.engine import assessment
 from vdsm_tlsciphers.output import count, thousands
 from vdsm_tlsciphers.report import stylesheet
 from vdsm_tlsciphers.report.markup import (
@@ -502,8 +504,8 @@ def policies(document: 'documents.EngineScan') -> str:
         return 'No VM requests a policy'
     line = '%s of %s effective' % (
         thousands(counted['effective']),
-        count(counted['requested'], 'policy').replace('policys', 'policies'))
-    for key, text in (('different', 'different'), ('unknown', 'unknown'),
+        count(counted['requested'], 'policy', 'policies'))
+    for key, text in (('different', 'not effective'), ('unknown', 'unknown'),
                       ('waiting', 'waiting for the next start of a VM')):
         if counted[key]:  # type: ignore[literal-required]
             line += ', %s %s' % (
@@ -525,13 +527,9 @@ def engine_findings(report: 'Summary') -> Markup:
     """Return the part with what only the engine's view shows."""
     if not report.overview or not report.overview['engine_findings']:
         return Markup('')
-    groups: dict[tuple[str, str, str], list[documents.EngineFinding]] = {}
-    for finding in report.overview['engine_findings']:
-        groups.setdefault((finding['severity'], one_line(
-            finding['text'], '', finding['code']), finding['remedy']),
-            []).append(finding)
     parts = []
-    for (severity, text, remedy), some in groups.items():
+    for (severity, text, remedy), some in assessment.by_text(
+            report.overview['engine_findings']).items():
         columns = [name for name, key in (
             ('Cluster', 'cluster'), ('Hosts', 'hosts'), ('VMs', 'vms'))
             if any(each[key] for each in some)]  # type: ignore[literal-required]
@@ -622,15 +620,39 @@ def hosts(report: 'Summary') -> Markup:
     """Return the table of hosts, where there is more than one."""
     if len(report.rows) < 2:
         return Markup('')
+    columns = ['Host', 'Scanned', *TOTALS]
+    rows = [[element('a', name, href='#h%d' % number), moment(time),
+             *totals_row(name, totals)[1:]]
+            for number, (name, time, totals) in enumerate(report.rows, 1)]
+    if report.overview:
+        columns[1:2] = ['Hook', 'Policies effective']
+        known = hooks_and_policies(report.overview)
+        for row, (name, _, _) in zip(rows, report.rows):
+            row[1:2] = known.get(name, ('-', '-'))
     return element(
-        'section', element('h2', 'Hosts'), table(
-            'Hosts and their consoles', ['Host', 'Scanned', *TOTALS],
-            [[element('a', name, href='#h%d' % number), moment(time),
-              *totals_row(name, totals)[1:]]
-             for number, (name, time, totals) in enumerate(report.rows, 1)]),
+        'section', element('h2', 'Hosts'),
+        table('Hosts and their consoles', columns, rows),
         element('p', 'The hosts below are folded. Unfold those that you want '
                 'to read: only these are printed.')
         if report.folded else '')
+
+
+def hooks_and_policies(document: 'documents.EngineScan') -> (
+        'dict[str, tuple[str, str]]'):
+    """
+    Return {name of a host's scan: whether the host has the hook, and how many
+    of the policies of its VMs are effective}.
+    """
+    effective: collections.Counter[str] = collections.Counter()
+    requested: collections.Counter[str] = collections.Counter()
+    for vm in document['vms']:
+        name = '%s / %s' % (vm['cluster'], vm['host'] or '-')
+        effective[name] += vm['statement'] == assessment.EFFECTIVE
+        requested[name] += vm['statement'] != assessment.NONE
+    return {name: ('yes' if host['hook'] else 'no', '%d of %d' % (
+        effective[name], requested[name]) if requested[name] else '-')
+        for host in document['hosts']
+        for name in ['%s / %s' % (host['cluster'], host['host'])]}
 
 
 def back(report: 'Summary', pictures: Pictures) -> 'Iterator[Markup]':
