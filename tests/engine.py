@@ -17,7 +17,8 @@ playbooks and for "scan --engine", as the API's documentation has it
   "follow" as well, since that is answered within the same request
   (ParametersHelper and LinkFollower of ovirt-engine).
 - A search finds one page of so many ("page N", "max").
-- The definitions of custom properties are a system option, by level.
+- The definitions of custom properties are a system option, by level
+  (definitions). What a VM can be given here is USER_DEFINED all the same.
 """
 
 from __future__ import annotations

@@ -97,12 +97,11 @@ def targets(vms: 'Iterable[AssessedVM]') -> 'list[Target]':
     """Return the ports (list of Target) of VMs, those without TLS last."""
     found = []
     for vm in vms:
-        consoles = vm.engine_vm.consoles
-        alone = not any(console.display == 'spice' and not console.plaintext
-                        for console in consoles)
-        found += [Target(console.display, console.address, console.port,
-                         vm, console.plaintext, alone)
-                  for console in consoles]
+        ports = vm.engine_vm.ports
+        alone = not any(port.display == 'spice' and not port.plaintext
+                        for port in ports)
+        found += [Target(port.display, port.address, port.port, vm,
+                         port.plaintext, alone) for port in ports]
     return sorted(found, key=lambda target: target.plaintext)
 
 

@@ -69,8 +69,8 @@ class Host:
                         for each in found.hooks or ())
 
 
-class Console:
-    """A port of a VM: display, address (str), port, plaintext (bool)."""
+class Port:
+    """A console's port: display, address (str), port (int), plaintext (bool)."""
 
     def __init__(self, display: 'documents.ScannedDisplay', address: str,
                  port: int, plaintext: bool = False) -> None:
@@ -84,7 +84,7 @@ class VM:
     """
     A VM that runs: name, uuid, status (str), cluster (Cluster), host (Host,
     None where unknown), started (str as in TIME, or None), level (cluster
-    level, tuple of int or None), consoles (list of Console), properties (dict
+    level, tuple of int or None), ports (list of Port), properties (dict
     of str: those of PROPERTIES and FLAGS), next_run (the same of the next
     start, None where nothing waits), is_hosted_engine (bool), displays (set of
     str, 'spice' and 'vnc': all its types of consoles).
@@ -105,7 +105,7 @@ class VM:
         self.next_run: dict[str, str] | None = None
         self.is_hosted_engine = _text(found.origin) in HOSTED_ENGINE
         self.displays: set[documents.ScannedDisplay] = set()
-        self.consoles: list[Console] = []
+        self.ports: list[Port] = []
         self.add_consoles(found.graphics_consoles or ())
 
     def add_consoles(self, found: 'Iterable[Any]') -> None:
@@ -118,8 +118,7 @@ class VM:
             for port, plaintext in ((each.tls_port, False),
                                     (each.port, display == 'spice')):
                 if address and port and 0 < port < 65536:
-                    self.consoles.append(Console(display, address, port,
-                                                 plaintext))
+                    self.ports.append(Port(display, address, port, plaintext))
 
     @property
     def waiting(self) -> 'dict[str, str | None]':
@@ -342,7 +341,7 @@ class Engine:
             vms.append(vm)
             if each.next_run_configuration_exists:
                 changed.append(vm)
-            if vm.displays and not vm.consoles:
+            if vm.displays and not vm.ports:
                 unknown.append(vm)
             progress(count(len(vms), 'VM'))
         service = self._system.vms_service().vm_service
