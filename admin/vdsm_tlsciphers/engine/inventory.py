@@ -70,7 +70,7 @@ class Host:
 
 
 class Port:
-    """A console's port: display, address (str), port (int), plaintext (bool)."""
+    """Of a console: display, address (str), port (int), plaintext (bool)."""
 
     def __init__(self, display: 'documents.ScannedDisplay', address: str,
                  port: int, plaintext: bool = False) -> None:
