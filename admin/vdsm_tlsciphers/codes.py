@@ -249,6 +249,7 @@ SEVERITY: 'dict[str, documents.Severity]' = {
     'value-not-requested': 'medium',
     'value-too-long': 'high',
     'vm-console-not-encrypted': 'high',
+    'vm-not-scanned': 'medium',
     'vm-on-host-without-hook': 'high',
     'vm-policy-unknown': 'medium',
     'vm-policy-waits': 'medium',

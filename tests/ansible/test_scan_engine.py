@@ -316,6 +316,30 @@ def test_a_policy_that_is_being_removed_waits_as_well(
     desk.scan('--search', 'name=effective', status=0)
 
 
+def test_vm_that_moves_meanwhile_has_no_result(
+        desk: Desk, ready: dict[str, Item]) -> None:
+    """Its port may have become that of another VM."""
+    vm, other = ready['effective'], ready['waits']
+    host = desk.engine.hosts[1]
+
+    def moves(connection: socket.socket) -> None:
+        # When the scan has begun; it is slow to answer.
+        other.update(host=host)
+        if ready['down']['status'] == 'down':
+            ready['down'].update(status='up', host=host, name='effective2')
+
+    with servers.fake(moves) as (_, port):
+        other['ports'] = spice('127.0.0.1', port)
+        vm['tags'] = other['tags'] = ready['down']['tags'] = ['here']
+        document = desk.document('--search', 'tag=here')
+    consoles = {console['vm']: console for console in document['consoles']}
+    assert consoles['effective']['state'] == 'scanned'
+    assert consoles['waits']['state'] == 'incomplete'
+    assert consoles['waits']['problem'].startswith('the VM moved, stopped or')
+    assert 'vm-not-scanned' in {finding['code'] for finding
+                                in document['engine_findings']}
+
+
 def test_vms_come_in_pages(desk: Desk) -> None:
     cluster = desk.engine.add_cluster('Default')
     for number in range(1101):
@@ -324,7 +348,8 @@ def test_vms_come_in_pages(desk: Desk) -> None:
         desk.scan(status=0).stdout)
     asked = [question for question in desk.engine.questions
              if '/vms?' in question]
-    assert len(asked) == 3
+    # Once more at the end.
+    assert len(asked) == 6
     assert all('max=500' in question for question in asked)
 
 

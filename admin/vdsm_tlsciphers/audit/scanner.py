@@ -213,6 +213,21 @@ def scan_target(target: Target, baseline: 'dict[str, str] | None',
     return describe_target(target, *probe_target(target, None), baseline, name)
 
 
+def without_result(vm: 'str | None', uuid: 'str | None',
+                   display: 'documents.ScannedDisplay', address: str,
+                   number: int) -> 'documents.Console':
+    """Return a console (dict for JSON) of which nothing is known so far."""
+    return {
+        'vm': vm, 'uuid': uuid, 'display': display, 'address': address,
+        'port': number, 'state': results.SCANNED, 'problem': None,
+        'code': None, 'remedy': None, 'protocols': {}, 'groups': [],
+        'signatures': [], 'extended_master_secret': None,
+        'session_tickets': None,  # nosec B105 # no password
+        'certificate': None,
+        'unencrypted_offers': [], 'open_channels': None,
+        'policy': None, 'findings': []}
+
+
 def probe_target(target: Target, hosts: 'workers.Hosts | None') -> (
         'tuple[documents.Console, probe.ServerProbe]'):
     """
@@ -220,17 +235,9 @@ def probe_target(target: Target, hosts: 'workers.Hosts | None') -> (
     what else was found. One of Hosts that do not answer is not tried.
     """
     vm = target.vm
-    console: documents.Console = {
-        'vm': vm.name if vm else None,
-        'uuid': vm.uuid if vm else None,
-        'display': target.display, 'address': target.address,
-        'port': target.port, 'state': results.SCANNED, 'problem': None,
-        'code': None, 'remedy': None, 'protocols': {}, 'groups': [],
-        'signatures': [], 'extended_master_secret': None,
-        'session_tickets': None,  # nosec B105 # no password
-        'certificate': None,
-        'unencrypted_offers': [], 'open_channels': None,
-        'policy': None, 'findings': []}
+    console = without_result(
+        vm.name if vm else None, vm.uuid if vm else None, target.display,
+        target.address, target.port)
     server = probe.ServerProbe(target.address, target.port, target.display)
     reason = None
     try:

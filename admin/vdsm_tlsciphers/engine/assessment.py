@@ -193,8 +193,8 @@ def _why(vm: AssessedVM, consoles: 'list[documents.Console]') -> str:
 
 
 def findings(center: 'inventory.DataCenter', vms: 'list[Assessed]',
-             consoles: 'dict[str, list[documents.Console]]') -> (
-                 'list[documents.EngineFinding]'):
+             consoles: 'dict[str, list[documents.Console]]',
+             new: 'list[inventory.VM]') -> 'list[documents.EngineFinding]':
     """
     Return what is wrong beside what the consoles accept, by severity.
 
@@ -202,10 +202,12 @@ def findings(center: 'inventory.DataCenter', vms: 'list[Assessed]',
         center (inventory.DataCenter)
         vms (list of (AssessedVM, its description))
         consoles ({UUID of a VM: list of dict, of a scan})
+        new (list of inventory.VM): that were not scanned
     """
     found = [*_not_effective(vms), *_unknown_policies(vms, consoles),
              *_not_covered(vms), *_waiting(vms), *_without_guard(vms),
-             *_hosts_without_hook(center, vms), *_undefined(center, vms)]
+             *_new(new), *_hosts_without_hook(center, vms),
+             *_undefined(center, vms)]
     return sorted(found, key=lambda each: codes.SEVERITIES.index(
         each['severity']))
 
@@ -309,6 +311,17 @@ def _without_guard(vms: 'list[Assessed]') -> 'list[documents.EngineFinding]':
                 'package, and the policy is for all consoles of the VM: add '
                 '+%s to %s' % (tlsciphers_domain.GUARD, FLAGS), described))
     return _by_cluster('vm-without-guard', found)
+
+
+def _new(vms: 'list[inventory.VM]') -> 'list[documents.EngineFinding]':
+    groups: dict[str, list[inventory.VM]] = {}
+    for vm in vms:
+        groups.setdefault(vm.cluster.name, []).append(vm)
+    return [_finding(
+        'vm-not-scanned', 'the VM was started during the scan, and is not in '
+        'it', 'scan again', cluster,
+        {vm.host.name for vm in some if vm.host}, [vm.name for vm in some])
+        for cluster, some in groups.items()]
 
 
 def _hosts_without_hook(

@@ -26,28 +26,63 @@ def scan(url: str, search: str, baseline: 'dict[str, str] | None',
 
     Raises UserError.
     """
+    def progress(line: str) -> None:
+        scanner.show_progress('asked the engine: ' + line)
+
+    engine = inventory.Engine(url)
     try:
-        center = inventory.read(url, search, lambda line: (
-            scanner.show_progress('asked the engine: ' + line)))
+        center = engine.read(search, progress)
+        if not center.vms and not center.down:
+            raise UserError('the engine finds no VM%s' % (
+                ' with --search ' + search if search else ''), 'try the '
+                'search in Compute > Virtual Machines', 'engine-no-vms')
+        vms = [assessment.AssessedVM(vm) for vm in sorted(
+            center.vms, key=lambda vm: (
+                vm.cluster.name, vm.host.name if vm.host else '', vm.name))]
+        consoles = scanner.scan_all(assessment.targets(vms), baseline, name,
+                                    many_hosts=True)
+        by_now = engine.read_again(search, progress)
     finally:
+        engine.close()
         scanner.show_progress('')
-    if not center.vms and not center.down:
-        raise UserError('the engine finds no VM%s' % (
-            ' with --search ' + search if search else ''), 'try the search in '
-            'Compute > Virtual Machines', 'engine-no-vms')
-    vms = [assessment.AssessedVM(vm) for vm in sorted(
-        center.vms, key=lambda vm: (
-            vm.cluster.name, vm.host.name if vm.host else '', vm.name))]
-    consoles = scanner.scan_all(assessment.targets(vms), baseline, name,
-                                many_hosts=True)
-    return make_document(center, search, vms, consoles, name)
+    forget_moved(consoles, center.vms, by_now)
+    known = {vm.uuid for vm in center.vms}
+    return make_document(center, search, vms, consoles, name, [
+        vm for vm in by_now if vm.uuid not in known])
+
+
+def forget_moved(consoles: 'list[documents.Console]',
+                 before: 'list[inventory.VM]',
+                 by_now: 'list[inventory.VM]') -> None:
+    """
+    Take back the results of consoles (list of dict) whose VM has moved, has
+    stopped, or was started again during the scan: another VM may have had the
+    same port.
+    """
+    places = {vm.uuid: vm.place for vm in by_now}
+    moved = {vm.uuid for vm in before if places.get(vm.uuid) != vm.place}
+    for number, console in enumerate(consoles):
+        if console['uuid'] in moved:
+            nothing = scanner.without_result(
+                console['vm'], console['uuid'], console['display'],
+                console['address'], console['port'])
+            nothing['policy'] = console['policy']
+            nothing['state'] = 'incomplete'
+            nothing['problem'] = ('the VM moved, stopped or was started again '
+                                  'during the scan')
+            nothing['code'] = 'scan-incomplete'
+            nothing['remedy'] = 'scan again'
+            consoles[number] = nothing
 
 
 def make_document(center: 'inventory.DataCenter', search: str,
                   vms: 'list[assessment.AssessedVM]',
-                  consoles: 'list[documents.Console]',
-                  name: str) -> 'documents.EngineScan':
-    """Return the scan (dict for JSON) of consoles (list of dict)."""
+                  consoles: 'list[documents.Console]', name: str,
+                  new: 'list[inventory.VM]') -> 'documents.EngineScan':
+    """
+    Return the scan (dict for JSON) of consoles (list of dict); new (list of
+    VM) are those that were not there when it began.
+    """
     by_vm: dict[str, list[documents.Console]] = {}
     for console in consoles:
         by_vm.setdefault(console['uuid'] or '', []).append(console)
@@ -57,7 +92,7 @@ def make_document(center: 'inventory.DataCenter', search: str,
         for console in by_vm.get(each['uuid'], ()):
             console['host'] = each['host']
             console['cluster'] = each['cluster']
-    findings = assessment.findings(center, described, by_vm)
+    findings = assessment.findings(center, described, by_vm, new)
     said = collections.Counter(each['statement'] for _, each in described)
 
     def count_of(code: str) -> int:

@@ -121,6 +121,12 @@ class VM:
                     self.ports.append(Port(display, address, port, plaintext))
 
     @property
+    def place(self) -> object:
+        """Where its consoles are, and since when; equal where unchanged."""
+        return (self.host and self.host.uuid, self.started, sorted(
+            (port.display, port.address, port.port) for port in self.ports))
+
+    @property
     def waiting(self) -> 'dict[str, str | None]':
         """
         Those properties (dict of str) that the next start changes; None: it
@@ -181,20 +187,6 @@ def _wanted(name: str, value: str) -> object:
     return value.strip()
 
 
-def read(url: str, search: str, progress: 'Callable[[str], None]') -> (
-        'DataCenter'):
-    """
-    Ask an engine (str: its address, '' for that of OVIRT_URL) for the VMs that
-    it finds with a search (str), and for all its hosts. The environment has
-    OVIRT_USERNAME, OVIRT_PASSWORD and OVIRT_CAFILE. Raises UserError.
-    """
-    engine = Engine(url)
-    try:
-        return engine.read(search, progress)
-    finally:
-        engine.close()
-
-
 def address_of(url: str) -> str:
     """
     Return the address of the API of an engine, of which its host's name is
@@ -236,10 +228,16 @@ def _from_environment(name: str) -> str:
 
 
 class Engine:
-    """A connection to an engine."""
+    """A connection to an engine, to be closed."""
 
     def __init__(self, url: str) -> None:
-        """Raises UserError."""
+        """
+        Connect to an engine (str: its address, '' for that of OVIRT_URL) as
+        OVIRT_USERNAME, OVIRT_PASSWORD and OVIRT_CAFILE of the environment say.
+        Raises UserError.
+        """
+        self._clusters: dict[str, Cluster] = {}
+        self._hosts: dict[str, Host] = {}
         self.url = address_of(url)
         try:
             import ovirtsdk4
@@ -320,45 +318,60 @@ class Engine:
 
     def read(self, search: str,
              progress: 'Callable[[str], None]') -> DataCenter:
-        """Return the DataCenter. Raises UserError."""
-        clusters = {
+        """
+        Return the DataCenter with the VMs that the engine finds with a search
+        (str, '' for all), and all its hosts. Raises UserError.
+        """
+        self._clusters = {
             each.id: Cluster(each.name or each.id, _level(each.version))
             for each in self._ask(self._system.clusters_service().list)}
-        hosts = {}
-        for each in self._ask(lambda: self._system.hosts_service().list(
-                follow='hooks')):
-            hosts[each.id] = Host(each, self._cluster(each, clusters))
+        self._hosts = {
+            each.id: Host(each, self._cluster(each))
+            for each in self._ask(lambda: self._system.hosts_service().list(
+                follow='hooks'))}
+        vms, changed, down = self._running(search, progress)
+        for vm, found in self._of_each(changed, lambda vm: self._service(
+                vm).get(next_run=True, wait=False)):
+            vm.next_run = _properties(found)
+        return DataCenter(self.url, list(self._hosts.values()), vms, down,
+                          self._find_definitions())
+
+    def read_again(self, search: str,
+                   progress: 'Callable[[str], None]') -> 'list[VM]':
+        """Return the VMs that run by now, after read(). Raises UserError."""
+        return self._running(search, progress)[0]
+
+    def _running(self, search: str, progress: 'Callable[[str], None]') -> (
+            'tuple[list[VM], list[VM], int]'):
+        """
+        Return the VMs that run, those of them that change with their next
+        start, and how many do not run.
+        """
         vms: list[VM] = []
-        down = 0
         changed: list[VM] = []
-        unknown: list[VM] = []
+        down = 0
         for each in self._find_vms(search):
             if _text(each.status) in DOWN:
                 down += 1
                 continue
-            vm = VM(each, self._cluster(each, clusters),
-                    hosts.get(each.host.id) if each.host else None)
-            vms.append(vm)
+            vms.append(VM(each, self._cluster(each), self._hosts.get(
+                each.host.id) if each.host else None))
             if each.next_run_configuration_exists:
-                changed.append(vm)
-            if vm.displays and not vm.ports:
-                unknown.append(vm)
+                changed.append(vms[-1])
             progress(count(len(vms), 'VM'))
-        service = self._system.vms_service().vm_service
-        for vm, found in self._of_each(unknown, lambda vm: service(
-                vm.uuid).graphics_consoles_service().list(
+        for vm, found in self._of_each(
+                [vm for vm in vms if vm.displays and not vm.ports],
+                lambda vm: self._service(vm).graphics_consoles_service().list(
                     current=True, wait=False)):
             vm.add_consoles(found)
-        for vm, found in self._of_each(changed, lambda vm: service(
-                vm.uuid).get(next_run=True, wait=False)):
-            vm.next_run = _properties(found)
-        return DataCenter(self.url, list(hosts.values()), vms, down,
-                          self._find_definitions())
+        return vms, changed, down
 
-    def _cluster(self, found: 'Any',
-                 clusters: 'dict[str, Cluster]') -> Cluster:
+    def _service(self, vm: VM) -> 'Any':
+        return self._system.vms_service().vm_service(vm.uuid)
+
+    def _cluster(self, found: 'Any') -> Cluster:
         uuid = found.cluster.id if found.cluster else ''
-        return clusters.setdefault(uuid, Cluster(uuid or '-', None))
+        return self._clusters.setdefault(uuid, Cluster(uuid or '-', None))
 
     def _find_vms(self, search: str) -> 'Iterator[Any]':
         """Yield the SDK's VMs, of one page after the other."""
