@@ -180,7 +180,8 @@ def test_packager_names_the_key_and_the_place(
     fingerprint = output.split()[-1]
     repo = tmp_path / 'repo'
     assert {path.name for path in repo.iterdir()} == {
-        package(repo).name, 'RPM-GPG-KEY-' + NAME, NAME + '.repo', 'repodata'}
+        package(repo).name, 'RPM-GPG-KEY-' + NAME, NAME + '.repo', 'repodata',
+        *('vdsm-tlsciphers.pyz' + end for end in ('', '.sha256', '.asc'))}
     assert not (tmp_path / 'repo-gnupg').exists()
     signature = subprocess.run(
         ['gpg', '--batch', '--status-fd=1', '--verify',
