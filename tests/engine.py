@@ -68,12 +68,14 @@ class Engine:
         self.changes: list[tuple[str, str]] = []
         # Whether followed consoles have ports where "current" is asked for.
         self.follows_current = True
+        # Whether it fails to tell what the next start changes.
+        self.hides_next_run = False
         # What it was asked, with the query.
         self.questions: list[str] = []
         # By level, the definitions of custom properties.
         self.definitions: dict[str, str] = {
             level: ';'.join(name + '=.*' for name in USER_DEFINED)
-            for level in ('4.6', '4.7', '4.8')}
+            for level in ('4.5', '4.6', '4.7', '4.8')}
 
     def add_cluster(self, name: str, level: tuple[int, int] = (4, 7)) -> Item:
         self.clusters.append({'id': new_id(), 'name': name, 'level': level})
@@ -487,6 +489,8 @@ class Request(http.server.BaseHTTPRequestHandler):
             return element(VM_PARTS[kind])
         item = by_id(self.state.vms, vm)
         next_run = self.query.get('next_run') == 'true'
+        if next_run and self.state.hides_next_run:
+            raise FaultError('busy')
         return vm_element(
             item, properties=item['next_run'] if next_run else None)
 

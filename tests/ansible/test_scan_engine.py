@@ -267,6 +267,59 @@ def test_console_without_a_port_is_not_proven(
                                              'no-listening-console')
 
 
+def test_vm_that_is_just_starting_is_not_without_a_console(
+        desk: Desk, ready: dict[str, Item]) -> None:
+    """The engine has no ports of it yet, and so no current console."""
+    vm = ready['effective']
+    vm.update(status='powering_up', ports={})
+    document = desk.document('--search', 'name=effective')
+    assert document['vms'][0]['statement'] == 'unknown'
+    assert document['scope']['without_console'] == 0
+    # Also where it has no policy.
+    vm['properties'] = {}
+    finding, = desk.document('--search', 'name=effective')['engine_findings']
+    assert finding['code'] == 'no-listening-console'
+
+
+@pytest.mark.parametrize('port', [0, -1, 65536])
+def test_console_without_a_usable_port_is_a_finding(
+        desk: Desk, ready: dict[str, Item], port: int) -> None:
+    vm = ready['effective']
+    vm['properties'] = {}
+    vm['ports']['vnc'] = '127.0.0.1', port, 0
+    finding, = desk.document('--search', 'name=effective')['engine_findings']
+    assert finding['text'] == 'the engine names no port of the VNC console'
+
+
+def test_port_that_two_vms_have_proves_nothing(
+        desk: Desk, ready: dict[str, Item]) -> None:
+    for name in 'effective', 'waits':
+        ready[name].update(ports=spice('127.0.0.1', desk.modern),
+                           tags=['here'])
+    document = desk.document('--search', 'tag=here', status=2)
+    assert {console['problem'] for console in document['consoles']} == {
+        'the engine gives this port to several VMs'}
+    assert document['policies']['effective'] == 0
+
+
+def test_address_for_all_is_that_of_the_host(
+        desk: Desk, ready: dict[str, Item]) -> None:
+    """Else it would be that of the machine which scans."""
+    ready['effective']['ports'] = spice('0.0.0.0', desk.modern)
+    desk.engine.hosts[0]['address'] = '127.0.0.9'
+    console, = desk.document('--search', 'name=effective',
+                             status=0)['consoles']
+    assert console['address'] == '127.0.0.9'
+
+
+def test_next_start_that_cannot_be_read_is_no_success(
+        desk: Desk, ready: dict[str, Item]) -> None:
+    ready['effective']['next_run'] = {}
+    desk.engine.hides_next_run = True
+    assert desk.line('--search', 'name=effective').endswith(
+        ' [engine-error]')
+
+
 def test_vm_without_a_console_needs_no_policy(
         desk: Desk, ready: dict[str, Item]) -> None:
     ready['headless']['properties'] = {'tlsprofile': 'modern'}
@@ -348,8 +401,8 @@ def test_vms_come_in_pages(desk: Desk) -> None:
         desk.scan(status=0).stdout)
     asked = [question for question in desk.engine.questions
              if '/vms?' in question]
-    # Once more at the end.
-    assert len(asked) == 6
+    # Until a page has nothing new, and once more at the end.
+    assert len(asked) == 8
     assert all('max=500' in question for question in asked)
 
 
@@ -458,7 +511,7 @@ def test_400_consoles_of_40_hosts(desk: Desk, figure: support.Figure) -> None:
         host = desk.engine.add_host('node%02d' % number, cluster)
         for vm in range(10):
             desk.engine.run_vm('vm%02d-%d' % (number, vm), host, spice(
-                '127.0.1.%d' % (number + 1), desk.modern),
+                '127.0.%d.%d' % (vm + 1, number + 1), desk.modern),
                 tlsprofile='modern', **GUARD)
     begin = time.monotonic()
     assert desk.document(status=0)['policies']['effective'] == 400

@@ -135,12 +135,10 @@ def _unknown(vm: AssessedVM, consoles: 'list[documents.Console]') -> (
         return UserError('it has no console that its policy is for',
                          'set tlsprofile, which is for both',
                          'console-not-covered')
-    for display in displays:
-        if not any(console['display'] == display for console in consoles):
-            return UserError(
-                'the engine names no port of its %s console'
-                % display.upper(), 'scan again; the VM may just have started',
-                'no-listening-console')
+    without_port = [display for display in vm.engine_vm.without_port
+                    if display in displays]
+    if without_port:
+        return _no_port(without_port)
     for console in consoles:
         if not vm.covers(console['display']):
             continue
@@ -155,7 +153,21 @@ def _unknown(vm: AssessedVM, consoles: 'list[documents.Console]') -> (
                     'not-evaluated', 'policy'):
                 return UserError(finding['text'], finding['remedy'],
                                  finding['code'])
+    for display in displays:
+        # Without one a plaintext port is all there is.
+        if not any((console['display'], console['state']) == (
+                display, results.SCANNED) for console in consoles):
+            return UserError('no handshake with its %s console'
+                             % display.upper(), '"vdsm-tlsciphers status" on '
+                             'its host says more', 'scan-incomplete')
     return None
+
+
+def _no_port(displays: 'Iterable[str]') -> UserError:
+    return UserError('the engine names no port of the %s console' % (
+        ' and '.join(displays).upper()), 'scan again, since the VM may just '
+        'have started; then look at it with "virsh -r domdisplay" on its host',
+        'no-listening-console')
 
 
 def describe(vm: AssessedVM,
@@ -205,9 +217,9 @@ def findings(center: 'inventory.DataCenter', vms: 'list[Assessed]',
         new (list of inventory.VM): that were not scanned
     """
     found = [*_not_effective(vms), *_unknown_policies(vms, consoles),
-             *_not_covered(vms), *_waiting(vms), *_without_guard(vms),
-             *_new(new), *_hosts_without_hook(center, vms),
-             *_undefined(center, vms)]
+             *_without_port(vms), *_not_covered(vms), *_waiting(vms),
+             *_without_guard(vms), *_new(new),
+             *_hosts_without_hook(center, vms), *_undefined(center, vms)]
     return sorted(found, key=lambda each: codes.SEVERITIES.index(
         each['severity']))
 
@@ -263,6 +275,16 @@ def _unknown_policies(vms: 'list[Assessed]',
             found.append(('policy requested, unknown whether it is effective: '
                           + reason.reason, reason.remedy, described))
     return _by_cluster('vm-policy-unknown', found)
+
+
+def _without_port(vms: 'list[Assessed]') -> 'list[documents.EngineFinding]':
+    """Consoles that were not scanned, since nobody knows where they are."""
+    found = []
+    for vm, described in vms:
+        if vm.engine_vm.without_port:
+            reason = _no_port(vm.engine_vm.without_port)
+            found.append((reason.text, reason.remedy, described))
+    return _by_cluster('no-listening-console', found)
 
 
 def _not_covered(vms: 'list[Assessed]') -> 'list[documents.EngineFinding]':
@@ -355,9 +377,9 @@ def _undefined(center: 'inventory.DataCenter',
         *(host.cluster.level for host in center.hosts),
         *(vm.engine_vm.level for vm, _ in vms)) if level}
     found = []
-    for level in sorted(used.intersection(center.definitions)):
+    for level in sorted(used):
         missing = [name for name in wanted
-                   if name not in center.definitions[level]]
+                   if name not in center.definitions.get(level, ())]
         if missing:
             found.append(_finding(
                 'property-undefined', 'cluster level %d.%d does not define '

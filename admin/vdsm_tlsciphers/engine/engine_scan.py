@@ -45,31 +45,44 @@ def scan(url: str, search: str, baseline: 'dict[str, str] | None',
     finally:
         engine.close()
         scanner.show_progress('')
-    forget_moved(consoles, center.vms, by_now)
+    places = {vm.uuid: vm.place for vm in by_now}
+    forget(consoles, {vm.uuid for vm in center.vms
+                      if places.get(vm.uuid) != vm.place},
+           'the VM moved, stopped or was started again during the scan')
+    forget(consoles, of_shared_ports(consoles),
+           'the engine gives this port to several VMs')
     known = {vm.uuid for vm in center.vms}
     return make_document(center, search, vms, consoles, name, [
         vm for vm in by_now if vm.uuid not in known])
 
 
-def forget_moved(consoles: 'list[documents.Console]',
-                 before: 'list[inventory.VM]',
-                 by_now: 'list[inventory.VM]') -> None:
+def of_shared_ports(consoles: 'list[documents.Console]') -> 'set[str]':
     """
-    Take back the results of consoles (list of dict) whose VM has moved, has
-    stopped, or was started again during the scan: another VM may have had the
-    same port.
+    Return the UUIDs of VMs with a console (of a list of dict) that has the
+    port of another VM: only one of them can have it.
     """
-    places = {vm.uuid: vm.place for vm in by_now}
-    moved = {vm.uuid for vm in before if places.get(vm.uuid) != vm.place}
+    owners: dict[tuple[str, int], set[str]] = {}
+    for console in consoles:
+        owners.setdefault((console['address'], console['port']), set()).add(
+            console['uuid'] or '')
+    return {uuid for uuids in owners.values() if len(uuids) > 1
+            for uuid in uuids}
+
+
+def forget(consoles: 'list[documents.Console]', uuids: 'set[str]',
+           reason: str) -> None:
+    """
+    Take back the results of those of the consoles (list of dict) whose VMs
+    have these UUIDs: they may be another VM's.
+    """
     for number, console in enumerate(consoles):
-        if console['uuid'] in moved:
+        if console['uuid'] in uuids:
             nothing = scanner.without_result(
                 console['vm'], console['uuid'], console['display'],
                 console['address'], console['port'])
             nothing['policy'] = console['policy']
             nothing['state'] = 'incomplete'
-            nothing['problem'] = ('the VM moved, stopped or was started again '
-                                  'during the scan')
+            nothing['problem'] = reason
             nothing['code'] = 'scan-incomplete'
             nothing['remedy'] = 'scan again'
             consoles[number] = nothing

@@ -6,6 +6,7 @@ Asks the engine for its VMs, their consoles, and its hosts, by its REST API,
 version 4, with oVirt's own SDK. Nothing is changed there.
 """
 
+import itertools
 import os
 import re
 import sys
@@ -15,7 +16,7 @@ import tlsciphers_domain
 from tlsciphers_values import PROPERTIES
 
 from vdsm_tlsciphers import UserError
-from vdsm_tlsciphers.output import TIME, clean, count, note
+from vdsm_tlsciphers.output import TIME, clean, count
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ AT_ONCE = 8
 # Errors of libcurl: what it cannot verify, and a CA file that is none.
 UNVERIFIED = (35, 51, 58, 60, 77, 83)
 TIMED_OUT = 28
+# Addresses that are no place.
+UNSPECIFIED = ('', '0.0.0.0', '::')  # nosec B104 # no bind
 # Where a VM has no QEMU.
 DOWN = ('down', 'suspended', 'image_locked')
 # The engine's own VM, whose properties it locks.
@@ -114,11 +117,19 @@ class VM:
             display: documents.ScannedDisplay = (
                 'spice' if _text(each.protocol) == 'spice' else 'vnc')
             self.displays.add(display)
-            address = each.address or (self.host and self.host.address) or ''
+            address = each.address or ''
+            if address in UNSPECIFIED:
+                address = self.host.address if self.host else ''
             for port, plaintext in ((each.tls_port, False),
                                     (each.port, display == 'spice')):
                 if address and port and 0 < port < 65536:
                     self.ports.append(Port(display, address, port, plaintext))
+
+    @property
+    def without_port(self) -> 'list[documents.ScannedDisplay]':
+        """Those of its displays for which the engine names no port."""
+        return sorted(self.displays.difference(
+            port.display for port in self.ports))
 
     @property
     def place(self) -> object:
@@ -359,11 +370,16 @@ class Engine:
             if each.next_run_configuration_exists:
                 changed.append(vms[-1])
             progress(count(len(vms), 'VM'))
-        for vm, found in self._of_each(
-                [vm for vm in vms if vm.displays and not vm.ports],
-                lambda vm: self._service(vm).graphics_consoles_service().list(
-                    current=True, wait=False)):
-            vm.add_consoles(found)
+        # A VM that is just starting has no ports, and one without consoles
+        # looks the same.
+        incomplete = [vm for vm in vms if vm.without_port or not vm.displays]
+        for current in True, False:
+            for vm, found in self._of_each(incomplete, lambda vm: (
+                    self._service(vm).graphics_consoles_service().list(
+                        current=current, wait=False))):  # noqa: B023 (asked at once)
+                if current:
+                    vm.ports.clear()
+                vm.add_consoles(found)
         return vms, changed, down
 
     def _service(self, vm: VM) -> 'Any':
@@ -377,22 +393,19 @@ class Engine:
         """Yield the SDK's VMs, of one page after the other."""
         order = '' if re.search(r'\bsortby\b', search, re.IGNORECASE) else (
             ' sortby name asc')
-        seen = set()
-        number = 0
-        found: list[Any] = [None]
-        while found:
-            number += 1
+        seen: set[str] = set()
+        # An engine may have smaller pages: the end is where nothing is new.
+        for number in itertools.count(1):
             page = '%s%s page %d' % (search, order, number)
             # "current" is what gives followed consoles their ports.
             found = self._ask(lambda: self._system.vms_service().list(
                 search=page.strip(), max=PAGE, follow='graphics_consoles',  # noqa: B023 (asked at once)
                 query={'current': 'true'}))
-            for vm in found:
-                if vm.id not in seen:
-                    seen.add(vm.id)
-                    yield vm
-            if len(found) < PAGE:
-                break
+            new = [vm for vm in found if vm.id not in seen]
+            if not new:
+                return
+            seen.update(vm.id for vm in new)
+            yield from new
 
     def _of_each(self, vms: 'list[VM]', question: 'Callable[[VM], Any]') -> (
             'Iterator[tuple[VM, Any]]'):
@@ -401,14 +414,16 @@ class Engine:
             some = vms[begin:begin + AT_ONCE]
             futures = [self._ask(lambda: question(vm)) for vm in some]  # noqa: B023 (asked at once)
             for vm, future in zip(some, futures):
-                try:
-                    yield vm, self._ask(future.wait)
-                except UserError as problem:
-                    if problem.code != 'engine-error':
-                        raise
-                    # It may have been removed meanwhile.
-                    note('%s: %s' % (vm.name, problem.text), '',
-                         'engine-error')
+                answer = self._ask(lambda: self._unless_gone(future.wait))  # noqa: B023 (asked at once)
+                if answer is not None:
+                    yield vm, answer
+
+    def _unless_gone(self, question: 'Callable[[], Any]') -> 'Any':
+        """Return an answer, or None where the VM was removed meanwhile."""
+        try:
+            return question()
+        except self._sdk.NotFoundError:
+            return None
 
     def _find_definitions(self) -> (
             'dict[tuple[int, int], set[str]] | None'):
