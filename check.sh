@@ -99,8 +99,9 @@ packages=(autoconf automake bzip2 checkpolicy gnutls-bin make openssl
     python3-jsonschema python3-pip python3-pytest python3-pytest-xdist
     python3-rpm python3-setuptools semodule-utils shellcheck sslscan)
 if [ "$what" = bench ]; then
-    packages+=(iproute2 libvirt-clients libvirt-daemon-system nmap
-        python3-libvirt qemu-system-gui qemu-system-x86 rpm valgrind)
+    packages+=(gcc iproute2 libvirt-clients libvirt-daemon-system libxml2-dev
+        nmap python3-dev python3-libvirt python3-wheel qemu-system-gui
+        qemu-system-x86 rpm valgrind)
 elif [ "$what" = coverage ]; then
     packages+=(policycoreutils procps python3-libvirt rpm zsh)
 elif [ "$what" = all ] || [ "$what" = soak ] || [ "$what" = userlands ]; then
@@ -120,6 +121,9 @@ case $what in
         pytest pytest-xdist) ;;
     all | soak) requirements=(--requirement tests/requirements.txt
         --requirement tests/ansible/requirements.txt) ;;
+    bench) requirements=(--requirement tests/requirements.txt
+        --constraint tests/ansible/requirements.txt
+        ovirt-engine-sdk-python) ;;
     *) requirements=(--requirement tests/requirements.txt) ;;
 esac
 step "Packages of the distribution"
