@@ -63,8 +63,10 @@ def of_shared_ports(consoles: 'list[documents.Console]') -> 'set[str]':
     """
     owners: dict[tuple[str, int], set[str]] = {}
     for console in consoles:
-        owners.setdefault((console['address'], console['port']), set()).add(
-            console['uuid'] or '')
+        # What nobody reached proves nothing anyway.
+        if console['state'] != 'unreachable':
+            owners.setdefault((console['address'], console['port']),
+                              set()).add(console['uuid'] or '')
     return {uuid for uuids in owners.values() if len(uuids) > 1
             for uuid in uuids}
 
