@@ -895,8 +895,9 @@ sockets = []
     ('listen(257)\npose([], {})', '[too-many-listeners]', []),
     ("pose([b'-vnc', b','.join([b'vnc=0:1'] * 5000)], {})",
      '[too-many-consoles]', []),
-    ("ports = listen(100)\npose([b'-vnc', b'127.0.0.1:%%d,to=9999' %% ("
-     "min(ports) - 5900)], {})", '[too-many-consoles]', []),
+    ("ports = listen(100)\npose([b'-vnc', b'127.0.0.1:%%d,to=%%d' %% ("
+     "min(ports) - 5900, max(ports) - min(ports))], {})",
+     '[too-many-consoles]', []),
     # QEMU, which libvirt still reaches, has other consoles.
     ('listen(3)\npose([], {})', None, ['console-of-another-process']),
     ("port, = listen(1)\npose([b'-spice', b'tls-port=%%d' %% port], {})",
