@@ -20,6 +20,8 @@ from tlsciphers_values import (
 
 QEMU_NAMESPACE = 'http://libvirt.org/schemas/domain/qemu/1.0'
 XMLNS_NAMESPACE = 'http://www.w3.org/2000/xmlns/'
+# Of the mark for a policy that waits in the metadata of a running VM.
+PENDING_NAMESPACE = 'http://ovirt.org/vdsm-hook-tlsciphers/pending/1.0'
 # A CPU feature that no libvirt knows. The engine writes it for a VM whose
 # extra_cpu_flags has it: only where this package takes it out the VM starts.
 GUARD = 'vdsm-tls'
@@ -378,6 +380,17 @@ def read_policy(document):
     """
     return [tuple(argument.getAttribute('value') for argument in pair)
             for pair in _policy_arguments(document)]
+
+
+def read_pending(document):
+    """
+    Return the policy that waits in a domain XML (Document) until its VM moves
+    or resumes: a list of pairs of an option and its 'KEY=VALUE'.
+    """
+    return [(setting.getAttribute('option'), setting.getAttribute('value'))
+            for metadata in _children(document.documentElement, 'metadata')
+            for policy in _children(metadata, 'policy', PENDING_NAMESPACE)
+            for setting in _children(policy, 'setting', PENDING_NAMESPACE)]
 
 
 def _add_arguments(document, values):

@@ -28,6 +28,7 @@ LONGEST_LINE = 2000
 
 COMMANDS = {
     'check': 'check values, or the properties of a VM, before they are used',
+    'apply': 'give running VMs a policy without a shutdown',
     'status': 'show whether the policies of running VMs are effective',
     'scan': 'find out by handshakes what consoles accept',
     'report': 'write one HTML report of the scans of many hosts',

@@ -164,7 +164,9 @@ Display: TypeAlias = Literal['spice', 'vnc']
 ConsoleDisplay: TypeAlias = Literal['spice', 'vnc', 'websocket']
 VMState: TypeAlias = Literal['in force', 'difference', 'none', 'unknown']
 Statement: TypeAlias = Literal[
-    'effective', 'configured', 'different', 'none', 'unknown']
+    'effective', 'live', 'configured', 'different', 'none', 'unknown']
+LiveState: TypeAlias = Literal['live']
+MarkState: TypeAlias = Literal['live', 'waiting', 'lost']
 Source: TypeAlias = Literal['arguments', 'OpenSSL file', 'QEMU']
 
 class VMDisplay(TypedDict):
@@ -199,6 +201,13 @@ class VMSetting(TypedDict):
     live: bool
     note: str | None
 
+class Mark(TypedDict):
+    display: Display
+    key: str
+    value: str
+    required: bool
+    state: MarkState
+
 class Difference(Message):
     display: Display | None
     difference: str
@@ -218,6 +227,8 @@ class VM(TypedDict):
     other_listeners: list[OtherListener]
     settings: list[VMSetting]
     differences: list[Difference]
+    # What was applied to it while it runs.
+    marks: list[Mark]
     guard: bool | None
     # Also where its cluster level has none.
     guard_requested: bool | None
@@ -226,6 +237,30 @@ class Status(Head):
     vms: list[VM]
     # How many there are ("vms"), and how many in each state and statement.
     summary: dict[str, int]
+
+# apply
+
+Outcome: TypeAlias = Literal[
+    'applied', 'unchanged', 'removed', 'possible', 'refused']
+
+class AppliedVM(TypedDict):
+    vm: str
+    uuid: str
+    outcome: Outcome
+    # The priority that VNC has now.
+    live: str | None
+    # What SPICE will have.
+    waiting: Policy
+    notes: list[str]
+    problem: str | None
+    # Of the problem.
+    code: str | None
+    remedy: str | None
+
+class Applied(Head):
+    properties: dict[str, str]
+    dry_run: bool
+    vms: list[AppliedVM]
 
 # check
 

@@ -39,6 +39,8 @@ IN_FORCE: 'documents.VMState' = 'in force'
 DIFFERENCE: 'documents.VMState' = 'difference'
 NONE: 'documents.VMState' = 'none'
 UNKNOWN: 'documents.VMState' = 'unknown'
+# Of what was applied while the VM runs, and of such a VM.
+LIVE: 'documents.LiveState' = 'live'
 STATES = (IN_FORCE, DIFFERENCE, NONE, UNKNOWN)
 # The settings that each property makes.
 KEYS_OF_PROPERTIES = {
@@ -143,7 +145,7 @@ class Shown:
 def policy_for(running: consoles.RunningVM,
                display: 'documents.ConsoleDisplay') -> 'dict[str, str]':
     """Return the part {key: value} of a VM's policy for a display."""
-    policy = running.vm.policy
+    policy = running.vm.requested
     return {key: (not policy[key].required and key == 'priority'
                   and running.host_priority) or policy[key].value
             for key in compliance.governing_keys(display) if key in policy}
@@ -222,7 +224,7 @@ class Description:
             'problem': None, 'code': None, 'remedy': None,
             'displays': [], 'consoles': [],
             'other_listeners': [], 'settings': [], 'differences': [],
-            'guard': vm.guard,
+            'marks': [], 'guard': vm.guard,
             'guard_requested': vm.guard_requested}
         self._domain = vm
         self._shown = shown
@@ -241,17 +243,20 @@ class Description:
                      if (console.display == SPICE) == (display == SPICE)]
             if there or display in vm.displays:
                 self._describe(display, there)
+        self._add_marks()
         self._add_general_differences()
         if vm.guard_requested:
             self._add_guard_differences()
         self._add_others()
         self.vm['state'] = (DIFFERENCE if self.vm['differences'] else
-                            IN_FORCE if vm.policy else NONE)
+                            IN_FORCE if vm.requested else NONE)
         self.vm['statement'] = self._statement()
 
     def _statement(self) -> 'documents.Statement':
         if self.vm['state'] != IN_FORCE:
             return 'different' if self.vm['state'] == DIFFERENCE else 'none'
+        if any(mark['state'] == LIVE for mark in self.vm['marks']):
+            return LIVE
         proven = [console['effective'] for console in self.vm['consoles']
                   if console['port'] or console['note']]
         return 'effective' if proven and all(proven) else 'configured'
@@ -269,7 +274,7 @@ class Description:
                      else vnc_configured(self._given))
         keys = [key for key in tlsciphers_values.KEYS
                 if (key == 'priority') == (display == VNC)
-                and (key in self._domain.policy or (
+                and (key in self._domain.requested or (
                     # The host's own OpenSSL file is not a policy.
                     key in found and key in ('ciphers', 'priority')))]
         self.vm['displays'].append({
@@ -280,7 +285,9 @@ class Description:
             self._add_setting(display, key, found, has_tls)
         for console in there or self._silent(display):
             self._add_console(console, display, bool(keys))
-        if self._domain.policy and not keys and any(
+        waits = any((key == domains.LIVE_KEY) == (display == VNC)
+                    for key in self._domain.pending)
+        if self._domain.requested and not keys and not waits and any(
                 console.port or console.peer for console in there):
             self._add(
                 display, 'console-not-covered',
@@ -289,7 +296,7 @@ class Description:
                 'set %s or tlsprofile on the VM and %s' % (
                     'tlspriority' if display == VNC else 'tlsciphers',
                     RESTART))
-        elif self._domain.policy:
+        elif self._domain.requested:
             self._add_elsewhere(display, there)
 
     def _silent(self, display: 'documents.Display') -> (
@@ -304,7 +311,7 @@ class Description:
 
     def _add_setting(self, display: 'documents.Display', key: str,
                      found: 'Configured', has_tls: bool) -> None:
-        requested, required = self._domain.policy.get(key, (None, None))
+        requested, required = self._domain.requested.get(key, (None, None))
         value, source = found.get(key, (None, None))
         live = key == 'priority' and any(
             is_qemu and known != self._emulator.priorities.get(name)
@@ -324,12 +331,29 @@ class Description:
         if requested != value and (has_tls or value) and not of_host:
             self._add(display, *self._explain(key, value, live))
 
+    def _add_marks(self) -> None:
+        """Add what was applied to the VM while it runs, and its state."""
+        for key, setting in self._domain.pending.items():
+            state: documents.MarkState = 'waiting'
+            if key == domains.LIVE_KEY:
+                state = LIVE if all(
+                    value == setting.value for value, _
+                    in self._given.priorities.values()) else 'lost'
+            self.vm['marks'].append({
+                'display': VNC if key == domains.LIVE_KEY else SPICE,
+                'key': cut(key), 'value': cut(setting.value),
+                'required': setting.required, 'state': state})
+
     def _explain(self, key: str, value: 'str | None', live: bool) -> (
             'tuple[str, str, str]'):
         """
         Return (code, text, remedy) of a setting that is not configured as
         requested.
         """
+        if key in self._domain.pending:
+            return ('mark-lost', '%s: applied while the VM ran, and lost: it '
+                    'was migrated or resumed since then' % key,
+                    'run "vdsm-tlsciphers apply" again')
         if live:
             return ('live-value', '%s: changed in the running QEMU '
                     'to %s, which the VM does not request; a restart, '

@@ -36,7 +36,9 @@ if TYPE_CHECKING:
 
         name: str
         uuid: str
-        policy: dict[str, domains.Setting]
+
+        @property
+        def requested(self) -> dict[str, domains.Setting]: ...
 
 # Consoles whose results are shared: of many, most have the same.
 MOST_SHARED = 4096
@@ -397,11 +399,11 @@ def policy_of(vm: 'NamedVM',
     others = set(tlsciphers_values.KEYS).difference(
         compliance.governing_keys(display))
     # Known ones first: a domain XML can have any number, of any length.
-    keys = sorted(set(vm.policy).difference(others),
+    keys = sorted(set(vm.requested).difference(others),
                   key=lambda key: (key not in tlsciphers_values.KEYS, key))
     return {key[:scan_files.LONGEST_KEY]: {
-        'value': vm.policy[key].value[:scan_files.LONGEST_TEXT],
-        'required': vm.policy[key].required}
+        'value': vm.requested[key].value[:scan_files.LONGEST_TEXT],
+        'required': vm.requested[key].required}
         for key in keys[:scan_files.MOST_KEYS]} or None
 
 

@@ -56,8 +56,12 @@ Examples:
 """
 # By the state of a VM in texts.
 COLOURS: 'dict[documents.Statement, str]' = {
-    'effective': 'green', 'configured': 'yellow', 'different': 'red',
-    'none': 'bold', 'unknown': 'yellow'}
+    'effective': 'green', 'live': 'yellow', 'configured': 'yellow',
+    'different': 'red', 'none': 'bold', 'unknown': 'yellow'}
+# By the state of what was applied while the VM runs.
+MARKS = {'live': 'live until the VM moves or stops',
+         'waiting': 'waits until the VM moves, or is suspended and resumed',
+         'lost': 'lost'}
 # Of VMs in one line.
 MOST_NAMES = 10
 
@@ -123,6 +127,10 @@ def show(document: 'documents.Status', unguarded: 'list[str]') -> None:
         print('%s: %s' % (vm['vm'], paint(statement, COLOURS[statement])))
         for setting in vm['settings']:
             show_setting(setting)
+        for mark in vm['marks']:
+            print('  %-6s%-13s%s: %s' % (
+                mark['display'].upper(), mark['key'], MARKS[mark['state']],
+                clean(mark['value'])))
         for console in vm['consoles']:
             show_console(console)
         if statement == 'configured' and not vm['consoles']:
@@ -151,10 +159,12 @@ def show(document: 'documents.Status', unguarded: 'list[str]') -> None:
         '\n' if document['vms'] else '', summary['vms'],
         '' if summary['vms'] == 1 else 's', clean(document['host']),
         ', '.join('%d %s' % (summary[key], words) for key, words in (
-            ('effective', 'effective'), ('configured', 'configured'),
+            ('effective', 'effective'),
+            ('live', 'live until they move or stop'),
+            ('configured', 'configured'),
             ('difference', 'different'), ('none', 'without a policy'),
             ('unknown', 'unknown'))
-            if summary[key] or key not in ('configured', 'unknown'))))
+            if summary[key] or key not in ('live', 'configured', 'unknown'))))
 
 
 def show_setting(setting: 'documents.VMSetting') -> None:

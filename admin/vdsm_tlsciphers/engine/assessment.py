@@ -57,8 +57,8 @@ NONE: 'documents.Statement' = 'none'
 
 class AssessedVM:
     """
-    A VM of an inventory, and its policy: name, uuid (str), policy ({key:
-    Setting}, as domains.VM has it), problem (UserError or None: why its
+    A VM of an inventory, and its policy: name, uuid (str), requested
+    ({key: Setting}, as domains.VM has it), problem (UserError or None: why its
     policy cannot be resolved here).
     """
 
@@ -67,7 +67,7 @@ class AssessedVM:
         self.name = vm.name
         self.uuid = vm.uuid
         self.problem: UserError | None = None
-        self.policy = self._resolve()
+        self.requested = self._resolve()
 
     def _resolve(self) -> 'dict[str, Setting]':
         properties = policy_properties(self.engine_vm.properties)
@@ -80,8 +80,9 @@ class AssessedVM:
 
     def covers(self, display: 'documents.ScannedDisplay') -> bool:
         """Tell whether the policy has something for a display."""
-        return UNRESOLVED in self.policy or any(
-            key in self.policy for key in compliance.governing_keys(display))
+        return UNRESOLVED in self.requested or any(
+            key in self.requested
+            for key in compliance.governing_keys(display))
 
 
 def policy_properties(properties: 'dict[str, str]') -> 'dict[str, str]':
@@ -111,7 +112,7 @@ def statement(vm: AssessedVM,
     Return whether the policy of a VM is effective, by the handshakes with its
     consoles (list of dict, of a scan).
     """
-    if not vm.policy or not vm.engine_vm.displays:
+    if not vm.requested or not vm.engine_vm.displays:
         return NONE
     covered = [console for console in consoles if vm.covers(
         console['display'])]

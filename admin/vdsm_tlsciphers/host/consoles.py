@@ -208,7 +208,7 @@ class RunningVM:
             return []
         found: list[Command] = []
         if priorities and self.emulator.credentials and (
-                'priority' in self.vm.policy
+                'priority' in self.vm.requested
                 or any(value for value, _ in self.priorities.values())
                 or self.emulator.has_other_monitor
                 or domains.is_tainted(connection, self.vm)):
@@ -221,7 +221,7 @@ class RunningVM:
             # libvirt takes no queries before the VM has arrived.
             self.consoles.set_aside(OTHERS['incoming'])
         if self.consoles.unclear and (
-                self.vm.policy or self.vm.wanted
+                self.vm.requested or self.vm.wanted
                 or not priorities):
             found += QUESTIONS
         return found

@@ -36,6 +36,8 @@ GUARD_LEVEL = (4, 6)
 VDSM_USER = 'vdsm@ovirt'
 VDSM_PASSWORD = '/etc/pki/vdsm/keys/libvirt_password'  # nosec B105 # path
 LOG = '/var/log/libvirt/qemu/%s.log'
+# The key of a policy that QEMU can change while it runs.
+LIVE_KEY = 'priority'
 # Bytes that are read of it, from its end.
 LONGEST_LOG = 4 << 20
 ALL_OF_IPV4 = '0.0.0.0'  # nosec B104 # no bind
@@ -58,6 +60,15 @@ else:
     Setting = collections.namedtuple('Setting', 'value required')
 
 
+def settings_of(pairs: 'list[tuple[str, str]]') -> 'dict[str, Setting]':
+    """Return {key: Setting} of pairs of an option and its 'KEY=VALUE'."""
+    found = {}
+    for option, setting in pairs:
+        key, _, value = setting.partition('=')
+        found[key] = Setting(value, option == tlsciphers_values.REQUIREMENT)
+    return found
+
+
 class VM:
     """
     A VM: name, uuid (str), document (xml.dom.minidom.Document), displays
@@ -68,6 +79,7 @@ class VM:
     request a policy), flags (str: its property extra_cpu_flags, None where
     there is no metadata of oVirt), cluster_level (tuple of int, or None),
     policy ({key of tlsciphers_values.KEYS: Setting}: that of its start),
+    pending (the same: one that was applied while it runs, see live/),
     of_file (bool: its host is unknown), runs (bool).
     """
 
@@ -109,11 +121,10 @@ class VM:
             name: value for name, value in self.properties.items()
             if value.strip() and (name, value.strip()) != (
                 'tlsprofile', tlsciphers_config.NO_PROFILE)}
-        self.policy: dict[str, Setting] = {}
-        for option, setting in tlsciphers_domain.read_policy(self.document):
-            key, _, value = setting.partition('=')
-            self.policy[key] = Setting(value,
-                                       option == tlsciphers_values.REQUIREMENT)
+        self.policy = settings_of(tlsciphers_domain.read_policy(
+            self.document))
+        self.pending = settings_of(tlsciphers_domain.read_pending(
+            self.document))
 
     @property
     def emulator(self) -> str:
@@ -121,6 +132,15 @@ class VM:
         return next((text_of(emulator).strip()
                      for devices in _devices(self.document)
                      for emulator in children(devices, 'emulator')), '')
+
+    @property
+    def requested(self) -> 'dict[str, Setting]':
+        """
+        Its policy as it should be effective now: that of its start, and of
+        what is pending that which needs no start.
+        """
+        return {**self.policy, **{key: setting for key, setting
+                                  in self.pending.items() if key == LIVE_KEY}}
 
     @property
     def can_have_guard(self) -> bool:

@@ -1,0 +1,217 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""
+Gives VMs that run on this host a policy without a shutdown. VNC has it at once
+for new connections, proven by handshakes, until the VM moves or stops. For
+SPICE, and for VNC afterwards, a mark in the live domain says what the VM is to
+have. Properties in the engine remain what counts from the next start on.
+"""
+
+import os
+
+from vdsm_tlsciphers import FINDINGS, FINE, UserError
+from vdsm_tlsciphers.output import clean, head, note, paint, print_json
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+
+    import libvirt
+
+    from vdsm_tlsciphers import documents
+    from vdsm_tlsciphers.host import domains
+    from vdsm_tlsciphers.live.change import Change
+
+EXAMPLES = """\
+Without --profile and NAME=VALUE the default of this host is applied.
+Connections that are open stay as they are.
+
+Exit status: 0 all is done; 1 a VM was refused, or its policy could not be
+proven and all is as it was; 2 the command failed.
+
+Examples:
+  vdsm-tlsciphers apply --profile modern --dry-run --all
+  vdsm-tlsciphers apply --profile modern webserver1 webserver2
+  vdsm-tlsciphers apply --require tlspriority=SECURE256 webserver1
+  vdsm-tlsciphers apply --remove webserver1
+"""
+COLOURS = {'applied': 'green', 'unchanged': 'green', 'removed': 'green',
+           'possible': 'yellow', 'refused': 'red'}
+
+
+def add_arguments(parser: 'argparse.ArgumentParser') -> None:
+    """Add what the command takes to its parser."""
+    parser.add_argument('names', nargs='*', metavar='VM|NAME=VALUE',
+                        help='VMs by name or UUID, and values of properties, '
+                        'as for check')
+    parser.add_argument('--profile', metavar='PROFILE',
+                        help='the same as tlsprofile=PROFILE')
+    parser.add_argument('--all', action='store_true',
+                        help='all VMs that run here, but for the hosted '
+                        'engine')
+    parser.add_argument('--require', action='store_true',
+                        help='a requirement: where it cannot be enforced the '
+                        'VM does not arrive (default: best effort)')
+    parser.add_argument('--replace', action='store_true',
+                        help='also VMs that were started with a policy')
+    parser.add_argument('--remove', action='store_true',
+                        help='take back what was applied')
+    parser.add_argument('--dry-run', action='store_true',
+                        help='only say what would be done')
+    parser.add_argument('--json', action='store_true',
+                        help='print one JSON document instead of text')
+
+
+def run(options: 'argparse.Namespace') -> int:
+    """Do the command's work; return its exit status."""
+    # What --help does not need.
+    from vdsm_tlsciphers.host import domains
+    properties, names = split(options)
+    if os.geteuid():
+        raise UserError('only root can change a VM', 'run this as root',
+                        'not-root')
+    connection = domains.connect(writable=True)
+    vms = choose(connection, names)
+    document: documents.Applied = {
+        **head('apply'), 'properties': properties, 'dry_run': options.dry_run,
+        'vms': [apply_to(vm, connection, properties, options) for vm in vms]}
+    if options.json:
+        print_json(document)
+    else:
+        show(document)
+    return FINDINGS if any(vm['outcome'] == 'refused'
+                           for vm in document['vms']) else FINE
+
+
+def split(options: 'argparse.Namespace') -> (
+        'tuple[dict[str, str], list[str]]'):
+    """
+    Return the properties and the names of VMs on the command line. Raises
+    UserError.
+    """
+    from tlsciphers_values import PROPERTIES
+    properties = {}
+    names = []
+    for given in options.names:
+        name, equals, value = given.partition('=')
+        if not equals:
+            names.append(given)
+        elif name not in PROPERTIES:
+            raise UserError('%s: no such property' % name, 'use one of '
+                            + ', '.join(PROPERTIES), 'no-such-property')
+        else:
+            properties[name] = value
+    if options.profile is not None:
+        properties['tlsprofile'] = options.profile
+    if properties and options.remove:
+        raise UserError('--remove with a policy', 'give one of them',
+                        'apply-and-remove')
+    if bool(names) == options.all:
+        raise UserError('--all and VMs' if names else 'no VM', 'name VMs, or '
+                        'give --all', 'apply-no-vm')
+    return properties, names
+
+
+def choose(connection: 'libvirt.virConnect',
+           names: 'list[str]') -> 'list[domains.VM]':
+    """Return the VMs of these names or UUIDs, without names all."""
+    import tlsciphers_domain
+
+    from vdsm_tlsciphers.audit import policy_status
+    from vdsm_tlsciphers.host import domains
+    running = domains.running(connection)
+    if names:
+        return policy_status.choose(running, names)
+    return [vm for vm in running
+            if not tlsciphers_domain.is_hosted_engine(vm.document)]
+
+
+def apply_to(vm: 'domains.VM', connection: 'libvirt.virConnect',
+             properties: 'dict[str, str]',
+             options: 'argparse.Namespace') -> 'documents.AppliedVM':
+    """Apply the options to a VM; return a dict for JSON."""
+    from vdsm_tlsciphers.live import change
+    result: documents.AppliedVM = {
+        'vm': clean(vm.name), 'uuid': clean(vm.uuid), 'outcome': 'refused',
+        'live': None, 'waiting': {}, 'notes': [], 'problem': None,
+        'code': None, 'remedy': None}
+    try:
+        if options.remove:
+            wanted = change.Change(vm, connection, change.pairs_of(vm.pending))
+            result['outcome'] = remove(wanted, options.dry_run)
+        else:
+            settings, notes = change.resolve(vm, properties, options.require)
+            wanted = change.Change(vm, connection, settings)
+            wanted.check(options.replace)
+            result['notes'] = [clean(str(each)) for each in
+                               notes + wanted.notes()]
+            result['live'] = wanted.priority
+            result['waiting'] = change.describe(wanted.waiting)
+            result['outcome'] = put(wanted, options.dry_run)
+    except UserError as problem:
+        result['problem'] = clean(problem.text)
+        result['code'] = problem.code
+        result['remedy'] = clean(problem.remedy)
+    return result
+
+
+def put(wanted: 'Change', dry_run: bool) -> 'documents.Outcome':
+    if wanted.is_done:
+        return 'unchanged'
+    if dry_run:
+        return 'possible'
+    wanted.apply()
+    write_down('applied to %s: %s' % (wanted.vm.name, ' '.join(
+        setting for _, setting in wanted.settings)))
+    return 'applied'
+
+
+def remove(wanted: 'Change', dry_run: bool) -> 'documents.Outcome':
+    if not wanted.settings:
+        return 'unchanged'
+    if dry_run:
+        return 'possible'
+    wanted.remove()
+    write_down('removed from %s' % wanted.vm.name)
+    return 'removed'
+
+
+def write_down(text: str) -> None:
+    """Write into the journal what was done, and who did it."""
+    import syslog
+    try:
+        with open('/proc/self/loginuid') as file:
+            user = file.read(20).strip()
+    except OSError:
+        user = ''
+    # The kernel's value for none.
+    by = '' if user in ('', '4294967295') else ' (login UID %s)' % user
+    syslog.openlog('vdsm-tlsciphers', syslog.LOG_PID, syslog.LOG_AUTHPRIV)
+    syslog.syslog(syslog.LOG_NOTICE, clean(text, 4096) + by)
+
+
+# Text output
+
+
+def show(document: 'documents.Applied') -> None:
+    """Print a document of apply."""
+    if not document['vms']:
+        print('No VM runs on this host.')
+    for vm in document['vms']:
+        outcome = vm['outcome']
+        print('%s: %s' % (vm['vm'], paint(outcome, COLOURS[outcome])))
+        if vm['problem']:
+            print('  %s; %s [%s]' % (vm['problem'], vm['remedy'], vm['code']))
+            continue
+        if vm['live']:
+            print('  VNC    %s: new connections, until the VM moves or stops'
+                  % clean(vm['live']))
+        for key, setting in vm['waiting'].items():
+            print('  SPICE  %s=%s: waits for a migration, or for suspend and '
+                  'resume' % (key, clean(setting['value'])))
+        for each in vm['notes']:
+            print('  note   ' + each)
+    if any(vm['outcome'] == 'applied' for vm in document['vms']):
+        note('these VMs now need hosts with this package', 'for the next '
+             'start set their properties in the engine', 'apply-hosts')

@@ -1,0 +1,45 @@
+# SPDX-FileCopyrightText: vdsm-hook-tlsciphers contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""
+The mark that a policy which was applied to a running VM leaves in the metadata
+of its live domain. It migrates with the VM and is in its saved image; nothing
+is written to a file of a host.
+"""
+
+from xml.sax import saxutils  # nosec B406 # it writes, and reads nothing
+
+from tlsciphers_domain import PENDING_NAMESPACE
+
+from vdsm_tlsciphers import UserError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import libvirt
+
+    # An option of the wrapper, and its 'KEY=VALUE'.
+    Pairs = list[tuple[str, str]]
+
+# libvirt writes it before the names of the elements.
+PREFIX = 'tlsciphers'
+
+
+def write(domain: 'libvirt.virDomain', settings: 'Pairs') -> None:
+    """
+    Mark a running domain with settings, in place of any mark; without settings
+    take the mark away. Raises UserError.
+    """
+    import libvirt
+    text = None
+    if settings:
+        text = '<policy>%s</policy>' % ''.join(
+            '<setting option=%s value=%s/>' % (
+                saxutils.quoteattr(option), saxutils.quoteattr(value))
+            for option, value in settings)
+    try:
+        domain.setMetadata(
+            libvirt.VIR_DOMAIN_METADATA_ELEMENT, text, PREFIX,
+            PENDING_NAMESPACE, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+    except libvirt.libvirtError as error:
+        raise UserError('%s: its metadata cannot be changed: %s' % (
+            domain.name(), error), 'run this again', 'apply-metadata')
