@@ -4,6 +4,7 @@
 # The names that the installed files hold instead of paths, for every folder.
 
 wrapper = $(libexecdir)/qemu-kvm-modified
+incoming = $(libexecdir)/vdsm-tlsciphers-incoming
 emulatordir = $(vdsmhooksdir)/qemu-kvm-wrapper
 
 substitute = $(SHELL) $(top_srcdir)/build-aux/substitute \
@@ -16,6 +17,7 @@ substitute = $(SHELL) $(top_srcdir)/build-aux/substitute \
 	WRAPPER=$(wrapper) \
 	EMULATOR=$(emulatordir)/qemu-kvm-modified \
 	HOOK=$(vdsmhooksdir)/before_vm_start/50_emulator \
+	INCOMING=$(incoming) \
 	LIBEXECDIR=$(libexecdir) \
 	PKGDATADIR=$(pkgdatadir) \
 	SELINUX_MODULE=$(datadir)/selinux/packages/tlsciphers.pp.bz2 \

@@ -11,10 +11,12 @@ keeps to the syntax of 2.6, as the hook does.
 from tlsciphers_host import EMULATOR, QEMU_KVM, WRAPPER
 from tlsciphers_values import (
     BEST_EFFORT,
+    KEYS,
     LETTERS_AND_DIGITS,
     PACKAGE,
     REQUIREMENT,
     Refused,
+    check_characters,
     printable,
 )
 
@@ -22,6 +24,7 @@ QEMU_NAMESPACE = 'http://libvirt.org/schemas/domain/qemu/1.0'
 XMLNS_NAMESPACE = 'http://www.w3.org/2000/xmlns/'
 # Of the mark for a policy that waits in the metadata of a running VM.
 PENDING_NAMESPACE = 'http://ovirt.org/vdsm-hook-tlsciphers/pending/1.0'
+APPLY_AGAIN = 'apply a policy again'
 # A CPU feature that no libvirt knows. The engine writes it for a VM whose
 # extra_cpu_flags has it: only where this package takes it out the VM starts.
 GUARD = 'vdsm-tls'
@@ -388,9 +391,54 @@ def read_pending(document):
     or resumes: a list of pairs of an option and its 'KEY=VALUE'.
     """
     return [(setting.getAttribute('option'), setting.getAttribute('value'))
-            for metadata in _children(document.documentElement, 'metadata')
-            for policy in _children(metadata, 'policy', PENDING_NAMESPACE)
-            for setting in _children(policy, 'setting', PENDING_NAMESPACE)]
+            for mark in marks(document)
+            for setting in _children(mark, 'setting', PENDING_NAMESPACE)]
+
+
+def marks(document):
+    """
+    Return the elements (list) in the metadata of a domain XML (Document) that
+    hold a policy which waits.
+    """
+    return [mark for metadata in _children(document.documentElement,
+                                           'metadata')
+            for mark in _children(metadata, 'policy', PENDING_NAMESPACE)]
+
+
+def check_pending(pending):
+    """
+    Refuse (Refused) a policy that waits, as read_pending() returns it, where
+    it is none that the command writes: a domain XML comes from elsewhere.
+    """
+    found = []
+    for option, setting in pending:
+        key, _, value = setting.partition('=')
+        if option not in (REQUIREMENT, BEST_EFFORT) or key not in KEYS or (
+                key in found):
+            raise Refused('mark: %s %s: unknown, or given twice' % (
+                printable(option), printable(key)), APPLY_AGAIN,
+                          'mark-malformed', prefix=PACKAGE)
+        check_characters(key, value)
+        found.append(key)
+    if not found:
+        raise Refused('mark: it has no settings', APPLY_AGAIN,
+                      'mark-malformed', prefix=PACKAGE)
+
+
+def with_pending(policy, pending):
+    """
+    Return a policy (list of pairs) with one that waits in place of its
+    settings for the same console: half of each would be none that anybody
+    chose.
+    """
+    displays = [is_of_vnc(pair) for pair in pending]
+    return sorted([pair for pair in policy if is_of_vnc(pair) not in displays]
+                  + pending, key=is_of_vnc)
+
+
+def is_of_vnc(pair):
+    """Tell whether a pair of an option and its 'KEY=VALUE' is for VNC."""
+    return pair[1].partition('=')[0] == 'priority'
 
 
 def _add_arguments(document, values):

@@ -14,6 +14,9 @@ data=@PKGDATADIR@
 wrapper=@WRAPPER@
 emulator=@EMULATOR@
 hook=@HOOK@
+incoming=@INCOMING@
+# Made by "vdsm-tlsciphers incoming --enable".
+link=/etc/libvirt/hooks/qemu.d/50-tlsciphers
 # Where %pre has put the files of a manual installation.
 kept=/etc/vdsm/tlsciphers-manual
 # EL7's libspice reads it, see report_spice_cnf.
@@ -68,7 +71,7 @@ install_module() {
         commit -i "$selinux_module"
     fi
     if enabled_here; then
-        restorecon -F "$wrapper" "$emulator" "$hook" ||
+        restorecon -F "$wrapper" "$emulator" "$hook" "$incoming" ||
             complain "restorecon cannot label the wrapper"
     fi
 }
@@ -117,7 +120,7 @@ report_spice_cnf() {
 # The VMs that run with a policy of ours: they go on, but nothing can start
 # them again from where they are.
 report_running() {
-    names=$(grep -l -s -e "-vdsm-tls" "$running"/*.xml | while read -r file; do
+    names=$(grep -l -s "arg value=.-vdsm-tls" "$running"/*.xml | while read -r file; do
         file=${file##*/}
         printf "%s" "${separator-}${file%.xml}"
         separator=", "
@@ -143,7 +146,7 @@ find_ciphers() {
 
 # Legacy oVirt Node forgets every file at a reboot that is not persisted.
 for_each_file() {
-    for file in "$hook" "$wrapper" "$emulator" "$data"/*.py \
+    for file in "$hook" "$wrapper" "$emulator" "$incoming" "$data"/*.py \
         "$data/scriptlet" "$selinux_module" "$kept"/*; do
         [ -e "$file" ] || continue
         "$1" "$file" || say "$1 $file has failed; run it again by hand"
@@ -162,6 +165,10 @@ case ${1-} in
     remove)
         report_running
         remove_module
+        # To libvirt a link to nowhere is nothing, but it would be ours.
+        if [ "$(readlink "$link")" = "$incoming" ]; then
+            rm -f "$link"
+        fi
         if command -v unpersist >/dev/null; then
             for_each_file unpersist
         fi

@@ -29,6 +29,7 @@ LONGEST_LINE = 2000
 COMMANDS = {
     'check': 'check values, or the properties of a VM, before they are used',
     'apply': 'give running VMs a policy without a shutdown',
+    'incoming': 'let arriving VMs have the policy that was applied',
     'status': 'show whether the policies of running VMs are effective',
     'scan': 'find out by handshakes what consoles accept',
     'report': 'write one HTML report of the scans of many hosts',

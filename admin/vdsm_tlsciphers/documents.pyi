@@ -241,7 +241,7 @@ class Status(Head):
 # apply
 
 Outcome: TypeAlias = Literal[
-    'applied', 'unchanged', 'removed', 'possible', 'refused']
+    'applied', 'unchanged', 'kept', 'removed', 'possible', 'refused']
 
 class AppliedVM(TypedDict):
     vm: str

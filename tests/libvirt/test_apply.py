@@ -15,7 +15,7 @@ import support
 import vencrypt
 
 if TYPE_CHECKING:
-    from conftest import VM, Host, RunHook, Start
+    from conftest import VM, RunHook, Start
 
 MODERN = {('TLSv1.3', suite) for suite in (
     'TLS_AES_128_GCM_SHA256', 'TLS_AES_256_GCM_SHA384',
@@ -114,24 +114,3 @@ def test_vm_that_was_started_with_a_policy_is_left_alone(
     assert vnc_accepts(vm) == MODERN
     apply('--remove', vm.name)
     assert vnc_accepts(vm) == before
-
-
-def test_console_without_encryption_is_refused(
-        start: Start, host_without_vnc_tls: Host) -> None:
-    vm = start(support.lab_domain('vnc'), host_without_vnc_tls)
-    assert vm.vnc_port
-
-
-def test_mark_is_shown_as_lost_after_suspend_and_resume(
-        vm: VM) -> None:
-    apply('--profile', 'modern', vm.name)
-    domain = vm.host.connection.lookupByName(vm.name)
-    domain.managedSave()
-    domain.create()
-    found = state(vm)
-    assert found['statement'] == 'different'
-    assert 'mark-lost' in {each['code'] for each in found['differences']}
-    assert ('priority', 'lost') in {(mark['key'], mark['state'])
-                                    for mark in found['marks']}
-    assert apply('--profile', 'modern', vm.name)['outcome'] == 'applied'
-    assert vnc_accepts(vm) == MODERN

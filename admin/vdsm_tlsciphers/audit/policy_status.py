@@ -333,15 +333,20 @@ class Description:
 
     def _add_marks(self) -> None:
         """Add what was applied to the VM while it runs, and its state."""
+        priorities = [value for value, _ in self._given.priorities.values()]
         for key, setting in self._domain.pending.items():
-            state: documents.MarkState = 'waiting'
-            if key == domains.LIVE_KEY:
-                state = LIVE if all(
-                    value == setting.value for value, _
-                    in self._given.priorities.values()) else 'lost'
+            is_live = key == domains.LIVE_KEY
+            display: documents.Display = VNC if is_live else SPICE
+            state: documents.MarkState = LIVE if is_live else 'waiting'
+            if set(priorities) != {setting.value} if is_live else (
+                    self._domain.marked_process != self._emulator.identity):
+                state = 'lost'
+                # That of VNC is found where the settings are compared.
+                if not is_live or not priorities:
+                    self._add(display, *self._explain(key, None, False))
             self.vm['marks'].append({
-                'display': VNC if key == domains.LIVE_KEY else SPICE,
-                'key': cut(key), 'value': cut(setting.value),
+                'display': display, 'key': cut(key),
+                'value': cut(setting.value),
                 'required': setting.required, 'state': state})
 
     def _explain(self, key: str, value: 'str | None', live: bool) -> (
@@ -586,7 +591,8 @@ class Description:
              remedy: str) -> None:
         text, remedy = cut(text), cut(remedy)
         severity = codes.SEVERITY[code]
-        if severity != 'low' and code != 'console-not-encrypted' and not (
+        if severity != 'low' and code not in (
+                'console-not-encrypted', 'mark-lost') and not (
                 self._domain.wanted
                 or self._domain.guard_requested) and not any(
                 setting.required

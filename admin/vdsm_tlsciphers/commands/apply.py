@@ -9,9 +9,17 @@ have. Properties in the engine remain what counts from the next start on.
 """
 
 import os
+import sys
 
 from vdsm_tlsciphers import FINDINGS, FINE, UserError
-from vdsm_tlsciphers.output import clean, head, note, paint, print_json
+from vdsm_tlsciphers.output import (
+    clean,
+    count,
+    head,
+    note,
+    paint,
+    print_json,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,11 +29,12 @@ if TYPE_CHECKING:
 
     from vdsm_tlsciphers import documents
     from vdsm_tlsciphers.host import domains
-    from vdsm_tlsciphers.live.change import Change
 
 EXAMPLES = """\
 Without --profile and NAME=VALUE the default of this host is applied.
 Connections that are open stay as they are.
+
+With --all, VMs that were started with a policy keep it, unless --replace.
 
 Exit status: 0 all is done; 1 a VM was refused, or its policy could not be
 proven and all is as it was; 2 the command failed.
@@ -34,10 +43,11 @@ Examples:
   vdsm-tlsciphers apply --profile modern --dry-run --all
   vdsm-tlsciphers apply --profile modern webserver1 webserver2
   vdsm-tlsciphers apply --require tlspriority=SECURE256 webserver1
+  vdsm-tlsciphers apply --again --all
   vdsm-tlsciphers apply --remove webserver1
 """
-COLOURS = {'applied': 'green', 'unchanged': 'green', 'removed': 'green',
-           'possible': 'yellow', 'refused': 'red'}
+COLOURS = {'applied': 'green', 'unchanged': 'green', 'kept': 'yellow',
+           'removed': 'green', 'possible': 'yellow', 'refused': 'red'}
 
 
 def add_arguments(parser: 'argparse.ArgumentParser') -> None:
@@ -57,6 +67,9 @@ def add_arguments(parser: 'argparse.ArgumentParser') -> None:
                         help='also VMs that were started with a policy')
     parser.add_argument('--remove', action='store_true',
                         help='take back what was applied')
+    parser.add_argument('--again', action='store_true',
+                        help='what was applied before, where a migration or '
+                        'resume has lost it')
     parser.add_argument('--dry-run', action='store_true',
                         help='only say what would be done')
     parser.add_argument('--json', action='store_true',
@@ -75,11 +88,22 @@ def run(options: 'argparse.Namespace') -> int:
     vms = choose(connection, names)
     document: documents.Applied = {
         **head('apply'), 'properties': properties, 'dry_run': options.dry_run,
-        'vms': [apply_to(vm, connection, properties, options) for vm in vms]}
+        'vms': []}
+    for vm in vms:
+        # What was done so far counts, whatever becomes of the rest.
+        result = apply_to(vm, connection, properties, options)
+        document['vms'].append(result)
+        if not options.json:
+            show(result)
+            sys.stdout.flush()
+        elif sys.stderr.isatty():
+            sys.stderr.write('%d of %d VMs: %s %s\n' % (
+                len(document['vms']), len(vms), result['vm'],
+                result['outcome']))
     if options.json:
         print_json(document)
     else:
-        show(document)
+        show_end(document)
     return FINDINGS if any(vm['outcome'] == 'refused'
                            for vm in document['vms']) else FINE
 
@@ -104,9 +128,9 @@ def split(options: 'argparse.Namespace') -> (
             properties[name] = value
     if options.profile is not None:
         properties['tlsprofile'] = options.profile
-    if properties and options.remove:
-        raise UserError('--remove with a policy', 'give one of them',
-                        'apply-and-remove')
+    if options.remove + options.again + bool(properties) > 1:
+        raise UserError('more than one of --remove, --again and a policy',
+                        'give one of them', 'apply-and-remove')
     if bool(names) == options.all:
         raise UserError('--all and VMs' if names else 'no VM', 'name VMs, or '
                         'give --all', 'apply-no-vm')
@@ -137,81 +161,97 @@ def apply_to(vm: 'domains.VM', connection: 'libvirt.virConnect',
         'live': None, 'waiting': {}, 'notes': [], 'problem': None,
         'code': None, 'remedy': None}
     try:
-        if options.remove:
-            wanted = change.Change(vm, connection, change.pairs_of(vm.pending))
-            result['outcome'] = remove(wanted, options.dry_run)
+        notes: list[UserError] = []
+        if options.remove or options.again:
+            settings = change.pairs_of(vm.pending)
+        elif options.all and vm.policy and not options.replace:
+            result['outcome'] = 'kept'
+            return result
         else:
             settings, notes = change.resolve(vm, properties, options.require)
-            wanted = change.Change(vm, connection, settings)
-            wanted.check(options.replace)
+        if not settings and (options.remove or options.again):
+            result['outcome'] = 'unchanged'
+            return result
+        wanted = change.Change(vm, connection, settings)
+        if options.remove:
+            result['outcome'] = 'possible'
+            if not options.dry_run:
+                wanted.remove()
+                result['outcome'] = 'removed'
+                write_down('%s: what was applied is removed' % vm.name)
+        elif wanted.is_done:
+            result['outcome'] = 'unchanged'
+        else:
+            wanted.check(options.replace or options.again)
             result['notes'] = [clean(str(each)) for each in
                                notes + wanted.notes()]
+            result['outcome'] = 'possible'
+            if not options.dry_run:
+                wanted.apply()
+                result['outcome'] = 'applied'
+                write_down('%s: applied: %s' % (vm.name, ' '.join(
+                    setting for _, setting in wanted.settings)))
+        if not options.remove:
             result['live'] = wanted.priority
             result['waiting'] = change.describe(wanted.waiting)
-            result['outcome'] = put(wanted, options.dry_run)
     except UserError as problem:
+        result['outcome'] = 'refused'
         result['problem'] = clean(problem.text)
         result['code'] = problem.code
         result['remedy'] = clean(problem.remedy)
     return result
 
 
-def put(wanted: 'Change', dry_run: bool) -> 'documents.Outcome':
-    if wanted.is_done:
-        return 'unchanged'
-    if dry_run:
-        return 'possible'
-    wanted.apply()
-    write_down('applied to %s: %s' % (wanted.vm.name, ' '.join(
-        setting for _, setting in wanted.settings)))
-    return 'applied'
-
-
-def remove(wanted: 'Change', dry_run: bool) -> 'documents.Outcome':
-    if not wanted.settings:
-        return 'unchanged'
-    if dry_run:
-        return 'possible'
-    wanted.remove()
-    write_down('removed from %s' % wanted.vm.name)
-    return 'removed'
-
-
 def write_down(text: str) -> None:
     """Write into the journal what was done, and who did it."""
     import syslog
+    syslog.openlog('vdsm-tlsciphers', syslog.LOG_PID, syslog.LOG_AUTHPRIV)
+    syslog.syslog(syslog.LOG_NOTICE, '%s (by %s)' % (
+        clean(text, 4096), who()))
+
+
+def who() -> str:
+    """Return who has logged in, and become root since then."""
+    import pwd
     try:
         with open('/proc/self/loginuid') as file:
-            user = file.read(20).strip()
-    except OSError:
-        user = ''
-    # The kernel's value for none.
-    by = '' if user in ('', '4294967295') else ' (login UID %s)' % user
-    syslog.openlog('vdsm-tlsciphers', syslog.LOG_PID, syslog.LOG_AUTHPRIV)
-    syslog.syslog(syslog.LOG_NOTICE, clean(text, 4096) + by)
+            number = int(file.read(20))
+        return pwd.getpwuid(number).pw_name
+    except (OSError, ValueError, KeyError, OverflowError):
+        return 'nobody who has logged in'  # A service, a container.
 
 
 # Text output
 
 
-def show(document: 'documents.Applied') -> None:
-    """Print a document of apply."""
-    if not document['vms']:
-        print('No VM runs on this host.')
-    for vm in document['vms']:
-        outcome = vm['outcome']
-        print('%s: %s' % (vm['vm'], paint(outcome, COLOURS[outcome])))
-        if vm['problem']:
-            print('  %s; %s [%s]' % (vm['problem'], vm['remedy'], vm['code']))
-            continue
-        if vm['live']:
-            print('  VNC    %s: new connections, until the VM moves or stops'
-                  % clean(vm['live']))
-        for key, setting in vm['waiting'].items():
-            print('  SPICE  %s=%s: waits for a migration, or for suspend and '
-                  'resume' % (key, clean(setting['value'])))
-        for each in vm['notes']:
-            print('  note   ' + each)
-    if any(vm['outcome'] == 'applied' for vm in document['vms']):
-        note('these VMs now need hosts with this package', 'for the next '
-             'start set their properties in the engine', 'apply-hosts')
+def show(vm: 'documents.AppliedVM') -> None:
+    """Print the result of a VM."""
+    outcome = vm['outcome']
+    print('%s: %s' % (vm['vm'], paint(outcome, COLOURS[outcome])))
+    if vm['problem']:
+        print('  %s; %s [%s]' % (vm['problem'], vm['remedy'], vm['code']))
+        return
+    if outcome == 'kept':
+        print('  it was started with a policy; --replace would change it')
+    if vm['live']:
+        print('  VNC    priority=%s: new connections, until the VM moves or '
+              'stops' % clean(vm['live']))
+    for key, setting in vm['waiting'].items():
+        print('  SPICE  %s=%s: waits for a migration, or for suspend and '
+              'resume' % (key, clean(setting['value'])))
+    for each in vm['notes']:
+        print('  note   ' + each)
+
+
+def show_end(document: 'documents.Applied') -> None:
+    """Print what all VMs have in common."""
+    outcomes = [vm['outcome'] for vm in document['vms']]
+    print('%s%s: %s' % (
+        '\n' if outcomes else '', count(len(outcomes), 'VM'),
+        ', '.join('%d %s' % (outcomes.count(outcome), outcome)
+                  for outcome in COLOURS if outcome in outcomes) or 'none'))
+    if 'applied' in outcomes:
+        note('open connections stay as they are. These VMs need hosts with '
+             'this package from their next migration on', 'enable "incoming" '
+             'there; for the next start set their properties in the engine',
+             'apply-hosts')

@@ -294,7 +294,7 @@ def _not_covered(vms: 'list[Assessed]') -> 'list[documents.EngineFinding]':
     for vm, described in vms:
         uncovered = sorted(display.upper() for display
                            in vm.engine_vm.displays if not vm.covers(display))
-        if vm.policy and uncovered:
+        if vm.requested and uncovered:
             found.append(('policy requested that has nothing for the %s '
                           'console' % ' and '.join(uncovered),
                           'set tlsprofile, which is for both', described))

@@ -42,7 +42,8 @@ def check_host() -> 'list[Finding]':
             program_checks.wrapper, program_checks.openssl,
             program_checks.gnutls, setting_checks.profiles,
             setting_checks.host_default, setting_checks.encryption,
-            setting_checks.capabilities, setting_checks.running_vms,
+            setting_checks.capabilities, setting_checks.incoming,
+            setting_checks.running_vms,
             package_checks.leftovers):
         found = tried(function.__name__.replace('_', ' '), function)
         findings.extend(found if isinstance(found, list) else [found])

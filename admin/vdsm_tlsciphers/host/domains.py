@@ -11,6 +11,7 @@ from xml.parsers import expat
 
 import tlsciphers_config
 import tlsciphers_domain
+import tlsciphers_monitor
 import tlsciphers_values
 
 from vdsm_tlsciphers import UserError, files
@@ -20,21 +21,17 @@ from vdsm_tlsciphers.output import clean
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any, NamedTuple
+    from typing import NamedTuple
 
     import libvirt
 
     from vdsm_tlsciphers import documents
 
-URI = 'qemu:///system'
 OVIRT_VM = 'http://ovirt.org/vm/1.0'
 # The engine's own property, which may hold the guard, and the first cluster
 # level for which it writes CPU features from it.
 FLAGS = 'extra_cpu_flags'
 GUARD_LEVEL = (4, 6)
-# Where vdsm keeps the password of its libvirt user.
-VDSM_USER = 'vdsm@ovirt'
-VDSM_PASSWORD = '/etc/pki/vdsm/keys/libvirt_password'  # nosec B105 # path
 LOG = '/var/log/libvirt/qemu/%s.log'
 # The key of a policy that QEMU can change while it runs.
 LIVE_KEY = 'priority'
@@ -80,6 +77,7 @@ class VM:
     there is no metadata of oVirt), cluster_level (tuple of int, or None),
     policy ({key of tlsciphers_values.KEYS: Setting}: that of its start),
     pending (the same: one that was applied while it runs, see live/),
+    marked_process (str: the qemu_process.identity() that it was applied to),
     of_file (bool: its host is unknown), runs (bool).
     """
 
@@ -125,6 +123,9 @@ class VM:
             self.document))
         self.pending = settings_of(tlsciphers_domain.read_pending(
             self.document))
+        self.marked_process = next((
+            mark.getAttribute('process')
+            for mark in tlsciphers_domain.marks(self.document)), '')
 
     @property
     def emulator(self) -> str:
@@ -466,28 +467,13 @@ def connect(writable: bool = False) -> 'libvirt.virConnect':
     libvirt.registerErrorHandler(lambda *_: None, None)
     try:
         if not writable:
-            return libvirt.openReadOnly(URI)
-        return libvirt.openAuth(URI, [
-            [libvirt.VIR_CRED_AUTHNAME, libvirt.VIR_CRED_PASSPHRASE],
-            _answer, None], 0)
+            return libvirt.openReadOnly(tlsciphers_monitor.URI)
+        connection: libvirt.virConnect = tlsciphers_monitor.connect()
+        return connection
     except libvirt.libvirtError as error:
         raise UserError('cannot connect to libvirt: %s' % error,
                         'run this as root on a host where libvirt runs',
                         'libvirt-unavailable')
-
-
-def _answer(credentials: 'list[list[Any]]', _: object) -> int:
-    import libvirt
-    for credential in credentials:
-        if credential[0] == libvirt.VIR_CRED_AUTHNAME:
-            credential[4] = VDSM_USER
-        else:
-            try:
-                with open(VDSM_PASSWORD) as password:
-                    credential[4] = password.read().rstrip('\n')
-            except OSError:
-                return -1
-    return 0
 
 
 def running(connection: 'libvirt.virConnect') -> 'list[VM]':

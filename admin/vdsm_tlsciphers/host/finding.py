@@ -30,6 +30,7 @@ PACKAGE = 'vdsm-hook-tlsciphers'
 REINSTALL = 'dnf reinstall ' + PACKAGE
 FIX = 'vdsm-tlsciphers doctor --fix'
 HOOK = '@HOOK@'
+INCOMING = '@INCOMING@'
 PKGDATADIR = '@PKGDATADIR@'
 SCRIPTLET = PKGDATADIR + '/scriptlet'
 # Codes of messages that are treated in their own way.

@@ -14,6 +14,7 @@ from vdsm_tlsciphers.host.finding import (
     FAILED,
     FIX,
     HOOK,
+    INCOMING,
     PACKAGE,
     PKGDATADIR,
     REINSTALL,
@@ -116,7 +117,7 @@ def labelled_files() -> 'list[str]':
     Return the files of the package (list of str) whose labels matter: those
     that vdsm and QEMU's user execute or read.
     """
-    found = [path for path in (WRAPPER, EMULATOR, HOOK)
+    found = [path for path in (WRAPPER, EMULATOR, HOOK, INCOMING)
              if os.path.lexists(path)]
     for folder, folders, names in os.walk(PKGDATADIR):
         found += [os.path.join(folder, name) for name in sorted(names)]

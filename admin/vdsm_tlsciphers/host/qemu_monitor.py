@@ -3,10 +3,11 @@
 
 """Queries running QEMUs through libvirt, in parallel, with one deadline."""
 
-import json
 import queue
 import threading
 import time
+
+import tlsciphers_monitor
 
 from vdsm_tlsciphers import UserError
 from vdsm_tlsciphers.host import domains
@@ -94,10 +95,7 @@ def ask(connection: 'libvirt.virConnect', uuid: str, command: str,
     Return what a command of QMP returns, or the UserError that QEMU reports.
     Raises what libvirt does.
     """
-    import libvirt_qemu
-    answer = json.loads(libvirt_qemu.qemuMonitorCommand(
-        connection.lookupByUUIDString(uuid), json.dumps({
-            'execute': command, 'arguments': arguments}), 0))
+    answer = tlsciphers_monitor.ask(connection, uuid, command, arguments)
     if 'error' in answer:
         return UserError(str(answer['error'].get('desc')), '',
                          'no-qemu-answer')

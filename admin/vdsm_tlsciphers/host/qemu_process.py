@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     Parameters = list[tuple[str, str]]
 
 AGAIN = 'if the VM is just starting or ending, run this again'
+BOOT_ID = '/proc/sys/kernel/random/boot_id'
 PID_FILE = '/run/libvirt/qemu/%s.pid'
 # More than a VM with hundreds of devices has.
 LONGEST = 4 << 20
@@ -135,6 +136,21 @@ class Emulator:
         found = [name for name, value, _ in self.options
                  if name in MONITORS or (value or '').startswith('mon:')]
         return len(found) > 1
+
+    @property
+    def identity(self) -> str:
+        """
+        What no other process has, on any host: the boot of this one, its pid
+        and start time. '' where it has ended.
+        """
+        try:
+            # The 22nd field; the name of the program may have blanks.
+            started = read(self.pid, 'stat').rpartition(b') ')[2].split()[19]
+            with open(BOOT_ID) as boot:
+                return '%s %d %d' % (boot.read(60).strip(), self.pid,
+                                     int(started))
+        except (UserError, OSError, ValueError, IndexError):
+            return ''
 
     @property
     def is_stopped(self) -> bool:

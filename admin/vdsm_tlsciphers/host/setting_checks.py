@@ -199,6 +199,25 @@ def capabilities() -> Finding:
     return ok(check, 'libvirt\'s capability cache is current')
 
 
+def incoming() -> 'Finding | list[Finding]':
+    """Report whether a mark becomes a policy where its VM arrives."""
+    check = 'incoming'
+    from vdsm_tlsciphers.live import arrival
+    try:
+        enabled = arrival.is_enabled()
+        if not enabled:
+            return ok(check, 'off: where VMs arrive with a policy that was '
+                      'applied, it gets lost ("vdsm-tlsciphers incoming")')
+        arrival.test()
+        notes = arrival.notes()
+    except UserError as problem:
+        return Finding(check, FAILED, problem.text, problem.remedy,
+                       problem.code)
+    return [Finding(check, WARNING, note.text, note.remedy, note.code)
+            for note in notes] or ok(
+                check, 'on: a mark becomes a policy where its VM arrives')
+
+
 def running_vms() -> 'Finding | list[Finding]':
     """Report running VMs that would be refused at their next start."""
     check = RUNNING_VMS

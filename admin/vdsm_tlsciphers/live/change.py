@@ -50,6 +50,8 @@ class Change:
         self.settings = settings
         self._connection = connection
         self.running = consoles.RunningVM(vm, listeners.Listeners())
+        if self.running.consoles is None:
+            raise self.running.problem or consoles.MALFORMED
 
     @property
     def priority(self) -> 'str | None':
@@ -66,10 +68,25 @@ class Change:
 
     @property
     def is_done(self) -> bool:
-        """Whether the VM has the very same mark and values already."""
-        return (self.vm.pending == domains.settings_of(self.settings)
-                and all(value == self.priority
-                        for value in self._values().values()))
+        """
+        Whether nothing is to be done: the running QEMU has it and the VM has
+        the mark for later, or all of it is the policy of its start.
+        """
+        wanted = domains.settings_of(self.settings)
+        values = set(self._values().values()) if self.priority else set()
+        if self.vm.pending:
+            return (self.vm.pending == wanted and values <= {self.priority}
+                    and self.vm.marked_process == self._process)
+        return values <= {self.priority} and all(
+            key in self.vm.policy
+            and self.vm.policy[key].value == setting.value
+            and self.vm.policy[key].required >= setting.required
+            for key, setting in wanted.items())
+
+    @property
+    def _process(self) -> str:
+        assert self.running.emulator  # nosec B101 # for mypy
+        return self.running.emulator.identity
 
     def _values(self) -> 'dict[str, str | None]':
         """
@@ -93,20 +110,22 @@ class Change:
                 self._connection, self.vm.uuid, command,
                 {'path': '/objects/' + name, 'property': 'priority',
                  **arguments})
-        except libvirt.libvirtError as error:
+        except (libvirt.libvirtError, ValueError) as error:
             raise UserError('QEMU cannot be asked: %s' % error,
                             'run this again', 'no-qemu-answer')
         if isinstance(answer, UserError):
             raise answer
         return answer
 
+    def _set(self, values: 'dict[str, str]') -> None:
+        for name, value in values.items():
+            self._ask('qom-set', name, value=value)
+
     def check(self, replace: bool) -> None:
         """
         Raise UserError where the policy cannot be applied to this VM; replace
         (bool) is whether it may outrank the policy of its start.
         """
-        if self.running.consoles is None:
-            raise self.running.problem or consoles.MALFORMED
         if self.vm.policy and not replace:
             raise UserError(
                 'it was started with a policy', 'change its properties, or '
@@ -139,11 +158,46 @@ class Change:
             found.append(UserError(
                 'its SPICE port without TLS stays open', 'only --require '
                 'closes it when the VM moves', 'spice-plaintext'))
-        if not self.vm.wanted:
+        uncovered = [display.upper() for display in ('spice', 'vnc')
+                     if any((console.display == 'spice') == (
+                         display == 'spice') for console in (
+                             self.running.consoles.consoles
+                             if self.running.consoles else ()))
+                     and not any(tlsciphers_domain.is_of_vnc(pair) == (
+                         display == 'vnc') for pair in self.settings)]
+        if uncovered:
             found.append(UserError(
-                'its next start brings no policy: it has no property',
-                'set tlsprofile in the engine as well', 'apply-next-start'))
-        return found
+                'its %s console is not covered' % uncovered[0],
+                'give --profile, or a setting for it',
+                'console-not-covered'))
+        return found + self._at_next_start()
+
+    def _at_next_start(self) -> 'list[UserError]':
+        """
+        Return how the policy of the VM's next start differs: the properties
+        are those of its last one.
+        """
+        remedy = 'set its properties in the engine as well'
+        if not self.vm.wanted:
+            return [UserError('its next start brings no policy: it has no '
+                              'property', remedy, 'apply-next-start')]
+        try:
+            settings, _ = tlsciphers.resolve(self.vm.properties,
+                                             self.vm.displays)
+        except tlsciphers_values.Refused as refusal:
+            return [UserError('its next start would be refused: %s' % refusal,
+                              remedy, 'apply-next-start')]
+        at_start = dict(setting.split('=', 1) for _, setting in settings)
+        now = {**{key: setting.value
+                  for key, setting in self.vm.policy.items()},
+               **dict(setting.split('=', 1) for _, setting in self.settings)}
+        other = sorted(key for key in set(now) | set(at_start)
+                       if now.get(key) != at_start.get(key))
+        return [UserError('its properties are for another policy, which its '
+                          'next start brings: %s differ%s' % (
+                              ', '.join(other), 's' if len(other) == 1
+                              else ''), remedy, 'apply-next-start')
+                ] if other else []
 
     def _vnc(self) -> 'list[consoles.Console]':
         assert self.running.consoles  # nosec B101 # for mypy
@@ -157,36 +211,40 @@ class Change:
         """
         old = self._values() if self.priority else {}
         marked = tlsciphers_domain.read_pending(self.vm.document)
-        domain = self._connection.lookupByUUIDString(self.vm.uuid)
-        mark.write(domain, self.settings)
+        self._mark(self.settings, self._process)
         try:
-            for name in old:
-                self._ask('qom-set', name, value=self.priority or '')
+            self._set(dict.fromkeys(old, self.priority or ''))
             self._prove(self.priority)
         except BaseException:
-            for name, value in old.items():
-                self._ask('qom-set', name, value=value or default_priority())
-            mark.write(domain, marked)
+            try:
+                # Never an empty one: it would reject every client.
+                self._set({name: value or default_priority()
+                           for name, value in old.items()})
+            finally:
+                self._mark(marked, self.vm.marked_process)
             raise
+
+    def _mark(self, settings: 'Pairs', process: str) -> None:
+        mark.write(self._connection, self.vm.uuid, settings, process)
 
     def remove(self) -> None:
         """
-        Take the mark away, and give VNC back what this QEMU has by default,
-        proven by a handshake. Raises UserError; then all is as it was.
+        Take the mark away, and give VNC back what it had at its start, proven
+        by handshakes. Raises UserError; then all is as it was.
         """
-        settings = domains.settings_of(self.settings)
-        old = self._values() if domains.LIVE_KEY in settings else {}
-        domain = self._connection.lookupByUUIDString(self.vm.uuid)
-        at_start = self.vm.policy.get(domains.LIVE_KEY)
-        value = at_start.value if at_start else default_priority()
+        assert self.running.emulator  # nosec B101 # for mypy
+        old = self._values() if self.priority else {}
+        at_start = {name: self.running.emulator.priorities.get(name)
+                    for name in old}
         try:
-            for name in old:
-                self._ask('qom-set', name, value=value)
-            self._prove(value if old else None, exactly=at_start is not None)
-            mark.write(domain, [])
+            self._set({name: value or default_priority()
+                       for name, value in at_start.items()})
+            for value in set(at_start.values()):
+                self._prove(value or default_priority(), value is not None)
+            self._mark([], '')
         except BaseException:
-            for name, before in old.items():
-                self._ask('qom-set', name, value=before or value)
+            self._set({name: value or default_priority()
+                       for name, value in old.items()})
             raise
 
     def _prove(self, priority: 'str | None', exactly: bool = True) -> None:
@@ -236,15 +294,20 @@ def resolve(vm: domains.VM, properties: 'dict[str, str]',
             required: bool) -> 'tuple[Pairs, list[UserError]]':
     """
     Return the settings for a VM's consoles that properties stand for, as the
-    hook has them, and notes. Raises UserError.
+    hook has them, and notes. What takes the place of a requirement is one.
+    Raises UserError.
     """
     try:
         settings, notes = tlsciphers.resolve(properties, vm.displays)
     except tlsciphers_values.Refused as refusal:
         raise UserError.of(refusal)
-    option = REQUIREMENT if required else BEST_EFFORT
-    return [(option, setting) for _, setting in settings], [
-        UserError.of(note) for note in notes if note.code != 'policy-set']
+    are_required = {key == domains.LIVE_KEY
+                    for key, setting in vm.policy.items() if setting.required}
+    return [(REQUIREMENT if required or tlsciphers_domain.is_of_vnc(pair)
+             in are_required else BEST_EFFORT, pair[1])
+            for pair in settings], [
+        UserError.of(note) for note in notes
+        if note.code not in ('policy-set', 'console-not-covered')]
 
 
 def describe(settings: 'dict[str, Setting]') -> 'documents.Policy':

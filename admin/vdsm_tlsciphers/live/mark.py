@@ -24,22 +24,30 @@ if TYPE_CHECKING:
 PREFIX = 'tlsciphers'
 
 
-def write(domain: 'libvirt.virDomain', settings: 'Pairs') -> None:
+def write(connection: 'libvirt.virConnect', uuid: str, settings: 'Pairs',
+          process: str) -> None:
     """
-    Mark a running domain with settings, in place of any mark; without settings
-    take the mark away. Raises UserError.
+    Mark the running VM of a UUID with settings, in place of any mark; without
+    settings take the mark away. process is the qemu_process.identity() that
+    they were applied to: in another one VNC does not have them any more.
+    Raises UserError.
     """
     import libvirt
     text = None
     if settings:
-        text = '<policy>%s</policy>' % ''.join(
-            '<setting option=%s value=%s/>' % (
-                saxutils.quoteattr(option), saxutils.quoteattr(value))
-            for option, value in settings)
+        text = '<policy process=%s>%s</policy>' % (
+            saxutils.quoteattr(process), ''.join(
+                '<setting option=%s value=%s/>' % (
+                    saxutils.quoteattr(option), saxutils.quoteattr(value))
+                for option, value in settings))
     try:
-        domain.setMetadata(
+        connection.lookupByUUIDString(uuid).setMetadata(
             libvirt.VIR_DOMAIN_METADATA_ELEMENT, text, PREFIX,
             PENDING_NAMESPACE, libvirt.VIR_DOMAIN_AFFECT_LIVE)
     except libvirt.libvirtError as error:
-        raise UserError('%s: its metadata cannot be changed: %s' % (
-            domain.name(), error), 'run this again', 'apply-metadata')
+        if text is None and error.get_error_code() == (
+                libvirt.VIR_ERR_NO_DOMAIN_METADATA):
+            return
+        raise UserError('its metadata cannot be changed: %s' % error,
+                        'if it just ended or migrates, run this again',
+                        'apply-metadata')
