@@ -206,6 +206,7 @@ class Installation:
             'WRAPPER': self.wrapper, 'EMULATOR': self.emulator,
             'PKGDATADIR': self.module.parent, 'VDSM_RUN_DIR': self.run_dir,
             'VERSION': version(), 'HOOK': self.hook, 'LIBEXECDIR': libexec,
+            'INCOMING': libexec / 'vdsm-tlsciphers-incoming',
             'SELINUX_MODULE':
                 root / 'share/selinux/packages/tlsciphers.pp.bz2'}
         self._make('hooks/before_vm_start.py', self.hook)
