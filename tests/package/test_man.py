@@ -19,6 +19,7 @@ PAGES = ('tlsciphers_selinux.8', 'vdsm-tlsciphers.8', 'vdsm-tlsciphers.conf.5')
 # What a host has by others, or its administrator. That hook and wrapper use
 # it is shown by the tests on VMs.
 OTHERS = {
+    '/etc/libvirt/hooks/qemu.d/50-tlsciphers',
     '/etc/libvirt/qemu.conf', '/etc/pki/tls/openssl.cnf',
     '/etc/pki/vdsm/keys/libvirt_password',
     '/etc/selinux/config', '/etc/ssl/openssl.cnf', '/etc/vdsm/tlsciphers.conf',
