@@ -13,6 +13,10 @@ _vdsm_tlsciphers_profiles() {
     sed -n 's/^\[profile \(.*\)\]/\1/p' @HOST_DEFAULT@ 2>/dev/null
 }
 
+_vdsm_tlsciphers_properties() {
+    printf '%s=\n' tlsciphers tlsprotocols tlsgroups tlspriority tlsprofile
+}
+
 # Keep those of the lines on standard input that begin as the current word.
 # They may come from elsewhere, and must not become a command: %q.
 _vdsm_tlsciphers_offer() {
@@ -78,9 +82,17 @@ _vdsm_tlsciphers() {
             ;;
         check)
             _vdsm_tlsciphers_offer "$current" < <(
-                printf '%s=\n' tlsciphers tlsprotocols tlsgroups tlspriority \
-                    tlsprofile extra_cpu_flags)
+                _vdsm_tlsciphers_properties
+                printf 'extra_cpu_flags=\n')
             compopt -o nospace 2>/dev/null
+            ;;
+        apply)
+            _vdsm_tlsciphers_offer "$current" < <(
+                _vdsm_tlsciphers_properties
+                _vdsm_tlsciphers_vms)
+            if [[ ${COMPREPLY[0]-} == *= ]]; then
+                compopt -o nospace 2>/dev/null
+            fi
             ;;
         scan | status)
             _vdsm_tlsciphers_offer "$current" < <(_vdsm_tlsciphers_vms)

@@ -53,6 +53,11 @@ case "$previous $value" in
                 compadd -S = -- tlsciphers tlsprotocols tlsgroups \
                     tlspriority tlsprofile extra_cpu_flags
                 ;;
+            (apply)
+                compadd -S = -- tlsciphers tlsprotocols tlsgroups \
+                    tlspriority tlsprofile
+                compadd -a vms
+                ;;
             (scan | status)
                 compadd -a vms
                 ;;

@@ -52,6 +52,8 @@ def test_profiles_are_offered(complete: Complete,
     profiles = {*support.run_file(installation.module)['PROFILES'], 'none'}
     assert complete('vdsm-tlsciphers check tlsprofile=') == profiles
     assert complete('vdsm-tlsciphers check tlsprofile=mo') == {'modern'}
+    assert complete('vdsm-tlsciphers apply tlsprofile=mo') == {'modern'}
+    assert complete('vdsm-tlsciphers apply --profile ') == profiles
     installation.host_default.parent.mkdir(parents=True, exist_ok=True)
     installation.host_default.write_text('[profile site-2026]\n')
     try:
@@ -67,6 +69,9 @@ def test_properties_are_offered(complete: Complete,
         'PROPERTIES']
     assert {word.rstrip('=') for word in complete('vdsm-tlsciphers check ')
             } == {*properties, 'extra_cpu_flags'}
+    # There are VMs beside them.
+    assert {word.rstrip('=') for word in complete('vdsm-tlsciphers apply tls')
+            } == set(properties)
 
 
 def test_files_are_offered(complete: Complete, tmp_path: pathlib.Path) -> None:

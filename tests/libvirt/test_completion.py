@@ -25,7 +25,8 @@ def complete(request: pytest.FixtureRequest,
 
 
 @pytest.mark.parametrize('line', [
-    'vdsm-tlsciphers scan ', 'vdsm-tlsciphers status la'])
+    'vdsm-tlsciphers scan ', 'vdsm-tlsciphers status la',
+    'vdsm-tlsciphers apply la'])
 def test_vms_of_the_host_are_offered(
         start: Start, complete: Callable[[str], set[str]], line: str) -> None:
     start(support.lab_domain('spice', name='lab'))
