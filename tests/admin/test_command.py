@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from conftest import Command
 
 RunCopy = Callable[..., tuple[int, str]]
-COMMANDS = ('check', 'status', 'scan', 'report', 'doctor', 'engine-line')
+COMMANDS = ('check', 'apply', 'incoming', 'status', 'scan', 'report', 'doctor',
+            'engine-line')
 
 
 def test_version_is_that_of_the_package(command: Command) -> None:
