@@ -55,6 +55,17 @@ ON_A_HOST = {
     'vdsm-tlsciphers scan --before before.json --html after.html': {0},
     'vdsm-tlsciphers report --html report.html scans/': {0},
     'vdsm-tlsciphers engine-line --cver 4.6 4.7': {0},
+    # On a VM that was started without a policy.
+    'vdsm-tlsciphers apply --profile intermediate --dry-run webserver1': {0},
+    'vdsm-tlsciphers apply --profile intermediate --require webserver1': {0},
+    'vdsm-tlsciphers apply --profile intermediate --dry-run --all': {0},
+    'vdsm-tlsciphers apply --profile intermediate --require --all': {0},
+    'vdsm-tlsciphers apply --again --all': {0},
+    'vdsm-tlsciphers apply --remove webserver1': {0},
+    'vdsm-tlsciphers status webserver1': {0},
+    'vdsm-tlsciphers incoming --enable': {0},
+    'vdsm-tlsciphers incoming --test': {0},
+    'vdsm-tlsciphers incoming --disable': {0},
 }
 
 # What runs the others: a test, or a script of the project.
@@ -235,6 +246,8 @@ NEEDS = {
     'install -m 0644 RPM-GPG-KEY-vdsm-hook-tlsciphers /etc/ovirt-engine/'
     'ansible/': 'an engine',
     'dnf reinstall vdsm-hook-tlsciphers': 'a repository',
+    'journalctl -t vdsm-tlsciphers': 'a journal',
+    'grep vdsm-hook-tlsciphers: /var/log/vdsm/vdsm.log': 'vdsm',
     'mount -o remount,ro /': 'a legacy oVirt Node',
     'git tag vVERSION': 'a release',
 }

@@ -26,14 +26,16 @@ TypeIn = Callable[[str], subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def type_in(start: Start, run_hook: RunHook,
-            tmp_path: pathlib.Path) -> Iterator[TypeIn]:
+def type_in(start: Start, run_hook: RunHook, tmp_path: pathlib.Path,
+            line: str) -> Iterator[TypeIn]:
     """
-    A function that types a command on a host with a VM of tlsprofile=modern,
-    in a folder with what the commands need; returns the process.
+    A function that types a command on a host with a VM of tlsprofile=modern
+    (for apply: without a policy), in a folder with what the commands need;
+    returns the process.
     """
-    vm = start(run_hook(support.lab_domain('spice', 'vnc', name='webserver1'),
-                        tlsprofile='modern'))
+    xml = support.lab_domain('spice', 'vnc', name='webserver1')
+    vm = start(xml if line.startswith('vdsm-tlsciphers apply ')
+               else run_hook(xml, tlsprofile='modern'))
     # vdsm has brought this one.
     HOST_DEFAULT.parent.mkdir(exist_ok=True)
     (tmp_path / 'tlsciphers.conf').write_text(
@@ -78,6 +80,8 @@ def test_example_of_the_command_works_on_a_host(
         if needed[1:] in line or 'scans/' in line:
             assert type_in('vdsm-tlsciphers scan --json %s' % needed
                            ).returncode in (0, 1)
+    if line.endswith('incoming --test'):
+        type_in('vdsm-tlsciphers incoming --enable')
     process = type_in(line)
     assert process.returncode in documents.ON_A_HOST[line], (
         process.stdout + process.stderr)
