@@ -252,6 +252,10 @@ class Description:
                             IN_FORCE if vm.requested else NONE)
         self.vm['statement'] = self._statement()
 
+    @property
+    def _apply_again(self) -> str:
+        return 'run "vdsm-tlsciphers apply --again %s"' % self._domain.name
+
     def _statement(self) -> 'documents.Statement':
         if self.vm['state'] != IN_FORCE:
             return 'different' if self.vm['state'] == DIFFERENCE else 'none'
@@ -358,7 +362,7 @@ class Description:
         if key in self._domain.pending:
             return ('mark-lost', '%s: applied while the VM ran, and lost: it '
                     'was migrated or resumed since then' % key,
-                    'run "vdsm-tlsciphers apply" again')
+                    self._apply_again)
         if live:
             return ('live-value', '%s: changed in the running QEMU '
                     'to %s, which the VM does not request; a restart, '
@@ -426,8 +430,10 @@ class Description:
                       '%s: accepted outside the policy: %s%s' % (
                           console.place, ', '.join(proof.accepted[:3]),
                           ', ...' if len(proof.accepted) > 3 else ''),
-                      RESTART + '; "vdsm-tlsciphers scan" shows all that it '
-                      'accepts')
+                      (self._apply_again if display == VNC
+                       and domains.LIVE_KEY in self._domain.pending
+                       else RESTART) + '; "vdsm-tlsciphers scan" shows all '
+                      'that it accepts')
         elif proof and proof.effective is False:
             self._add(display, 'policy-unusable',
                       '%s: rejects all that the policy permits: no client can '
