@@ -34,7 +34,8 @@ EXAMPLES = """\
 Without --profile and NAME=VALUE the default of this host is applied.
 Connections that are open stay as they are.
 
-With --all, VMs that were started with a policy keep it, unless --replace.
+With --all, VMs that have a policy from their start or their last arrival keep
+it, unless --replace. What is applied replaces all that was applied before.
 
 Exit status: 0 all is done; 1 a VM was refused, or its policy could not be
 proven and all is as it was; 2 the command failed.
@@ -64,7 +65,7 @@ def add_arguments(parser: 'argparse.ArgumentParser') -> None:
                         help='a requirement: where it cannot be enforced the '
                         'VM does not arrive (default: best effort)')
     parser.add_argument('--replace', action='store_true',
-                        help='also VMs that were started with a policy')
+                        help='also VMs that have a policy of their own')
     parser.add_argument('--remove', action='store_true',
                         help='take back what was applied')
     parser.add_argument('--again', action='store_true',
@@ -232,7 +233,8 @@ def show(vm: 'documents.AppliedVM') -> None:
         print('  %s; %s [%s]' % (vm['problem'], vm['remedy'], vm['code']))
         return
     if outcome == 'kept':
-        print('  it was started with a policy; --replace would change it')
+        print('  it has a policy already, from its start or its last arrival; '
+              '--replace would change it')
     if vm['live']:
         print('  VNC    priority=%s: new connections, until the VM moves or '
               'stops' % clean(vm['live']))

@@ -128,8 +128,9 @@ class Change:
         """
         if self.vm.policy and not replace:
             raise UserError(
-                'it was started with a policy', 'change its properties, or '
-                'give --replace', 'apply-has-policy')
+                'it has a policy already, from its start or its last arrival',
+                'change its properties, or give --replace',
+                'apply-has-policy')
         vnc = self._vnc()
         if self.priority and not vnc:
             # It says nothing of consoles that are not there.
