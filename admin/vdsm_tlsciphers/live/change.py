@@ -178,24 +178,25 @@ class Change:
         Return how the policy of the VM's next start differs: the properties
         are those of its last one.
         """
-        remedy = 'set its properties in the engine as well'
+        remedy = 'set its properties in the engine, if that is not done'
         if not self.vm.wanted:
-            return [UserError('its next start brings no policy: it has no '
-                              'property', remedy, 'apply-next-start')]
+            return [UserError('the properties of its last start bring no '
+                              'policy', remedy, 'apply-next-start')]
         try:
             settings, _ = tlsciphers.resolve(self.vm.properties,
                                              self.vm.displays)
         except tlsciphers_values.Refused as refusal:
-            return [UserError('its next start would be refused: %s' % refusal,
-                              remedy, 'apply-next-start')]
+            return [UserError('the properties of its last start would be '
+                              'refused now: %s' % refusal, remedy,
+                              'apply-next-start')]
         at_start = dict(setting.split('=', 1) for _, setting in settings)
         now = {**{key: setting.value
                   for key, setting in self.vm.policy.items()},
                **dict(setting.split('=', 1) for _, setting in self.settings)}
         other = sorted(key for key in set(now) | set(at_start)
                        if now.get(key) != at_start.get(key))
-        return [UserError('its properties are for another policy, which its '
-                          'next start brings: %s differ%s' % (
+        return [UserError('the properties of its last start are for another '
+                          'policy: %s differ%s' % (
                               ', '.join(other), 's' if len(other) == 1
                               else ''), remedy, 'apply-next-start')
                 ] if other else []
