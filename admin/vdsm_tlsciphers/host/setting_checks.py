@@ -207,7 +207,8 @@ def incoming() -> 'Finding | list[Finding]':
         enabled = arrival.is_enabled()
         if not enabled:
             return ok(check, 'off: where VMs arrive with a policy that was '
-                      'applied, it gets lost ("vdsm-tlsciphers incoming")')
+                      'applied, SPICE does not have it ("vdsm-tlsciphers '
+                      'incoming")')
         arrival.test()
         notes = arrival.notes()
     except UserError as problem:
