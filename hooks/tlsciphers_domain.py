@@ -429,9 +429,13 @@ def with_pending(policy, pending):
     """
     Return a policy (list of pairs) with one that waits in place of its
     settings for the same console: half of each would be none that anybody
-    chose.
+    chose. What takes the place of a requirement is one.
     """
     displays = [is_of_vnc(pair) for pair in pending]
+    required = [is_of_vnc(pair) for pair in policy if pair[0] == REQUIREMENT]
+    pending = [(REQUIREMENT, setting) if is_of_vnc((option, setting))
+               in required else (option, setting)
+               for option, setting in pending]
     return sorted([pair for pair in policy if is_of_vnc(pair) not in displays]
                   + pending, key=is_of_vnc)
 

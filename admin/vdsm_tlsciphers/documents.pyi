@@ -164,8 +164,10 @@ Display: TypeAlias = Literal['spice', 'vnc']
 ConsoleDisplay: TypeAlias = Literal['spice', 'vnc', 'websocket']
 VMState: TypeAlias = Literal['in force', 'difference', 'none', 'unknown']
 Statement: TypeAlias = Literal[
-    'effective', 'live', 'configured', 'different', 'none', 'unknown']
+    'effective', 'live', 'waiting', 'configured', 'different', 'none',
+    'unknown']
 LiveState: TypeAlias = Literal['live']
+WaitingState: TypeAlias = Literal['waiting']
 MarkState: TypeAlias = Literal['live', 'waiting', 'lost']
 Source: TypeAlias = Literal['arguments', 'OpenSSL file', 'QEMU']
 

@@ -9,13 +9,15 @@ import json
 import subprocess
 from typing import TYPE_CHECKING, Any
 
+import libvirt
 import pytest
+from test_status import of_engine
 
 import support
 import vencrypt
 
 if TYPE_CHECKING:
-    from conftest import VM, RunHook, Start
+    from conftest import VM, Host, RunHook, Start
 
 MODERN = {('TLSv1.3', suite) for suite in (
     'TLS_AES_128_GCM_SHA256', 'TLS_AES_256_GCM_SHA384',
@@ -67,7 +69,7 @@ def test_vnc_has_the_policy_at_once_and_spice_waits(vm: VM) -> None:
     assert support.accepted(vm.websocket_port) == MODERN
     assert vm.accepts('AES128-SHA')
     found = state(vm)
-    assert found['statement'] == 'live', found
+    assert found['statement'] == 'waiting', found
     assert {(mark['key'], mark['state']) for mark in found['marks']} == {
         ('priority', 'live'), ('ciphersuites', 'waiting'),
         ('protocols', 'waiting'), ('groups', 'waiting')}
@@ -75,7 +77,9 @@ def test_vnc_has_the_policy_at_once_and_spice_waits(vm: VM) -> None:
     assert apply('--profile', 'modern', vm.name)['outcome'] == 'unchanged'
     assert apply('--remove', vm.name)['outcome'] == 'removed'
     assert vnc_accepts(vm) == before
-    assert state(vm)['marks'] == []
+    found = state(vm)
+    # QEMU now has its default by name.
+    assert (found['statement'], found['marks']) == ('none', [])
     assert apply('--remove', vm.name)['outcome'] == 'unchanged'
 
 
@@ -114,3 +118,81 @@ def test_vm_that_was_started_with_a_policy_is_left_alone(
     assert vnc_accepts(vm) == MODERN
     apply('--remove', vm.name)
     assert vnc_accepts(vm) == before
+
+
+@pytest.mark.parametrize('display, statement', [
+    ('vnc', 'live'), ('spice', 'waiting')])
+def test_statement_is_that_of_the_console_which_has_least(
+        start: Start, display: str, statement: str) -> None:
+    vm = start(support.lab_domain(display))
+    apply('--profile', 'modern', vm.name)
+    assert state(vm)['statement'] == statement
+    assert '1 ' + {'live': 'live until they move or stop',
+                   'waiting': 'waiting until they move'}[statement] in run(
+        'status').stdout
+
+
+PENDING = 'http://ovirt.org/vdsm-hook-tlsciphers/pending/1.0'
+
+
+@pytest.mark.parametrize('settings', [
+    '', '<setting option="-vdsm-tls" value="ciphers=HIGH,id=x"/>',
+    '<setting option="-vdsm-tls" value="foo=HIGH"/>',
+    '<setting option="-drive" value="ciphers=HIGH"/>',
+    '<setting option="-vdsm-tls" value="ciphers=HIGH"/>' * 2])
+def test_mark_that_is_none_of_ours_is_said_and_can_be_removed(
+        vm: VM, settings: str) -> None:
+    before = vnc_accepts(vm)
+    vm.host.connection.lookupByName(vm.name).setMetadata(
+        libvirt.VIR_DOMAIN_METADATA_ELEMENT,
+        '<policy>%s</policy>' % settings, 'x', PENDING,
+        libvirt.VIR_DOMAIN_AFFECT_LIVE)
+    found = state(vm)
+    assert found['statement'] == 'different'
+    code = 'character' if 'id=x' in settings else 'mark-malformed'
+    assert code in {each['code'] for each in found['differences']}
+    assert apply('--again', vm.name, status=1)['code'] == code
+    assert apply('--remove', vm.name)['outcome'] == 'removed'
+    assert state(vm)['statement'] == 'none'
+    assert vnc_accepts(vm) == before
+
+
+def test_vm_that_started_before_its_property_counted_needs_no_requirement(
+        start: Start) -> None:
+    """The metadata has the property, the XML no policy: no package then."""
+    xml = of_engine(support.lab_domain('vnc'), tlsprofile='modern')
+    vm = start(xml)
+    assert {each['code'] for each in state(vm)['differences']} == {
+        'property-not-applied'}
+    assert apply('--profile', 'modern', vm.name)['notes'] == []
+    assert state(vm)['differences'] == []
+    # Another one would not last.
+    notes = apply('--profile', 'intermediate', vm.name)['notes']
+    assert any('[apply-next-start]' in note for note in notes)
+
+
+def test_all_leaves_out_the_hosted_engine_and_what_has_a_policy(
+        start: Start, run_hook: RunHook) -> None:
+    start(support.lab_domain('vnc', name='HostedEngine'))
+    start(support.lab_domain('vnc', name='plain'))
+    start(run_hook(support.lab_domain('vnc', name='strict'),
+                   tlspriority='SECURE256'))
+    document = json.loads(run('apply', '--json', '--all', '--profile',
+                              'modern').stdout)
+    assert {vm['vm']: vm['outcome'] for vm in document['vms']} == {
+        'plain': 'applied', 'strict': 'kept'}
+
+
+def test_failure_of_one_vm_does_not_stop_the_others(
+        start: Start, host_without_vnc_tls: Host) -> None:
+    for name, display in ('a-open', 'vnc'), ('b-fine', 'spice'):
+        start(support.lab_domain(display, name=name), host_without_vnc_tls)
+    pid = (host_without_vnc_tls.root / 'pid').read_text().strip()
+    process = subprocess.run(
+        ['nsenter', '--target', pid, '--mount', '--uts', 'vdsm-tlsciphers',
+         'apply', '--json', '--all', '--profile', 'modern'],
+        capture_output=True, text=True)
+    assert process.returncode == 1
+    assert [(vm['vm'], vm['outcome'], vm['code'])
+            for vm in json.loads(process.stdout)['vms']] == [
+        ('a-open', 'refused', 'vnc-without-tls'), ('b-fine', 'applied', None)]

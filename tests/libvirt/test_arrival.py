@@ -340,7 +340,7 @@ def broken(name: str, folder: pathlib.Path) -> dict[str, pathlib.Path]:
 
 
 def is_running(host: Host, name: str) -> bool:
-    """Tell whether a VM runs on a Host, whose libvirtd may just have started."""
+    """Tell whether a VM runs on a Host whose libvirtd was just started."""
     # Its answer comes once libvirt has found the VM again.
     answer = libvirt_qemu.qemuMonitorCommand(
         host.connection.lookupByName(name), '{"execute": "query-status"}', 0)

@@ -11,6 +11,7 @@ import tlsciphers_domain
 import tlsciphers_host
 import tlsciphers_values
 
+import tlsciphers
 from vdsm_tlsciphers import UserError, codes, one_line
 from vdsm_tlsciphers.audit import compliance, policy_proof
 from vdsm_tlsciphers.host import (
@@ -41,6 +42,7 @@ NONE: 'documents.VMState' = 'none'
 UNKNOWN: 'documents.VMState' = 'unknown'
 # Of what was applied while the VM runs, and of such a VM.
 LIVE: 'documents.LiveState' = 'live'
+WAITING: 'documents.WaitingState' = 'waiting'
 STATES = (IN_FORCE, DIFFERENCE, NONE, UNKNOWN)
 # The settings that each property makes.
 KEYS_OF_PROPERTIES = {
@@ -257,13 +259,17 @@ class Description:
         return 'run "vdsm-tlsciphers apply --again %s"' % self._domain.name
 
     def _statement(self) -> 'documents.Statement':
+        if self.vm['state'] == DIFFERENCE:
+            return 'different'
+        if any(mark['state'] == WAITING for mark in self.vm['marks']):
+            return WAITING  # Whatever VNC has: SPICE has not got it.
         if self.vm['state'] != IN_FORCE:
-            return 'different' if self.vm['state'] == DIFFERENCE else 'none'
-        if any(mark['state'] == LIVE for mark in self.vm['marks']):
-            return LIVE
+            return 'none'
         proven = [console['effective'] for console in self.vm['consoles']
                   if console['port'] or console['note']]
-        return 'effective' if proven and all(proven) else 'configured'
+        if not proven or not all(proven):
+            return 'configured'
+        return LIVE if self.vm['marks'] else 'effective'
 
     def _describe(self, display: 'documents.Display',
                   there: 'list[consoles.Console]') -> None:
@@ -337,11 +343,16 @@ class Description:
 
     def _add_marks(self) -> None:
         """Add what was applied to the VM while it runs, and its state."""
+        if self._domain.mark_problem:
+            self._add(None, self._domain.mark_problem.code,
+                      self._domain.mark_problem.text,
+                      'run "vdsm-tlsciphers apply --remove %s", and apply a '
+                      'policy again' % self._domain.name)
         priorities = [value for value, _ in self._given.priorities.values()]
         for key, setting in self._domain.pending.items():
             is_live = key == domains.LIVE_KEY
             display: documents.Display = VNC if is_live else SPICE
-            state: documents.MarkState = LIVE if is_live else 'waiting'
+            state: documents.MarkState = LIVE if is_live else WAITING
             if set(priorities) != {setting.value} if is_live else (
                     self._domain.marked_process != self._emulator.identity):
                 state = 'lost'
@@ -573,9 +584,24 @@ class Description:
             keys = KEYS_OF_PROPERTIES.get(name, tlsciphers_values.KEYS)
             relevant = displays & {VNC if key == 'priority' else SPICE
                                    for key in keys}
-            if relevant and not required.intersection(keys):
+            if relevant and not required.intersection(keys) and (
+                    not self._has(name, relevant)):
                 unmet.append(name)
         return unmet
+
+    def _has(self, name: str, displays: 'set[documents.Display]') -> bool:
+        """
+        Tell whether the VM has just what a property requests for displays, if
+        not as a requirement: "apply" gave it.
+        """
+        try:
+            wanted = tlsciphers.requested({name: self._domain.wanted[name]})
+        except tlsciphers_values.Refused:
+            return False
+        return all(key in self._domain.policy
+                   and self._domain.policy[key].value == value
+                   for key, value in wanted.items()
+                   if (VNC if key == 'priority' else SPICE) in displays)
 
     def _why_unmet(self, name: str) -> 'tuple[str, str]':
         """Return the likely reason, and the remedy."""
@@ -598,7 +624,8 @@ class Description:
         text, remedy = cut(text), cut(remedy)
         severity = codes.SEVERITY[code]
         if severity != 'low' and code not in (
-                'console-not-encrypted', 'mark-lost') and not (
+                'console-not-encrypted', 'mark-lost',
+                'mark-malformed') and not (
                 self._domain.wanted
                 or self._domain.guard_requested) and not any(
                 setting.required

@@ -170,10 +170,12 @@ def apply_to(vm: 'domains.VM', connection: 'libvirt.virConnect',
             return result
         else:
             settings, notes = change.resolve(vm, properties, options.require)
-        if not settings and (options.remove or options.again):
+        if not vm.is_marked and (options.remove or options.again):
             result['outcome'] = 'unchanged'
             return result
         wanted = change.Change(vm, connection, settings)
+        if options.again:
+            wanted.check_mark()
         if options.remove:
             result['outcome'] = 'possible'
             if not options.dry_run:

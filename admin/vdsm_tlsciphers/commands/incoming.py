@@ -45,7 +45,7 @@ def add_arguments(parser: 'argparse.ArgumentParser') -> None:
 
 def run(options: 'argparse.Namespace') -> int:
     """Do the command's work; return its exit status."""
-    from vdsm_tlsciphers.live import arrival
+    from vdsm_tlsciphers.host import arrival
     if os.geteuid() and not options.test:
         raise UserError('only root can change what libvirt runs',
                         'run this as root', 'not-root')

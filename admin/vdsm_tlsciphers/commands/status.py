@@ -59,8 +59,9 @@ Examples:
 """
 # By the state of a VM in texts.
 COLOURS: 'dict[documents.Statement, str]' = {
-    'effective': 'green', 'live': 'yellow', 'configured': 'yellow',
-    'different': 'red', 'none': 'bold', 'unknown': 'yellow'}
+    'effective': 'green', 'live': 'yellow', 'waiting': 'yellow',
+    'configured': 'yellow', 'different': 'red',
+    'none': 'bold', 'unknown': 'yellow'}
 # By the state of what was applied while the VM runs.
 MARKS = {'live': 'live until the VM moves or stops',
          'waiting': 'waits until the VM moves, or is suspended and resumed',
@@ -164,10 +165,12 @@ def show(document: 'documents.Status', unguarded: 'list[str]') -> None:
         ', '.join('%d %s' % (summary[key], words) for key, words in (
             ('effective', 'effective'),
             ('live', 'live until they move or stop'),
+            ('waiting', 'waiting until they move'),
             ('configured', 'configured'),
             ('difference', 'different'), ('none', 'without a policy'),
             ('unknown', 'unknown'))
-            if summary[key] or key not in ('live', 'configured', 'unknown'))))
+            if summary[key] or key not in (
+                'live', 'waiting', 'configured', 'unknown'))))
 
 
 def show_setting(setting: 'documents.VMSetting') -> None:

@@ -245,6 +245,11 @@ class RunningVM:
                 self.note = value
             elif not isinstance(value, str) or len(value) > LONGEST:
                 self.note = MALFORMED
+            elif (value == domains.default_priority()
+                  and not self.priorities[name][0]
+                  and domains.LIVE_KEY not in self.vm.requested):
+                # By name, where something else was taken back.
+                self.priorities[name] = None, True
             else:
                 self.priorities[name] = value or None, True
         values = values[len(self._credentials):]

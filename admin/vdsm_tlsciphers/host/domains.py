@@ -37,6 +37,10 @@ LOG = '/var/log/libvirt/qemu/%s.log'
 LIVE_KEY = 'priority'
 # Bytes that are read of it, from its end.
 LONGEST_LOG = 4 << 20
+OS_RELEASE = '/etc/os-release'
+# What QEMU has for VNC, in EL and Fedora, and elsewhere.
+DEFAULT_OF_EL = '@QEMU,SYSTEM'
+DEFAULT = 'NORMAL'
 ALL_OF_IPV4 = '0.0.0.0'  # nosec B104 # no bind
 
 if TYPE_CHECKING:
@@ -77,7 +81,8 @@ class VM:
     there is no metadata of oVirt), cluster_level (tuple of int, or None),
     policy ({key of tlsciphers_values.KEYS: Setting}: that of its start),
     pending (the same: one that was applied while it runs, see live/),
-    marked_process (str: the qemu_process.identity() that it was applied to),
+    marked_process (str: the identity of the emulator that it was applied to),
+    mark_problem (UserError: why its mark is none of ours, or None),
     of_file (bool: its host is unknown), runs (bool).
     """
 
@@ -123,9 +128,24 @@ class VM:
             self.document))
         self.pending = settings_of(tlsciphers_domain.read_pending(
             self.document))
+        self.mark_problem = self._check_mark()
         self.marked_process = next((
             mark.getAttribute('process')
             for mark in tlsciphers_domain.marks(self.document)), '')
+
+    def _check_mark(self) -> 'UserError | None':
+        try:
+            if self.is_marked:
+                tlsciphers_domain.check_pending(
+                    tlsciphers_domain.read_pending(self.document))
+        except tlsciphers_values.Refused as refusal:
+            return UserError.of(refusal)
+        return None
+
+    @property
+    def is_marked(self) -> bool:
+        """Whether it has a mark, be there anything in it or not."""
+        return bool(tlsciphers_domain.marks(self.document))
 
     @property
     def emulator(self) -> str:
@@ -235,6 +255,22 @@ def host_priority() -> 'str | None':
     priority = qemu_conf.value(text, 'vnc_tls_priority')
     return priority if priority is not None else qemu_conf.value(
         text, 'default_tls_priority')
+
+
+@functools.lru_cache(maxsize=None)
+def default_priority() -> str:
+    """
+    Return what QEMU of this host takes for VNC where nothing sets a priority,
+    by how it is built. It reads as empty, and an empty one written back would
+    reject every client.
+    """
+    try:
+        with open(OS_RELEASE) as lines:
+            text = lines.read(65536)
+    except (OSError, UnicodeDecodeError):
+        text = ''
+    is_el = re.search(r'(?m)^ID(_LIKE)?=.*\b(rhel|fedora|centos)\b', text)
+    return DEFAULT_OF_EL if is_el else DEFAULT
 
 
 DUMPXML = 'give what "virsh -r dumpxml NAME" prints'

@@ -202,7 +202,7 @@ def capabilities() -> Finding:
 def incoming() -> 'Finding | list[Finding]':
     """Report whether a mark becomes a policy where its VM arrives."""
     check = 'incoming'
-    from vdsm_tlsciphers.live import arrival
+    from vdsm_tlsciphers.host import arrival
     try:
         enabled = arrival.is_enabled()
         if not enabled:

@@ -6,8 +6,6 @@ Gives a running VM a policy, or takes it away: VNC at once, through QEMU's
 monitor and proven by handshakes; SPICE when the VM moves, by a mark.
 """
 
-import re
-
 import tlsciphers_domain
 import tlsciphers_values
 from tlsciphers_values import BEST_EFFORT, REQUIREMENT
@@ -25,13 +23,6 @@ if TYPE_CHECKING:
     from vdsm_tlsciphers import documents
     from vdsm_tlsciphers.host.domains import Setting
     from vdsm_tlsciphers.live.mark import Pairs
-
-OS_RELEASE = '/etc/os-release'
-# What QEMU takes for VNC where nothing sets a priority, by how it is built:
-# that of EL and Fedora, and that of others. It reads as empty, and written
-# back so it would reject every client.
-DEFAULT_OF_EL = '@QEMU,SYSTEM'
-DEFAULT = 'NORMAL'
 
 
 class Change:
@@ -121,6 +112,19 @@ class Change:
         for name, value in values.items():
             self._ask('qom-set', name, value=value)
 
+    def check_mark(self) -> None:
+        """
+        Raise UserError where the mark, which is to be applied again, is none,
+        or this host's GnuTLS does not take its value.
+        """
+        if self.vm.mark_problem:
+            raise self.vm.mark_problem
+        try:
+            if self.priority:
+                tlsciphers_values.check_priority(self.priority, 'tlspriority')
+        except tlsciphers_values.Refused as refusal:
+            raise UserError.of(refusal)
+
     def check(self, replace: bool) -> None:
         """
         Raise UserError where the policy cannot be applied to this VM; replace
@@ -189,10 +193,12 @@ class Change:
             return [UserError('the properties of its last start would be '
                               'refused now: %s' % refusal, remedy,
                               'apply-next-start')]
-        at_start = dict(setting.split('=', 1) for _, setting in settings)
-        now = {**{key: setting.value
-                  for key, setting in self.vm.policy.items()},
-               **dict(setting.split('=', 1) for _, setting in self.settings)}
+        at_start, now = (
+            {key: setting.value for key, setting in domains.settings_of(
+                shown(self.vm, pairs)).items()}
+            for pairs in (settings, tlsciphers_domain.with_pending(
+                tlsciphers_domain.read_policy(self.vm.document),
+                self.settings)))
         other = sorted(key for key in set(now) | set(at_start)
                        if now.get(key) != at_start.get(key))
         return [UserError('the properties of its last start are for another '
@@ -220,7 +226,7 @@ class Change:
         except BaseException:
             try:
                 # Never an empty one: it would reject every client.
-                self._set({name: value or default_priority()
+                self._set({name: value or domains.default_priority()
                            for name, value in old.items()})
             finally:
                 self._mark(marked, self.vm.marked_process)
@@ -239,13 +245,14 @@ class Change:
         at_start = {name: self.running.emulator.priorities.get(name)
                     for name in old}
         try:
-            self._set({name: value or default_priority()
+            self._set({name: value or domains.default_priority()
                        for name, value in at_start.items()})
             for value in set(at_start.values()):
-                self._prove(value or default_priority(), value is not None)
+                self._prove(value or domains.default_priority(),
+                            exactly=value is not None)
             self._mark([], '')
         except BaseException:
-            self._set({name: value or default_priority()
+            self._set({name: value or domains.default_priority()
                        for name, value in old.items()})
             raise
 
@@ -281,17 +288,6 @@ def pairs_of(settings: 'dict[str, Setting]') -> 'Pairs':
             for key, setting in settings.items()]
 
 
-def default_priority() -> str:
-    """Return what QEMU of this host takes for VNC by default."""
-    try:
-        with open(OS_RELEASE) as lines:
-            text = lines.read(65536)
-    except (OSError, UnicodeDecodeError):
-        text = ''
-    is_el = re.search(r'(?m)^ID(_LIKE)?=.*\b(rhel|fedora|centos)\b', text)
-    return DEFAULT_OF_EL if is_el else DEFAULT
-
-
 def resolve(vm: domains.VM, properties: 'dict[str, str]',
             required: bool) -> 'tuple[Pairs, list[UserError]]':
     """
@@ -307,9 +303,17 @@ def resolve(vm: domains.VM, properties: 'dict[str, str]',
                     for key, setting in vm.policy.items() if setting.required}
     return [(REQUIREMENT if required or tlsciphers_domain.is_of_vnc(pair)
              in are_required else BEST_EFFORT, pair[1])
-            for pair in settings], [
+            for pair in shown(vm, settings)], [
         UserError.of(note) for note in notes
-        if note.code not in ('policy-set', 'console-not-covered')]
+        if note.code not in ('policy-set', 'console-not-covered',
+                             'no-console')]
+
+
+def shown(vm: domains.VM, settings: 'Pairs') -> 'Pairs':
+    """Return those for consoles that a VM has: a running one gets no other."""
+    return [pair for pair in settings if (
+        'vnc' if tlsciphers_domain.is_of_vnc(pair) else 'spice')
+        in vm.displays]
 
 
 def describe(settings: 'dict[str, Setting]') -> 'documents.Policy':
