@@ -11,7 +11,9 @@ playbooks and for "scan --engine", as the API's documentation has it
   its level does not define is refused. Levels from 4.6 define extra_cpu_flags.
 - The hosted engine's VM keeps the properties that it has.
 - What changes on a VM that runs waits for its next start (next_run).
-- A host goes to maintenance, and comes up again, by way of another status.
+- A host goes to maintenance, and comes up again, by way of another status. A
+  test may do what becomes of its VMs (on_maintenance): they move, or one does
+  not, and the host stays in that other status until it is activated.
 - A label's and a group's members come by their own requests.
 - Consoles have an address and ports where "current" is asked for, with
   "follow" as well, since that is answered within the same request
@@ -66,6 +68,9 @@ class Engine:
         self.labels: list[Item] = []
         self.groups: list[Item] = []
         self.changes: list[tuple[str, str]] = []
+        # Called with a host that is to go into maintenance mode; returns
+        # whether all its VMs have left, or raises a FaultError.
+        self.on_maintenance: Callable[[Item], bool] = lambda host: True
         # Whether followed consoles have ports where "current" is asked for.
         self.follows_current = True
         # Whether it fails to tell what the next start changes.
@@ -96,7 +101,8 @@ class Engine:
             'id': new_id(), 'name': name, 'cluster': cluster, 'tags': tags,
             'status': status, 'properties': properties, 'next_run': None,
             'consoles': ('spice', 'vnc'), 'origin': 'ovirt', 'level': None,
-            'host': None, 'started': None, 'ports': {}})
+            'host': None, 'started': None, 'ports': {},
+            'affinity': 'migratable'})
         return self.vms[-1]
 
     def run_vm(self, name: str, host: Item, ports: Ports,
@@ -181,6 +187,9 @@ def matching(objects: list[Item], expression: str) -> list[Item]:
         elif key == 'cluster':
             objects = [item for item in objects
                        if item['cluster']['name'] == value]
+        elif key == 'host':
+            objects = [item for item in objects
+                       if item['host'] and item['host']['name'] == value]
         elif key == 'name':
             objects = [item for item in objects
                        if re.fullmatch(pattern, item['name'])]
@@ -268,7 +277,9 @@ def vm_element(vm: Item, follow: Collection[str] = (),
     properties = vm['properties'] if properties is None else properties
     node = element(
         'vm', cluster_element(vm['cluster'], 'cluster' in follow),
-        element('cpu', architecture='x86_64'), id=vm['id'], href=path,
+        element('cpu', architecture='x86_64'),
+        element('placement_policy', affinity=vm['affinity']),
+        id=vm['id'], href=path,
         name=vm['name'], status=vm['status'], origin=vm['origin'],
         next_run_configuration_exists=vm['next_run'] is not None)
     if vm['level']:
@@ -459,9 +470,12 @@ class Request(http.server.BaseHTTPRequestHandler):
 
     def post_hosts(self, host: str, action: str) -> Element:
         item = by_id(self.state.hosts, host)
-        item['status'], *item['coming'] = {
-            'deactivate': ['preparing_for_maintenance', 'maintenance'],
-            'activate': ['initializing', 'up']}[action]
+        if action == 'deactivate':
+            left = self.state.on_maintenance(item)
+            item['status'] = 'preparing_for_maintenance'
+            item['coming'] = ['maintenance'] if left else []
+        else:
+            item['status'], item['coming'] = 'initializing', ['up']
         return element('action', status='complete')
 
     def get_options(self, name: str) -> Element:
