@@ -11,18 +11,25 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import re
+import shutil
 import subprocess
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from conftest import VM
+from test_apply import MODERN, vnc_accepts
+from test_migration import migrate
 
 import servers
 import support
 from controller import Controller
-from engine import Engine
+from engine import Engine, Item
 
 if TYPE_CHECKING:
-    from conftest import RunHook, Start
+    from collections.abc import Iterator
+
+    from conftest import Host, MakeHost, RunHook, Start
 
 HERE = {'ansible_connection': 'local',
         'ansible_python_interpreter': '/usr/bin/python3'}
@@ -85,3 +92,113 @@ def test_scan_of_an_engine_finds_the_vm_without_its_policy(
             for console in document['consoles']} == {
         (name, display, name == 'early') for name in ('early', 'strict')
         for display in ('spice', 'vnc')}
+
+
+# What a host has from vdsm: where it is there, libvirt looks for other scripts
+# at each call.
+HOOK_OF_VDSM = '#!/bin/sh\nexit 0\n'
+# Python of Ansible where the second host's files are.
+ENTER = """#!/bin/sh
+exec nsenter --mount --uts --target %s /usr/bin/python3 "$@"
+"""
+
+
+class Cluster:
+    """
+    Two hosts (list of Host), the lab's own and another, that an engine
+    (Engine) migrates VMs between when one is put into maintenance mode.
+    """
+
+    def __init__(self, engine: Engine, hosts: list[Host]) -> None:
+        self.engine = engine
+        self.hosts = hosts
+        cluster = engine.add_cluster('Default')
+        self.items = [engine.add_host('host%d' % number, cluster)
+                      for number in (1, 2)]
+        engine.on_maintenance = self.migrate_all
+
+    def migrate_all(self, item: Item) -> bool:
+        source = self.items.index(item)
+        there = self.hosts[1 - source]
+        for domain in self.hosts[source].connection.listAllDomains():
+            migrate(domain, there, 'peer to peer',
+                    uri=self.hosts[1].lab_uri if source else None)
+        return True
+
+    def vms(self) -> dict[str, VM]:
+        return {domain.name(): VM(domain, host) for host in self.hosts
+                for domain in host.connection.listAllDomains()}
+
+    def endings(self, name: str) -> set[str]:
+        """Return why processes of a VM ended, as libvirt has it."""
+        return {reason for host in self.hosts for reason in re.findall(
+            r'shutting down, reason=(\w+)',
+            support.read_vm_log(name, host.root))}
+
+
+@pytest.fixture
+def cluster(controller: Controller, lab: Host, make_host: MakeHost,
+            tmp_path: pathlib.Path) -> Iterator[Cluster]:
+    """A Cluster whose engine the playbooks are given."""
+    ours = pathlib.Path('/etc/libvirt/hooks')
+    theirs = tmp_path / 'hooks'
+    for folder in ours, theirs:
+        folder.mkdir(exist_ok=True)
+        (folder / 'qemu').write_text(HOOK_OF_VDSM)
+        (folder / 'qemu').chmod(0o755)
+    pid = pathlib.Path(os.environ['LAB'], 'libvirtd.pid').read_text().strip()
+    subprocess.run(['kill', '-HUP', pid], check=True)
+    other = make_host({str(ours): theirs})
+    python = tmp_path / 'python'
+    python.write_text(ENTER % (other.root / 'pid').read_text().strip())
+    python.chmod(0o755)
+    controller.hosts['ovirt_hosts']['host2'] = {
+        **HERE, 'ansible_python_interpreter': str(python)}
+    with Engine().serve() as engine:
+        controller.engine = engine
+        cluster = Cluster(engine, [lab, other])
+        yield cluster
+    for domain in lab.connection.listAllDomains():
+        domain.destroy()
+    shutil.rmtree(ours)
+    subprocess.run(['kill', '-HUP', pid], check=True)
+
+
+def test_cluster_gets_a_policy_without_a_shutdown(
+        controller: Controller, cluster: Cluster, start: Start) -> None:
+    """The VMs move between two libvirtds, there and back."""
+    lab, other = cluster.hosts
+    for name, host in ('web1', lab), ('db1', other):
+        start(support.lab_domain('spice', 'vnc', name=name), host)
+    before = cluster.vms()
+    assert all(vm.accepts('AES128-SHA') for vm in before.values())
+
+    variables: dict[str, Any] = {
+        'tlsciphers_profile': 'modern', 'tlsciphers_require': True,
+        # There is no dnf here.
+        'tlsciphers_install': False, 'tlsciphers_host_verify': False}
+    outcome = controller.play('without_shutdown', '--check', **variables)
+    assert 'would get the policy: web1' in outcome.text
+    assert cluster.engine.changes == []
+    assert all(vm.accepts('AES128-SHA') for vm in before.values())
+
+    controller.play('without_shutdown', **variables)
+    after = cluster.vms()
+    assert set(after) == set(before)
+    for name, vm in after.items():
+        assert support.accepted(vm.tls_port) == MODERN
+        assert vnc_accepts(vm) == MODERN
+        assert support.accepted(vm.websocket_port) == MODERN
+        assert vm.pid != before[name].pid
+        assert cluster.endings(name) == {'migrated'}
+    paths = ['hosts/' + item['id'] for item in cluster.items]
+    assert cluster.engine.changes == [
+        ('POST', '%s/%s' % (path, action)) for path in paths
+        for action in ('deactivate', 'activate')]
+
+    cluster.engine.changes.clear()
+    outcome = controller.play('without_shutdown', **variables)
+    assert outcome.changed == {'host1': 0, 'host2': 0}
+    assert cluster.engine.changes == []
+    assert {name: vm.pid for name, vm in cluster.vms().items()} == {
+        name: vm.pid for name, vm in after.items()}
