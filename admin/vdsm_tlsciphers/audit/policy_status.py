@@ -592,14 +592,15 @@ class Description:
     def _has(self, name: str, displays: 'set[documents.Display]') -> bool:
         """
         Tell whether the VM has just what a property requests for displays, if
-        not as a requirement: "apply" gave it.
+        not as a requirement: "apply" gave it. What waits, or got lost, is
+        said in its own way.
         """
         try:
             wanted = tlsciphers.requested({name: self._domain.wanted[name]})
         except tlsciphers_values.Refused:
             return False
-        return all(key in self._domain.policy
-                   and self._domain.policy[key].value == value
+        found = {**self._domain.policy, **self._domain.pending}
+        return all(key in found and found[key].value == value
                    for key, value in wanted.items()
                    if (VNC if key == 'priority' else SPICE) in displays)
 
