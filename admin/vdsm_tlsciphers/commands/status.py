@@ -25,12 +25,12 @@ The state of a VM:
   configured  all that it requests is configured, but there was no handshake,
               no answer, or no listening console; a line says which
   live        handshakes proved what "apply" gave VNC while the VM runs, which
-              is lost when the VM moves or stops; SPICE does not have what
-              "waits" until the VM moves
+              is lost when the VM moves or stops
+  waiting     what "apply" gave SPICE has no effect until the VM moves
   different   something is not as requested, or was not requested, or a
               console is open or not covered; a line says what
-  none        it requests nothing, or only for SPICE what "waits"; its
-              consoles are encrypted with the defaults of QEMU
+  none        it requests nothing; its consoles are encrypted with the
+              defaults of QEMU
   unknown     its emulator could not be examined; a line says why
 "required" marks what the properties of the VM request, "default" what comes
 from the default of a host.
