@@ -171,10 +171,10 @@ class Installation:
     install" lays them out, in a root of their own, made by the same
     substitution.
 
-    Attributes (pathlib.Path): hook, wrapper, emulator (the link to the
-    wrapper), their modules hook_module and wrapper_module, module (what they
-    share), command, qemu_kvm and host_default (nothing is there yet), run_dir
-    (vdsm's).
+    Attributes (pathlib.Path): hook, arrival_hook, incoming (the script for
+    libvirt), wrapper, emulator (the link to the wrapper), their modules
+    hook_module and wrapper_module, module (what they share), command,
+    qemu_kvm and host_default (nothing is there yet), run_dir (vdsm's).
     """
 
     def __init__(self, root: pathlib.Path, python: str,
@@ -186,6 +186,9 @@ class Installation:
         self.python = python
         libexec = root / 'libexec'
         self.hook = libexec / 'vdsm/hooks/before_vm_start/50_emulator'
+        self.arrival_hook = (
+            libexec / 'vdsm/hooks/after_vm_dehibernate/50_tlsciphers')
+        self.incoming = libexec / 'vdsm-tlsciphers-incoming'
         self.wrapper = libexec / 'qemu-kvm-modified'
         self.emulator = (libexec / 'vdsm/hooks/qemu-kvm-wrapper'
                          / 'qemu-kvm-modified')
@@ -206,10 +209,12 @@ class Installation:
             'WRAPPER': self.wrapper, 'EMULATOR': self.emulator,
             'PKGDATADIR': self.module.parent, 'VDSM_RUN_DIR': self.run_dir,
             'VERSION': version(), 'HOOK': self.hook, 'LIBEXECDIR': libexec,
-            'INCOMING': libexec / 'vdsm-tlsciphers-incoming',
+            'INCOMING': self.incoming,
             'SELINUX_MODULE':
                 root / 'share/selinux/packages/tlsciphers.pp.bz2'}
         self._make('hooks/before_vm_start.py', self.hook)
+        self._make('hooks/after_arrival.py', self.arrival_hook)
+        self._make('hooks/incoming.sh', self.incoming)
         for module in [*SOURCE.glob('hooks/tlsciphers*.py'),
                        SOURCE / 'wrapper/tlsciphers_wrapper.py']:
             self._make(module, self.module.parent / module.name, mode=0o644)

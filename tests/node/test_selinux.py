@@ -157,3 +157,51 @@ def test_wrapper_never_needs_executable_memory(fresh_node: Host) -> None:
     assert 'qemu-kvm-modified: QEMU gets -spice ' in log
     assert node.denials() == [
         'qemu-kvm svirt_t -> svirt_t process { execmem }']
+
+
+# Where libvirt looks, once it has started with something there.
+ENABLE = 'vdsm-tlsciphers incoming --enable && systemctl restart libvirtd'
+SCRIPT = '/usr/libexec/vdsm-tlsciphers-incoming'
+# What breaks the script, or what it needs.
+BREAK = {
+    'nothing': 'true', 'no run bit': 'chmod 644 ' + SCRIPT,
+    'label': 'chmod 755 %s; chcon --type etc_t %s' % (SCRIPT, SCRIPT),
+    'missing module': 'restorecon %s; rm /usr/share/vdsm-hook-tlsciphers/'
+                      'tlsciphers_incoming.py' % SCRIPT,
+    'cut off': 'truncate --size=900 ' + SCRIPT,
+    'dangling link': 'rm ' + SCRIPT}
+
+
+def test_mark_becomes_a_policy_and_is_denied_nothing(
+        fresh_node: Host, figure: support.Figure) -> None:
+    node = fresh_node
+    _, expected = POLICIES['profile']
+    vm = node.start(PLAIN_VM)
+    node.run(ENABLE)
+    assert node.adopt(vm.name).pid == vm.pid
+    node.run('vdsm-tlsciphers apply --require --profile modern ' + vm.name)
+    assert [support.accepts(console, GCM)
+            for console in (vm.spice, vm.websocket)] == [True, False]
+    node.mark()
+    saved = '/var/lib/libvirt/qemu/save/plain'
+    node.run('virsh save %s %s' % (vm.name, saved))
+    node.run('virsh restore ' + saved)
+    resumed = node.adopt(vm.name)
+    assert is_enforced(resumed, expected)
+    assert domain_of(resumed) == 'svirt_t'
+    figure('denials, a VM arrives with a mark', len(node.denials()), '0')
+    assert node.denials() == []
+
+
+def test_libvirtd_restarts_beside_any_script_without_ending_a_vm(
+        fresh_node: Host) -> None:
+    node = fresh_node
+    vm = node.start(PLAIN_VM)
+    node.run(ENABLE)
+    for name, command in BREAK.items():
+        node.run('%s; systemctl restart libvirtd' % command)
+        # It answers once libvirt has found it again.
+        assert '"running":true' in node.read(
+            'virsh qemu-monitor-command %s \'{"execute": "query-status"}\''
+            % vm.name).replace(' ', ''), name
+        assert node.adopt(vm.name).pid == vm.pid, name

@@ -187,6 +187,9 @@ def check(properties: 'dict[str, str]', vm: 'domains.VM | None',
         policy[key] = {'value': value,
                        'required': option == tlsciphers_values.REQUIREMENT}
     add_notes(document, notes)
+    if vm and vm.pending:
+        add_note(document, 'what "apply" gave the running VM ends with its '
+                 'next start, which is assessed here', '', 'apply-next-start')
     defaults = (carried(vm, policy) if vm
                 and properties == next_start.of_vm(vm) else {})
     at_start, policy = policy, {**policy, **defaults}
@@ -612,7 +615,7 @@ def add_endpoint(document: 'documents.Check', vm: 'domains.VM',
             'this host' % name,
             'set tlsprofile on the VM')
     elif vm.runs and document['properties'] == next_start.of_vm(
-            vm) and not set(vm.policy).intersection(keys):
+            vm) and not set(vm.requested_now).intersection(keys):
         add(document, 'console-not-covered', '%s: the VM runs without this '
             'policy, which takes effect at its next start' % name,
             'shut the VM down and start it')

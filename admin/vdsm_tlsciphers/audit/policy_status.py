@@ -147,7 +147,7 @@ class Shown:
 def policy_for(running: consoles.RunningVM,
                display: 'documents.ConsoleDisplay') -> 'dict[str, str]':
     """Return the part {key: value} of a VM's policy for a display."""
-    policy = running.vm.requested
+    policy = running.vm.requested_now
     return {key: (not policy[key].required and key == 'priority'
                   and running.host_priority) or policy[key].value
             for key in compliance.governing_keys(display) if key in policy}
@@ -251,7 +251,7 @@ class Description:
             self._add_guard_differences()
         self._add_others()
         self.vm['state'] = (DIFFERENCE if self.vm['differences'] else
-                            IN_FORCE if vm.requested else NONE)
+                            IN_FORCE if vm.requested_now else NONE)
         self.vm['statement'] = self._statement()
 
     @property
@@ -284,7 +284,7 @@ class Description:
                      else vnc_configured(self._given))
         keys = [key for key in tlsciphers_values.KEYS
                 if (key == 'priority') == (display == VNC)
-                and (key in self._domain.requested or (
+                and (key in self._domain.requested_now or (
                     # The host's own OpenSSL file is not a policy.
                     key in found and key in ('ciphers', 'priority')))]
         self.vm['displays'].append({
@@ -297,7 +297,7 @@ class Description:
             self._add_console(console, display, bool(keys))
         waits = any((key == domains.LIVE_KEY) == (display == VNC)
                     for key in self._domain.pending)
-        if self._domain.requested and not keys and not waits and any(
+        if self._domain.requested_now and not keys and not waits and any(
                 console.port or console.peer for console in there):
             self._add(
                 display, 'console-not-covered',
@@ -306,7 +306,7 @@ class Description:
                 'set %s or tlsprofile on the VM and %s' % (
                     'tlspriority' if display == VNC else 'tlsciphers',
                     RESTART))
-        elif self._domain.requested:
+        elif self._domain.requested_now:
             self._add_elsewhere(display, there)
 
     def _silent(self, display: 'documents.Display') -> (
@@ -321,7 +321,7 @@ class Description:
 
     def _add_setting(self, display: 'documents.Display', key: str,
                      found: 'Configured', has_tls: bool) -> None:
-        requested, required = self._domain.requested.get(key, (None, None))
+        requested, required = self._domain.requested_now.get(key, (None, None))
         value, source = found.get(key, (None, None))
         live = key == 'priority' and any(
             is_qemu and known != self._emulator.priorities.get(name)

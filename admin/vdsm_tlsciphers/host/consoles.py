@@ -208,7 +208,7 @@ class RunningVM:
             return []
         found: list[Command] = []
         if priorities and self.emulator.credentials and (
-                'priority' in self.vm.requested
+                'priority' in self.vm.requested_now
                 or any(value for value, _ in self.priorities.values())
                 or self.emulator.has_other_monitor
                 or domains.is_tainted(connection, self.vm)):
@@ -221,7 +221,7 @@ class RunningVM:
             # libvirt takes no queries before the VM has arrived.
             self.consoles.set_aside(OTHERS['incoming'])
         if self.consoles.unclear and (
-                self.vm.requested or self.vm.wanted
+                self.vm.requested_now or self.vm.wanted
                 or not priorities):
             found += QUESTIONS
         return found
@@ -247,7 +247,7 @@ class RunningVM:
                 self.note = MALFORMED
             elif (value == domains.default_priority()
                   and not self.priorities[name][0]
-                  and domains.LIVE_KEY not in self.vm.requested):
+                  and domains.LIVE_KEY not in self.vm.requested_now):
                 # By name, where something else was taken back.
                 self.priorities[name] = None, True
             else:

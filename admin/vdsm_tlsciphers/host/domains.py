@@ -157,6 +157,17 @@ class VM:
     @property
     def requested(self) -> 'dict[str, Setting]':
         """
+        Its policy as an administrator wants it: that of its start, with what
+        is pending in its place.
+        """
+        pairs: list[tuple[str, str]] = tlsciphers_domain.with_pending(
+            tlsciphers_domain.read_policy(self.document),
+            tlsciphers_domain.read_pending(self.document))
+        return settings_of(pairs)
+
+    @property
+    def requested_now(self) -> 'dict[str, Setting]':
+        """
         Its policy as it should be effective now: that of its start, and of
         what is pending that which needs no start.
         """
