@@ -5,8 +5,9 @@
 # demo.sh [--keep]
 #
 # Builds the RPM and shows what it does to the SPICE and VNC consoles of a VM:
-# what a scanner sees without a property and with tlsprofile=modern, and that a
-# VM with the guard starts only where the hook runs. Everything happens on a
+# what a scanner sees without a property and with tlsprofile=modern, that a VM
+# which runs gets it without a shutdown, and that a VM with the guard starts
+# only where the hook runs. Everything happens on a
 # copy of this machine that vanishes at the end (tests/lab), but for packages
 # of the distribution, which stay installed, and the page for the auditor,
 # demo-report.html in this folder.
@@ -153,9 +154,26 @@ inside() {
     virsh create "$LAB/domain.xml"
     echo "Scanning its consoles: vdsm-tlsciphers scan demo"
     scan without
+
+    step "3. Without a shutdown: a policy for the VM that runs"
+    echo "vdsm-tlsciphers apply --profile $profile demo:"
+    vdsm-tlsciphers apply --profile "$profile" demo 2>&1 | cut -c 1-110 |
+        sed 's/^/    /'
+    echo "The host where it arrives: vdsm-tlsciphers incoming --enable"
+    vdsm-tlsciphers incoming --enable >"$LAB/incoming" 2>&1 ||
+        fail "it cannot be enabled: $(cat "$LAB/incoming")"
+    # As it says: here is no vdsm, whose own script libvirt has found before.
+    kill -HUP "$(cat "$LAB/libvirtd.pid")"
+    echo "Suspended and resumed; a live migration does the same. The same guest runs on:"
+    virsh save demo "$LAB/demo.save"
+    virsh restore "$LAB/demo.save"
+    vdsm-tlsciphers status demo >"$LAB/status" || :
+    grep -E "^demo|port" "$LAB/status" | sed 's/^/    /'
+    grep -q "^demo: effective" "$LAB/status" ||
+        fail "its policy is not effective: $(cat "$LAB/status")"
     virsh destroy demo
 
-    step "3. The same VM with tlsprofile=$profile"
+    step "4. The same VM with tlsprofile=$profile"
     echo "What it would do: vdsm-tlsciphers check --xml demo.xml tlsprofile=$profile"
     prepare_domain demo
     vdsm-tlsciphers check --xml "$LAB/domain.xml" "tlsprofile=$profile" |
@@ -171,7 +189,7 @@ inside() {
     scan with --before "$LAB/without.json" --html "$LAB/report.html"
     cat "$LAB/report.html" >"$report"
 
-    step "4. The process that runs the VM: QEMU itself, no Python in between"
+    step "5. The process that runs the VM: QEMU itself, no Python in between"
     echo "vdsm-tlsciphers status:"
     vdsm-tlsciphers status | cut -c 1-110 | sed 's/^/    /'
     pid=$(cat /run/libvirt/qemu/demo.pid)
@@ -184,7 +202,7 @@ inside() {
     ! pgrep --full "^[^ ]*python[^ ]* .*qemu-kvm-modified" >/dev/null ||
         fail "a process of the wrapper is left"
 
-    step "5. A value that would switch the console's password off: $bad_value"
+    step "6. A value that would switch the console's password off: $bad_value"
     prepare_domain bad-value
     cp "$LAB/domain.xml" "$LAB/before.xml"
     status=0
@@ -195,7 +213,7 @@ inside() {
     fi
     echo "The hook's exit status is 2, so vdsm starts no VM; the XML is untouched."
 
-    step "6. The VM of step 3 with its emulator put back: nothing would enforce it"
+    step "7. The VM of step 4 with its emulator put back: nothing would enforce it"
     sed "s|<name>demo|<name>put-back|; s|<uuid>[^<]*</uuid>||
         s|<emulator>[^<]*|<emulator>/usr/libexec/qemu-kvm|" \
         "$LAB/policy.xml" >"$LAB/put-back.xml"
@@ -205,7 +223,7 @@ inside() {
     grep -o '[^ ]* invalid option.*' "$LAB/put-back" | sed 's/^/    /' ||
         fail "not for the expected reason: $(cat "$LAB/put-back")"
 
-    step "7. A VM with the guard: extra_cpu_flags=+vdsm-tls, and tlsprofile=$profile"
+    step "8. A VM with the guard: extra_cpu_flags=+vdsm-tls, and tlsprofile=$profile"
     prepare_domain guarded
     sed -i "s|<uuid>.*</uuid>|$guard|" "$LAB/domain.xml"
     echo "What the engine writes for it: $guard"

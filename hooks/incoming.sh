@@ -15,8 +15,9 @@ case ${2-},${3-} in
 (migrate,begin | restore,begin) ;;
 (*) exit 0 ;;
 esac
-# All of the output, or nothing; and libvirt waits without a limit.
-xml=$(/usr/bin/timeout -k 1 20 @PYTHON@ -ESs \
+# All of the output, or nothing; and libvirt waits without a limit. (A group of
+# processes of its own would be denied to libvirtd by some SELinux policies.)
+xml=$(/usr/bin/timeout --foreground -k 1 20 @PYTHON@ -ESs \
     @PKGDATADIR@/tlsciphers_incoming.py "$1" 2>/dev/null) &&
     [ -n "$xml" ] && printf '%s\n' "$xml" 2>/dev/null
 exit 0

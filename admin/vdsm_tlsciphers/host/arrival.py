@@ -16,6 +16,7 @@ import tlsciphers_incoming
 import tlsciphers_values
 
 from vdsm_tlsciphers import UserError
+from vdsm_tlsciphers.host import package_checks
 from vdsm_tlsciphers.host.finding import INCOMING, REINSTALL
 
 HOOKS = '/etc/libvirt/hooks'
@@ -127,6 +128,12 @@ def check_file() -> None:
             or status.st_uid):
         raise UserError('%s is not a file of root with mode 755' % INCOMING,
                         REINSTALL, 'incoming')
+    # libvirtd may then see it and not start it, which is a status not 0.
+    label = package_checks.read_label(INCOMING)
+    if label and label.split(':')[2:3] != ['bin_t']:
+        raise UserError('%s has the SELinux label %s instead of bin_t' % (
+            INCOMING, label), 'restorecon -v ' + INCOMING,
+            'incoming-harmful')
 
 
 def run(operation: str, xml: str) -> 'tuple[int, bytes]':
