@@ -20,6 +20,8 @@ NAMESPACE = b'http://ovirt.org/vdsm-hook-tlsciphers/pending/1.0'
 PKGDATADIR = '@PKGDATADIR@'
 # A domain XML has some 20 kB.
 MOST_BYTES = 4 * 1024 * 1024
+# Seconds.
+LIMIT = 30
 
 
 def main():
@@ -29,6 +31,9 @@ def main():
     sys.dont_write_bytecode = True
     sys.path.insert(0, PKGDATADIR)
     try:
+        # A QEMU that hangs never answers, and vdsm waits for this.
+        import signal
+        signal.alarm(LIMIT)
         from tlsciphers_arrived import COMPLETE, restore  # noqa: F401
         line = restore(xml)
     except Exception as error:

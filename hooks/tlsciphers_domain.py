@@ -517,7 +517,8 @@ class ExactDocument(object):
         elif node.nodeType == node.ELEMENT_NODE:
             for index in range(node.attributes.length):
                 attribute = node.attributes.item(index)
-                value = attribute.value
+                # minidom has None for xmlns="".
+                value = attribute.value or ''
                 for character, stand_in, _ in self.REFERENCES:
                     value = value.replace(character, stand_in)
                 if value != attribute.value:

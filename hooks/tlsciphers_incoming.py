@@ -63,10 +63,18 @@ def arriving(xml):
     domain.check_pending(pending)
     domain.check_emulator(document)
     tlsciphers_host.check_wrapper()
+    # minidom has None for xmlns="", and cannot write that.
+    for element in document.getElementsByTagName('*'):
+        if element.hasAttribute('xmlns') and not element.getAttribute('xmlns'):
+            element.getAttributeNode('xmlns').value = ''
     settings = domain.with_pending(domain.read_policy(document), pending)
     domain.set_policy(document, settings)
     domain.remove(domain.marks(document))
     if b'&#' in xml:
+        for _, stand_in, _ in domain.ExactDocument.REFERENCES:
+            if stand_in.encode('utf-8') in xml:
+                raise values.Refused('the domain XML has characters that are '
+                                     'none', '', 'domain-xml')
         document = domain.ExactDocument(document)
     result = document.toxml(encoding='utf-8')
     again = parse(result)

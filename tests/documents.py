@@ -194,11 +194,11 @@ ELSEWHERE = {
     'ansible-playbook vdsm_hooks.tlsciphers.roll_out':
         'ansible/test_hosts.py::test_roll_out',
     'ansible-playbook vdsm_hooks.tlsciphers.without_shutdown --check '
-    '-e tlsciphers_profile=modern':
+    '-e tlsciphers_profile=modern -e tlsciphers_require=true':
         'ansible/test_without_shutdown.py::'
         'test_check_mode_says_what_it_would_do',
     'ansible-playbook vdsm_hooks.tlsciphers.without_shutdown '
-    '-e tlsciphers_profile=modern':
+    '-e tlsciphers_profile=modern -e tlsciphers_require=true':
         'ansible/test_without_shutdown.py::'
         'test_host_is_in_maintenance_mode_once',
     'ansible-playbook vdsm_hooks.tlsciphers.roll_back':

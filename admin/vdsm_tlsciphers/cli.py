@@ -189,6 +189,8 @@ def parse(arguments: 'list[str]') -> argparse.Namespace:
                                          + name.replace('-', '_'))
         command = commands.add_parser(
             name, description=module.__doc__, epilog=module.EXAMPLES,
+            # What changes VMs guesses no option.
+            allow_abbrev=name != 'apply',
             formatter_class=argparse.RawDescriptionHelpFormatter)
         module.add_arguments(command)
         command.set_defaults(run=module.run)

@@ -115,6 +115,7 @@ SEVERITY: 'dict[str, documents.Severity]' = {
     'apply-next-start': 'medium',
     'apply-no-vm': 'high',
     'apply-not-proven': 'high',
+    'apply-not-undone': 'critical',
     'apply-nothing': 'high',
     'bad-argument': 'high',
     'bad-port': 'high',

@@ -249,6 +249,8 @@ class AppliedVM(TypedDict):
     vm: str
     uuid: str
     outcome: Outcome
+    # Whether it is a requirement; null where nothing was to be done.
+    required: bool | None
     # The priority that VNC has now.
     live: str | None
     # What SPICE will have.

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 from typing import TYPE_CHECKING, Any
 
@@ -92,7 +94,6 @@ def test_dry_run_changes_nothing(vm: VM) -> None:
 
 
 @pytest.mark.parametrize('value, code', [
-    ('NORMAL:+FOO', 'priority-refused'),
     # It is a policy, and the console's certificate has another kind of key.
     ('NORMAL:-VERS-ALL:+VERS-TLS1.2:-KX-ALL:+ECDHE-ECDSA',
      'apply-not-proven')])
@@ -129,7 +130,7 @@ def test_statement_is_that_of_the_console_which_has_least(
     assert state(vm)['statement'] == statement
     assert '1 ' + {'live': 'live until they move or stop',
                    'waiting': 'waiting until they move'}[statement] in run(
-        'status').stdout
+        'status', status={'live': 0, 'waiting': 1}[statement]).stdout
 
 
 PENDING = 'http://ovirt.org/vdsm-hook-tlsciphers/pending/1.0'
@@ -196,3 +197,51 @@ def test_failure_of_one_vm_does_not_stop_the_others(
     assert [(vm['vm'], vm['outcome'], vm['code'])
             for vm in json.loads(process.stdout)['vms']] == [
         ('a-open', 'refused', 'vnc-without-tls'), ('b-fine', 'applied', None)]
+
+
+def refusal(*arguments: str) -> str | None:
+    """Return the code of the one line with which the command failed."""
+    line, = run('apply', *arguments, status=2).stderr.splitlines()
+    return support.code_of(line)
+
+
+def test_what_is_wrong_for_every_vm_is_said_once(start: Start) -> None:
+    start(support.lab_domain('vnc'))
+    for arguments, code in (
+            (['lab'], 'apply-nothing'), (['--all'], 'apply-nothing'),
+            (['--profile', 'none', 'lab'], 'apply-nothing'),
+            (['--profile', '', 'lab'], 'bad-argument'),
+            (['--profile', 'modern', 'tlsprofile=intermediate', 'lab'],
+             'bad-argument'),
+            (['--profile', 'modern', '--all', 'lab'], 'bad-argument'),
+            (['--profil', 'modern', 'lab'], 'bad-argument'),
+            (['tlspriority=NORMAL:+FOO', '--all'], 'priority-refused'),
+            (['--profile', 'modern'], 'apply-no-vm')):
+        assert refusal(*arguments) == code, arguments
+    # Nothing of this is for its console.
+    assert apply('tlsciphers=ECDHE+AESGCM', 'lab', status=1)['code'] == (
+        'apply-nothing')
+
+
+def test_second_policy_takes_back_what_the_first_gave_vnc(vm: VM) -> None:
+    before = vnc_accepts(vm)
+    apply('--require', '--profile', 'modern', vm.name)
+    assert apply('tlsciphers=ECDHE+AESGCM', vm.name)['required'] is True
+    assert vnc_accepts(vm) == before
+    assert {mark['key'] for mark in state(vm)['marks']} == {'ciphers'}
+    apply('--remove', vm.name)
+    assert state(vm)['statement'] == 'none'
+
+
+def test_emulator_that_hangs_is_refused_and_the_others_get_the_policy(
+        start: Start) -> None:
+    vms = [start(support.lab_domain('vnc', name=name)) for name in 'ab']
+    os.kill(vms[0].pid, signal.SIGSTOP)
+    try:
+        document = json.loads(run('apply', '--json', '--all', '--profile',
+                                  'modern', status=1).stdout)
+    finally:
+        os.kill(vms[0].pid, signal.SIGCONT)
+    assert [(vm['outcome'], vm['code']) for vm in document['vms']] == [
+        ('refused', 'no-qemu-answer'), ('applied', None)]
+    assert state(vms[0])['marks'] == []

@@ -240,7 +240,8 @@ def test_where_it_is_not_enabled_vnc_is_put_back_and_the_rest_is_lost(
                              'protocols': 'lost', 'groups': 'lost'}
     # The command does all of it, for this host; SPICE waits once more.
     assert 'applied' in on(host, 'apply', '--again', '--all')
-    found = state(host, 0)
+    found = state(host, 1)
+    assert found['statement'] == 'waiting'
     assert states(found) == {'priority': 'live', 'ciphersuites': 'waiting',
                              'protocols': 'waiting', 'groups': 'waiting'}
     assert 'unchanged' in on(host, 'apply', '--again', '--all')

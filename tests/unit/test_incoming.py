@@ -36,7 +36,8 @@ def domain(*settings: tuple[str, str], inside: str = '', before: str = '',
     return """%s<domain type='kvm' id='7'>
   <name>web1</name>
   <metadata>
-    <other xmlns='http://example.org/1'><policy>&#10;&lt;</policy></other>
+    <other xmlns='http://example.org/1'><policy>&#10;&lt;</policy>
+      <in xmlns=''>none</in></other>
     %s
   </metadata>
   <devices>
@@ -152,6 +153,7 @@ HOSTILE = {
     'no domain': '<x xmlns="%s"/>' % PENDING,
     'too long': domain(CIPHERS, inside='<!--%s-->' % ('x' * (4 << 20))),
     'too deep': domain(CIPHERS, inside='<a>' * 20000 + '</a>' * 20000),
+    'character that is none': domain(CIPHERS, inside='<a>\ufdd0&#10;</a>'),
     'no XML': PENDING}
 
 

@@ -256,7 +256,8 @@ class Description:
 
     @property
     def _apply_again(self) -> str:
-        return 'run "vdsm-tlsciphers apply --again %s"' % self._domain.name
+        return ('run "vdsm-tlsciphers apply --again %s", and enable '
+                '"incoming" where it goes' % self._domain.name)
 
     def _statement(self) -> 'documents.Statement':
         if self.vm['state'] == DIFFERENCE:

@@ -85,6 +85,8 @@ def run(options: 'argparse.Namespace') -> int:
     if os.geteuid():
         raise UserError('only root can change a VM', 'run this as root',
                         'not-root')
+    if not (options.remove or options.again):
+        check(properties)
     connection = domains.connect(writable=True)
     vms = choose(connection, names)
     document: documents.Applied = {
@@ -128,14 +130,37 @@ def split(options: 'argparse.Namespace') -> (
         else:
             properties[name] = value
     if options.profile is not None:
+        if properties.get('tlsprofile', options.profile) != options.profile:
+            raise UserError('--profile and tlsprofile differ',
+                            'give one of them', 'bad-argument')
+        if not options.profile:
+            raise UserError('--profile is empty', 'name a profile, such as '
+                            'modern', 'bad-argument')
         properties['tlsprofile'] = options.profile
     if options.remove + options.again + bool(properties) > 1:
         raise UserError('more than one of --remove, --again and a policy',
                         'give one of them', 'apply-and-remove')
     if bool(names) == options.all:
         raise UserError('--all and VMs' if names else 'no VM', 'name VMs, or '
-                        'give --all', 'apply-no-vm')
+                        'give --all', 'bad-argument' if names
+                        else 'apply-no-vm')
     return properties, names
+
+
+def check(properties: 'dict[str, str]') -> None:
+    """Refuse (UserError) what is wrong for every VM, once."""
+    import tlsciphers_values
+
+    import tlsciphers
+    try:
+        settings, _ = tlsciphers.resolve(properties, ('spice', 'vnc'))
+    except tlsciphers_values.Refused as refusal:
+        raise UserError.of(refusal)
+    if not settings:
+        raise UserError(
+            'no policy: %s' % ('it sets nothing' if properties else
+                               'none is given, and this host has no default'),
+            'give --profile, or --remove to take one back', 'apply-nothing')
 
 
 def choose(connection: 'libvirt.virConnect',
@@ -156,53 +181,86 @@ def apply_to(vm: 'domains.VM', connection: 'libvirt.virConnect',
              properties: 'dict[str, str]',
              options: 'argparse.Namespace') -> 'documents.AppliedVM':
     """Apply the options to a VM; return a dict for JSON."""
-    from vdsm_tlsciphers.live import change
     result: documents.AppliedVM = {
         'vm': clean(vm.name), 'uuid': clean(vm.uuid), 'outcome': 'refused',
-        'live': None, 'waiting': {}, 'notes': [], 'problem': None,
-        'code': None, 'remedy': None}
+        'required': None, 'live': None, 'waiting': {}, 'notes': [],
+        'problem': None, 'code': None, 'remedy': None}
     try:
-        notes: list[UserError] = []
-        if options.remove or options.again:
-            settings = change.pairs_of(vm.pending)
-        elif options.all and vm.policy and not options.replace:
-            result['outcome'] = 'kept'
-            return result
+        left_alone = leave_alone(vm, options)
+        if left_alone:
+            result['outcome'] = left_alone
+            if vm.policy and options.remove:
+                result['notes'] = ['its policy is its own: remove its '
+                                   'properties and restart it, or give it '
+                                   'another one with --replace']
+        elif options.remove:
+            remove(vm, connection, options, result)
         else:
-            settings, notes = change.resolve(vm, properties, options.require)
-        if not vm.is_marked and (options.remove or options.again):
-            result['outcome'] = 'unchanged'
-            return result
-        wanted = change.Change(vm, connection, settings)
-        if options.again:
-            wanted.check_mark()
-        if options.remove:
-            result['outcome'] = 'possible'
-            if not options.dry_run:
-                wanted.remove()
-                result['outcome'] = 'removed'
-                write_down('%s: what was applied is removed' % vm.name)
-        elif wanted.is_done:
-            result['outcome'] = 'unchanged'
-        else:
-            wanted.check(options.replace or options.again)
-            result['notes'] = [clean(str(each)) for each in
-                               notes + wanted.notes()]
-            result['outcome'] = 'possible'
-            if not options.dry_run:
-                wanted.apply()
-                result['outcome'] = 'applied'
-                write_down('%s: applied: %s' % (vm.name, ' '.join(
-                    setting for _, setting in wanted.settings)))
-        if not options.remove:
-            result['live'] = wanted.priority
-            result['waiting'] = change.describe(wanted.waiting)
+            put(vm, connection, properties, options, result)
     except UserError as problem:
         result['outcome'] = 'refused'
         result['problem'] = clean(problem.text)
         result['code'] = problem.code
         result['remedy'] = clean(problem.remedy)
     return result
+
+
+def leave_alone(vm: 'domains.VM', options: 'argparse.Namespace') -> (
+        'documents.Outcome | None'):
+    """Return the outcome for a VM that is not touched, else None."""
+    if options.remove or options.again:
+        return None if vm.is_marked else 'unchanged'
+    if options.all and vm.policy and not options.replace:
+        return 'kept'
+    if options.all and not vm.displays & {'spice', 'vnc'}:
+        return 'unchanged'
+    return None
+
+
+def remove(vm: 'domains.VM', connection: 'libvirt.virConnect',
+           options: 'argparse.Namespace',
+           result: 'documents.AppliedVM') -> None:
+    """Take back what was applied to a VM. Raises UserError."""
+    from vdsm_tlsciphers.live import change
+    wanted = change.Change(vm, connection, change.pairs_of(vm.pending))
+    result['outcome'] = 'possible'
+    if not options.dry_run:
+        wanted.remove()
+        result['outcome'] = 'removed'
+        write_down('%s: what was applied is removed' % vm.name)
+
+
+def put(vm: 'domains.VM', connection: 'libvirt.virConnect',
+        properties: 'dict[str, str]', options: 'argparse.Namespace',
+        result: 'documents.AppliedVM') -> None:
+    """Apply a policy to a VM, or the one of its mark. Raises UserError."""
+    from vdsm_tlsciphers.host import domains
+    from vdsm_tlsciphers.live import change
+    notes: list[UserError] = []
+    if options.again:
+        settings = change.pairs_of(vm.pending)
+    else:
+        settings, notes = change.resolve(vm, properties, options.require)
+    wanted = change.Change(vm, connection, settings)
+    if options.again:
+        wanted.check_mark()
+    wanted.check_covers()
+    if wanted.is_done:
+        result['outcome'] = 'unchanged'
+    else:
+        wanted.check(options.replace or options.again)
+        result['notes'] = [clean(str(each)) for each in
+                           notes + wanted.notes()]
+        result['outcome'] = 'possible'
+        if not options.dry_run:
+            wanted.apply()
+            result['outcome'] = 'applied'
+            write_down('%s: applied: %s' % (vm.name, ' '.join(
+                setting for _, setting in wanted.settings)))
+    result['required'] = any(setting.required for setting in
+                             domains.settings_of(wanted.settings).values())
+    result['live'] = wanted.priority
+    result['waiting'] = change.describe(wanted.waiting)
 
 
 def write_down(text: str) -> None:
@@ -230,7 +288,9 @@ def who() -> str:
 def show(vm: 'documents.AppliedVM') -> None:
     """Print the result of a VM."""
     outcome = vm['outcome']
-    print('%s: %s' % (vm['vm'], paint(outcome, COLOURS[outcome])))
+    print('%s: %s%s' % (vm['vm'], paint(outcome, COLOURS[outcome]), {
+        True: ', required', False: ', best effort', None: ''}[
+            vm['required']]))
     if vm['problem']:
         print('  %s; %s [%s]' % (vm['problem'], vm['remedy'], vm['code']))
         return

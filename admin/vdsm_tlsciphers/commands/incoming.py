@@ -67,4 +67,6 @@ def run(options: 'argparse.Namespace') -> int:
         return FINDINGS
     print('enabled' if enabled else 'not enabled: run vdsm-tlsciphers '
           'incoming --enable')
+    for each in arrival.notes() if enabled else ():
+        note(each.text, each.remedy, each.code)
     return FINE if enabled else FINDINGS

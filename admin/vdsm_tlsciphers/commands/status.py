@@ -49,8 +49,8 @@ the log of a VM that has a policy for VNC, or listens on a port that its
 arguments do not explain. A property that is changed in the engine while the
 VM runs takes effect, and is shown here, from its next start.
 
-Exit status: 0 no differences; 1 differences; 2 the command failed, or some
-VMs are unknown.
+Exit status: 0 no differences; 1 differences, or a VM is waiting; 2 the command
+failed, or some VMs are unknown.
 
 Examples:
   vdsm-tlsciphers status
@@ -115,7 +115,8 @@ def run(options: 'argparse.Namespace') -> int:
     found = {vm['state'] for vm in vms}
     if policy_status.UNKNOWN in found:
         return FAILED
-    return FINDINGS if policy_status.DIFFERENCE in found else FINE
+    return FINDINGS if policy_status.DIFFERENCE in found or any(
+        vm['statement'] == policy_status.WAITING for vm in vms) else FINE
 
 
 # Text output
@@ -158,7 +159,9 @@ def show(document: 'documents.Status', unguarded: 'list[str]') -> None:
                   ' and %d more' % (len(unguarded) - MOST_NAMES)
                   if len(unguarded) > MOST_NAMES else '',
                   tlsciphers_domain.GUARD, domains.FLAGS))
-    summary = document['summary']
+    # One that waits may have no other policy.
+    summary = {**document['summary'], 'none': len(
+        [vm for vm in document['vms'] if vm['statement'] == 'none'])}
     print('%s%d VM%s on %s: %s' % (
         '\n' if document['vms'] else '', summary['vms'],
         '' if summary['vms'] == 1 else 's', clean(document['host']),

@@ -49,7 +49,7 @@ def is_enabled() -> bool:
     """
     try:
         leads_to = os.readlink(LINK)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError:
         leads_to = ''  # No link.
@@ -157,6 +157,16 @@ def run(operation: str, xml: str) -> 'tuple[int, bytes]':
     return process.returncode, process.stdout
 
 
+def marked_vms() -> 'list[str]':
+    """Return the names of the VMs here to which something was applied."""
+    from vdsm_tlsciphers.host import domains
+    try:
+        return [vm.name for vm in domains.running(domains.connect())
+                if vm.is_marked]
+    except UserError:
+        return []  # The check of running VMs says why.
+
+
 def notes() -> 'list[UserError]':
     """Return why libvirt may not run the script, although it is enabled."""
     from vdsm_tlsciphers.host import domains
@@ -175,6 +185,7 @@ def notes() -> 'list[UserError]':
     elif not os.access(HOOKS + '/qemu', os.X_OK):
         found.append(UserError(
             'libvirt looks for scripts when it starts, and vdsm (which brings '
-            'one) is not installed', 'systemctl reload libvirtd',
+            'one) is not installed', 'systemctl reload libvirtd, if that was '
+            'not done since',
             'libvirt-reload'))
     return found

@@ -232,6 +232,8 @@ class RunningVM:
         The priority that all its VNC consoles have from this host's libvirt,
         or None. It has precedence over the host's default of this package.
         """
+        if domains.LIVE_KEY in self.vm.pending:
+            return None  # What was applied has precedence over all.
         known = domains.host_priority()
         configured = {value for value, _ in self.priorities.values()}
         return known if known and configured == {known} else None

@@ -205,6 +205,13 @@ def incoming() -> 'Finding | list[Finding]':
     from vdsm_tlsciphers.host import arrival
     try:
         enabled = arrival.is_enabled()
+        marked = [] if enabled else arrival.marked_vms()
+        if marked:
+            return Finding(check, WARNING, 'off, and %s has been given a '
+                           'policy that its next migration or suspension '
+                           'loses' % ', '.join(marked[:5]),
+                           'vdsm-tlsciphers incoming --enable, here and on '
+                           'the hosts where it can go', 'mark-lost')
         if not enabled:
             return ok(check, 'off: where VMs arrive with a policy that was '
                       'applied, SPICE does not have it ("vdsm-tlsciphers '

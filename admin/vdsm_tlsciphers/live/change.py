@@ -6,6 +6,8 @@ Gives a running VM a policy, or takes it away: VNC at once, through QEMU's
 monitor and proven by handshakes; SPICE when the VM moves, by a mark.
 """
 
+import signal
+
 import tlsciphers_domain
 import tlsciphers_values
 from tlsciphers_values import BEST_EFFORT, REQUIREMENT
@@ -13,7 +15,13 @@ from tlsciphers_values import BEST_EFFORT, REQUIREMENT
 import tlsciphers
 from vdsm_tlsciphers import UserError
 from vdsm_tlsciphers.audit import compliance, policy_proof
-from vdsm_tlsciphers.host import consoles, domains, listeners, qemu_monitor
+from vdsm_tlsciphers.host import (
+    consoles,
+    domains,
+    listeners,
+    qemu_conf,
+    qemu_monitor,
+)
 from vdsm_tlsciphers.live import mark
 
 TYPE_CHECKING = False
@@ -64,7 +72,7 @@ class Change:
         the mark for later, or all of it is the policy of its start.
         """
         wanted = domains.settings_of(self.settings)
-        values = set(self._values().values()) if self.priority else set()
+        values = set(self._values().values()) if self._concerns_vnc else set()
         if self.vm.pending:
             return (self.vm.pending == wanted and values <= {self.priority}
                     and self.vm.marked_process == self._process)
@@ -95,22 +103,25 @@ class Change:
         return found
 
     def _ask(self, command: str, name: str, **arguments: str) -> object:
-        import libvirt
-        try:
-            answer = qemu_monitor.ask(
-                self._connection, self.vm.uuid, command,
-                {'path': '/objects/' + name, 'property': 'priority',
-                 **arguments})
-        except (libvirt.libvirtError, ValueError) as error:
-            raise UserError('QEMU cannot be asked: %s' % error,
+        # With a limit: a QEMU that hangs never answers.
+        monitor = qemu_monitor.Monitor({self.vm.uuid: [(
+            command, {'path': '/objects/' + name, 'property': 'priority',
+                      **arguments})]})
+        answers = monitor.wait()[self.vm.uuid]
+        if answers.problem or isinstance(answers.values[0], UserError):
+            problem = answers.problem or answers.values[0]
+            raise UserError('QEMU cannot be asked: ' + problem.text,
                             'run this again', 'no-qemu-answer')
-        if isinstance(answer, UserError):
-            raise answer
-        return answer
+        return answers.values[0]
 
-    def _set(self, values: 'dict[str, str]') -> None:
+    def _set(self, values: 'dict[str, str | None]') -> None:
+        """
+        Set priorities, for None the default: an empty one rejects every
+        client.
+        """
         for name, value in values.items():
-            self._ask('qom-set', name, value=value)
+            self._ask('qom-set', name,
+                      value=value or domains.default_priority())
 
     def check_mark(self) -> None:
         """
@@ -139,16 +150,31 @@ class Change:
         if self.priority and not vnc:
             # It says nothing of consoles that are not there.
             self.settings = pairs_of(self.waiting)
+            self.check_covers()
         if self.priority and not all(console.tls and console.credentials
                                      for console in vnc):
             raise UserError(
                 'its VNC console is not encrypted', 'check Enable VNC '
                 'Encryption in the engine (Compute > Clusters > Edit > '
-                'Console), reinstall the host, shut the VM down and start it',
+                'Console), reinstall the host, shut the VM down and start '
+                'it; for SPICE alone give tlsciphers, tlsprotocols, tlsgroups',
                 'vnc-without-tls')
+        spice = [console for console in (
+            self.running.consoles.consoles if self.running.consoles else ())
+            if console.display == 'spice']
+        if spice and not any(console.tls for console in spice) and any(
+                setting.required for setting in self.waiting.values()):
+            raise UserError(
+                'its SPICE console is not encrypted, so it could not migrate '
+                'with a requirement', 'set spice_tls = 1 in %s (the engine '
+                'does that when it installs a host)' % qemu_conf.PATH,
+                'console-not-encrypted')
+
+    def check_covers(self) -> None:
+        """Raise UserError where there is nothing for the VM's consoles."""
         if not self.settings:
             raise UserError('the policy has nothing for its consoles',
-                            'give tlsprofile, or a setting for them',
+                            'give --profile, or a setting for them',
                             'apply-nothing')
 
     def notes(self) -> 'list[UserError]':
@@ -217,44 +243,76 @@ class Change:
         Mark the VM, set the priority of VNC, and prove it. Where that fails
         all is put back. Raises UserError.
         """
-        old = self._values() if self.priority else {}
+        old = self._values() if self._concerns_vnc else {}
+        # What was applied before, and is not any more, is taken back.
+        new = {name: self.priority or value
+               for name, value in self._at_start.items() if name in old}
         marked = tlsciphers_domain.read_pending(self.vm.document)
         self._mark(self.settings, self._process)
         try:
-            self._set(dict.fromkeys(old, self.priority or ''))
-            self._prove(self.priority)
-        except BaseException:
-            try:
-                # Never an empty one: it would reject every client.
-                self._set({name: value or domains.default_priority()
-                           for name, value in old.items()})
-            finally:
-                self._mark(marked, self.vm.marked_process)
+            self._change(new)
+        except BaseException as error:
+            self._put_back(old, error, marked)
             raise
-
-    def _mark(self, settings: 'Pairs', process: str) -> None:
-        mark.write(self._connection, self.vm.uuid, settings, process)
 
     def remove(self) -> None:
         """
         Take the mark away, and give VNC back what it had at its start, proven
         by handshakes. Raises UserError; then all is as it was.
         """
-        assert self.running.emulator  # nosec B101 # for mypy
-        old = self._values() if self.priority else {}
-        at_start = {name: self.running.emulator.priorities.get(name)
-                    for name in old}
+        old = self._values()
+        new = {name: value for name, value in self._at_start.items()
+               if name in old and old[name] != value}
         try:
-            self._set({name: value or domains.default_priority()
-                       for name, value in at_start.items()})
-            for value in set(at_start.values()):
-                self._prove(value or domains.default_priority(),
-                            exactly=value is not None)
+            self._change(new)
             self._mark([], '')
-        except BaseException:
-            self._set({name: value or domains.default_priority()
-                       for name, value in old.items()})
+        except BaseException as error:
+            self._put_back({name: old[name] for name in new}, error, None)
             raise
+
+    @property
+    def _concerns_vnc(self) -> bool:
+        return bool(self.priority) or domains.LIVE_KEY in self.vm.pending
+
+    @property
+    def _at_start(self) -> 'dict[str, str | None]':
+        """The priorities of the credentials in the emulator's arguments."""
+        assert self.running.emulator  # nosec B101 # for mypy
+        return {name: self.running.emulator.priorities.get(name)
+                for name in self.running.emulator.credentials}
+
+    def _change(self, values: 'dict[str, str | None]') -> None:
+        self._set(values)
+        for value in set(values.values()):
+            # Of the default of this QEMU only that it lets clients in.
+            self._prove(value or domains.default_priority(),
+                        exactly=value is not None)
+
+    def _put_back(self, values: 'dict[str, str | None]', error: BaseException,
+                  marked: 'Pairs | None') -> None:
+        """
+        Set what was before an error, and the mark unless that is None; nothing
+        that ends the command may interrupt it.
+        """
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, (
+            signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+        try:
+            try:
+                self._set(values)
+            finally:
+                if marked is not None:
+                    self._mark(marked, self.vm.marked_process)
+        except UserError as problem:
+            raise UserError(
+                '%s; and what was before could not be put back: %s' % (
+                    error, problem.text), 'look with "vdsm-tlsciphers status '
+                '%s", then apply a policy, or --remove' % self.vm.name,
+                'apply-not-undone')
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+    def _mark(self, settings: 'Pairs', process: str) -> None:
+        mark.write(self._connection, self.vm.uuid, settings, process)
 
     def _prove(self, priority: 'str | None', exactly: bool = True) -> None:
         """
@@ -300,7 +358,8 @@ def resolve(vm: domains.VM, properties: 'dict[str, str]',
     except tlsciphers_values.Refused as refusal:
         raise UserError.of(refusal)
     are_required = {key == domains.LIVE_KEY
-                    for key, setting in vm.policy.items() if setting.required}
+                    for known in (vm.policy, vm.pending)
+                    for key, setting in known.items() if setting.required}
     return [(REQUIREMENT if required or tlsciphers_domain.is_of_vnc(pair)
              in are_required else BEST_EFFORT, pair[1])
             for pair in shown(vm, settings)], [
