@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     import pytest
 
 # What hook and wrapper import, in /usr/share/vdsm-hook-tlsciphers.
-MODULES = ('tlsciphers', 'tlsciphers_config', 'tlsciphers_domain',
-           'tlsciphers_hook', 'tlsciphers_host', 'tlsciphers_values',
+MODULES = ('tlsciphers', 'tlsciphers_arrived', 'tlsciphers_config',
+           'tlsciphers_domain', 'tlsciphers_hook', 'tlsciphers_host',
+           'tlsciphers_incoming', 'tlsciphers_monitor', 'tlsciphers_values',
            'tlsciphers_wrapper')
 
 

@@ -47,6 +47,11 @@ DATA = TESTS / 'data'
 
 # The package's files on a host, and in tests/lab.
 HOOK = '/usr/libexec/vdsm/hooks/before_vm_start/50_emulator'
+# What vdsm, and libvirt, run where a VM arrives.
+ARRIVAL_HOOKS = ('/usr/libexec/vdsm/hooks/after_vm_dehibernate/50_tlsciphers',
+                 '/usr/libexec/vdsm/hooks/after_vm_migrate_destination/'
+                 '50_tlsciphers')
+INCOMING = '/usr/libexec/vdsm-tlsciphers-incoming'
 WRAPPER = '/usr/libexec/qemu-kvm-modified'
 EMULATOR = '/usr/libexec/vdsm/hooks/qemu-kvm-wrapper/qemu-kvm-modified'
 QEMU_KVM = '/usr/libexec/qemu-kvm'

@@ -41,6 +41,7 @@ def test_install_and_uninstall_are_complete(make_build: MakeBuild,
     assert installed_files(root) == sorted([
         'usr/bin/vdsm-tlsciphers',
         'usr/libexec/qemu-kvm-modified',
+        *(path[1:] for path in (support.INCOMING, *support.ARRIVAL_HOOKS)),
         'usr/libexec/vdsm/hooks/before_vm_start/50_emulator',
         'usr/libexec/vdsm/hooks/qemu-kvm-wrapper/qemu-kvm-modified',
         'usr/share/bash-completion/completions/vdsm-tlsciphers',

@@ -8,6 +8,7 @@ their own. Their policy store is that of Debian, "default" until it is renamed.
 
 from __future__ import annotations
 
+import os
 import pathlib
 import signal
 from typing import TYPE_CHECKING
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 NAME = 'vdsm-hook-tlsciphers'
 SCRIPTLET = '/usr/share/vdsm-hook-tlsciphers/scriptlet'
 KEPT = '/etc/vdsm/tlsciphers-manual'
-FILES = {HOOK, WRAPPER, EMULATOR, SCRIPTLET,
+FILES = {HOOK, WRAPPER, EMULATOR, SCRIPTLET, support.INCOMING,
+         *support.ARRIVAL_HOOKS,
          '/usr/libexec/vdsm/hooks/qemu-kvm-wrapper',
          '/usr/share/selinux/packages/tlsciphers.pp.bz2',
          '/usr/share/vdsm-hook-tlsciphers',
@@ -49,10 +51,12 @@ def label_in_policy(root: Root, path: str, store: str = 'default') -> str:
 def own_files(root: Root) -> set[str]:
     """Return what is there of the package or of its leftovers."""
     return set(root.run(
-        'find', '/usr/libexec/vdsm/hooks', '/usr/libexec/qemu-kvm-modified',
+        'find', '/usr/libexec/vdsm/hooks', WRAPPER, support.INCOMING,
         '/usr/share/vdsm-hook-tlsciphers', '/usr/share/selinux/packages',
         '/etc/vdsm', '-mindepth', '0', check=False).stdout.splitlines()) - {
-        '/usr/libexec/vdsm/hooks', '/usr/libexec/vdsm/hooks/before_vm_start',
+        # vdsm's, which is not here.
+        '/usr/libexec/vdsm/hooks', *(os.path.dirname(path) for path in (
+            HOOK, *support.ARRIVAL_HOOKS)),
         '/usr/share/selinux/packages', '/etc/vdsm'}
 
 
@@ -212,8 +216,8 @@ def test_policy_is_loaded_and_files_labelled_where_selinux_is_enabled(
     pretend_selinux(root)
     root.boot('dnf', '--assumeyes', '--noplugins', '--disablerepo=*',
               'install', built_rpm)
-    assert calls(root) == ['load_policy', 'restorecon -F %s %s %s'
-                           % (WRAPPER, EMULATOR, HOOK)]
+    assert calls(root) == ['load_policy', 'restorecon -F %s %s %s %s'
+                           % (WRAPPER, EMULATOR, HOOK, support.INCOMING)]
     root.boot('rpm', '--erase', '--force-debian', NAME)
     assert calls(root) == ['load_policy']
 

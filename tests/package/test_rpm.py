@@ -77,6 +77,8 @@ def test_files_modes_and_owners(header: rpm.hdr) -> None:
         '/usr/share/zsh/site-functions/_vdsm-tlsciphers': '-rw-r--r--',
         WRAPPER: '-rwxr-xr-x',
         '/usr/libexec/vdsm/hooks/before_vm_start/50_emulator': '-rwxr-xr-x',
+        support.INCOMING: '-rwxr-xr-x',
+        **dict(zip(support.ARRIVAL_HOOKS, ('-rwxr-xr-x', 'lrwxrwxrwx'))),
         '/usr/libexec/vdsm/hooks/qemu-kvm-wrapper': 'drwxr-xr-x',
         EMULATOR: 'lrwxrwxrwx',
         '/usr/share/selinux/packages/tlsciphers.pp.bz2': '-rw-r--r--',
