@@ -9,16 +9,22 @@ import json
 import os
 import signal
 import subprocess
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
 
 import libvirt
+import libvirt_qemu
 import pytest
+from test_faults import enter, restart
 from test_status import of_engine
 
 import support
 import vencrypt
 
 if TYPE_CHECKING:
+    import pathlib
+
     from conftest import VM, Host, RunHook, Start
 
 MODERN = {('TLSv1.3', suite) for suite in (
@@ -245,3 +251,61 @@ def test_emulator_that_hangs_is_refused_and_the_others_get_the_policy(
     assert [(vm['outcome'], vm['code']) for vm in document['vms']] == [
         ('refused', 'no-qemu-answer'), ('applied', None)]
     assert state(vms[0])['marks'] == []
+
+
+def set_password(domain: libvirt.virDomain) -> None:
+    """As vdsm's set_ticket does."""
+    graphics, = ElementTree.fromstring(domain.XMLDesc(
+        libvirt.VIR_DOMAIN_XML_SECURE)).iter('graphics')
+    graphics.set('passwd', 'another1')
+    domain.updateDeviceFlags(ElementTree.tostring(
+        graphics, encoding='unicode'), libvirt.VIR_DOMAIN_AFFECT_LIVE)
+
+
+def reload_certificates(domain: libvirt.virDomain) -> None:
+    """QEMU has a command for it since 6.0."""
+    libvirt_qemu.qemuMonitorCommand(domain, json.dumps({
+        'execute': 'display-reload', 'arguments': {
+            'type': 'vnc', 'tls-certs': True}}), 0)
+
+
+@pytest.mark.parametrize('event', [
+    set_password, libvirt.virDomain.reset, reload_certificates])
+def test_vnc_keeps_what_it_was_given(
+        start: Start, event: Callable[[libvirt.virDomain], object]) -> None:
+    vm = start(support.lab_domain('vnc'))
+    apply('--profile', 'modern', vm.name)
+    event(vm.host.connection.lookupByName(vm.name))
+    assert state(vm)['statement'] == 'live'
+    assert vnc_accepts(vm) == MODERN
+
+
+def test_vnc_keeps_what_it_was_given_while_libvirtd_is_restarted(
+        other_host: Host, start: Start) -> None:
+    vm = start(support.lab_domain('vnc'), other_host)
+    enter(other_host, 'vdsm-tlsciphers', 'apply', '--profile', 'modern', 'lab')
+    restart(other_host, signal.SIGTERM, vm.pid)
+    enter(other_host, 'vdsm-tlsciphers', 'status', 'lab')
+    assert vnc_accepts(vm) == MODERN
+    other_host.connection.lookupByName('lab').destroy()
+
+
+def test_vnc_keeps_what_it_was_given_and_loses_it_with_a_restored_image(
+        start: Start, tmp_path: pathlib.Path) -> None:
+    """Nothing turns the mark into a policy here: "incoming" is off."""
+    vm = start(support.lab_domain('vnc'))
+    apply('--profile', 'modern', vm.name)
+    domain = vm.host.connection.lookupByName(vm.name)
+    domain.snapshotCreateXML(
+        '<domainsnapshot><memory snapshot="external" file="%s/memory"/>'
+        '</domainsnapshot>' % tmp_path,
+        libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_NO_METADATA)
+    assert state(vm)['statement'] == 'live'
+    domain.destroy()
+    vm.host.connection.restore(str(tmp_path / 'memory'))
+    found = state(vm)
+    assert found['statement'] == 'different'
+    assert {mark['state'] for mark in found['marks']} == {'lost'}
+    assert apply('--again', vm.name)['outcome'] == 'applied'
+    assert state(vm)['statement'] == 'live'
+    vm.host.connection.lookupByName(vm.name).destroy()
