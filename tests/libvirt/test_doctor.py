@@ -33,7 +33,8 @@ OPENSSL_CONF = '/etc/ssl/openssl.cnf'
 CHECKS = {'package', 'labels', 'SELinux module', 'users', 'hook',
           'other hooks', 'running VMs', 'QEMU', 'wrapper', 'OpenSSL',
           'openssl.cnf', 'GnuTLS', 'profiles', 'host default',
-          'SPICE TLS', 'VNC TLS', 'capabilities', 'leftovers'}
+          'SPICE TLS', 'VNC TLS', 'capabilities', 'incoming',
+          'leftovers'}
 # The kernel of this machine may have no SELinux: this is what a host with it
 # shows of it.
 WITH_SELINUX = ['unshare', '--mount', 'sh', '-ec', """

@@ -454,7 +454,8 @@ def test_nothing_is_written_beside_the_wrapper(
     run(*(argument.format('-vdsm-tls') for argument in POLICY))
     assert sorted(installation.wrapper_module.parent.iterdir()) == modules
     assert sorted(path.name for path in installation.wrapper.parent.iterdir()
-                  ) == ['qemu-kvm', 'qemu-kvm-modified', 'vdsm']
+                  ) == ['qemu-kvm', 'qemu-kvm-modified', 'vdsm',
+                      'vdsm-tlsciphers-incoming']
 
 
 POLICY = ['-spice', SPICE, '{0}', 'ciphers=ECDHE+AESGCM', '{0}',
