@@ -552,7 +552,7 @@ def test_fix_touches_nothing_where_nothing_is_wrong_that_it_could_fix(
 def labelled() -> None:
     """Labels as on a host with SELinux, which this machine may not give."""
     for path, name in ((WRAPPER, 'qemu_exec_t'), (EMULATOR, 'bin_t'),
-                       (HOOK, 'bin_t')):
+                       (HOOK, 'bin_t'), (support.INCOMING, 'bin_t')):
         set_label(path, name)
     for path in MODULES:
         set_label(path, 'usr_t')
@@ -573,7 +573,7 @@ def set_label(path: str, name: str) -> None:
 def test_wrong_label_of_a_file_is_named(labelled: None) -> None:
     assert checks(doctor(enter=WITH_SELINUX)) == {}
     for path, right in ((WRAPPER, 'qemu_exec_t'), (EMULATOR, 'bin_t'),
-                        (HOOK, 'bin_t')):
+                        (HOOK, 'bin_t'), (support.INCOMING, 'bin_t')):
         set_label(path, 'user_tmp_t')
         assert checks(doctor(enter=WITH_SELINUX)) == {'labels': (
             'failed', '%s has user_tmp_t instead of %s' % (path, right),
