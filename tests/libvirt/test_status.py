@@ -385,7 +385,8 @@ def test_many_vms_are_shown_by_name_and_counted(start_with: StartWith) -> None:
     document = status(exit_status=1)
     assert [vm['vm'] for vm in document['vms']] == [
         'vm%d' % number for number in range(9)]
-    assert document['summary'] == {'vms': 9, 'in_force': 3, 'difference': 3,
+    assert document['summary'] == {'vms': 9, 'live': 0, 'waiting': 0,
+                                   'in_force': 3, 'difference': 3,
                                    'none': 3, 'unknown': 0, 'effective': 3,
                                    'configured': 0, 'different': 3}
     assert run().stdout.endswith(
