@@ -399,11 +399,12 @@ def policy_of(vm: 'NamedVM',
     others = set(tlsciphers_values.KEYS).difference(
         compliance.governing_keys(display))
     # Known ones first: a domain XML can have any number, of any length.
-    keys = sorted(set(vm.requested).difference(others),
+    requested = vm.requested
+    keys = sorted(set(requested).difference(others),
                   key=lambda key: (key not in tlsciphers_values.KEYS, key))
     return {key[:scan_files.LONGEST_KEY]: {
-        'value': vm.requested[key].value[:scan_files.LONGEST_TEXT],
-        'required': vm.requested[key].required}
+        'value': requested[key].value[:scan_files.LONGEST_TEXT],
+        'required': requested[key].required}
         for key in keys[:scan_files.MOST_KEYS]} or None
 
 
